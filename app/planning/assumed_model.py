@@ -1,4 +1,4 @@
-"""Replicas of a language model without measurement, on each card: the number of cards, and the resulting rate."""
+"""Unmeasured replicas of a language model: accelerators per replica and estimated rate for each accelerator type."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths
 
 VENDOR_EFFICIENCY = {"NVIDIA": 0.90, "AMD": 0.68}
-"""Ratio of published to expected rates of a vendor's cards: geometric mean of the table in
-`docs/validation/extrapolation.md`."""
+"""Ratio of published to calculated rates on each vendor's accelerators.
+
+Geometric mean of the table in `docs/validation/extrapolation.md`.
+"""
 MIN_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
-"""Ratio for vendors without published results."""
+"""Ratio of published to calculated rates that is assumed for vendors without published results."""
 _MIN_SEQUENCES = 8
-"""Minimum number of concurrent sequences; a replica without room for them is split over more cards."""
+"""Minimum number of concurrent sequences; a replica without memory for them is split across more accelerators."""
 
 
 def build_assumed_target(card: Accelerator, question: PlanningInputs, goals: Goals) -> MeasuredTarget | Refusal:
-    """Build the target of one replica on as many cards as its weights and cache take.
+    """Build the target of a single replica on as many accelerators as its weights and KV cache need.
 
-    Refused where they do not fit or are unknown.
+    Returns a Refusal if they do not fit, or if the model or the data sheet is incomplete.
     """
-    assumed, lengths = question.assumed_model, _mean_lengths(question.traffic.tokens)
+    assumed, lengths = question.assumed_model, _compute_mean_lengths(question.traffic.tokens)
     if assumed is None or lengths is None:
         return Refusal("no_language_model", "no language model is described")
     memory = find_smallest_degree(
@@ -59,7 +61,7 @@ def build_assumed_target(card: Accelerator, question: PlanningInputs, goals: Goa
 
 
 def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: AssumedModel) -> Capacity | Refusal:
-    """Return the capacity of as many whole replicas as the instance has cards for."""
+    """Return the capacity of all replicas that fit on the accelerators of an instance."""
     degree = target.hardware.accelerator_count
     replicas = math.floor(offer.accelerator_count / degree + 1e-9)
     if replicas < 1:
@@ -67,12 +69,12 @@ def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: Assume
             "accelerator_count",
             f"has {offer.accelerator_count:g} accelerators, but {model.name} needs {degree:g}",
         )
-    risk = Risk(3, "not measured: calculated from the model's shape and the card's data sheet")
+    risk = Risk(3, "not measured: calculated from the model's shape and the accelerator's data sheet")
     rate = target.curve.max_rate_per_s * replicas
     return Capacity(rate, SIGMA_ASSUMED, replicas, "assumed", (risk,), speed_sigma=SIGMA_ASSUMED)
 
 
-def _mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:
+def _compute_mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:
     share = sum(lengths.share for lengths in tokens)
     if not share:
         return None

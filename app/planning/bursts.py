@@ -1,14 +1,14 @@
-"""Bursty arrivals, and how far bursts that outlast a fleet's queues lower its rate.
+"""Bursty arrivals, and the factor by which bursts reduce the rate that a fleet sustains.
 
-With a stated index of dispersion, counts per window vary more than Poisson counts by a gamma factor on the rate of each
-window. Windows are long compared with the fleet's own times, so the fleet is at a steady rate in each of them: the
-share of late requests over all windows is the mean of the late share at each window's rate, weighted by the requests in
-the window. Above the fleet's capacity all requests are late; the backlog of an overloaded window is not carried into
-the next one.
+With a stated index of dispersion, the rate of each time window is multiplied by a gamma-distributed factor, so counts
+per window vary more than Poisson counts. Windows are long compared with latencies, so the fleet is in steady state in
+each window. The share of late requests is then the mean over all windows of the late share at the window's rate,
+weighted by the number of requests. Above the fleet's capacity all requests are late; the backlog of an overloaded
+window is not carried over to the next window.
 
-Arrivals at the planned peak are the trace's requests, or are drawn from a stated dispersion. Traffic above the trace's
-own level is a superposition of independent copies of the trace, shifted in its window; traffic below it is a random
-part of the trace. Both keep the length of bursts.
+Arrivals at the planned peak are the requests of a trace, or are drawn from a stated dispersion. Traffic above the level
+of the trace is a superposition of independent copies of the trace with random time offsets; traffic below it is a
+random sample of the trace. Both preserve the duration of bursts.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ from app.records.traffic import Dispersion, TraceRows, Traffic
 
 
 class Modulation(msgspec.Struct, frozen=True):
-    """Gamma-distributed factor on the arrival rate, of mean 1 and the given shape, drawn anew every `window_s`."""
+    """Gamma-distributed factor on the arrival rate, with mean 1 and the given shape, redrawn every `window_s`
+    seconds.
+    """
 
     shape: float
     window_s: float
 
 
 def find_modulation(traffic: Traffic) -> Modulation | None:
-    """Return the modulation that gives the traffic's index of dispersion at its peak.
+    """Return the modulation that yields the traffic's index of dispersion at its peak.
 
-    `None` for Poisson arrivals (index 1) or more regular ones. A cache thins requests and does not change the factor.
+    Returns `None` if arrivals are Poisson (index 1) or more regular. A cache thins out requests without changing the
+    factor.
     """
     dispersion = traffic.dispersion
     if dispersion.index <= 1.0:
@@ -49,29 +52,30 @@ _STEPS = 30
 
 
 def burst_factor(loads: Sequence[float], late_shares: Sequence[float], allowed: float, shape: float) -> float:
-    """Return the factor on the steady rate at which at most `allowed` of the requests are late.
+    """Return the factor (at most 1) by which the steady rate is reduced so that at most `allowed` of the requests
+    are late.
 
-    `late_shares` are the simulated late shares at `loads`, increasing multiples of the steady rate; above the last one
-    all requests are late. `shape` is the shape of the gamma factor, whose mean is 1. Returns at most 1.
+    `late_shares` are the simulated shares of late requests at `loads`, in ascending multiples of the steady rate; above
+    the last load all requests are late. `shape` is the shape of the gamma factor, whose mean is 1.
     """
-    from scipy import stats  # imported here because it takes half a second, which would delay the start of a run
+    from scipy import stats  # deferred, because the import takes half a second
 
     factors = stats.gamma.ppf((np.arange(_STRATA) + 0.5) / _STRATA, shape, scale=1 / shape)
     factors /= factors.mean()
     low, high = 0.0, 1.0
-    if _late_share_under_modulation(factors, loads, late_shares, 1.0) <= allowed:
+    if _compute_modulated_late_share(factors, loads, late_shares, 1.0) <= allowed:
         return 1.0
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (
             (middle, high)
-            if _late_share_under_modulation(factors, loads, late_shares, middle) <= allowed
+            if _compute_modulated_late_share(factors, loads, late_shares, middle) <= allowed
             else (low, middle)
         )
     return low
 
 
-def _late_share_under_modulation(
+def _compute_modulated_late_share(
     factors: Floats, loads: Sequence[float], late_shares: Sequence[float], rate: float
 ) -> float:
     rates = factors * rate
@@ -82,17 +86,17 @@ def _late_share_under_modulation(
 MAX_REQUESTS = 120_000
 """Maximum number of simulated requests per seed.
 
-Above it bursts are planned in the fluid limit, which large fleets are close to.
+With more requests, bursts are planned in the fluid limit, which is a good approximation for large fleets.
 """
 _ALL_SEEDS, _MAX_SEEDS = 30_000, 5
 _MIN_WINDOWS, _MAX_WINDOWS = 100, 400
 _BISECTIONS = 22
 _RESOLUTION = 5
-"""Shortest burst that a thinned stream can show, in mean gaps between its requests."""
+"""Shortest burst that a thinned stream can resolve, as a multiple of the mean interarrival time."""
 
 
 class Bursts(msgspec.Struct, frozen=True):
-    """Arrival pattern of a fleet's peak, with a mean rate of `peak_per_s`."""
+    """Arrival pattern at a fleet's peak, with a mean rate of `peak_per_s` requests per second."""
 
     rows: TraceRows | None
     dispersion: Dispersion
@@ -100,7 +104,9 @@ class Bursts(msgspec.Struct, frozen=True):
 
     @property
     def copies(self) -> float:
-        """Peak rate over the trace's rate: how many copies of the trace make up the peak; 1 without a trace."""
+        """Number of copies of the trace that make up the peak: peak rate divided by the trace's rate; 1 without a
+        trace.
+        """
         return 1.0 if self.rows is None else self.peak_per_s / compute_rate_per_s(self.rows)
 
 
@@ -112,16 +118,16 @@ def is_bursty(rows: TraceRows | None, dispersion: Dispersion) -> bool:
 def draw_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
     """Draw the arrivals of this share of the traffic, one `Arrivals` per seed.
 
-    `None` where there are too many requests to simulate.
+    Returns `None` if there are too many requests to simulate.
     """
     return (
-        _arrivals_of_dispersion(bursts, share)
+        _draw_dispersed_arrivals(bursts, share)
         if bursts.rows is None
-        else _arrivals_of_trace(bursts, bursts.rows, share)
+        else _draw_trace_arrivals(bursts, bursts.rows, share)
     )
 
 
-def _arrivals_of_trace(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
+def _draw_trace_arrivals(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
     recorded_s = unpack_times_s(rows)
     copies = bursts.copies * share / rows.sampled_share
     requests = copies * recorded_s.size
@@ -136,20 +142,20 @@ def _arrivals_of_trace(bursts: Bursts, rows: TraceRows, share: float) -> tuple[A
     return tuple(Arrivals(rows.window_s, at_s, normals[row_numbers], row_numbers) for at_s, row_numbers in drawn)
 
 
-def _arrivals_of_dispersion(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
+def _draw_dispersed_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
     """Draw arrivals in windows with gamma-distributed rates.
 
-    The factors are evenly spaced quantiles in random order, so that every draw has its rare bursts.
+    The factors are evenly spaced quantiles in random order, so that each draw contains its rare bursts.
     """
     window_s, per_s = bursts.dispersion.window_s, bursts.peak_per_s * share
     windows = int(min(_MAX_WINDOWS, _ALL_SEEDS * 2 / max(per_s * window_s, 1e-9)))
     if windows < _MIN_WINDOWS:
         return None
-    return tuple(_drawn_windows(bursts, share, windows, seed) for seed in range(2))
+    return tuple(_draw_windows(bursts, share, windows, seed) for seed in range(2))
 
 
-def _drawn_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arrivals:
-    from scipy import stats  # imported here because it takes half a second, which would delay the start of a run
+def _draw_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arrivals:
+    from scipy import stats  # deferred, because the import takes half a second
 
     window_s = bursts.dispersion.window_s
     shape = bursts.peak_per_s * window_s / (bursts.dispersion.index - 1)
@@ -162,29 +168,30 @@ def _drawn_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arr
 
 @lru_cache(256)
 def fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed: float) -> float:
-    """Return the lowest rate at which a fleet must process the peak's requests, treated as a fluid.
+    """Return the lowest rate at which a fleet must process the peak's requests in the fluid limit; at least the
+    peak.
 
-    At that rate at most the share `allowed` of the requests waits longer than `slack_s`. It is never below the peak.
+    At that rate, at most the share `allowed` of the requests waits longer than `slack_s` seconds.
     """
-    thinned = _thinned_arrivals(bursts)
+    thinned = _draw_thinned_arrivals(bursts)
     share = thinned.at_s.size / thinned.end_s / bursts.peak_per_s
     gaps_s = np.diff(thinned.at_s)
     if gaps_s.size == 0 or share == 0:
         return bursts.peak_per_s
     slack_s = max(slack_s, _RESOLUTION * thinned.end_s / thinned.at_s.size)
     low = high = bursts.peak_per_s * share
-    while _late_share(gaps_s, high, slack_s) > allowed:
+    while _compute_late_share(gaps_s, high, slack_s) > allowed:
         low, high = high, 2 * high
     for _ in range(_BISECTIONS if high > low else 0):
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if _late_share(gaps_s, middle, slack_s) <= allowed else (middle, high)
+        low, high = (low, middle) if _compute_late_share(gaps_s, middle, slack_s) <= allowed else (middle, high)
         if high / low < 1.003:
             break
     return max(bursts.peak_per_s, high / share)
 
 
-def _thinned_arrivals(bursts: Bursts) -> Arrivals:
-    """Return as large a part of the traffic as one seed simulates."""
+def _draw_thinned_arrivals(bursts: Bursts) -> Arrivals:
+    """Return the arrivals of the largest share of the traffic that can be simulated with a single seed."""
     window_s = _MIN_WINDOWS * bursts.dispersion.window_s if bursts.rows is None else bursts.rows.window_s
     share = min(1.0, 0.99 * _ALL_SEEDS / (bursts.peak_per_s * window_s))
     drawn = draw_arrivals(bursts, share)
@@ -192,8 +199,8 @@ def _thinned_arrivals(bursts: Bursts) -> Arrivals:
     return drawn[0]
 
 
-def _late_share(gaps_s: Floats, per_s: float, slack_s: float) -> float:
-    """Return the share of arrivals that find more than `slack_s` of work ahead of them, by Lindley's recursion."""
-    ahead_s = np.cumsum(1 / per_s - gaps_s)
-    waits_s = ahead_s - np.minimum(np.minimum.accumulate(ahead_s), 0.0)
+def _compute_late_share(gaps_s: Floats, per_s: float, slack_s: float) -> float:
+    """Return the share of arrivals that wait longer than `slack_s` seconds, by Lindley's recursion."""
+    backlog_s = np.cumsum(1 / per_s - gaps_s)
+    waits_s = backlog_s - np.minimum(np.minimum.accumulate(backlog_s), 0.0)
     return float(np.count_nonzero(waits_s > slack_s)) / (gaps_s.size + 1)

@@ -1,4 +1,4 @@
-"""Offers as candidates: capacity of one instance and number of instances, or the reason why an offer is excluded."""
+"""Evaluation of offers: capacity per instance and number of instances, or the reason why an offer is excluded."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _LARGER_FLEETS = 4
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """Offer that could serve the traffic.
+    """Offer that can be sized for the traffic.
 
-    `rejected` and `rejected_by` state which of the plan's limits it violates. `spot_spares` are the spares that are
-    needed only because spot instances are interrupted.
+    If it violates a limit of the plan, `rejected` and `rejected_by` state which one. `spot_spares` is the number of
+    spares that are needed only because spot instances are interrupted.
     """
 
     offer: Offer
@@ -70,7 +70,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class RefusedOffer(msgspec.Struct, frozen=True):
-    """Offer that cannot be sized, with the reason."""
+    """Offer that cannot be sized, with the reason and the limit or missing input that it is due to."""
 
     offer: Offer
     reason: str
@@ -81,14 +81,14 @@ class RefusedOffer(msgspec.Struct, frozen=True):
 def evaluate_offer(
     offer: Offer, capacity: Capacity | Refusal, demand: Demand, limits: PlanLimits, today: datetime.date
 ) -> Candidate | RefusedOffer:
-    forbidden = _violated_limit(offer, limits, today)
+    violation = _find_violated_limit(offer, limits, today)
     price = find_price(offer, limits.price)
     if isinstance(capacity, Refusal):
-        return _refused_offer(offer, forbidden, "capacity", capacity.reason, capacity.id)
+        return _reject_offer(offer, violation, "capacity", capacity.reason, capacity.id)
     if price is None:
-        return _refused_offer(offer, forbidden, "price", f"no {limits.price} price available")
+        return _reject_offer(offer, violation, "price", f"no {limits.price} price available")
     if capacity.per_s <= 0:
-        return _refused_offer(offer, forbidden, "slo", "misses the SLO at any load")
+        return _reject_offer(offer, violation, "slo", "misses the SLO at any load")
     usd_per_hour, kind = price
     needed = count_instances(demand, capacity, demand.z)
     spares = demand.count_spares(needed)
@@ -96,8 +96,8 @@ def evaluate_offer(
     candidate = Candidate(
         offer, usd_per_hour, kind, capacity, needed, spares + spot_count, None, spot_spares=spot_count
     )
-    if forbidden is not None:
-        return msgspec.structs.replace(candidate, rejected=forbidden[1], rejected_by=forbidden[0])
+    if violation is not None:
+        return msgspec.structs.replace(candidate, rejected=violation[1], rejected_by=violation[0])
     if is_low_trust(offer) and kind != "owned" and not limits.low_trust_prices:
         reason = "marketplace or manually maintained price (low trust); set plan.low_trust_prices=true to allow it"
         return msgspec.structs.replace(candidate, rejected=reason, rejected_by="price trust")
@@ -115,24 +115,25 @@ def evaluate_offer(
     return candidate
 
 
-def _refused_offer(
+def _reject_offer(
     offer: Offer,
-    forbidden: tuple[RejectedBy, str] | None,
-    by: RejectedBy,
-    sentence: str,
-    refusal: RejectionId | None = None,
+    violation: tuple[RejectedBy, str] | None,
+    rejected_by: RejectedBy,
+    reason: str,
+    refusal_id: RejectionId | None = None,
 ) -> RefusedOffer:
     return (
-        RefusedOffer(offer, sentence, by, refusal)
-        if forbidden is None
-        else RefusedOffer(offer, forbidden[1], forbidden[0])
+        RefusedOffer(offer, reason, rejected_by, refusal_id)
+        if violation is None
+        else RefusedOffer(offer, violation[1], violation[0])
     )
 
 
 def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
     """Return the monthly cost in USD by which the offer is ranked.
 
-    The list price where it is at most 90 days old and trusted; otherwise raised by one sigma of the price's drift.
+    It is based on the list price, raised by one sigma of the price drift if the price is over 90 days old or has low
+    trust.
     """
     offer = candidate.offer
     is_uncertain = price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
@@ -142,9 +143,9 @@ def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
 
 
 def find_price(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
-    """Return the price of one instance in USD per hour and its kind; `None` where there is none.
+    """Return the price of one instance in USD per hour and its kind; `None` if the price list does not contain it.
 
-    Owned hardware has its own price, whatever kind is requested. A price of 0 counts as missing.
+    Owned hardware always has its own price, regardless of the requested kind. A price of 0 counts as missing.
     """
     if offer.owned is not None:
         cost = compute_owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
@@ -158,7 +159,7 @@ def find_price(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
     return (price, kind) if price else None
 
 
-def _violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date) -> tuple[RejectedBy, str] | None:
+def _find_violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date) -> tuple[RejectedBy, str] | None:
     if limits.providers and offer.provider not in limits.providers:
         return "provider", f"provider {offer.provider} is excluded by plan.providers"
     if limits.regions and offer.region not in limits.regions:
@@ -169,7 +170,7 @@ def _violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date) -> t
         return "accelerators", reason
     age_days, max_days = price_age_days(offer, today), limits.max_price_age_days
     if max_days is not None and age_days > max_days:
-        reason = f"the price of {offer.as_of} is {age_days} days old, above plan.max_price_age of {max_days}d"
+        reason = f"the price from {offer.as_of} is {age_days} days old, above plan.max_price_age of {max_days}d"
         return "price age", reason
     return None
 
@@ -177,10 +178,12 @@ def _violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date) -> t
 def list_fleets(
     candidate: Candidate, demand: Demand, curve: LatencyCurve, budget_usd: float | None, today: datetime.date
 ) -> Iterator[Fleet]:
-    """Yield the smallest sufficient fleet, then a few larger ones with up to 50 % more instances."""
-    extra = math.ceil(candidate.needed / 2)
-    for more in sorted({round(extra * step / _LARGER_FLEETS) for step in range(_LARGER_FLEETS + 1)}):
-        instances = candidate.instances + more
+    """Yield the smallest sufficient fleet, then a few larger fleets with up to 50 % more instances, within the
+    budget.
+    """
+    max_extra = math.ceil(candidate.needed / 2)
+    for extra_instances in sorted({round(max_extra * step / _LARGER_FLEETS) for step in range(_LARGER_FLEETS + 1)}):
+        instances = candidate.instances + extra_instances
         if budget_usd is None or compute_monthly_cost(instances, candidate.usd_per_hour) <= budget_usd:
             yield build_fleet(candidate, instances, demand, curve, today)
 
@@ -188,9 +191,9 @@ def list_fleets(
 def build_fleet(
     candidate: Candidate, instances: int, demand: Demand, curve: LatencyCurve, today: datetime.date
 ) -> Fleet:
-    """Describe a fleet of this candidate.
+    """Build the fleet of this candidate with this number of instances.
 
-    Utilization and latency are those at the day's peak with all instances serving, spares included.
+    Utilization and latency are those at the peak with all instances serving, including spares.
     """
     offer, capacity = candidate.offer, candidate.capacity
     utilization = demand.peak_per_s / (instances * capacity.per_s)
@@ -199,10 +202,10 @@ def build_fleet(
     price_log_sigma, spot_count = compute_price_sigma(offer, today), candidate.spot_spares
     monthly = estimate_monthly_cost(instances, candidate.usd_per_hour, capacity, demand, price_log_sigma, spot_count)
     risks = [*capacity.risks, *list_price_risks(offer, today)]
-    needs, spares = estimate_instance_range(capacity, demand), demand.count_spares(candidate.needed)
+    instance_range, spares = estimate_instance_range(capacity, demand), demand.count_spares(candidate.needed)
     if candidate.price_kind == "spot":
         probabilities = compute_spot_probabilities(instances, spares, capacity, demand)
-        risks.append(Risk(2, _spot_risk(candidate, probabilities, demand)))
+        risks.append(Risk(2, _describe_spot_risk(candidate, probabilities, demand)))
     else:
         probabilities = compute_probabilities(instances - spares, capacity, demand)
     if instances == candidate.needed:
@@ -232,23 +235,25 @@ def build_fleet(
         risk_reasons=tuple(risk.reason for risk in sorted(risks, key=lambda risk: -risk.level)),
         sizing_method=capacity.sizing_method,
         price_kind=candidate.price_kind,
-        instances_needed=needs,
-        usd_per_month_needed=estimate_cost_range(needs, candidate.usd_per_hour, price_log_sigma, demand, spot_count),
+        instances_needed=instance_range,
+        usd_per_month_needed=estimate_cost_range(
+            instance_range, candidate.usd_per_hour, price_log_sigma, demand, spot_count
+        ),
         slo_probabilities=probabilities,
         planned_rate_per_replica_per_s=sustained_peak_per_s(1, capacity, demand) / capacity.replicas,
     )
 
 
-def _spot_risk(candidate: Candidate, probabilities: SloProbabilities, demand: Demand) -> str:
-    text = (
+def _describe_spot_risk(candidate: Candidate, probabilities: SloProbabilities, demand: Demand) -> str:
+    description = (
         "spot price: it changes hourly, and the instance may be interrupted; P(SLO met) assumes that each instance is "
     )
-    text += f"interrupted {SPOT_MISSING_SHARE:.0%} of the time"
+    description += f"interrupted {SPOT_MISSING_SHARE:.0%} of the time"
     if candidate.spot_spares:
-        text += f", and {candidate.spot_spares} of the spares cover that"
+        description += f", and {candidate.spot_spares} of the spares cover that"
     if not reaches_confidence(probabilities.planned, demand):
-        text += f", and at {probabilities.planned:.1%} it is below the requested confidence"
-    return text
+        description += f", and at {probabilities.planned:.1%} it is below the requested confidence"
+    return description
 
 
 def build_refused_fleet(
@@ -258,7 +263,8 @@ def build_refused_fleet(
     rejected_by: RejectedBy = "capacity",
     refusal_id: RejectionId | None = None,
 ) -> Fleet:
-    unknown = Estimate(None, basis="assumed", reason=reason)
+    """Build the entry of an excluded offer: a fleet without a size, whose estimates state the reason."""
+    unknown_estimate = Estimate(None, basis="assumed", reason=reason)
     risks = list_price_risks(offer, today)
     return Fleet(
         offer=offer.key,
@@ -272,12 +278,12 @@ def build_refused_fleet(
         instances=None,
         spare_instances=None,
         replicas_per_instance=None,
-        capacity_per_instance_per_s=unknown,
-        utilization_at_peak=unknown,
-        latency_at_peak=unknown,
+        capacity_per_instance_per_s=unknown_estimate,
+        utilization_at_peak=unknown_estimate,
+        latency_at_peak=unknown_estimate,
         usd_per_hour_each=offer.on_demand_usd_per_hour,
-        usd_per_month=unknown,
-        usd_per_1k_inferences=unknown,
+        usd_per_month=unknown_estimate,
+        usd_per_1k_inferences=unknown_estimate,
         price_date=offer.as_of.isoformat(),
         price_age_days=price_age_days(offer, today),
         price_source=offer.source,

@@ -1,4 +1,4 @@
-"""Capacity of one instance of an offer, extrapolated from the capacity of the measured machine."""
+"""Capacity of one instance of an offer, extrapolated from the measured hardware."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.records.plan import SizingMethod
 from app.records.result import Basis, Estimate, Hardware
 
 Z95 = 1.959964
-# prior sigmas of the log-normal; one run on the offer itself replaces them
+# prior sigmas of the log-normal; a run on the offered instance type replaces them
 _SIGMA_UNKNOWN_INTERVAL = 0.05
 _SIGMA_SAME_ACCELERATOR = 0.10
 _SIGMA_SAME_ARCHITECTURE = 0.20
@@ -24,7 +24,7 @@ _SIGMA_OTHER_ARCHITECTURE = 0.30
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """Request rate within the SLO: median and sigma of a log-normal, for all `replicas` together."""
+    """Request rate of one instance within the SLO, all its `replicas` together: median and sigma of a log-normal."""
 
     per_s: float
     sigma: float
@@ -32,22 +32,25 @@ class Capacity(msgspec.Struct, frozen=True):
     basis: Basis
     risks: tuple[Risk, ...] = ()
     speed: float = 1.0
-    """Speed of one replica relative to the measured one: the median of a log-normal with sigma `speed_sigma`."""
+    """Speed of one replica relative to the measured replica: median of a log-normal with sigma `speed_sigma`."""
     speed_sigma: float = 0.0
     sizing_method: SizingMethod = "measured"
     extrapolated_per_s: float | None = None
-    """Rate according to the service model beyond the highest observed rate, where `per_s` stops at that rate; else
-    `None`."""
+    """Rate that the service model predicts beyond the highest observed rate, if `per_s` is limited to that observed
+    rate.
+
+    `None` if `per_s` is not limited by the observed rates.
+    """
     max_throughput_per_s: float = math.inf
-    """Highest throughput that the service model allows, always busy."""
+    """Maximum throughput according to the service model, at full utilization."""
 
     def quantile_per_s(self, z: float) -> float:
         return self.per_s * math.exp(self.sigma * z)
 
     def upper_quantile_per_s(self, z: float) -> float:
-        """Return the upper end of an interval at the normal quantile `z`.
+        """Return the upper end of the capacity's interval at the normal quantile `z`.
 
-        It extends as far as the service model does beyond the observed rates, limited by the model's highest
+        It includes rates that the service model predicts beyond the observed rates, up to the model's maximum
         throughput.
         """
         most_per_s = (self.extrapolated_per_s or self.per_s) * math.exp(self.sigma * z)
@@ -67,31 +70,33 @@ def extrapolate_capacity(
 ) -> Capacity | Refusal:
     """Extrapolate the measured capacity to one instance of the offer.
 
-    The curve is that of the whole machine `measured_on`, all its replicas together. Without `unmeasured_gpus` an
-    accelerator that was not measured is refused.
+    `curve` is the capacity curve of the entire machine `measured_on`, all its replicas combined. Returns a Refusal if
+    the capacity cannot be extrapolated; without `unmeasured_gpus`, this includes every accelerator that was not
+    measured.
     """
     if measured_on.offer is not None and split_key(measured_on.offer)[0] == offer.instance:
-        return Capacity(curve.max_rate_per_s, _measured_sigma(curve), measured_on.replicas, "measured")
+        return Capacity(curve.max_rate_per_s, _compute_measured_sigma(curve), measured_on.replicas, "measured")
     if measured_on.accelerator != offer.accelerator:
         measured_card, other_card = (
             accelerators.get(key or "") for key in (measured_on.accelerator, offer.accelerator)
         )
         if unmeasured_gpus is None or measured_card is None or other_card is None:
-            return Refusal("not_measured", _measurement_hint(measured_on.accelerator, offer, accelerators))
-        return _extrapolate_to_card(curve, measured_on, offer, (measured_card, other_card), unmeasured_gpus)
+            return Refusal("not_measured", _format_measurement_hint(measured_on.accelerator, offer, accelerators))
+        return _extrapolate_to_accelerator(curve, measured_on, offer, (measured_card, other_card), unmeasured_gpus)
     if offer.accelerator is None:
         return _extrapolate_by_vcpu(curve, measured_on, offer)
     return _extrapolate_by_count(curve, measured_on, offer)
 
 
 def _extrapolate_by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
-    """Extrapolate to another number of the same accelerator: as many whole replicas as fit."""
-    share = measured_on.accelerator_count / measured_on.replicas
-    replicas = math.floor(offer.accelerator_count / share + 1e-9)
+    """Extrapolate to a different number of the same accelerator, with as many replicas as fit."""
+    accelerators_per_replica = measured_on.accelerator_count / measured_on.replicas
+    replicas = math.floor(offer.accelerator_count / accelerators_per_replica + 1e-9)
     if replicas < 1:
         return Refusal(
             "shared_accelerator",
-            f"has {offer.accelerator_count:g} of an accelerator, but a replica was measured on {share:g}",
+            f"has {offer.accelerator_count:g} of an accelerator, but a replica was measured on "
+            f"{accelerators_per_replica:g}",
         )
     risks = [Risk(1, "same accelerator in another instance type: scaled by count")]
     if offer.vcpus is not None and measured_on.vcpus is not None:
@@ -101,21 +106,21 @@ def _extrapolate_by_count(curve: CapacityCurve, measured_on: Hardware, offer: Of
     return _build_extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ACCELERATOR, risks)
 
 
-def _extrapolate_to_card(
+def _extrapolate_to_accelerator(
     curve: CapacityCurve,
     measured_on: Hardware,
     offer: Offer,
-    cards: tuple[Accelerator, Accelerator],
+    accelerators: tuple[Accelerator, Accelerator],
     settings: UnmeasuredGpus,
 ) -> Capacity | Refusal:
     """Extrapolate to another accelerator.
 
-    A replica uses as many cards as were measured; its speed changes by a ratio.
+    A replica uses as many accelerators as were measured; its speed changes by a ratio.
     """
-    memory_refusal = _memory_refusal(*cards, settings)
+    memory_refusal = _check_memory(*accelerators, settings)
     if memory_refusal is not None:
         return memory_refusal
-    ratio = estimate_ratio(*cards, settings.work, settings.dtype)
+    ratio = estimate_ratio(*accelerators, settings.work, settings.dtype)
     if isinstance(ratio, Refusal):
         return ratio
     by_count = _extrapolate_by_count(curve, measured_on, offer)
@@ -125,14 +130,14 @@ def _extrapolate_to_card(
     return msgspec.structs.replace(
         by_count,
         per_s=by_count.per_s * ratio.factor,
-        sigma=math.hypot(sigma, _measured_sigma(curve)),
+        sigma=math.hypot(sigma, _compute_measured_sigma(curve)),
         risks=(*ratio.risks, *by_count.risks[1:]),
         speed=ratio.factor,
         speed_sigma=sigma,
     )
 
 
-def _memory_refusal(measured: Accelerator, target: Accelerator, settings: UnmeasuredGpus) -> Refusal | None:
+def _check_memory(measured: Accelerator, target: Accelerator, settings: UnmeasuredGpus) -> Refusal | None:
     usable = compute_usable_bytes(target)
     if isinstance(usable, Refusal):
         return usable
@@ -145,10 +150,11 @@ def _memory_refusal(measured: Accelerator, target: Accelerator, settings: Unmeas
         )
     if target.memory_gib is None or measured.memory_gib is None or target.memory_gib >= measured.memory_gib:
         return None
-    here, other = f"{measured.memory_gib:g} GiB", f"{target.memory_gib:g} GiB"
+    measured_text, target_text = f"{measured.memory_gib:g} GiB", f"{target.memory_gib:g} GiB"
     return Refusal(
         "replica_memory_unknown",
-        f"has {other}, but was measured with {here}; set plan.unmeasured_gpus.memory to the memory of a replica",
+        f"has {target_text}, but was measured with {measured_text}; set plan.unmeasured_gpus.memory to the memory that a "
+        "replica needs",
     )
 
 
@@ -158,7 +164,7 @@ def _extrapolate_by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Off
             "vcpus_unknown",
             "the price list has no vCPU count, so a CPU measurement cannot be scaled to this instance type",
         )
-    cores = _cores_per_replica(curve, measured_on)
+    cores = _compute_cores_per_replica(curve, measured_on)
     if cores is None:
         return Refusal(
             "measured_vcpus_unknown", "the vCPUs of the measured machine are unknown; set target.hardware.vcpus"
@@ -174,10 +180,10 @@ def _extrapolate_by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Off
     return _build_extrapolated(curve, measured_on, replicas, _SIGMA_OTHER_ARCHITECTURE, [risk])
 
 
-def _cores_per_replica(curve: CapacityCurve, measured_on: Hardware) -> float | None:
-    """Return the cores that one replica keeps busy; `None` if unknown.
+def _compute_cores_per_replica(curve: CapacityCurve, measured_on: Hardware) -> float | None:
+    """Return the number of cores that one replica utilizes, at least 1; `None` if unknown.
 
-    Never less than one: a replica that is idle half of the time still needs its core free when a request arrives.
+    The minimum of 1 is because a replica that is idle half of the time still needs a free core when a request arrives.
     """
     if curve.cores_used is not None:
         return max(1.0, curve.cores_used / measured_on.replicas)
@@ -188,26 +194,26 @@ def _build_extrapolated(
     curve: CapacityCurve, measured_on: Hardware, replicas: int, sigma: float, risks: list[Risk]
 ) -> Capacity:
     per_replica = curve.max_rate_per_s / measured_on.replicas
-    total_sigma = math.hypot(sigma, _measured_sigma(curve))
+    total_sigma = math.hypot(sigma, _compute_measured_sigma(curve))
     return Capacity(per_replica * replicas, total_sigma, replicas, "extrapolated", tuple(risks), speed_sigma=sigma)
 
 
-def _measured_sigma(curve: CapacityCurve) -> float:
+def _compute_measured_sigma(curve: CapacityCurve) -> float:
     if curve.max_rate_ci95 is None or curve.max_rate_ci95[0] <= 0:
         return _SIGMA_UNKNOWN_INTERVAL
     low, high = curve.max_rate_ci95
     return math.log(high / low) / (2 * Z95)
 
 
-def _measurement_hint(measured: str | None, offer: Offer, accelerators: Mapping[str, Accelerator]) -> str:
-    measured_text = f"measured on {_display_name(measured, accelerators)}"
+def _format_measurement_hint(measured: str | None, offer: Offer, accelerators: Mapping[str, Accelerator]) -> str:
+    measured_text = f"measured on {_format_accelerator_name(measured, accelerators)}"
     if offer.accelerator is None:
         return f"{measured_text}; to size a CPU instance type, run this profile against the model on a CPU"
-    target_name = _display_name(offer.accelerator, accelerators)
+    target_name = _format_accelerator_name(offer.accelerator, accelerators)
     return f"{measured_text}; to size {target_name}, run this profile against the model on one {target_name}"
 
 
-def _display_name(key: str | None, accelerators: Mapping[str, Accelerator]) -> str:
+def _format_accelerator_name(key: str | None, accelerators: Mapping[str, Accelerator]) -> str:
     if key is None:
         return "a CPU"
     accelerator = accelerators.get(key)

@@ -1,7 +1,7 @@
-"""Savings of changes of the model, its server or its traffic, each considered by itself.
+"""Savings by hypothetical changes of the model, its server or its traffic, each change by itself.
 
-Each saving compares the same sizing before and after a change of the capacity or of the traffic. Includes the cost or
-saving of a warm pool if instances followed the demand.
+A saving compares the sizing before and after a change of the capacity or of the traffic. The module also computes the
+cost or saving of a warm pool if instances were autoscaled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.records.service import BatchService
 
 
 class WhatIfChange(msgspec.Struct, frozen=True):
-    """Hypothetical change.
+    """Hypothetical change of the model, its server or its traffic.
 
     `capacity_factor` multiplies the capacity of one replica, and `traffic_factor` the requests that reach the fleet.
     `reason` states what the factors are based on.
@@ -42,16 +42,17 @@ class WhatIfChange(msgspec.Struct, frozen=True):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """Fleet size and cost according to the sizing; both `None` where no offer fits."""
+    """Size and monthly cost of a fleet; both are `None` if no offer is feasible."""
 
     replicas: int | None
     usd_per_month: float | None
 
 
 class WhatIfSaving(msgspec.Struct, frozen=True):
-    """Saving of one change in USD per month; negative where the change costs more than it saves.
+    """Saving by one change in USD per month; negative if the change costs more than it saves.
 
-    `None` where there is no fleet before or after the change.
+    `share` is the saving relative to the cost before. Both are `None` if no fleet is feasible before or after the
+    change.
     """
 
     change: WhatIfChange
@@ -62,14 +63,14 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
 
 
 SizeFleet = Callable[[WhatIfChange], Size]
-"""Function that sizes the fleet with the change applied. It leaves out the change's extra cost, which is added here."""
+"""Function that sizes the fleet with the change applied. Its result excludes the change's `extra_usd_per_month`."""
 NO_CHANGE = WhatIfChange("as is", "measured", "no change")
 
 
 def compute_savings(changes: Iterable[WhatIfChange], size: SizeFleet) -> tuple[WhatIfSaving, ...]:
-    """Return the saving of each change by itself, largest first; unknown savings come last."""
+    """Compute the saving by each change on its own, largest first; unknown savings come last."""
     baseline = size(NO_CHANGE)
-    results = [_saving(change, baseline, size(change)) for change in changes]
+    results = [_compute_saving(change, baseline, size(change)) for change in changes]
     return tuple(
         sorted(
             results, key=lambda saving: (saving.usd_per_month is None, -(saving.usd_per_month or 0), saving.change.name)
@@ -78,35 +79,42 @@ def compute_savings(changes: Iterable[WhatIfChange], size: SizeFleet) -> tuple[W
 
 
 def variant_change(name: str, per_s: float, baseline_per_s: float, basis: Basis = "measured") -> WhatIfChange:
-    """Describe a precision, batching window or smaller model that sustains `per_s` instead of `baseline_per_s`."""
+    """Build the change to a variant (precision, batching window or smaller model) that sustains `per_s`.
+
+    The capacity changes by the factor `per_s / baseline_per_s`.
+    """
     factor = per_s / baseline_per_s
     return WhatIfChange(name, basis, f"{factor:.2f} × the current max rate within SLO, {basis}", capacity_factor=factor)
 
 
 def cache_change(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
-    """Describe a cache; requests that it serves do not reach the fleet."""
-    because = f"{hit_share:.0%} of the requests served from a cache, {basis}"
-    return WhatIfChange("caching", basis, because, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
+    """Build the change that adds a cache with this hit rate; requests that it serves do not reach the fleet."""
+    reason = f"{hit_share:.0%} of the requests served from a cache, {basis}"
+    return WhatIfChange("caching", basis, reason, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
 
 
-def _saving(change: WhatIfChange, baseline: Size, changed: Size) -> WhatIfSaving:
-    if changed.usd_per_month is not None:
-        changed = msgspec.structs.replace(changed, usd_per_month=changed.usd_per_month + change.extra_usd_per_month)
-    if baseline.usd_per_month is None or changed.usd_per_month is None:
-        return WhatIfSaving(change, baseline, changed, None, None)
-    saved = baseline.usd_per_month - changed.usd_per_month
+def _compute_saving(change: WhatIfChange, baseline: Size, changed_size: Size) -> WhatIfSaving:
+    if changed_size.usd_per_month is not None:
+        changed_size = msgspec.structs.replace(
+            changed_size, usd_per_month=changed_size.usd_per_month + change.extra_usd_per_month
+        )
+    if baseline.usd_per_month is None or changed_size.usd_per_month is None:
+        return WhatIfSaving(change, baseline, changed_size, None, None)
+    saved = baseline.usd_per_month - changed_size.usd_per_month
     return WhatIfSaving(
-        change, baseline, changed, saved, saved / baseline.usd_per_month if baseline.usd_per_month else None
+        change, baseline, changed_size, saved, saved / baseline.usd_per_month if baseline.usd_per_month else None
     )
 
 
 COLD_MINUTES, WARM_MINUTES = 5, 1
-"""Assumed times from requesting an instance to its first request: with a node to provision and a model to load, and
-without."""
+"""Assumed minutes from requesting an instance to its first request.
+
+A cold start provisions a node and loads the model; a warm start needs neither.
+"""
 
 
 def compute_warm_pool_saving(best: Candidate, demand: Demand, question: PlanningInputs) -> Iterator[Saving]:
-    """Yield the saving of a warm pool compared with autoscaling from cold starts.
+    """Yield the saving by a warm pool compared with autoscaling from cold starts; nothing for owned hardware.
 
     Without the pool, instances are requested early enough for the traffic that arrives while they start.
     """
@@ -115,21 +123,21 @@ def compute_warm_pool_saving(best: Candidate, demand: Demand, question: Planning
         return
     rates = compute_year_rates_per_s(question.traffic, question.today)
     needed = np.maximum(np.ceil(rates / sustained_peak_per_s(1, best.capacity, demand) - 1e-9), 1.0)
-    cold, warm = (_max_ahead(needed, minutes) for minutes in (COLD_MINUTES, WARM_MINUTES))
-    pool = max(1.0, float((cold - needed).max()))
-    usd = HOURS_PER_MONTH * instance_usd
-    from_cold, with_pool = float(cold.mean()) * usd, (float(warm.mean()) + pool) * usd
-    instances = "1 instance" if pool == 1 else f"{pool:.0f} instances"
+    cold_counts, warm_counts = (_max_ahead(needed, minutes) for minutes in (COLD_MINUTES, WARM_MINUTES))
+    pool_size = max(1.0, float((cold_counts - needed).max()))
+    monthly_usd = HOURS_PER_MONTH * instance_usd
+    cold_usd, pool_usd = float(cold_counts.mean()) * monthly_usd, (float(warm_counts.mean()) + pool_size) * monthly_usd
+    instances = "1 instance" if pool_size == 1 else f"{pool_size:.0f} instances"
     name = (
         f"a warm pool of {instances} with autoscaling by the minute: ready in {WARM_MINUTES} min instead of "
         f"{COLD_MINUTES}"
     )
-    yield Saving(name, "assumed", with_pool, from_cold - with_pool)
+    yield Saving(name, "assumed", pool_usd, cold_usd - pool_usd)
 
 
 def _max_ahead(needed: Floats, minutes: int) -> Floats:
-    """Return, for each minute, the maximum of it and the next `minutes`."""
-    from scipy import ndimage  # imported here because it would delay the start of a run
+    """Return, for each minute, the maximum of that minute and the next `minutes` minutes."""
+    from scipy import ndimage  # deferred, because the import would delay the start of a run
 
     return np.asarray(ndimage.maximum_filter1d(needed, minutes + 1, origin=-((minutes + 1) // 2), mode="nearest"))
 
@@ -141,8 +149,8 @@ _ASSUMED = (
     WhatIfChange("a 3× faster model (e.g. distilled)", "assumed", "3 ×", capacity_factor=3.0),
     msgspec.structs.replace(cache_change(0.3), name="a cache that serves 30 % of the requests"),
 )
-_WINDOWS = (0.0, 0.5, 2.0, 4.0)
-"""Batching windows to try, in multiples of the present window or, without one, of the time of a full batch."""
+_WINDOW_FACTORS = (0.0, 0.5, 2.0, 4.0)
+"""Batching windows to try, as multiples of the current window or, without one, of the duration of a full batch."""
 _MIN_GAIN = 1.01
 _MAX_VARIANTS = 8
 
@@ -150,53 +158,56 @@ _MAX_VARIANTS = 8
 def plan_savings(
     options: Sequence[Option], best: Option, demand: Demand, question: PlanningInputs, goals: Goals, *, preview: bool
 ) -> tuple[Saving, ...]:
-    """Return the savings shown with a plan.
+    """Compute the savings that are shown with a plan.
 
-    Measured alternatives are planned from their own runs, except in a preview; the others are assumed.
+    Measured alternatives are planned from their own runs, except in a preview. Other savings are based on assumed
+    factors.
     """
     feasible = [option for option in options if option.is_feasible]
-    changes = [*_ASSUMED, *_batching_window_change(best, question, goals)]
+    changes = [*_ASSUMED, *_find_batching_window_change(best, question, goals)]
 
-    def size(change: WhatIfChange) -> Size:
+    def size_fleet(change: WhatIfChange) -> Size:
         changed_demand = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
         cheapest = min(
-            (_cost_and_size(get_candidate(option), changed_demand, change) for option in feasible), default=None
+            (_compute_cost_and_size(get_candidate(option), changed_demand, change) for option in feasible), default=None
         )
         return Size(None, None) if cheapest is None else Size(cheapest[1], cheapest[0])
 
     assumed = tuple(
         Saving(saving.change.name, saving.change.basis, saving.after.usd_per_month, saving.usd_per_month)
-        for saving in compute_savings(changes, size)
+        for saving in compute_savings(changes, size_fleet)
     )
     if preview:
         return assumed
-    pool = compute_warm_pool_saving(get_candidate(best), demand, question)
-    return (*_savings_of_targets(best, demand, question, goals), *assumed, *pool)
+    pool_savings = compute_warm_pool_saving(get_candidate(best), demand, question)
+    return (*_compute_target_savings(best, demand, question, goals), *assumed, *pool_savings)
 
 
-def _savings_of_targets(best: Option, demand: Demand, question: PlanningInputs, goals: Goals) -> Iterator[Saving]:
-    """Yield the cheapest fleet of each other measured target compared with the recommended one."""
+def _compute_target_savings(best: Option, demand: Demand, question: PlanningInputs, goals: Goals) -> Iterator[Saving]:
+    """Yield the saving by the cheapest fleet of each other measured target, compared with the recommended fleet."""
     current_usd = get_candidate(best).usd_per_month
     for target in question.measured[:_MAX_VARIANTS]:
         if target.name == best.target.name:
             continue
-        question_of_target = msgspec.structs.replace(question, measured=(target,))
-        options = list_options(question_of_target, demand, goals, estimate_only=True)
+        target_question = msgspec.structs.replace(question, measured=(target,))
+        options = list_options(target_question, demand, goals, estimate_only=True)
         cheapest = min((get_candidate(option).usd_per_month for option in options if option.is_feasible), default=None)
         basis: Basis = "assumed" if target.is_assumed else "measured"
         yield Saving(f"{target.name} only", basis, cheapest, None if cheapest is None else current_usd - cheapest)
 
 
-def _batching_window_change(best: Option, question: PlanningInputs, goals: Goals) -> Iterator[WhatIfChange]:
-    """Yield the batching window at which one replica sustains most according to the formulas, if it is another one."""
+def _find_batching_window_change(best: Option, question: PlanningInputs, goals: Goals) -> Iterator[WhatIfChange]:
+    """Yield the batching window with the highest rate per replica by formula, if it is better than the current
+    window.
+    """
     from app.planning.formulas import estimate_rate_within_slo
 
     fit, router = best.target.fit, question.limits.router
     service = None if fit is None else speed_up(fit.services[0].service, get_candidate(best).capacity.speed)
     if not isinstance(service, BatchService):
         return
-    whole_s = service.window_s or service.fixed_s + service.per_item_s * service.max_batch
-    models = [msgspec.structs.replace(service, window_s=times * whole_s) for times in _WINDOWS]
+    reference_s = service.window_s or service.fixed_s + service.per_item_s * service.max_batch
+    models = [msgspec.structs.replace(service, window_s=factor * reference_s) for factor in _WINDOW_FACTORS]
     rates = [estimate_rate_within_slo(model, goals, 1, router) for model in (service, *models)]
     best_index = max(range(len(models)), key=lambda index: rates[index + 1])
     if rates[0] > 0 and rates[best_index + 1] > _MIN_GAIN * rates[0]:
@@ -204,8 +215,8 @@ def _batching_window_change(best: Option, question: PlanningInputs, goals: Goals
         yield variant_change(name, rates[best_index + 1], rates[0], "assumed")
 
 
-def _cost_and_size(candidate: Candidate, demand: Demand, change: WhatIfChange) -> tuple[float, int]:
-    per_s = candidate.capacity.per_s * change.capacity_factor
-    needed = count_instances_at_rate(demand, per_s, candidate.capacity.sigma, demand.z)
+def _compute_cost_and_size(candidate: Candidate, demand: Demand, change: WhatIfChange) -> tuple[float, int]:
+    rate_per_s = candidate.capacity.per_s * change.capacity_factor
+    needed = count_instances_at_rate(demand, rate_per_s, candidate.capacity.sigma, demand.z)
     instances = needed + demand.count_spares(needed) + candidate.spot_spares
     return HOURS_PER_MONTH * instances * candidate.usd_per_hour, instances

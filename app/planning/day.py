@@ -1,4 +1,4 @@
-"""Simulation of one day of a fleet: its requests one by one, its autoscaler, its replicas' lifecycle and its cost."""
+"""Request-by-request simulation of a fleet over one day, with autoscaler, replica lifecycle and cost."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _ACTIVATOR_SERVICE = RequestService(slots=1, mean_s=1.0, cv=0.0)
 
 
 class _Cell(msgspec.Struct, frozen=True):
-    """Simulated part of the fleet: a cell with its share of traffic, autoscaler limits and operations."""
+    """Simulated part of the fleet: 1/`divisor` of the traffic, of the autoscaler limits and of the operations."""
 
-    times: int
+    divisor: int
     rates_per_s: Floats
     autoscaler: Autoscaler
     operations: Operations
@@ -58,37 +58,38 @@ def play_day(
     rows: TraceRows | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> DayOutcome:
-    """Simulate one day of a fleet.
+    """Simulate one day of a fleet request by request.
 
-    There are as many bins as rates, starting `start_s` after midnight. `modulation_shape` is the shape of a gamma
-    factor by which the rates vary, drawn anew every `modulation_window_s`; `None` gives Poisson arrivals. With `rows` a
-    trace's requests arrive instead; if they have tokens, the design's lengths are theirs, row by row. `on_progress` is
-    called after each minute with the share of the arrivals simulated so far.
+    `rates_per_s` holds the mean rate of each bin of `bin_s` seconds, starting `start_s` seconds after midnight. If
+    `modulation_shape` is set, the rates are multiplied by a gamma factor of that shape and mean 1, redrawn every
+    `modulation_window_s`; with `None`, arrivals are Poisson. If `rows` is set, the requests of a trace arrive instead;
+    if the trace has tokens, `design.lengths` must hold the token lengths of its rows, in order. `on_progress` is called
+    after each minute with the share of arrivals simulated so far.
 
-    The replica at place i has the design's service i, modulo their number. Control acts between slots: a replica that
-    becomes ready, fails or is removed does so at the beginning of the next slot, while its cost is exact.
-    `usd_per_hour` is the price of one replica or warm node. For one seed, arrivals, services and every replica's cold
-    starts and failures are the same for every autoscaler.
+    Replica slot i uses service i of the design, modulo the number of services. The autoscaler and the replica lifecycle
+    act between time slots: a replica that becomes ready, fails or is removed does so at the start of the next time
+    slot, but its cost is exact. `usd_per_hour` is the price of one replica or warm node. With the same seed, arrivals,
+    service times, cold starts and failures are the same for every autoscaler.
 
-    Raises UsageError for a design without services, for rates that are missing or negative, and for a slot that does
-    not divide a minute.
+    Raises UsageError for a design without services, for missing or negative rates, and for a time slot that does not
+    divide a minute.
     """
     _check(design, rates_per_s, slot_s)
     per_replica_per_s = compute_max_throughput_per_s(design.services[0], design.lengths)
-    cell = _cell_of_fleet(rates_per_s, bin_s, autoscaler, operations, per_replica_per_s)
+    cell = _build_cell(rates_per_s, bin_s, autoscaler, operations, per_replica_per_s)
     replicas = count_initial_replicas(cell.autoscaler, per_replica_per_s, cell.rates_per_s, bin_s, start_s)
-    place_count = _places(cell, per_replica_per_s)
+    slot_count = _count_replica_slots(cell, per_replica_per_s)
     has_activator = isinstance(autoscaler, Knative) or (isinstance(autoscaler, Keda) and autoscaler.buffers_requests)
-    plane = create_fleet(_design_of_places(design, place_count, has_activator), np.random.SeedSequence((seed, 1)))
-    lives = ReplicaPool(
-        cell.operations.cold_start, operations.failures, seed, replicas=min(replicas, place_count), now_s=start_s
+    fleet = create_fleet(_expand_design(design, slot_count, has_activator), np.random.SeedSequence((seed, 1)))
+    replica_pool = ReplicaPool(
+        cell.operations.cold_start, operations.failures, seed, replicas=min(replicas, slot_count), now_s=start_s
     )
     operated = OperatedFleet(
-        plane, lives, cell.operations, place_count, place_count if has_activator else None, start_s
+        fleet, replica_pool, cell.operations, slot_count, slot_count if has_activator else None, start_s
     )
     decide = build_autoscaler(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
-    slot_meter = SlotMeter(plane, design.services[0].outside_s, design.timeout_s, start_s)
-    minute_meter, hour_meter = (MinuteMeter(plane, usd_per_hour, start_s, cell.times) for _ in range(2))
+    slot_meter = SlotMeter(fleet, design.services[0].outside_s, design.timeout_s, start_s)
+    minute_meter, hour_meter = (MinuteMeter(fleet, usd_per_hour, start_s, cell.divisor) for _ in range(2))
     minutes: list[DayMinute] = []
     hours: list[DayMinute] = []
     now_s, requested, until_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
@@ -100,18 +101,18 @@ def play_day(
         end_s = minute.end_s
         normals = compute_fleet_normals(minute.normals, design.services[0])
         minute = msgspec.structs.replace(minute, normals=normals)
-        requested = _simulate_minute(plane, operated, slot_meter, decide, (now_s, slot_s), minute, requested)
+        requested = _simulate_minute(fleet, operated, slot_meter, decide, (now_s, slot_s), minute, requested)
         minutes.append(minute_meter.read(operated, end_s, requested))
         now_s = end_s
         if len(minutes) % _MINUTES_PER_HOUR == 0 or now_s >= until_s:
             hours.append(hour_meter.read(operated, end_s, requested))
         if on_progress is not None:
-            on_progress(_share_of_arrivals(cell.rates_per_s, (now_s - start_s) / bin_s))
-    return _outcome(plane, operated, now_s, (minutes, hours), cell.times, usd_per_hour, place_count)
+            on_progress(_compute_arrival_share(cell.rates_per_s, (now_s - start_s) / bin_s))
+    return _build_outcome(fleet, operated, now_s, (minutes, hours), cell.divisor, usd_per_hour, slot_count)
 
 
 def _simulate_minute(
-    plane: Fleet,
+    fleet: Fleet,
     operated: OperatedFleet,
     meter: SlotMeter,
     decide: Decide,
@@ -119,23 +120,23 @@ def _simulate_minute(
     minute: Arrivals,
     requested: int,
 ) -> int:
-    """Simulate one minute in slots and return the number of replicas requested at its end."""
+    """Simulate one minute in time slots and return the number of replicas requested at the end of the minute."""
     (begin_s, slot_s), end_s = span_s, minute.end_s
     ends_s = np.append(np.arange(begin_s + slot_s, end_s - 1e-9, slot_s), end_s)
     stops = np.searchsorted(minute.at_s, ends_s, side="left")
-    first = 0
+    start = 0
     for slot_end_s, stop in zip(ends_s.tolist(), stops.tolist(), strict=True):
-        serve(plane, minute.at_s[first:stop], minute.normals[first:stop], minute.rows[first:stop])
-        advance_to(plane, slot_end_s)
-        first = stop
+        serve(fleet, minute.at_s[start:stop], minute.normals[start:stop], minute.rows[start:stop])
+        advance_to(fleet, slot_end_s)
+        start = stop
         requested = decide(meter.read(operated, slot_end_s, requested))
         if operated.step(slot_end_s, requested):
             meter.restart()
     return requested
 
 
-def _share_of_arrivals(rates_per_s: Floats, bins: float) -> float:
-    """Return the expected share of all arrivals in the first `bins` bins; of the time where there are no arrivals."""
+def _compute_arrival_share(rates_per_s: Floats, bins: float) -> float:
+    """Return the expected share of arrivals in the first `bins` bins, or the share of time if there are no arrivals."""
     whole = int(bins)
     arrived = float(rates_per_s[:whole].sum() + rates_per_s[whole : whole + 1].sum() * (bins - whole))
     expected = float(rates_per_s.sum())
@@ -144,14 +145,14 @@ def _share_of_arrivals(rates_per_s: Floats, bins: float) -> float:
 
 def _check(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
     if not design.services:
-        raise UsageError("a fleet needs at least one service", hint="Give the design one service for each replica.")
+        raise UsageError("a fleet needs at least one service", hint="Set one service per replica in the design.")
     if rates_per_s.size == 0 or not np.isfinite(rates_per_s).all() or (rates_per_s < 0).any():
-        raise UsageError("rates of a day must be 0 or more", hint="Give one rate for each bin.")
+        raise UsageError("the rates of a day must be 0 or more", hint="Set one non-negative rate per bin.")
     if slot_s < 1 or slot_s != int(slot_s) or 60 % slot_s:
         raise UsageError(f"a time slot of {slot_s} s does not divide a minute", hint="Use 1 or 2 s.")
 
 
-def _cell_of_fleet(
+def _build_cell(
     rates_per_s: Floats, bin_s: float, autoscaler: Autoscaler, operations: Operations, per_replica_per_s: float
 ) -> _Cell:
     at_peak = math.ceil(float(rates_per_s.max()) / per_replica_per_s)
@@ -166,8 +167,10 @@ def _cell_of_fleet(
     )
 
 
-def _places(cell: _Cell, per_replica_per_s: float) -> int:
-    """Return the number of places: for the highest number of replicas at once, and as many again that drain."""
+def _count_replica_slots(cell: _Cell, per_replica_per_s: float) -> int:
+    """Return the number of replica slots: the maximum number of serving replicas, plus as many slots for draining
+    ones.
+    """
     at_peak = math.ceil(float(cell.rates_per_s.max()) / per_replica_per_s)
     max_count = max(1, max_replicas(cell.autoscaler) or 4 * at_peak + 4)
     if isinstance(cell.autoscaler, Fixed) and not cell.operations.updates:
@@ -177,50 +180,48 @@ def _places(cell: _Cell, per_replica_per_s: float) -> int:
     )
 
 
-def _design_of_places(design: FleetDesign, place_count: int, has_activator: bool) -> FleetDesign:
-    """Return the design with one service per place, and one more that holds requests if `has_activator`."""
-    services = tuple(design.services[place % len(design.services)] for place in range(place_count))
-    weights = (
-        tuple(design.weights[place % len(design.weights)] for place in range(place_count)) if design.weights else ()
-    )
+def _expand_design(design: FleetDesign, slot_count: int, has_activator: bool) -> FleetDesign:
+    """Return the design with one service per replica slot, and one more that queues requests if `has_activator`."""
+    services = tuple(design.services[slot % len(design.services)] for slot in range(slot_count))
+    weights = tuple(design.weights[slot % len(design.weights)] for slot in range(slot_count)) if design.weights else ()
     if has_activator:
         services, weights = (*services, _ACTIVATOR_SERVICE), (*weights, 1.0) if weights else ()
     return msgspec.structs.replace(design, services=services, weights=weights)
 
 
-def _outcome(
-    plane: Fleet,
+def _build_outcome(
+    fleet: Fleet,
     operated: OperatedFleet,
     now_s: float,
     spans: tuple[list[DayMinute], list[DayMinute]],
-    times: int,
+    divisor: int,
     usd_per_hour: float,
-    place_count: int,
+    slot_count: int,
 ) -> DayOutcome:
     minutes, hours = spans
-    counts, histogram = get_totals(plane), get_histogram(plane)
-    billed_s = {phase: times * seconds for phase, seconds in operated.replicas.compute_billed_s(now_s).items()}
+    counts, histogram = get_totals(fleet), get_histogram(fleet)
+    billed_s = {phase: divisor * seconds for phase, seconds in operated.replicas.compute_billed_s(now_s).items()}
     p50_s, p95_s, p99_s = (compute_quantile_s(histogram, share) for share in (0.50, 0.95, 0.99))
     notes = []
-    if times > 1:
+    if divisor > 1:
         notes.append(
-            f"Simulated as a cell: one of {times} equal cells, each with 1/{times} of the traffic and of the replicas. "
-            "Smaller cells have higher percentiles: p99 is up to 7 % higher at 16 replicas."
+            f"Simulated as a cell: one of {divisor} equal cells, each with 1/{divisor} of the traffic and of the "
+            "replicas. Smaller cells have higher percentiles: p99 is up to 7 % higher at 16 replicas."
         )
-    if any(minute.desired > place_count * times for minute in minutes):
+    if any(minute.desired > slot_count * divisor for minute in minutes):
         notes.append(
-            f"At times, the autoscaler requested more than {format_number(place_count * times)} replicas; the "
+            f"At times, the autoscaler requested more than {format_number(slot_count * divisor)} replicas; the "
             "excess had no capacity."
         )
     return DayOutcome(
         minutes=tuple(minutes),
         hours=tuple(hours),
-        totals=DayTotals(*(times * count for count in msgspec.structs.astuple(counts))),
+        totals=DayTotals(*(divisor * count for count in msgspec.structs.astuple(counts))),
         p50_s=p50_s,
         p95_s=p95_s,
         p99_s=p99_s,
         billed_s=billed_s,
         usd=sum(billed_s.values()) / 3600 * usd_per_hour,
-        scale_divisor=times,
+        scale_divisor=divisor,
         notes=tuple(notes),
     )

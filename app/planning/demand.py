@@ -1,9 +1,9 @@
-"""Traffic as intended rates over time: the requests per bin that reach the replicas, after the cache.
+"""Traffic as expected rates over time: requests per time bin that reach the replicas after the cache.
 
-The middle of each hour has its share of the peak times the share of its weekday, and the rate is linear between two
-middles, also across midnight. So a week holds exactly what its 168 shares state, and the line through a peak hour is
-below the peak at the hour's edges. Growth is compound from today's midnight. Spikes and campaigns multiply the rate; a
-bin that one covers in part is raised in part.
+The middle of each hour has the rate peak × hourly share × weekday share, and the rate is linear between the middles,
+also across midnight. So a week contains exactly the requests that its 168 shares specify, and at the edges of a peak
+hour the rate is below the peak. Growth is compound from today's midnight. Spikes and campaigns multiply the rate; a bin
+that is covered in part is raised in proportion.
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ Floats = npt.NDArray[np.float64]
 def compute_rates_per_s(
     traffic: Traffic, start: datetime.datetime, hours: float, bin_s: float = 60.0, *, today: datetime.date | None = None
 ) -> Floats:
-    """Return the mean rate of each bin from `start`, which has no time zone.
+    """Return the mean rate in req/s of each bin of `bin_s` seconds from `start`, a datetime without time zone.
 
-    Growth is counted from `today`, or from the day of `start` without it.
+    Growth is counted from `today`, or from the day of `start` if `today` is `None`.
     """
     bins = round(hours * _HOUR_S / bin_s)
-    since_s = (start - _midnight(start.date())).total_seconds()
+    since_s = (start - _get_midnight(start.date())).total_seconds()
     from_s: Floats = since_s + np.arange(bins, dtype=np.float64) * bin_s
-    rates = _weekly_shares(traffic, start.date(), from_s + bin_s / 2)
+    rates = _compute_weekly_shares(traffic, start.date(), from_s + bin_s / 2)
     rates *= traffic.peak_per_s * (1.0 - traffic.cache_share)
     if traffic.growth_per_year:
-        aged_s = (start.date() - (today or start.date())).days * DAY_S
-        rates *= np.power(1.0 + traffic.growth_per_year, (from_s + (bin_s / 2 + aged_s)) / _YEAR_S)
-    for begin_s, end_s, times in _disturbances(traffic, start.date(), since_s + bins * bin_s):
-        _scale_bins(rates, (begin_s - since_s) / bin_s, (end_s - since_s) / bin_s, times)
+        growth_s = (start.date() - (today or start.date())).days * DAY_S
+        rates *= np.power(1.0 + traffic.growth_per_year, (from_s + (bin_s / 2 + growth_s)) / _YEAR_S)
+    for begin_s, end_s, factor in _iterate_surges(traffic, start.date(), since_s + bins * bin_s):
+        _scale_bins(rates, (begin_s - since_s) / bin_s, (end_s - since_s) / bin_s, factor)
     return rates
 
 
 def compute_year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
-    """Return the rate of each minute of the coming year, from today's midnight."""
-    return compute_rates_per_s(traffic, _midnight(today), HOURS_PER_YEAR)
+    """Return the rate in req/s of each minute of the next 365 days, from today's midnight."""
+    return compute_rates_per_s(traffic, _get_midnight(today), HOURS_PER_YEAR)
 
 
 def peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
-    """Return the highest rate of the next 12 months that reaches replicas.
+    """Return the highest rate in req/s of the next 12 months that reaches the replicas.
 
-    Recurring traffic is taken at its level in 12 months, where it grows; a campaign at its level on its days, which
-    needs a date: without one campaigns are left out.
+    Recurring traffic counts at its level in 12 months if it grows, and a campaign at its level on its days. Without
+    `today`, campaigns are ignored.
     """
-    recurring = max(traffic.peak_per_s * (1.0 - traffic.cache_share), float(_typical_week(traffic).max()))
+    recurring = max(traffic.peak_per_s * (1.0 - traffic.cache_share), float(_compute_typical_week(traffic).max()))
     peak = recurring * max(1.0, 1.0 + traffic.growth_per_year)
     if today is None or not any(campaign.times > 1 and campaign.last >= today for campaign in traffic.campaigns):
         return peak
@@ -65,22 +65,22 @@ def peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
 
 
 def compute_mean_per_s(traffic: Traffic) -> float:
-    """Return the mean rate that reaches replicas over a week at today's level.
+    """Return the mean rate in req/s that reaches the replicas over a week at today's level.
 
-    It includes spikes, but neither campaigns nor growth.
+    Spikes are included; campaigns and growth are not.
     """
-    return float(_typical_week(traffic).mean())
+    return float(_compute_typical_week(traffic).mean())
 
 
 def compute_peak_sigma(traffic: Traffic) -> float:
-    """Return one sigma of the peak's logarithm.
+    """Return the sigma of the peak's logarithm.
 
-    It is that of a log-normal whose relative standard deviation is `uncertainty`.
+    It is that of a log-normal whose relative standard deviation is `Traffic.uncertainty`.
     """
     return math.sqrt(math.log1p(traffic.uncertainty**2))
 
 
-def _typical_week(traffic: Traffic) -> Floats:
+def _compute_typical_week(traffic: Traffic) -> Floats:
     current = Traffic(
         traffic.peak_per_s,
         traffic.shape,
@@ -89,15 +89,15 @@ def _typical_week(traffic: Traffic) -> Floats:
         spikes=traffic.spikes,
         cache_share=traffic.cache_share,
     )
-    return compute_rates_per_s(current, _midnight(_MONDAY), 7 * 24)
+    return compute_rates_per_s(current, _get_midnight(_MONDAY), 7 * 24)
 
 
-def _midnight(day: datetime.date) -> datetime.datetime:
+def _get_midnight(day: datetime.date) -> datetime.datetime:
     return datetime.datetime.combine(day, datetime.time())
 
 
-def _weekly_shares(traffic: Traffic, first_day: datetime.date, at_s: Floats) -> Floats:
-    """Return the share of the peak at the given seconds after the first day's midnight."""
+def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, at_s: Floats) -> Floats:
+    """Return the hourly times the weekday share of the peak, at the given seconds after the first day's midnight."""
     if not len(at_s):
         return np.zeros(0)
     hours = np.arange(-1, math.ceil(at_s[-1] / _HOUR_S) + 2)
@@ -107,16 +107,18 @@ def _weekly_shares(traffic: Traffic, first_day: datetime.date, at_s: Floats) -> 
     return shares
 
 
-def _disturbances(traffic: Traffic, first_day: datetime.date, until_s: float) -> Iterator[tuple[float, float, float]]:
-    """Yield begin and end in seconds after the first day's midnight, and the multiple of the usual rate."""
+def _iterate_surges(traffic: Traffic, first_day: datetime.date, until_s: float) -> Iterator[tuple[float, float, float]]:
+    """Yield the start and end of each campaign and spike, in seconds after the first day's midnight, and the rate
+    factor.
+    """
     for campaign in traffic.campaigns:
         begin = (campaign.first - first_day).days
         yield begin * DAY_S, ((campaign.last - first_day).days + 1) * DAY_S, campaign.times
     for spike in traffic.spikes:
-        yield from _occurrences(spike, first_day, until_s)
+        yield from _iterate_spike(spike, first_day, until_s)
 
 
-def _occurrences(
+def _iterate_spike(
     spike: RecurringSpike, first_day: datetime.date, until_s: float
 ) -> Iterator[tuple[float, float, float]]:
     for day in range(-1, math.ceil(until_s / DAY_S)):  # yesterday's spike may last past midnight
@@ -125,13 +127,13 @@ def _occurrences(
             yield begin_s, begin_s + spike.duration_s, spike.times
 
 
-def _scale_bins(rates: Floats, begin: float, end: float, times: float) -> None:
-    """Multiply the rates between two positions among the bins, both of which may be fractions."""
+def _scale_bins(rates: Floats, begin: float, end: float, factor: float) -> None:
+    """Multiply the rates between two bin positions, which may be fractional, by a factor."""
     begin, end = max(0.0, begin), min(float(len(rates)), end)
     if end <= begin:
         return
-    first, last = math.floor(begin), math.ceil(end)
-    coverage = np.ones(last - first)
-    coverage[0] -= begin - first
-    coverage[-1] -= last - end
-    rates[first:last] *= 1.0 + (times - 1.0) * coverage
+    first_bin, last_bin = math.floor(begin), math.ceil(end)
+    coverage = np.ones(last_bin - first_bin)
+    coverage[0] -= begin - first_bin
+    coverage[-1] -= last_bin - end
+    rates[first_bin:last_bin] *= 1.0 + (factor - 1.0) * coverage

@@ -1,8 +1,8 @@
-"""Throughput of another card from a measured one's: a ratio with an interval, checked against published results.
+"""Extrapolation of the throughput of an accelerator from a measured one: a ratio with an interval.
 
-The log of the ratio is a weighted sum of the logs of three ratios: dense peak, memory bandwidth and board power. Power
-stands for clock rates under load, which data sheets do not state. The check and its table are in
-`docs/validation/extrapolation.md`.
+The logarithm of the ratio is a weighted sum of the logarithms of three ratios: dense peak, memory bandwidth and board
+power. Board power is a proxy for the clock rate under load, which data sheets do not state. The ratios are validated
+against published results in `docs/validation/extrapolation.md`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from app.planning.risk import Risk
 from app.records.offers import Accelerator, Workload
 
 RateKind = Literal["throughput", "slo"]
-"""Kind of rate that is extrapolated.
+"""Kind of rate to extrapolate.
 
-`throughput` is the maximum of a card. `slo` is the maximum within a latency limit, which can be extrapolated less
-accurately.
+`throughput` is the maximum throughput of an accelerator. `slo` is the maximum rate within a latency limit, which can be
+extrapolated less accurately.
 """
 
 BRACKET_MARGIN = 1.20
-# prefix of processors in the catalog's keys
+# prefix of CPU keys in the hardware catalog
 _CPU = "cpu-"
 
 
 class RatioExponents(msgspec.Struct, frozen=True):
-    """Exponents of the three ratios; they sum to 1, so that a card twice as good in all three is twice as fast."""
+    """Exponents of the three ratios.
+
+    They sum to 1, so that an accelerator twice as good in all three is twice as fast.
+    """
 
     peak: float
     bandwidth: float
@@ -43,10 +46,10 @@ class ScalingModel(msgspec.Struct, frozen=True):
 
 
 _BANDWIDTH = RatioExponents(0.0, 1.0, 0.0)
-# midpoint of bandwidth and of √(peak × power)
+# midpoint between bandwidth and √(peak × power)
 _MIXED = RatioExponents(0.25, 0.5, 0.25)
-# within one architecture, then across; chosen on published results. There are none for decode, which has the sigma of
-# unknown work.
+# models within an architecture and across architectures, fitted to published results. There are no published results
+# for decode, so decode has the sigma of unknown work.
 _MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
     "saturated": (
         ScalingModel(RatioExponents(0.6, 0.2, 0.2), 0.10, 0.13),
@@ -59,9 +62,9 @@ _MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """Throughput of the other card over the measured one's: median and sigma of a log-normal.
+    """Throughput of another accelerator divided by that of the measured one: median and sigma of a log-normal.
 
-    `low` and `high` span the ratios of the single figures (peak, bandwidth, power), 20 % wider at each end.
+    `low` and `high` span the ratios of the individual figures (peak, bandwidth, power), widened by 20 % at each end.
     """
 
     factor: float
@@ -82,78 +85,81 @@ class Ratio(msgspec.Struct, frozen=True):
 def estimate_ratio(
     measured: Accelerator, other: Accelerator, work: Workload, dtype: str, rate_kind: RateKind = "slo"
 ) -> Ratio | Refusal:
-    """Estimate the throughput ratio of one card to one card, in the same runtime at the same precision.
+    """Estimate the throughput ratio of two accelerators with the same runtime and precision.
 
-    `dtype` is the data type of the arithmetic. The ratio is valid where a replica takes as many cards on both: a model
-    that has to be split for the other card loses more.
+    `dtype` is the data type of the arithmetic. The ratio is valid if a replica uses the same number of accelerators on
+    both; a model that must be split for the other accelerator loses more. Returns a Refusal if the ratio cannot be
+    estimated.
     """
     measured_name, other_name = card_name(measured), card_name(other)
     if measured.key == other.key:
         return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {measured_name}")
-    reason = _refusal(measured, other, dtype)
-    if reason is not None:
-        return reason
+    refusal = _check_comparable(measured, other, dtype)
+    if refusal is not None:
+        return refusal
     same_architecture = measured.architecture == other.architecture
     within, across = _MODELS[work]
     model = within if same_architecture else across
     sigma = model.slo_sigma if rate_kind == "slo" else model.throughput_sigma
-    ratios = _ratios(measured, other, dtype, model.weights)
+    ratios = _compute_ratios(measured, other, dtype, model.weights)
     if isinstance(ratios, Refusal):
         return ratios
     factor = math.exp(sum(weight * math.log(ratio) for weight, ratio in ratios if weight))
-    known = [ratio for _, ratio in ratios]
+    known_ratios = [ratio for _, ratio in ratios]
     if same_architecture:
         risk, origin = 2, f"scaled from {measured_name} of the same architecture"
     else:
         risk, origin = 3, f"scaled from {measured_name} of a different architecture"
-    sentence = f"{origin}: ×{factor:.2f} ± {math.expm1(sigma):.0%}. Measure on {other_name} to confirm"
-    return Ratio(factor, sigma, min(known) / BRACKET_MARGIN, max(known) * BRACKET_MARGIN, risk, sentence)
+    reason = f"{origin}: ×{factor:.2f} ± {math.expm1(sigma):.0%}. Measure on {other_name} to confirm"
+    return Ratio(factor, sigma, min(known_ratios) / BRACKET_MARGIN, max(known_ratios) * BRACKET_MARGIN, risk, reason)
 
 
-def _refusal(measured: Accelerator, other: Accelerator, dtype: str) -> Refusal | None:
-    measured_name, other_name = card_name(measured), card_name(other)
-    if measured.key.startswith(_CPU) or other.key.startswith(_CPU):
+def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) -> Refusal | None:
+    measured_name, other_name = card_name(measured), card_name(target)
+    if measured.key.startswith(_CPU) or target.key.startswith(_CPU):
         return Refusal(
             "processor",
             (
-                f"{measured_name} to {other_name}: the rate of a processor scales with its cores, not with its data "
-                "sheet"
+                f"{measured_name} to {other_name}: the rate of a CPU scales with the number of cores, not with data "
+                "sheet values"
             ),
         )
-    if measured.vendor != other.vendor:
+    if measured.vendor != target.vendor:
         return Refusal(
             "vendor", f"measured on {measured_name}; {other_name} needs another vendor's runtime, so measure on it"
         )
-    lacking = next((card for card in (measured, other) if lacks_precision(card, dtype)), None)
+    lacking = next((accelerator for accelerator in (measured, target) if lacks_precision(accelerator, dtype)), None)
     peak = None if lacking is None else find_peak_per_s(lacking, dtype)
     return peak if isinstance(peak, Refusal) else None
 
 
-def _ratios(
-    measured: Accelerator, other: Accelerator, dtype: str, weights: RatioExponents
+def _compute_ratios(
+    measured: Accelerator, target: Accelerator, dtype: str, weights: RatioExponents
 ) -> list[tuple[float, float]] | Refusal:
-    """Return each figure's weight and ratio. A figure with weight 0 may be unknown; it is then left out."""
+    """Return the weight and the ratio of each figure; unknown figures are omitted if their weight is 0."""
     ratios = []
     pairs = (
-        (weights.peak, find_peak_per_s(measured, dtype), find_peak_per_s(other, dtype)),
-        (weights.bandwidth, *_known_figures(measured, other, "memory_bandwidth_gb_s", "memory bandwidth")),
-        (weights.power, *_known_figures(measured, other, "tdp_w", "board power")),
+        (weights.peak, find_peak_per_s(measured, dtype), find_peak_per_s(target, dtype)),
+        (weights.bandwidth, *_get_figures(measured, target, "memory_bandwidth_gb_s", "memory bandwidth")),
+        (weights.power, *_get_figures(measured, target, "tdp_w", "board power")),
     )
     for weight, measured_figure, other_figure in pairs:
-        missing = next((figure for figure in (measured_figure, other_figure) if isinstance(figure, Refusal)), None)
-        if missing is None and not isinstance(measured_figure, Refusal) and not isinstance(other_figure, Refusal):
+        refusal = next((figure for figure in (measured_figure, other_figure) if isinstance(figure, Refusal)), None)
+        if refusal is None and not isinstance(measured_figure, Refusal) and not isinstance(other_figure, Refusal):
             ratios.append((weight, other_figure / measured_figure))
-        elif missing is not None and weight:
-            return missing
+        elif refusal is not None and weight:
+            return refusal
     return ratios
 
 
-def _known_figures(
-    measured: Accelerator, other: Accelerator, field: str, name: str
+def _get_figures(
+    measured: Accelerator, target: Accelerator, field: str, name: str
 ) -> tuple[float | Refusal, float | Refusal]:
-    measured_figure, other_figure = (_known_figure(card, getattr(card, field), name) for card in (measured, other))
+    measured_figure, other_figure = (
+        _get_figure(accelerator, getattr(accelerator, field), name) for accelerator in (measured, target)
+    )
     return measured_figure, other_figure
 
 
-def _known_figure(card: Accelerator, figure: float | None, name: str) -> float | Refusal:
-    return figure if figure else Refusal("unknown_figure", f"the {name} of {card_name(card)} is unknown")
+def _get_figure(accelerator: Accelerator, figure: float | None, name: str) -> float | Refusal:
+    return figure if figure else Refusal("unknown_figure", f"the {name} of {card_name(accelerator)} is unknown")

@@ -1,7 +1,7 @@
-"""Sizing of one instance of each offer in a fleet: by formula for all offers, by simulation for the leading ones.
+"""Capacity per instance of each offer within a fleet: by formula for all offers, by simulation for the best ones.
 
-Offers whose replicas have the same speed and uncertainty share one simulation, whatever they cost. Also simulates the
-latency of a fleet over its load.
+Offers whose replicas have the same speed and uncertainty share one simulation, regardless of their price. The module
+also simulates the latency of a fleet as a function of the load.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ _REQUESTS = (6_000, 300)
 def simulate_fleet_curve(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, highest_per_s: float
 ) -> LatencyCurve:
-    """Return the first goal's time, or p95 latency, over the rate of one replica up to its highest."""
+    """Simulate latency over the rate of one replica, up to `highest_per_s`.
+
+    The metric is that of the first latency goal, or p95 latency if the SLO has none. Latency is made non-decreasing.
+    """
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
     goal = (
@@ -54,33 +57,33 @@ def simulate_fleet_curve(
     service = speed_up(fit.services[0].service, speed)
     rates = [load * highest_per_s for load in _LOADS]
     requests = count_requests(replicas, *_REQUESTS)
-    times_ms = [
+    latencies_ms = [
         1000 * get_time_s(simulate_traffic(service, shape, replicas, rate * replicas, requests), goal) for rate in rates
     ]
-    rising_ms = [max(times_ms[: index + 1]) for index in range(len(times_ms))]
-    return LatencyCurve(tuple(rates), tuple(math.log(time) for time in rising_ms), highest_per_s)
+    rising_ms = [max(latencies_ms[: index + 1]) for index in range(len(latencies_ms))]
+    return LatencyCurve(tuple(rates), tuple(math.log(latency_ms) for latency_ms in rising_ms), highest_per_s)
 
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
-"""Numbers of replicas at which fleets are simulated; one between two counts as the smaller, which pools less."""
+"""Fleet sizes in replicas that are simulated; a size in between is rounded down, to the smaller benefit of pooling."""
 _NEXT_SIZE = 3
-"""Steps to the next size that is tried after one that misses the SLO at any load."""
+"""Number of steps in `_SIZES` to skip after a size that misses the SLO at any load."""
 
 
 _MAX_EXACT_STEPS = 10
 _CACHE_SIZE = 1024
-_formula_rate = lru_cache(_CACHE_SIZE)(estimate_rate)
-_simulated_rate = lru_cache(_CACHE_SIZE)(simulate_rate)
-_middle_rate = lru_cache(_CACHE_SIZE)(simulate_median_rate)
-_fleet_curve = lru_cache(_CACHE_SIZE)(simulate_fleet_curve)
-"""The result depends only on the service model, the shape and the size, not on the peak, the prices or the limits.
+_cached_estimate_rate = lru_cache(_CACHE_SIZE)(estimate_rate)
+_cached_simulate_rate = lru_cache(_CACHE_SIZE)(simulate_rate)
+_cached_simulate_median_rate = lru_cache(_CACHE_SIZE)(simulate_median_rate)
+_cached_simulate_fleet_curve = lru_cache(_CACHE_SIZE)(simulate_fleet_curve)
+"""Cached functions, whose results depend only on the service model, the fleet shape and the fleet size.
 
-Plans that are computed again with other ones of those, as in the desktop app, do not simulate it again.
+Plans that differ only in peak, prices or limits, as when editing a plan in the desktop app, reuse these results.
 """
 
 
 class ReplicaKind(msgspec.Struct, frozen=True):
-    """Kind of replica; replicas with equal kinds have equal rates."""
+    """Key of replicas that have the same rates: the measured target, and the speed relative to it with its sigma."""
 
     target: str
     speed: float
@@ -93,7 +96,10 @@ class SimulatedKind(msgspec.Struct, frozen=True):
 
 
 class FleetSizer:
-    """Sizer of fleets that caches its simulations. Not thread-safe."""
+    """Computes the capacity of instances in a fleet by formula or simulation, and caches the results.
+
+    Not thread-safe.
+    """
 
     def __init__(
         self,
@@ -102,123 +108,138 @@ class FleetSizer:
         should_continue: ShouldContinue = always_continue,
         slo: Sequence[Objective] = (),
     ) -> None:
-        """Create a sizer. Load points are evaluated against `slo`; without it they are not used as evidence."""
+        """Create a sizer. Load points are evaluated against `slo`; if it is empty, they are not used as evidence."""
         self._shape, self._demand, self._should_continue, self._slo = shape, demand, should_continue, slo
         self._evidence: dict[str, Evidence] = {}
-        self._formulae: dict[tuple[ReplicaKind, int], ReplicaRate] = {}
+        self._estimated: dict[tuple[ReplicaKind, int], ReplicaRate] = {}
         self._simulated: dict[tuple[ReplicaKind, int], SimulatedKind] = {}
 
     def estimate(self, target: MeasuredTarget, capacity: Capacity) -> Capacity:
-        """Return the capacity by formula, or the measured max rate where no service model could be fitted."""
+        """Estimate the capacity by formula; return `capacity` unchanged if the target has no service model."""
         fit = target.fit
         if fit is None:
             return capacity
-        return self._size(capacity, "formula", lambda replicas: self._formula(target, fit, capacity, replicas))
+        return self._size(capacity, "formula", lambda replicas: self._estimate_cached(target, fit, capacity, replicas))
 
     def simulate(self, target: MeasuredTarget, capacity: Capacity) -> tuple[Capacity, LatencyCurve] | None:
-        """Return the capacity by simulation at the resulting number of replicas; `None` without a service model."""
+        """Simulate the capacity and the latency curve at the number of replicas that the demand needs.
+
+        Returns `None` if the target has no service model. Raises CancelledError if the plan is no longer needed.
+        """
         fit = target.fit
         if fit is None:
             return None
 
-        def rate_at(replicas: int) -> ReplicaRate:
+        def compute_rate(replicas: int) -> ReplicaRate:
             return self._simulate(target, fit, capacity, replicas).rate
 
-        sized = self._size(capacity, "simulated", rate_at)
-        if self._shape.bursts is not None and sized.per_s > 0:
-            sized = self._size_exactly(sized, rate_at)
-            replicas = self._instances_needed(sized) * capacity.replicas
-            return sized, _fleet_curve(fit, self._shape, replicas, capacity.speed, sized.per_s / capacity.replicas)
-        return sized, self._simulate(target, fit, capacity, self._replicas(sized)).latencies
+        sized_capacity = self._size(capacity, "simulated", compute_rate)
+        if self._shape.bursts is not None and sized_capacity.per_s > 0:
+            sized_capacity = self._size_exactly(sized_capacity, compute_rate)
+            replicas = self._count_needed(sized_capacity) * capacity.replicas
+            return sized_capacity, _cached_simulate_fleet_curve(
+                fit, self._shape, replicas, capacity.speed, sized_capacity.per_s / capacity.replicas
+            )
+        return sized_capacity, self._simulate(target, fit, capacity, self._round_replicas(sized_capacity)).latencies
 
-    def _size(self, capacity: Capacity, method: SizingMethod, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
-        """Return the rate at the smallest sufficient number of replicas.
+    def _size(self, capacity: Capacity, method: SizingMethod, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
+        """Return the capacity at the smallest sufficient number of replicas, found by a bracketing search over
+        `_SIZES`.
 
-        These serve the load at their own rate, which grows with their number by pooling. Where a size is sufficient by
-        its own rate and needs fewer replicas, which by their rate are not sufficient, its rate is lowered to the one
-        that just needs this size. A size that misses the SLO at any load is too small: more replicas may still meet it
-        by pooling their queues.
+        The rate per replica depends on the number of replicas, because of pooling. A size can be sufficient at its own
+        rate but need fewer replicas, which at their lower rate are not sufficient. In this case the rate is lowered
+        until exactly this size is needed. A size that misses the SLO at any load is too small, since more replicas may
+        still meet the SLO by pooling their queues.
         """
-        last = len(_SIZES) - 1
-        too_few, enough, lowest_per_s, index = -1, len(_SIZES), 0.0, self._size_index(capacity)
-        at_enough = capacity
+        last_index = len(_SIZES) - 1
+        insufficient, sufficient, lowest_per_s, index = -1, len(_SIZES), 0.0, self._find_size_index(capacity)
+        sufficient_capacity = capacity
         while True:
-            sized = _with_rate(rate_at(_SIZES[index]), capacity, method)
-            needed_index = self._size_index(sized) if sized.per_s > 0 else min(index + _NEXT_SIZE, last)
+            sized_capacity = _with_rate(compute_rate(_SIZES[index]), capacity, method)
+            needed_index = (
+                self._find_size_index(sized_capacity)
+                if sized_capacity.per_s > 0
+                else min(index + _NEXT_SIZE, last_index)
+            )
             if needed_index == index:
-                return sized
+                return sized_capacity
             if needed_index > index:
-                too_few, lowest_per_s = index, sized.per_s
+                insufficient, lowest_per_s = index, sized_capacity.per_s
             else:
-                enough, at_enough = index, sized
-            if enough - too_few == 1:
-                instances = math.ceil(_SIZES[enough] / capacity.replicas)
-                basis_capacity = sized if sized.per_s > 0 else at_enough
+                sufficient, sufficient_capacity = index, sized_capacity
+            if sufficient - insufficient == 1:
+                instances = math.ceil(_SIZES[sufficient] / capacity.replicas)
+                basis_capacity = sized_capacity if sized_capacity.per_s > 0 else sufficient_capacity
                 exact_per_s = (
                     basis_capacity.per_s
                     * self._demand.peak_per_s
                     / sustained_peak_per_s(instances, basis_capacity, self._demand)
                 )
                 return msgspec.structs.replace(basis_capacity, per_s=max(lowest_per_s, exact_per_s))
-            index = min(max(needed_index, too_few + 1), enough - 1)
+            index = min(max(needed_index, insufficient + 1), sufficient - 1)
 
-    def _evidence_of(self, target: MeasuredTarget) -> Evidence:
+    def _get_evidence(self, target: MeasuredTarget) -> Evidence:
         if target.name not in self._evidence:
             self._evidence[target.name] = collect_evidence(target, self._slo) if self._slo else NO_EVIDENCE
         return self._evidence[target.name]
 
-    def _size_exactly(self, capacity: Capacity, rate_at: Callable[[int], ReplicaRate]) -> Capacity:
+    def _size_exactly(self, capacity: Capacity, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
         """Return the capacity at the exact number of instances, since a burst has the same size for all fleets.
 
-        The capacity of one instance grows with their number, so a step between the sizes in `_SIZES` is too coarse. The
-        number is found by interpolation between one that is too small and one that is sufficient.
+        With bursts, the capacity per instance grows with the number of instances, so the steps between `_SIZES` are too
+        coarse. The number is found by interpolation between a number that is too small and one that is sufficient.
         """
-        too_few, enough, instances = (0, -math.inf), None, self._instances_needed(capacity)
+        insufficient, sufficient, instances = (0, -math.inf), None, self._count_needed(capacity)
         for _ in range(_MAX_EXACT_STEPS):
-            sized = _with_rate(rate_at(instances * capacity.replicas), capacity, "simulated")
-            if sized.per_s <= 0:
+            sized_capacity = _with_rate(compute_rate(instances * capacity.replicas), capacity, "simulated")
+            if sized_capacity.per_s <= 0:
                 break
-            log_margin = math.log(sustained_peak_per_s(instances, sized, self._demand) / self._demand.peak_per_s)
+            log_margin = math.log(
+                sustained_peak_per_s(instances, sized_capacity, self._demand) / self._demand.peak_per_s
+            )
             if log_margin >= -1e-9:
-                enough, capacity = (instances, log_margin), sized
+                sufficient, capacity = (instances, log_margin), sized_capacity
             else:
-                too_few = (instances, log_margin)
-            min_instances = too_few[0]
-            if enough is None:
-                instances = max(min_instances + 1, self._instances_needed(sized))
-            elif enough[0] - min_instances <= 1:
+                insufficient = (instances, log_margin)
+            min_instances = insufficient[0]
+            if sufficient is None:
+                instances = max(min_instances + 1, self._count_needed(sized_capacity))
+            elif sufficient[0] - min_instances <= 1:
                 break
             elif min_instances:
-                fraction = -too_few[1] / (enough[1] - too_few[1])
+                fraction = -insufficient[1] / (sufficient[1] - insufficient[1])
                 instances = min(
-                    max(round(min_instances + fraction * (enough[0] - min_instances)), min_instances + 1), enough[0] - 1
+                    max(round(min_instances + fraction * (sufficient[0] - min_instances)), min_instances + 1),
+                    sufficient[0] - 1,
                 )
             else:
-                instances = min(max(self._instances_needed(sized), 1), enough[0] - 1)
-        if enough is None or self._instances_needed(capacity) == enough[0]:
+                instances = min(max(self._count_needed(sized_capacity), 1), sufficient[0] - 1)
+        if sufficient is None or self._count_needed(capacity) == sufficient[0]:
             return capacity
-        return msgspec.structs.replace(capacity, per_s=capacity.per_s * math.exp(-enough[1]))
+        return msgspec.structs.replace(capacity, per_s=capacity.per_s * math.exp(-sufficient[1]))
 
-    def _instances_needed(self, capacity: Capacity) -> int:
+    def _count_needed(self, capacity: Capacity) -> int:
         return count_instances(self._demand, capacity, self._demand.z)
 
-    def _formula(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
+    def _estimate_cached(
+        self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int
+    ) -> ReplicaRate:
         replicas = replicas if depends_on_replicas(fit.services[0].service) else 1
-        key = (_kind(target.name, capacity), replicas)
-        if key not in self._formulae:
-            evidence = self._evidence_of(target)
-            self._formulae[key] = _formula_rate(
+        key = (_build_kind(target.name, capacity), replicas)
+        if key not in self._estimated:
+            evidence = self._get_evidence(target)
+            self._estimated[key] = _cached_estimate_rate(
                 fit, self._shape, replicas, capacity.speed, capacity.speed_sigma, evidence
             )
-        return self._formulae[key]
+        return self._estimated[key]
 
     def _simulate(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> SimulatedKind:
-        """Simulate a kind of replica.
+        """Simulate one kind of replica in a fleet of this size.
 
-        The uncertainty and the latencies of a kind are simulated once, at the first number of replicas; the middle at
-        each.
+        The sigma and the latency curve are simulated only for the first size of a kind; the median is simulated for
+        every size.
         """
-        key, evidence = (_kind(target.name, capacity), replicas), self._evidence_of(target)
+        key, evidence = (_build_kind(target.name, capacity), replicas), self._get_evidence(target)
         steady_replicas = _SIZES[bisect.bisect_right(_SIZES, replicas) - 1]
         if not self._should_continue():
             raise CancelledError
@@ -232,13 +253,13 @@ class FleetSizer:
                 None,
             )
             if similar is None:
-                rate = _simulated_rate(
+                rate = _cached_simulate_rate(
                     fit, self._shape, steady_replicas, capacity.speed, capacity.speed_sigma, evidence
                 )
-                latencies = _fleet_curve(fit, self._shape, steady_replicas, capacity.speed, rate.per_s)
+                latencies = _cached_simulate_fleet_curve(fit, self._shape, steady_replicas, capacity.speed, rate.per_s)
                 self._simulated[key] = SimulatedKind(rate, latencies)
             else:
-                rate = _middle_rate(
+                rate = _cached_simulate_median_rate(
                     fit,
                     self._shape,
                     replicas,
@@ -253,11 +274,13 @@ class FleetSizer:
                 )
         return self._simulated[key]
 
-    def _replicas(self, capacity: Capacity) -> int:
-        """Return the replicas that serve the load at the plan's confidence, rounded down to a simulated number."""
-        return _SIZES[self._size_index(capacity)]
+    def _round_replicas(self, capacity: Capacity) -> int:
+        """Return the number of replicas that the demand needs at the plan's confidence, rounded down to a simulated
+        size.
+        """
+        return _SIZES[self._find_size_index(capacity)]
 
-    def _size_index(self, capacity: Capacity) -> int:
+    def _find_size_index(self, capacity: Capacity) -> int:
         if capacity.per_s <= 0:
             return 0
         needed = count_instances(self._demand, capacity, self._demand.z) * capacity.replicas
@@ -273,5 +296,5 @@ def _with_rate(rate: ReplicaRate, capacity: Capacity, method: SizingMethod) -> C
     )  # fmt: skip
 
 
-def _kind(name: str, capacity: Capacity) -> ReplicaKind:
+def _build_kind(name: str, capacity: Capacity) -> ReplicaKind:
     return ReplicaKind(name, round(capacity.speed, 9), round(capacity.speed_sigma, 9))

@@ -1,6 +1,6 @@
-"""From measurements to rented hardware: every offer is sized, priced and ranked, and the leading ones are simulated.
+"""Fleet planning: size, price and rank every offer from measurements, and simulate the leading offers.
 
-All of it is arithmetic on the question with seeded random numbers: the same question gives the same plan at any time.
+The computation is deterministic: it uses only the plan inputs and seeded random numbers.
 """
 
 from __future__ import annotations
@@ -34,27 +34,30 @@ from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 def plan_fleets(
     question: PlanningInputs, *, estimate_only: bool = False, should_continue: ShouldContinue = always_continue
 ) -> Plan:
-    """Compute the plan for a question.
+    """Compute the plan for the given plan inputs.
 
-    Feasible fleets come first in `offers`, cheapest first; excluded ones follow with the reason. A preview uses only
-    the formulas and takes at most 200 ms; otherwise the leading offers are simulated, and `should_continue` is called
-    between simulations. Raises NoLongerWantedError once it returns False.
+    `Plan.offers` lists the feasible fleets first, by ranking cost, then the excluded fleets with the reason. With
+    `estimate_only`, only formulas are used, which takes at most 200 ms. Otherwise the leading offers are simulated, and
+    `should_continue` is called between simulations. Raises CancelledError if it returns False.
     """
     question = add_measured_tokens(question)
     demand = build_demand(question.traffic, question.limits, question.today)
     goals = build_goals(question.slo)
-    sized = list_options(question, demand, goals, estimate_only=estimate_only, should_continue=should_continue)
-    evidence = _slo_evidence(sized, question, goals)
-    knowledge = [_assess(option, evidence, goals, demand) for option in sized]
+    evaluated_options = list_options(
+        question, demand, goals, estimate_only=estimate_only, should_continue=should_continue
+    )
+    evidence = _collect_evidence(evaluated_options, question, goals)
+    knowledge = [_assess_option(option, evidence, goals, demand) for option in evaluated_options]
     options = [
-        _excluded_if_unknown(option, offer_knowledge) for option, offer_knowledge in zip(sized, knowledge, strict=True)
+        _exclude_if_unknown(option, offer_knowledge)
+        for option, offer_knowledge in zip(evaluated_options, knowledge, strict=True)
     ]
     ranked = _rank(options, demand, question, evidence)
-    refused = _excluded_fleets(options, question.today)
+    excluded = _list_excluded(options, question.today)
     best, best_fleet = ranked[0] if ranked else (None, None)
-    other_choices = [(option, fleet) for option, fleet in ranked[1:] if best and _is_other_choice(option, best)]
+    other_choices = [(option, fleet) for option, fleet in ranked[1:] if best and _is_different_type(option, best)]
     runner_up, runner_up_fleet = other_choices[0] if other_choices else (None, None)
-    cheapest_rejected = refused[0] if refused else None
+    cheapest_rejected = excluded[0] if excluded else None
     targets = [best.target] if best else [option.target for option in options] or list(question.measured)
     target = targets[0]
     limits = question.limits
@@ -63,94 +66,105 @@ def plan_fleets(
         slo=tuple(objective.text for objective in question.slo),
         confidence=limits.confidence,
         redundancy=limits.redundancy,
-        latency_metric=_latency_metric(target, goals),
+        latency_metric=_select_latency_metric(target, goals),
         planned_on=question.today.isoformat(),
         recommendation=None,
         runner_up=runner_up_fleet,
         cheapest_rejected=cheapest_rejected,
-        offers=(*(fleet for _, fleet in ranked), *refused),
+        offers=(*(fleet for _, fleet in ranked), *excluded),
         pareto=(),
-        notes=build_plan_notes(question, demand, goals, [fleet for _, fleet in ranked], refused),
+        notes=build_plan_notes(question, demand, goals, [fleet for _, fleet in ranked], excluded),
         router=limits.router,
-        capacity_knowledge=_leading_knowledge(best, options, knowledge),
+        capacity_knowledge=_get_leading_knowledge(best, options, knowledge),
     )
     if best is None or best_fleet is None:
         return plan
-    chosen = get_candidate(best)
-    bound = explain_rate_limit(chosen.capacity, best.target.name)
-    checks = check_price(chosen.offer, question.today)
-    choice = Selection(chosen, best_fleet, get_candidate(runner_up) if runner_up else None, cheapest_rejected)
+    best_candidate = get_candidate(best)
+    rate_limit_note = explain_rate_limit(best_candidate.capacity, best.target.name)
+    checks = check_price(best_candidate.offer, question.today)
+    selection = Selection(
+        best_candidate, best_fleet, get_candidate(runner_up) if runner_up else None, cheapest_rejected
+    )
     return msgspec.structs.replace(
         plan,
         notes=(
             *(f"{check.verdict} {check.name}: {check.hint}" for check in checks),
             *plan.notes,
-            *(() if bound is None else (bound,)),
+            *(() if rate_limit_note is None else (rate_limit_note,)),
         ),
         recommendation=build_recommendation(
-            choice, demand, limits, target.curve, question.slo, plan.capacity_knowledge, checks
+            selection, demand, limits, target.curve, question.slo, plan.capacity_knowledge, checks
         ),
         checks=checks,
-        pareto=_front(options, demand, question),
+        pareto=_build_front(options, demand, question),
         sensitivity=compute_sensitivity(options, demand, question, goals),
         day=() if estimate_only else simulate_peak_day(best, question, goals),
-        forecast=None if estimate_only else forecast_year(chosen, demand, question),
-        commitment=plan_commitment(chosen, demand, question),
+        forecast=None if estimate_only else forecast_year(best_candidate, demand, question),
+        commitment=plan_commitment(best_candidate, demand, question),
         break_even=explain_break_even(options, demand, question),
         savings=plan_savings(options, best, demand, question, goals, preview=estimate_only),
         mix=None if estimate_only else plan_mix(options, demand, question),
     )
 
 
-def _slo_evidence(options: Sequence[Option], question: PlanningInputs, goals: Goals) -> dict[str, SloEvidence]:
-    """Return the evidence by the name of the target, since many offers share one target."""
+def _collect_evidence(options: Sequence[Option], question: PlanningInputs, goals: Goals) -> dict[str, SloEvidence]:
+    """Return the SLO evidence by target name, since many offers share a target."""
     targets = {option.target.name: option.target for option in options}
     return {name: collect_slo_evidence(target, question.slo, goals) for name, target in targets.items()}
 
 
-def _assess(
+def _assess_option(
     option: Option, evidence: Mapping[str, SloEvidence], goals: Goals, demand: Demand
 ) -> CapacityKnowledge | None:
-    """Return how well the capacity of an offer is known; `None` for an offer that is excluded for another reason."""
+    """Return how certain the capacity of an offer is; `None` if the offer is excluded for another reason."""
     if not option.is_feasible:
         return None
     return assess_knowledge(get_candidate(option).capacity, evidence[option.target.name], goals, demand)
 
 
-def _excluded_if_unknown(option: Option, knowledge: CapacityKnowledge | None) -> Option:
+def _exclude_if_unknown(option: Option, knowledge: CapacityKnowledge | None) -> Option:
     if knowledge is None or knowledge.state != "unknown":
         return option
     spread = knowledge.per_instance_per_s
-    why = (
+    reason = (
         f"the capacity is too uncertain: {format_number(spread.p10)} to {format_number(spread.p90)} req/s per instance"
     )
-    return msgspec.structs.replace(option, evaluation=msgspec.structs.replace(get_candidate(option), rejected=why))
+    return msgspec.structs.replace(option, evaluation=msgspec.structs.replace(get_candidate(option), rejected=reason))
 
 
-def _leading_knowledge(
+def _get_leading_knowledge(
     best: Option | None, options: Sequence[Option], knowledge: Sequence[CapacityKnowledge | None]
 ) -> CapacityKnowledge | None:
-    """Return how well the capacity of the recommended offer is known.
+    """Return how certain the capacity of the recommended offer is.
 
-    Without a recommendation it is that of the cheapest offer that is excluded because its capacity is unknown.
+    Without a recommendation, return the knowledge of the cheapest offer that is excluded because its capacity is too
+    uncertain; `None` if there is no such offer.
     """
     if best is not None:
-        return next(known for option, known in zip(options, knowledge, strict=True) if option is best)
-    unknown = [(option, known) for option, known in zip(options, knowledge, strict=True) if known is not None]
-    cheapest = min(unknown, key=lambda pair: get_candidate(pair[0]).usd_per_month, default=(None, None))
+        return next(
+            option_knowledge for option, option_knowledge in zip(options, knowledge, strict=True) if option is best
+        )
+    excluded = [
+        (option, option_knowledge)
+        for option, option_knowledge in zip(options, knowledge, strict=True)
+        if option_knowledge is not None
+    ]
+    cheapest = min(excluded, key=lambda pair: get_candidate(pair[0]).usd_per_month, default=(None, None))
     return cheapest[1]
 
 
-def _front(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> tuple[Fleet, ...]:
-    """Return the Pareto front of the fleets whose latency is known; other fleets do not affect it."""
-    budget, sized = question.limits.budget_usd_per_month, []
+def _build_front(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> tuple[Fleet, ...]:
+    """Return the Pareto front of the fleets with a known latency; fleets without one are ignored."""
+    budget, option_fleets = question.limits.budget_usd_per_month, []
     for option in (option for option in options if option.is_feasible and option.latencies.rates_per_s):
         fleets = list_fleets(get_candidate(option), demand, option.latencies, budget, question.today)
-        sized += [(option, fleet) for fleet in fleets]
-    return add_front_probabilities(find_pareto_front(fleet for _, fleet in sized), sized, demand, question.today)
+        option_fleets += [(option, fleet) for fleet in fleets]
+    return add_front_probabilities(
+        find_pareto_front(fleet for _, fleet in option_fleets), option_fleets, demand, question.today
+    )
 
 
-def _latency_metric(target: MeasuredTarget, goals: Goals) -> str:
+def _select_latency_metric(target: MeasuredTarget, goals: Goals) -> str:
     if target.fit is None or not goals.time_goals:
         return target.curve.latency_metric
     return goals.latency_metric
@@ -159,12 +173,12 @@ def _latency_metric(target: MeasuredTarget, goals: Goals) -> str:
 def _rank(
     options: Sequence[Option], demand: Demand, question: PlanningInputs, evidence: Mapping[str, SloEvidence]
 ) -> list[tuple[Option, Fleet]]:
-    """Return the feasible fleets by cost, then by risk, then by latency.
+    """Return the feasible fleets by ranking cost, then by risk, then by latency.
 
-    A price that is old or of low trust counts as higher by one sigma of its possible drift, since it may have risen.
+    The ranking cost of an old or low-trust price is one sigma of its drift higher, since the price may have risen.
     """
     fleets = [
-        (option, _fleet(option, demand, question, evidence[option.target.name]))
+        (option, _build_option_fleet(option, demand, question, evidence[option.target.name]))
         for option in options
         if option.is_feasible
     ]
@@ -180,7 +194,7 @@ def _rank(
     )
 
 
-def _fleet(option: Option, demand: Demand, question: PlanningInputs, evidence: SloEvidence) -> Fleet:
+def _build_option_fleet(option: Option, demand: Demand, question: PlanningInputs, evidence: SloEvidence) -> Fleet:
     candidate = get_candidate(option)
     fleet = build_fleet(candidate, candidate.instances, demand, option.latencies, question.today)
     fleet = msgspec.structs.replace(
@@ -192,8 +206,8 @@ def _fleet(option: Option, demand: Demand, question: PlanningInputs, evidence: S
     return add_costs(fleet, option, demand, question)
 
 
-def _excluded_fleets(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
-    """Return the excluded fleets: those with a cost first, by cost; then the others by the price of one instance."""
+def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
+    """Return the excluded fleets: first those with a monthly cost, by cost; then the others, by price per instance."""
     no_price = float("inf")
     ranked: list[tuple[tuple[int, float], Fleet]] = []
     for candidate in (option.evaluation for option in options):
@@ -209,14 +223,17 @@ def _excluded_fleets(options: Sequence[Option], today: datetime.date) -> list[Fl
                 )
             )
         elif candidate.rejected is not None:
-            by = candidate.rejected_by or "capacity"
+            rejected_by = candidate.rejected_by or "capacity"
             ranked.append(
-                ((0, candidate.usd_per_month), build_refused_fleet(candidate.offer, candidate.rejected, today, by))
+                (
+                    (0, candidate.usd_per_month),
+                    build_refused_fleet(candidate.offer, candidate.rejected, today, rejected_by),
+                )
             )
     return [fleet for _, fleet in sorted(ranked, key=lambda pair: (pair[0], pair[1].offer))]
 
 
-def _is_other_choice(option: Option, best: Option) -> bool:
-    """Return whether the option is another choice than the best, and not the same instance type elsewhere."""
+def _is_different_type(option: Option, best: Option) -> bool:
+    """Return whether the option has another instance type than the best option, rather than the same one elsewhere."""
     offer, best_offer = option.evaluation.offer, best.evaluation.offer
     return (offer.provider, offer.instance_type) != (best_offer.provider, best_offer.instance_type)

@@ -1,4 +1,4 @@
-"""Formatting of numbers and service models in a plan's text."""
+"""Formatting of numbers and service models in the text of a plan."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.records.service import BatchService, RequestService, ServiceModel
 
 
 def format_number(number: float) -> str:
-    """Format a number: whole from 100 on, else three significant digits, never with an exponent."""
+    """Format a number with three significant digits, or as an integer from 100 upwards; never with an exponent."""
     if abs(number) >= 100 or number == 0:
         return f"{number:,.0f}"
     decimals = max(0, 2 - math.floor(math.log10(abs(number))))
@@ -22,12 +22,12 @@ def format_usd(number: float) -> str:
 
 
 def format_share(number: float) -> str:
-    """Format a share as a percentage that does not round up to certainty."""
+    """Format a share as a percentage; shares just below 1 become "over 99.9%" instead of being rounded up to 100%."""
     return "over 99.9%" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + "%"
 
 
 def format_service_model(service: ServiceModel) -> str:
-    """Describe a service model, such as `1 request at a time of 2.1 ms, CV 0.5, and 2.9 ms outside`."""
+    """Describe a service model, such as `1 request at a time, 2.1 ms each, CV 0.5, and 2.9 ms overhead`."""
     outside = f"{format_number(1000 * service.outside_s)} ms overhead"
     match service:
         case RequestService():
@@ -50,9 +50,11 @@ def format_service_model(service: ServiceModel) -> str:
                 return f"{text}, {slow}, and {outside}"
             return f"{text}, and {outside}"
         case BatchService():
-            text = f"{format_number(1000 * service.fixed_s)} + {format_number(1000 * service.per_item_s)} b ms"
+            fixed_ms, per_item_ms = format_number(1000 * service.fixed_s), format_number(1000 * service.per_item_s)
+            text = f"{fixed_ms} ms + {per_item_ms} ms per request"
             window = f" after waiting up to {format_number(1000 * service.window_s)} ms" if service.window_s > 0 else ""
             return f"batches of up to {service.max_batch}{window}, {text}, and {outside}"
         case _:
-            step = f"{format_number(1000 * service.step_s)} + {format_number(1000 * service.per_sequence_s)} b ms"
-            return f"steps of {step}, up to {service.max_sequences} sequences, and {outside}"
+            step_ms, sequence_ms = format_number(1000 * service.step_s), format_number(1000 * service.per_sequence_s)
+            text = f"{step_ms} ms + {sequence_ms} ms per sequence"
+            return f"steps of {text}, up to {service.max_sequences} sequences, and {outside}"

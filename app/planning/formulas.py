@@ -1,6 +1,6 @@
 """Analytical estimate of the highest rate at which a replica meets the goals, by queueing formulas.
 
-`lengths` are mean input and output tokens.
+In all functions, `lengths` are the mean numbers of input and output tokens.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from app.planning.service_models.service_times import compute_service_factors, c
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 MIN_LOAD = 0.02
-"""Lowest load that is tried, as a share of a replica's maximum; where a goal is missed even there, the rate is 0."""
-_NODES = (np.arange(1000) + 0.5) / 1000
-"""Quantiles at which a service time is evaluated; enough of them for a p99.9."""
-_Z = special.ndtri(_NODES)
+"""Lowest load that is tried, as a share of a replica's max throughput; if a goal is missed even then, the rate is 0."""
+_QUANTILES = (np.arange(1000) + 0.5) / 1000
+"""Quantiles at which the distribution of service times is evaluated; fine enough for p99.9."""
+_NORMAL_QUANTILES = special.ndtri(_QUANTILES)
 _STEPS = 40
 
 
 def erlang_b(servers: float, erlangs: float) -> float:
     """Return Erlang's B formula: the share of arrivals that find all `servers` busy and leave.
 
-    `servers` may be any real.
+    `servers` need not be an integer.
     """
     if erlangs <= 0:
         return 0.0
@@ -36,7 +36,7 @@ def erlang_b(servers: float, erlangs: float) -> float:
 
 
 def erlang_c(servers: float, erlangs: float) -> float:
-    """Return Erlang's C formula: the share of arrivals that wait; 1 at full load and above."""
+    """Return Erlang's C formula: the share of arrivals that have to wait; 1 at full load and above."""
     load = erlangs / servers
     if load >= 1:
         return 1.0
@@ -47,8 +47,8 @@ def erlang_c(servers: float, erlangs: float) -> float:
 def estimate_rate_within_slo(
     service: ServiceModel, goals: Goals, replicas: int, router: str, lengths: tuple[float, float] = (1.0, 1.0)
 ) -> float:
-    """Return the request rate per replica at which the tightest goal is just met."""
-    high = _max_throughput_per_s(service, lengths)
+    """Return the highest request rate per replica at which all goals are met; 0 if they are missed at any load."""
+    high = _compute_max_throughput_per_s(service, lengths)
     if not goals.time_goals:
         return 0.95 * high
 
@@ -65,35 +65,35 @@ def estimate_rate_within_slo(
 
 
 def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
-    """Return whether requests that never wait meet the goals, as in a large fleet whose replicas pool their queues."""
-    return all(_unloaded_s(service, goal) <= goal.limit_s for goal in goals.time_goals)
+    """Return whether requests that never wait meet the goals, as in a large fleet whose replicas share a queue."""
+    return all(_compute_unloaded_s(service, goal) <= goal.limit_s for goal in goals.time_goals)
 
 
-def _unloaded_s(service: ServiceModel, goal: Goal) -> float:
+def _compute_unloaded_s(service: ServiceModel, goal: Goal) -> float:
     match service:
-        case RequestService(mean_s=busy_s) if goal.quantile is not None:
-            busy_s = float(np.quantile(_lognormal(busy_s, service.cv), goal.quantile))
-        case RequestService(mean_s=busy_s):
+        case RequestService(mean_s=service_s) if goal.quantile is not None:
+            service_s = float(np.quantile(_compute_lognormal_quantiles_s(service_s, service.cv), goal.quantile))
+        case RequestService(mean_s=service_s):
             pass
         case BatchService():
-            busy_s = service.fixed_s + service.per_item_s
+            service_s = service.fixed_s + service.per_item_s
         case TokenService():
-            busy_s = service.step_s + service.per_sequence_s
-    return service.outside_s + busy_s
+            service_s = service.step_s + service.per_sequence_s
+    return service.outside_s + service_s
 
 
 def depends_on_replicas(service: ServiceModel) -> bool:
     """Return whether `estimate_rate_within_slo` depends on the number of replicas.
 
-    In other service models each has its own queue.
+    In batch and token service models, each replica has its own queue.
     """
     return isinstance(service, RequestService)
 
 
-def _max_throughput_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
+def _compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
         batch = max_sequences_in_flight(service, lengths)
-        return batch / _occupied_s(service, batch, lengths)
+        return batch / _compute_residence_s(service, batch, lengths)
     return service.max_per_s
 
 
@@ -102,60 +102,64 @@ def _is_met(
 ) -> bool:
     match service:
         case RequestService():
-            return _slots_meet(service, goal, per_s, replicas, router)
+            return _is_met_by_slots(service, goal, per_s, replicas, router)
         case BatchService():
-            return _batch_time_s(service, goal.quantile, per_s) <= goal.limit_s
+            return _estimate_batch_latency_s(service, goal.quantile, per_s) <= goal.limit_s
         case TokenService():
-            return _token_time_s(service, goal, per_s, lengths) <= goal.limit_s
+            return _estimate_token_latency_s(service, goal, per_s, lengths) <= goal.limit_s
 
 
-def _slots_meet(service: RequestService, goal: Goal, per_s: float, replicas: int, router: str) -> bool:
-    """Return whether a fleet of slots meets the goal.
+def _is_met_by_slots(service: RequestService, goal: Goal, per_s: float, replicas: int, router: str) -> bool:
+    """Return whether a fleet of replicas with request slots meets the goal.
 
-    Requests are pooled over `pooled` replicas' queues, and their arrivals are as regular as the router makes them.
+    Depending on the router, several replicas are treated as a pooled queue, and arrivals are more or less regular.
     """
-    pooled = replicas if router in ("least_work", "least_outstanding", "weighted") else 1
-    pooled = min(2, replicas) if router == "power_of_two" else pooled
+    pooled_replicas = replicas if router in ("least_work", "least_outstanding", "weighted") else 1
+    pooled_replicas = min(2, replicas) if router == "power_of_two" else pooled_replicas
     arrival_cv2 = 1 / replicas if router == "round_robin" else 1.0
-    servers, rate = pooled * service.slots, per_s * pooled
+    servers, rate = pooled_replicas * service.slots, per_s * pooled_replicas
     erlangs, limit_s = rate * service.mean_s, goal.limit_s - service.outside_s
     if erlangs >= servers or limit_s <= 0:
         return False
     wait_share = erlang_c(servers, erlangs)
     if service.is_shared:
-        return _shared_meet(service, goal, wait_share, servers - erlangs, limit_s)
+        return _is_met_by_sharing(service, goal, wait_share, servers - erlangs, limit_s)
     decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + compute_total_cv(service) ** 2 + 1e-12)
     if goal.quantile is None:
         return service.mean_s + wait_share / decay_per_s <= limit_s
-    remaining_s = limit_s - service.mean_s * compute_service_factors(_Z, service)
+    remaining_s = limit_s - service.mean_s * compute_service_factors(_NORMAL_QUANTILES, service)
     late_shares = np.where(remaining_s <= 0, 1.0, wait_share * np.exp(-decay_per_s * np.maximum(remaining_s, 0.0)))
     return float(late_shares.mean()) <= 1 - goal.quantile
 
 
-def _shared_meet(service: RequestService, goal: Goal, slowed: float, idle: float, limit_s: float) -> bool:
+def _is_met_by_sharing(
+    service: RequestService, goal: Goal, slowed_share: float, idle_cores: float, limit_s: float
+) -> bool:
     """Return whether processor sharing meets the goal.
 
-    `slowed` is the share of the requests that find all cores busy, `idle` the mean number of idle cores. The mean
-    stretch is the same for all requests, whatever the distribution of their times.
+    `slowed_share` is the share of requests that find all cores busy, and `idle_cores` the mean number of idle cores.
+    The mean slowdown is the same for all requests, regardless of the distribution of service times.
     """
     if goal.quantile is None:
-        return service.mean_s * (1 + slowed / idle) <= limit_s
-    stretch = limit_s / (service.mean_s * compute_service_factors(_Z, service))
-    late_shares = np.where(stretch <= 1, 1.0, slowed * np.exp(-idle * np.maximum(stretch - 1, 0.0)))
+        return service.mean_s * (1 + slowed_share / idle_cores) <= limit_s
+    max_slowdown = limit_s / (service.mean_s * compute_service_factors(_NORMAL_QUANTILES, service))
+    late_shares = np.where(
+        max_slowdown <= 1, 1.0, slowed_share * np.exp(-idle_cores * np.maximum(max_slowdown - 1, 0.0))
+    )
     return float(late_shares.mean()) <= 1 - goal.quantile
 
 
-def _lognormal(mean_s: float, cv: float) -> Floats:
+def _compute_lognormal_quantiles_s(mean_s: float, cv: float) -> Floats:
     variance = math.log1p(cv * cv)
-    return np.asarray(mean_s * np.exp(math.sqrt(variance) * _Z - variance / 2))
+    return np.asarray(mean_s * np.exp(math.sqrt(variance) * _NORMAL_QUANTILES - variance / 2))
 
 
 @lru_cache(64)
-def _normal_quantile(share: float) -> float:
+def _compute_normal_quantile(share: float) -> float:
     return float(special.ndtri(share))
 
 
-def _batch_time_s(service: BatchService, quantile: float | None, per_s: float) -> float:
+def _estimate_batch_latency_s(service: BatchService, quantile: float | None, per_s: float) -> float:
     free = 1 - per_s * service.per_item_s
     max_batch = service.max_batch
     batch = max_batch if free <= 0 else min(max_batch, max(1.0, per_s * service.fixed_s / free))
@@ -163,47 +167,49 @@ def _batch_time_s(service: BatchService, quantile: float | None, per_s: float) -
     batch_s = service.fixed_s + service.per_item_s * batch
     if per_s >= service.max_per_s:
         return math.inf
-    busy = min(1.0, per_s * batch_s / batch)
+    utilization = min(1.0, per_s * batch_s / batch)
     window_s = service.window_s if batch < max_batch else 0.0
-    mean_s = batch_s * (1 + 0.5 * busy) + 0.5 * window_s
+    mean_s = batch_s * (1 + 0.5 * utilization) + 0.5 * window_s
     p99_s = 2 * (service.fixed_s + service.per_item_s * min(max_batch, batch + 2.33 * math.sqrt(batch))) + window_s
     if quantile is None:
         return service.outside_s + mean_s
     spread = math.log(max(p99_s / mean_s, 1.0)) / 2.326
-    return service.outside_s + mean_s * math.exp(_normal_quantile(quantile) * spread)
+    return service.outside_s + mean_s * math.exp(_compute_normal_quantile(quantile) * spread)
 
 
 def max_sequences_in_flight(service: TokenService, lengths: tuple[float, float]) -> float:
     return max(1.0, min(service.max_sequences, service.kv_tokens / (lengths[0] + lengths[1])))
 
 
-def _step_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
+def _compute_step_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
     context = batch * (lengths[0] + lengths[1] / 2)
     return service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context
 
 
-def _occupied_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
-    """Return how long a request is in work at this batch.
+def _compute_residence_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
+    """Return how many seconds a request is in flight at this batch size.
 
-    It is the time of its own steps and of the prompts of requests that arrive meanwhile.
+    This is the duration of its own decode steps and of the prefills of requests that arrive in the meantime.
     """
-    return lengths[1] * _step_s(service, batch, lengths) + batch * lengths[0] * service.prefill_s_per_token
+    return lengths[1] * _compute_step_s(service, batch, lengths) + batch * lengths[0] * service.prefill_s_per_token
 
 
-def _token_time_s(service: TokenService, goal: Goal, per_s: float, lengths: tuple[float, float]) -> float:
+def _estimate_token_latency_s(service: TokenService, goal: Goal, per_s: float, lengths: tuple[float, float]) -> float:
     max_batch = max_sequences_in_flight(service, lengths)
     low, high = 0.0, max_batch
-    for _ in range(_STEPS):  # Little's law: number in work = rate × time in work
+    for _ in range(_STEPS):  # Little's law: requests in flight = rate × residence time
         middle = (low + high) / 2
         low, high = (
-            (middle, high) if per_s * _occupied_s(service, max(middle, 1.0), lengths) > middle else (low, middle)
+            (middle, high)
+            if per_s * _compute_residence_s(service, max(middle, 1.0), lengths) > middle
+            else (low, middle)
         )
     batch = max(high, 1.0)
     prompt_s = lengths[0] * service.prefill_s_per_token
     prefill_load = min(0.99, per_s * prompt_s)
     if batch >= max_batch * (1 - 1e-6):
         return math.inf
-    step_s = _step_s(service, batch, lengths) / (1 - prefill_load)
+    step_s = _compute_step_s(service, batch, lengths) / (1 - prefill_load)
     ttft_s = service.outside_s + step_s + prompt_s * (1 + prefill_load / (1 - prefill_load))
     tail = 1.0 if goal.quantile is None else -math.log(1 - goal.quantile) / math.log(2)
     match goal.time:

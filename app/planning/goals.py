@@ -1,6 +1,6 @@
-"""Goals that an SLO sets for a fleet's simulated times, and the check whether a plan is still needed.
+"""Latency goals that an SLO sets for a simulated fleet, and the cancellation of plans that are no longer needed.
 
-A simulated plan takes a second, in which its question may change.
+A simulated plan takes about a second, during which the plan inputs may change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from app.records.metrics import PERCENTILES
 from app.records.result import Objective
 
 TimeKind = Literal["latency", "first_token", "per_token"]
-_TIMES: dict[str, TimeKind] = {
+_KIND_BY_METRIC: dict[str, TimeKind] = {
     "latency_ms": "latency",
     "service_ms": "latency",
     "first_byte_ms": "latency",
@@ -26,25 +26,26 @@ _TIMES: dict[str, TimeKind] = {
     "itl_ms": "per_token",
     "icl_ms": "per_token",
 }
+_KIND_LABELS: dict[TimeKind, str] = {"latency": "the entire latency", "first_token": "TTFT", "per_token": "TPOT"}
 DEFAULT_LATENCY_METRIC = "latency_ms.p95"
-_METRICS_OF_A_PART = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
+_PARTIAL_METRICS = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """Goal for one time: its quantile, or its mean where `quantile` is `None`, stays below `limit_s`."""
+    """Limit on a latency: the given quantile, or the mean if `quantile` is `None`, must stay below `limit_s`."""
 
     text: str
     metric: str
-    """Name of the metric, the same as `Objective.name`."""
+    """Name of the metric, identical to `Objective.name`."""
     time: TimeKind
     quantile: float | None
     limit_s: float
 
 
 class Goals(msgspec.Struct, frozen=True):
-    """Goals of an SLO.
+    """Goals that a fleet must meet to satisfy an SLO.
 
-    `share` of the arrivals have to be within all limits; `None` where the SLO has only percentiles.
+    `share` is the share of arrivals that must be within all limits; `None` if the SLO sets only percentiles or means.
     """
 
     time_goals: tuple[Goal, ...]
@@ -53,27 +54,27 @@ class Goals(msgspec.Struct, frozen=True):
 
     @property
     def latency_metric(self) -> str:
-        """Metric of the first time with a limit; p95 latency where no time has one."""
+        """Metric of the first latency goal; p95 latency if there is none."""
         return self.time_goals[0].metric if self.time_goals else DEFAULT_LATENCY_METRIC
 
     def limit_s(self, time: TimeKind) -> float:
-        """Return the tightest limit on that time, infinite without one."""
+        """Return the tightest limit on this kind of latency in seconds; infinity if it has no limit."""
         return min((goal.limit_s for goal in self.time_goals if goal.time == time), default=math.inf)
 
 
 def build_goals(slo: Sequence[Objective]) -> Goals:
-    """Return the goals of an SLO that a simulation can evaluate; `notes` lists the others as sentences."""
-    times, notes, share = [], [], None
+    """Build the goals that a simulation can evaluate from an SLO; `notes` of the result lists the other objectives."""
+    time_goals, notes, share = [], [], None
     for objective in (objective for objective in slo if objective.level == "fail"):
-        time = _TIMES.get(objective.metric)
-        if time is not None and (objective.aggregate in PERCENTILES or objective.aggregate == "mean"):
-            times.append(
+        kind = _KIND_BY_METRIC.get(objective.metric)
+        if kind is not None and (objective.aggregate in PERCENTILES or objective.aggregate == "mean"):
+            time_goals.append(
                 Goal(
-                    objective.label, objective.name, time, PERCENTILES.get(objective.aggregate), objective.limit / 1000
+                    objective.label, objective.name, kind, PERCENTILES.get(objective.aggregate), objective.limit / 1000
                 )
             )
-            if objective.metric in _METRICS_OF_A_PART:
-                notes.append(f"{objective.label} is applied to the whole {time.replace('_', ' ')} time.")
+            if objective.metric in _PARTIAL_METRICS:
+                notes.append(f"{objective.label} is evaluated as a limit on {_KIND_LABELS[kind]}.")
         elif objective.metric == "goodput_share":
             share = objective.limit
         elif objective.metric == "error_rate":
@@ -82,14 +83,14 @@ def build_goals(slo: Sequence[Objective]) -> Goals:
             )
         else:
             notes.append(f"{objective.label} does not apply to a fleet, so the plan ignores it.")
-    return Goals(tuple(times), share, tuple(notes))
+    return Goals(tuple(time_goals), share, tuple(notes))
 
 
 ShouldContinue = Callable[[], bool]
 
 
 class CancelledError(Exception):
-    """Raised when the plan is no longer needed."""
+    """Raised if a plan is cancelled because it is no longer needed."""
 
 
 def always_continue() -> bool:

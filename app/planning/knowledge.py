@@ -1,4 +1,4 @@
-"""Assessment whether the capacity behind a plan is known well enough, and which measurement would narrow it most."""
+"""Assessment of how certain the capacity behind a plan is, and of the measurement that reduces the uncertainty most."""
 
 from __future__ import annotations
 
@@ -20,19 +20,24 @@ from app.records.result import Objective
 from app.records.service import ServiceFit
 
 UNCERTAIN_RATIO, UNKNOWN_RATIO = 2.0, 10.0
-"""Ratio of P90 to P10 of the capacity from which it counts as uncertain or unknown."""
+"""Ratios of P90 to P10 of the capacity above which the capacity counts as uncertain or unknown."""
 _CONTRADICTION_RATIO = 1.25
-"""Ratio of the highest rate that met the SLO to the lowest that missed it, above which it is not chance."""
+"""Ratio of the highest rate that met the SLO to the lowest that missed it; above this ratio, chance cannot explain it.
+"""
 _MAX_FIT_ERROR = 0.5
 _MAX_NARROW_RATIO = 1.5
-"""Ratio between rates that met and missed the SLO below which an error of the service model hardly matters."""
+"""Ratio of the lowest rate that missed the SLO to the highest that met it, below which the model error hardly matters.
+"""
 _MIN_DURATION_S, _MIN_REQUESTS = 30.0, 2000
 _MIN_EXPECTED_RATIO = 1.1
-_NAMES = {"latency": "", "first_token": "ttft ", "per_token": "tpot "}
+_ERROR_PREFIXES = {"latency": "", "first_token": "ttft ", "per_token": "tpot "}
 
 
 class SloEvidence(msgspec.Struct, frozen=True):
-    """Evidence of one target's load points about the SLO. `fit_error` is the error of the service model there."""
+    """Evidence from the load points of one target on whether it meets the SLO.
+
+    `fit_error` is the relative error of the service model at the percentiles of the SLO, or `None` if unknown.
+    """
 
     target: str
     evidence: Evidence
@@ -47,14 +52,14 @@ def collect_slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], goals
 
 
 def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals, demand: Demand) -> CapacityKnowledge:
-    """Return how well the capacity of one instance of an offer is known.
+    """Assess how certain the capacity of one instance of an offer is.
 
-    The next measurement is of one replica on the measured hardware. A wide range of the capacity that does not change
-    the number of instances counts as known well enough.
+    The proposed next measurement is of a single replica on the measured hardware. A wide range of capacity that does
+    not change the number of instances counts as known well enough.
     """
     low, high = capacity.quantile_per_s(-Z80), capacity.upper_quantile_per_s(Z80)
-    spread, needed = Spread(low, capacity.per_s, high), estimate_instance_range(capacity, demand)
-    ratio = min(high / low, needed.p90 / needed.p10)
+    spread, instance_range = Spread(low, capacity.per_s, high), estimate_instance_range(capacity, demand)
+    ratio = min(high / low, instance_range.p90 / instance_range.p10)
     state: KnowledgeState = "known"
     if ratio > UNKNOWN_RATIO:
         state = "unknown"
@@ -63,23 +68,26 @@ def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
     if state == "known":
         return CapacityKnowledge(state, "narrow range", spread)
     reason: KnowledgeReason = "contradictory load points" if slo_evidence.is_contradictory else "wide range"
-    measurement = _next_measurement(spread, capacity, slo_evidence, goals)
-    headline, next_step = _headline(spread, needed, reason), _next_step(measurement, slo_evidence.target)
+    measurement = _propose_measurement(spread, capacity, slo_evidence, goals)
+    headline, next_step = (
+        _format_headline(spread, instance_range, reason),
+        _format_next_step(measurement, slo_evidence.target),
+    )
     return CapacityKnowledge(state, reason, spread, measurement, headline, next_step)
 
 
 def compute_fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
-    """Return the largest error over the SLO's percentiles.
+    """Return the largest relative error of the service model over the percentiles of the SLO; `None` if unknown.
 
-    Errors are on a log scale: half and twice the value are equally wrong.
+    Errors are computed on a log scale, so half and twice the measured value are equally wrong.
     """
-    errors = [error for goal in goals.time_goals if (error := _error_at(fit, goal)) is not None]
+    errors = [error for goal in goals.time_goals if (error := _compute_error(fit, goal)) is not None]
     return max(errors, default=None)
 
 
-def _error_at(fit: ServiceFit, goal: Goal) -> float | None:
+def _compute_error(fit: ServiceFit, goal: Goal) -> float | None:
     aggregate = "mean" if goal.quantile is None else f"p{100 * goal.quantile:g}"
-    names = {f"{_NAMES[goal.time]}{aggregate}", f"latency {aggregate}" if goal.time == "latency" else ""}
+    names = {f"{_ERROR_PREFIXES[goal.time]}{aggregate}", f"latency {aggregate}" if goal.time == "latency" else ""}
     log_errors = [abs(math.log(error.fitted_s / error.measured_s)) for error in fit.errors if error.aggregate in names]
     return math.expm1(median(log_errors)) if log_errors else None
 
@@ -87,8 +95,8 @@ def _error_at(fit: ServiceFit, goal: Goal) -> float | None:
 def _is_contradictory(evidence: Evidence, fit_error: float | None) -> bool:
     """Return whether the load points contradict each other.
 
-    Either rates that met the SLO are well above others that missed it, or no service model explains the measurements
-    and the rates leave the capacity open.
+    This is so if rates that met the SLO are well above rates that missed it, or if no service model explains the
+    measurements and the measured rates do not narrow the capacity either.
     """
     if evidence.is_contradictory:
         return evidence.highest_met > _CONTRADICTION_RATIO * evidence.lowest_missed
@@ -96,11 +104,13 @@ def _is_contradictory(evidence: Evidence, fit_error: float | None) -> bool:
     return fit_error is not None and fit_error > _MAX_FIT_ERROR and not high <= _MAX_NARROW_RATIO * low
 
 
-def _next_measurement(spread: Spread, capacity: Capacity, slo_evidence: SloEvidence, goals: Goals) -> NextMeasurement:
-    """Return the measurement that narrows the capacity most.
+def _propose_measurement(
+    spread: Spread, capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
+) -> NextMeasurement:
+    """Return the measurement that narrows the range of the capacity most.
 
-    It is at the middle of the range, since meeting or missing the SLO there halves it; where rates contradict each
-    other, it repeats them three times as long.
+    Its rate is the geometric middle of the range, since meeting or missing the SLO at that rate halves the range. If
+    load points contradict each other, it repeats their rates for three times as long.
     """
     evidence = slo_evidence.evidence
     rate = math.sqrt(spread.p10 * spread.p90) / (capacity.replicas * capacity.speed)
@@ -112,17 +122,17 @@ def _next_measurement(spread: Spread, capacity: Capacity, slo_evidence: SloEvide
     return NextMeasurement(rate, duration_s, max(_MIN_EXPECTED_RATIO, math.sqrt(spread.p90 / spread.p10)))
 
 
-def _headline(spread: Spread, needed: Spread, reason: KnowledgeReason) -> str:
+def _format_headline(spread: Spread, instance_range: Spread, reason: KnowledgeReason) -> str:
     range_text = (
         f"{format_number(spread.p10)} to {format_number(spread.p90)} req/s per instance (P10–P90), so "
-        f"{needed.p10:,.0f} to "
+        f"{instance_range.p10:,.0f} to "
     )
-    range_text += f"{needed.p90:,.0f} instances may be needed"
-    why = "; the load points contradict each other" if reason == "contradictory load points" else ""
-    return f"The capacity is too uncertain: {range_text}{why}."
+    range_text += f"{instance_range.p90:,.0f} instances may be needed"
+    contradiction_note = "; the load points contradict each other" if reason == "contradictory load points" else ""
+    return f"The capacity is too uncertain: {range_text}{contradiction_note}."
 
 
-def _next_step(measurement: NextMeasurement, target: str) -> str:
+def _format_next_step(measurement: NextMeasurement, target: str) -> str:
     minutes = measurement.duration_s / 60
     duration_text = f"{measurement.duration_s:.0f} s" if minutes < 3 else f"{minutes:.0f} min"
     return (

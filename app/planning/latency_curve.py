@@ -1,4 +1,4 @@
-"""Latency between the measured points of a capacity curve; not extrapolated beyond them."""
+"""Latency as a function of the rate: interpolated between measured load points, never extrapolated beyond them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from app.records.result import Estimate
 
 
 class LatencyCurve(msgspec.Struct, frozen=True):
-    """Knots of a non-decreasing line in log latency, from the lowest measured rate to at most the max rate."""
+    """Non-decreasing latency curve, linear in log latency between its knots.
+
+    Rates go from the lowest measured rate to at most `max_rate_per_s`; `log_latencies` are logarithms of ms.
+    """
 
     rates_per_s: tuple[float, ...]
     log_latencies: tuple[float, ...]
     max_rate_per_s: float
 
     def at(self, per_s: float) -> float | None:
-        """Return the latency in ms at this rate.
+        """Return the latency in ms at this rate; `None` beyond the max rate or if the curve has no points.
 
-        Below the lowest measured rate it is the latency there; beyond the max rate, or without points, it is `None`.
+        Below the lowest measured rate, return the latency at that lowest rate.
         """
         if not self.rates_per_s or per_s > self.max_rate_per_s * (1 + 1e-9):
             return None
@@ -37,38 +40,38 @@ class LatencyCurve(msgspec.Struct, frozen=True):
         return math.exp(low + (high - low) * (per_s - left) / (right - left))
 
     def scale_rates(self, factor: float) -> LatencyCurve:
-        """Return the curve with the same latencies at `factor` times the rates."""
+        """Return a copy of the curve with all rates multiplied by `factor`; latencies are unchanged."""
         rates = tuple(rate * factor for rate in self.rates_per_s)
         return LatencyCurve(rates, self.log_latencies, self.max_rate_per_s * factor)
 
 
 def build_latency_curve(curve: CapacityCurve) -> LatencyCurve:
-    """Return the curve of a measurement.
+    """Build the latency curve of a measurement.
 
-    Repeats at one rate are averaged in log latency, and isotonic regression removes decreases.
+    Repeats at the same rate are averaged in log latency, and isotonic regression removes decreases.
     """
-    at_rate: dict[float, list[float]] = defaultdict(list)
+    log_latencies_by_rate: dict[float, list[float]] = defaultdict(list)
     for point in curve.points:
         if point.latency_ms is not None and point.latency_ms > 0 and point.offered_per_s <= curve.max_rate_per_s:
-            at_rate[point.offered_per_s].append(math.log(point.latency_ms))
-    rates = sorted(at_rate)
-    levels = _isotonic([(fmean(at_rate[rate]), len(at_rate[rate])) for rate in rates])
+            log_latencies_by_rate[point.offered_per_s].append(math.log(point.latency_ms))
+    rates = sorted(log_latencies_by_rate)
+    levels = _fit_isotonic([(fmean(log_latencies_by_rate[rate]), len(log_latencies_by_rate[rate])) for rate in rates])
     return LatencyCurve(tuple(rates), tuple(levels), curve.max_rate_per_s)
 
 
 def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: Capacity) -> Estimate:
-    """Return the latency at this utilization of each instance.
+    """Return the latency of an instance at this utilization.
 
-    Another machine of k times the speed is assumed to have the measured curve with rates times k and latencies divided
-    by k; the interval spans the values of k. Where its slow end would be beyond the max rate there is no interval, and
-    `reason` says so.
+    A machine that is k times as fast as the measured one is assumed to have the measured curve with rates multiplied by
+    k and latencies divided by k; the interval spans the possible values of k. If the slowest machine of the interval
+    would be beyond the max rate, the estimate has no interval, and `reason` says so.
     """
     value = curve.at(utilization * curve.max_rate_per_s)
     if value is None:
-        why = "latency was not measured" if not curve.rates_per_s else "the peak is beyond the max rate"
-        return Estimate(None, basis=capacity.basis, reason=why)
-    lowest = bool(curve.rates_per_s) and utilization * curve.max_rate_per_s < curve.rates_per_s[0]
-    reason = "below the lowest measured rate; latency there" if lowest else None
+        missing_reason = "latency was not measured" if not curve.rates_per_s else "the peak is beyond the max rate"
+        return Estimate(None, basis=capacity.basis, reason=missing_reason)
+    is_below_lowest = bool(curve.rates_per_s) and utilization * curve.max_rate_per_s < curve.rates_per_s[0]
+    reason = "below the lowest measured rate; latency at that rate" if is_below_lowest else None
     if capacity.basis == "measured":
         return Estimate(value, basis="interpolated", reason=reason)
     spread = capacity.quantile_per_s(Z95) / capacity.per_s
@@ -79,8 +82,10 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
     return Estimate(value, (fast / spread, slow * spread), basis="extrapolated", reason=reason)
 
 
-def _isotonic(levels: list[tuple[float, int]]) -> list[float]:
-    """Return the least-squares non-decreasing sequence, by pooling neighbors; each level comes with its weight."""
+def _fit_isotonic(levels: list[tuple[float, int]]) -> list[float]:
+    """Return the least-squares non-decreasing sequence by pooling adjacent violators; input pairs are (level,
+    weight).
+    """
     pools: list[tuple[float, int, int]] = []
     for level, weight in levels:
         pool = (level, weight, 1)

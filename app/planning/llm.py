@@ -1,4 +1,4 @@
-"""Capacity of a replica that serves a language model with continuous batching; 0 if a single sequence is too slow."""
+"""Analytical capacity of a replica that serves a language model with continuous batching."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ from app.records.offers import Accelerator
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import UNLIMITED_TOKENS, TokenService
 
-# one direction over PCIe 4.0 x16, as collectives achieve it
+# bandwidth of PCIe 4.0 x16 in one direction, as achieved by collectives
 _PCIE_BYTES_PER_S = 25e9
 SIGMA_ASSUMED = 0.35
-"""Log-normal sigma of a rate by this arithmetic; docs/validation/extrapolation.md compares it with published ones."""
+"""Log-normal sigma of a calculated rate; `docs/validation/extrapolation.md` compares calculated with published rates.
+"""
 
 LimitingFactor = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
 
 
 class Efficiency(msgspec.Struct, frozen=True):
-    """Shares of peak and bandwidth that kernels reach, and the times that do not scale with the card."""
+    """Kernel efficiency: achieved shares of peak compute and bandwidth, and delays that are the same on every
+    accelerator.
+    """
 
     compute: float = 0.50
     bandwidth: float = 0.75
@@ -42,9 +45,9 @@ class Efficiency(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """One replica on `degree` cards with tensor parallelism, for prompts and responses of these mean lengths.
+    """Replica on `degree` accelerators with tensor parallelism, for prompts and responses of these mean lengths.
 
-    `prefix_hit` is the share of prompt tokens whose keys and values are cached already.
+    `prefix_hit` is the prefix cache hit rate: the share of prompt tokens whose keys and values are cached.
     """
 
     model: LanguageModel
@@ -59,7 +62,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class Speeds(msgspec.Struct, frozen=True):
-    """Effective speed of one card of a deployment, efficiency included: operations and bytes per second."""
+    """Effective compute (operations/s) and bandwidth (bytes/s) of each accelerator, including efficiency."""
 
     compute_per_s: float
     memory_bytes_per_s: float
@@ -67,9 +70,9 @@ class Speeds(msgspec.Struct, frozen=True):
 
 
 class Replica(msgspec.Struct, frozen=True):
-    """Replica under full load.
+    """Performance of a replica under full load.
 
-    `itl_s` is the mean inter-token latency, with the prefill of other requests; `idle_ttft_s` is the time to first
+    `itl_s` is the mean inter-token latency, including the prefill of other requests. `idle_ttft_s` is the time to first
     token of an idle replica.
     """
 
@@ -84,43 +87,49 @@ class Replica(msgspec.Struct, frozen=True):
 
 
 def compute_speeds(deployment: Deployment) -> Speeds | Refusal:
-    card, efficiency = deployment.card, deployment.efficiency
-    peak = find_peak_per_s(card, deployment.precision.compute)
+    accelerator, efficiency = deployment.card, deployment.efficiency
+    peak = find_peak_per_s(accelerator, deployment.precision.compute)
     if isinstance(peak, Refusal):
         return peak
-    if not card.memory_bandwidth_gb_s:
-        return Refusal("unknown_figure", f"the memory bandwidth of {card_name(card)} is unknown")
-    link = card.interconnect_gb_s * 1e9 / 2 if card.interconnect_gb_s else _PCIE_BYTES_PER_S
-    return Speeds(peak * efficiency.compute, card.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth, link)
+    if not accelerator.memory_bandwidth_gb_s:
+        return Refusal("unknown_figure", f"the memory bandwidth of {card_name(accelerator)} is unknown")
+    link = accelerator.interconnect_gb_s * 1e9 / 2 if accelerator.interconnect_gb_s else _PCIE_BYTES_PER_S
+    return Speeds(peak * efficiency.compute, accelerator.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth, link)
 
 
 def compute_prefill_s(deployment: Deployment, speeds: Speeds) -> float:
-    """Return the time that a prompt adds to the steps that process it.
+    """Return the time in seconds that the prefill of a prompt adds to the steps that process it.
 
-    It covers the arithmetic of the uncached tokens and the attention among them.
+    It includes the arithmetic of the uncached tokens, the attention among them, and collectives.
     """
     model = deployment.model
     tokens = deployment.input_tokens * (1 - deployment.prefix_hit)
     operations = 2 * model.parameters_per_token * tokens
     operations += 4 * model.layers * model.heads * model.head_dim * tokens**2 / 2
     compute_s = operations / (speeds.compute_per_s * deployment.degree)
-    return compute_s + _collectives_s(deployment, speeds, tokens)
+    return compute_s + _compute_collectives_s(deployment, speeds, tokens)
 
 
 def compute_idle_ttft_s(deployment: Deployment, speeds: Speeds) -> float:
-    """Return the time to first token of an idle replica: the prefill, or one step if that is longer."""
+    """Return the time to first token of an idle replica in seconds: the prefill, or a decode step if that is longer."""
     return max(compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, 1))
 
 
 def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
-    """Return the time of one step: one token for each of `batch` sequences, half way through their responses."""
-    compute_s = _decode_compute_s(deployment, speeds, batch)
-    memory_s = _weights_read_s(deployment, speeds, batch) + batch * _kv_read_s(deployment, speeds)
-    return max(compute_s, memory_s) + _collectives_s(deployment, speeds, batch) + deployment.efficiency.host_s
+    """Return the duration in seconds of a decode step, which emits one token for each of `batch` sequences.
+
+    The sequences are assumed to be half way through their responses.
+    """
+    compute_s = _estimate_decode_compute_s(deployment, speeds, batch)
+    memory_s = _compute_weights_read_s(deployment, speeds, batch) + batch * _compute_kv_read_s(deployment, speeds)
+    return max(compute_s, memory_s) + _compute_collectives_s(deployment, speeds, batch) + deployment.efficiency.host_s
 
 
 def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Refusal:
-    """Return the replica's rate at the largest batch that memory, engine and the limit on mean ITL allow."""
+    """Return the replica at the largest batch that memory, engine and the limit on mean ITL allow.
+
+    Returns a Refusal if not even one sequence fits in memory, or if a single sequence exceeds the ITL limit.
+    """
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Refusal):
         return speeds
@@ -128,19 +137,24 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
     if isinstance(memory, Refusal):
         return memory
     sequences = count_sequences(
-        memory, deployment.model, _mean_tokens(deployment), deployment.precision.kv, deployment.engine.block_tokens
+        memory,
+        deployment.model,
+        _compute_mean_tokens(deployment),
+        deployment.precision.kv,
+        deployment.engine.block_tokens,
     )
     if sequences < 1:
         return Refusal(
-            "memory", f"no sequence of {_mean_tokens(deployment):.0f} tokens fits in memory beside the weights"
+            "memory",
+            f"no sequence of {_compute_mean_tokens(deployment):.0f} tokens fits in the memory that the weights leave",
         )
     max_batch = min(sequences, deployment.engine.max_sequences)
-    batch = max_batch if itl_limit_s is None else _largest_batch(deployment, speeds, max_batch, itl_limit_s)
+    batch = max_batch if itl_limit_s is None else _find_largest_batch(deployment, speeds, max_batch, itl_limit_s)
     if batch == 0:
         return Refusal(
             "token_time",
-            f"a single sequence takes {_itl_s(deployment, speeds, 1) * 1000:.1f} ms per token, but the SLO allows "
-            f"{(itl_limit_s or 0) * 1000:.1f} ms: use a faster card, more cards, or fewer bytes per weight",
+            f"a single sequence takes {_compute_itl_s(deployment, speeds, 1) * 1000:.1f} ms per token, but the SLO "
+            f"allows {(itl_limit_s or 0) * 1000:.1f} ms: use faster or more accelerators, or fewer bytes per weight",
         )
     prompt_s, step_s = compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, batch)
     return Replica(
@@ -148,35 +162,37 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
         batch=batch,
         prefill_s=prompt_s,
         step_s=step_s,
-        itl_s=_itl_s(deployment, speeds, batch),
+        itl_s=_compute_itl_s(deployment, speeds, batch),
         idle_ttft_s=compute_idle_ttft_s(deployment, speeds),
-        limiting_factor=_binding(deployment, speeds, batch, max_batch, memory),
+        limiting_factor=_find_limiting_factor(deployment, speeds, batch, max_batch, memory),
         memory=memory,
     )
 
 
-def _largest_batch(deployment: Deployment, speeds: Speeds, max_batch: int, itl_limit_s: float) -> int:
-    """Return the largest batch within the ITL limit by bisection, since ITL never falls as the batch grows."""
+def _find_largest_batch(deployment: Deployment, speeds: Speeds, max_batch: int, itl_limit_s: float) -> int:
+    """Find the largest batch within the ITL limit by bisection, since ITL never decreases as the batch grows."""
     low, high = 0, max_batch
     while low < high:
         middle = (low + high + 1) // 2
-        if _itl_s(deployment, speeds, middle) <= itl_limit_s:
+        if _compute_itl_s(deployment, speeds, middle) <= itl_limit_s:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def _itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
-    """Return the mean ITL at saturation, where each of `batch` sequences also waits for its share of the prefills."""
+def _compute_itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
+    """Return the mean ITL at saturation, when each of `batch` sequences also waits for a share of all prefills."""
     step_s = compute_decode_step_s(deployment, speeds, batch)
     return step_s + batch * compute_prefill_s(deployment, speeds) / deployment.output_tokens
 
 
-def _binding(deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory: MemoryPlan) -> LimitingFactor:
-    """Return the limiting factor, the one to change for a higher rate.
+def _find_limiting_factor(
+    deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory: MemoryPlan
+) -> LimitingFactor:
+    """Return the limiting factor, which must change for a higher rate.
 
-    Where prompts take most of the time, a larger batch would not help.
+    If prefill takes most of the time, a larger batch would not help.
     """
     step_s = compute_decode_step_s(deployment, speeds, batch)
     if compute_prefill_s(deployment, speeds) >= deployment.output_tokens * step_s / batch:
@@ -185,30 +201,30 @@ def _binding(deployment: Deployment, speeds: Speeds, batch: int, max_batch: int,
         return "ITL SLO"
     if batch < deployment.engine.max_sequences:
         return find_memory_limit(memory)
-    memory_s = _weights_read_s(deployment, speeds, batch) + batch * _kv_read_s(deployment, speeds)
-    return "decode compute" if _decode_compute_s(deployment, speeds, batch) > memory_s else "decode bandwidth"
+    memory_s = _compute_weights_read_s(deployment, speeds, batch) + batch * _compute_kv_read_s(deployment, speeds)
+    return "decode compute" if _estimate_decode_compute_s(deployment, speeds, batch) > memory_s else "decode bandwidth"
 
 
-def _mean_tokens(deployment: Deployment) -> float:
+def _compute_mean_tokens(deployment: Deployment) -> float:
     return deployment.input_tokens + deployment.output_tokens / 2
 
 
-def _weights_read_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
+def _compute_weights_read_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
     bytes_read = deployment.model.count_parameters_read(tokens) * BYTES_PER_PARAMETER[deployment.precision.weights]
     return bytes_read / deployment.degree / speeds.memory_bytes_per_s
 
 
-def _kv_read_s(deployment: Deployment, speeds: Speeds) -> float:
-    tokens, dtype = _mean_tokens(deployment), deployment.precision.kv
+def _compute_kv_read_s(deployment: Deployment, speeds: Speeds) -> float:
+    tokens, dtype = _compute_mean_tokens(deployment), deployment.precision.kv
     return compute_kv_bytes(deployment.model, tokens, dtype, deployment.degree) / speeds.memory_bytes_per_s
 
 
-def _decode_compute_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
+def _estimate_decode_compute_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
     return 2 * deployment.model.parameters_per_token * batch / (speeds.compute_per_s * deployment.degree)
 
 
-def _collectives_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
-    """Return the time of two all-reduces per layer of the hidden states, in 16 bits."""
+def _compute_collectives_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
+    """Return the duration of two all-reduces of the 16-bit hidden states per layer."""
     degree = deployment.degree
     if degree == 1:
         return 0.0
@@ -217,7 +233,7 @@ def _collectives_s(deployment: Deployment, speeds: Speeds, tokens: float) -> flo
 
 
 class UnmeasuredService(msgspec.Struct, frozen=True):
-    """Token service that was not measured. `sigma` is the log-normal sigma of all its times together."""
+    """Token service that was not measured. `sigma` is the common log-normal sigma of all step and prefill durations."""
 
     service: TokenService
     basis: Basis
@@ -226,20 +242,21 @@ class UnmeasuredService(msgspec.Struct, frozen=True):
 
 
 class MeasuredReplica(msgspec.Struct, frozen=True):
-    """Measured replica to extrapolate: `weight_bytes` of the whole model, on `degree` cards."""
+    """Measured replica to extrapolate from; `weight_bytes` is the size of all weights, on `degree` accelerators."""
 
     weight_bytes: float
     dtype: str
     degree: int = 1
     engine: Engine = Engine()
     host_s: float = 0.0
-    """Part of a step, in s, that does not depend on the card."""
+    """Part of a step that does not depend on the accelerator, in seconds."""
 
 
 def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
-    """Return a service whose step time is linear between one sequence and the largest batch.
+    """Build a service whose step time is linear in the batch size, exact at one sequence and at the largest batch.
 
-    Between the two it is slightly slow where compute takes over, and slightly fast for a mixture of experts.
+    Between these two sizes it is slightly slow where compute becomes the bottleneck, and slightly fast for
+    mixture-of-experts models. Returns a Refusal if the model does not fit or a data sheet value is unknown.
     """
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Refusal):
@@ -252,7 +269,7 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal
     kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS
     max_batch = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
     if max_batch < 1:
-        return Refusal("memory", f"no sequence of {tokens:.0f} tokens fits in memory beside the weights")
+        return Refusal("memory", f"no sequence of {tokens:.0f} tokens fits in the memory that the weights leave")
     per_kv_token_s = kv_token_bytes / speeds.memory_bytes_per_s
     first_s, last_s = (
         compute_decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, max_batch)
@@ -275,9 +292,10 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal
 def extrapolate_service(
     service: TokenService, measured: Accelerator, other: Accelerator, replica: MeasuredReplica
 ) -> UnmeasuredService | Refusal:
-    """Extrapolate a measured service to another card, with the same number of cards per replica.
+    """Extrapolate a measured service to another accelerator, with the same number of accelerators per replica.
 
-    Weights and cache scale with the ratio of decode; prompts and the time per sequence with that of saturated work.
+    The step time and the time per cached token scale with the decode ratio; prefill and the time per sequence scale
+    with the ratio of saturated work.
     """
     memory_ratio = estimate_ratio(measured, other, "decode", replica.dtype, "throughput")
     compute_ratio = estimate_ratio(measured, other, "saturated", replica.dtype, "throughput")
@@ -285,7 +303,7 @@ def extrapolate_service(
         return memory_ratio
     if isinstance(compute_ratio, Refusal):
         return compute_ratio
-    cache_ratio = _cache_ratio(replica, measured, other)
+    cache_ratio = _compute_cache_ratio(replica, measured, other)
     if isinstance(cache_ratio, Refusal):
         return cache_ratio
     scaled = msgspec.structs.replace(
@@ -296,33 +314,36 @@ def extrapolate_service(
         prefill_s_per_token=service.prefill_s_per_token / compute_ratio.factor,
         kv_tokens=math.floor(service.kv_tokens * cache_ratio),
     )
-    least_certain = max(memory_ratio, compute_ratio, key=_sigma)
+    least_certain = max(memory_ratio, compute_ratio, key=_get_sigma)
     basis: Basis = "measured" if measured.key == other.key else "extrapolated"
     return UnmeasuredService(scaled, basis, least_certain.sigma, least_certain.risks)
 
 
-def _sigma(ratio: Ratio) -> float:
+def _get_sigma(ratio: Ratio) -> float:
     return ratio.sigma
 
 
-def _cache_ratio(replicated: MeasuredReplica, measured: Accelerator, other: Accelerator) -> float | Refusal:
-    """Return the cache size on the other card relative to the measured one, from the memory left beside the weights."""
+def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target: Accelerator) -> float | Refusal:
+    """Return the KV cache size on the other accelerator relative to the measured one, from the memory left by the
+    weights.
+    """
     free_bytes = []
-    for card in (measured, other):
-        usable = compute_usable_bytes(card)
+    for accelerator in (measured, target):
+        usable = compute_usable_bytes(accelerator)
         if isinstance(usable, Refusal):
             return usable
-        free_bytes.append(replicated.engine.utilization * usable * replicated.degree - replicated.weight_bytes)
+        free_bytes.append(replica.engine.utilization * usable * replica.degree - replica.weight_bytes)
     measured_bytes, other_bytes = free_bytes
     if other_bytes <= 0:
-        cards = "one" if replicated.degree == 1 else str(replicated.degree)
+        count_text = "one" if replica.degree == 1 else str(replica.degree)
         return Refusal(
-            "memory", f"weights of {replicated.weight_bytes / 2**30:.1f} GiB do not fit on {cards} {card_name(other)}"
+            "memory",
+            f"weights of {replica.weight_bytes / 2**30:.1f} GiB do not fit on {count_text} {card_name(target)}",
         )
     if measured_bytes <= 0:
         return Refusal(
             "measured_memory",
-            f"weights of {replicated.weight_bytes / 2**30:.1f} GiB cannot have fit on {replicated.degree} "
+            f"weights of {replica.weight_bytes / 2**30:.1f} GiB cannot have fit on {replica.degree} "
             f"{card_name(measured)}: correct the description of the measured replica",
         )
     return other_bytes / measured_bytes

@@ -1,4 +1,4 @@
-"""Memory of a model on an accelerator: whether it fits, how many cards it takes, and the cache left for sequences."""
+"""Memory of a model on accelerators: whether the model fits, on how many, and the memory left for the KV cache."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import UNLIMITED_TOKENS
 
 GIB = 2.0**30
-# the scales of 4-bit weights take 0.06 bytes more
+# the scales of 4-bit weights add 0.06 bytes per parameter
 BYTES_PER_PARAMETER = {
     "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.56, "fp4": 0.56,
 }  # fmt: skip
-# a driver reports 99 % of the nominal size for stacked memory, 93 % where error correction uses part of GDDR6
+# usable share of the nominal memory: drivers report 99 % for stacked memory, and 93 % for GDDR6 with error correction
 _MIN_STACKED_GB_S = 1500.0
 _GDDR7_CARDS = ("rtx-5090", "rtx-pro-6000-server", "rtx-pro-6000-workstation")
 """Keys of cards with a bandwidth as of stacked memory that have none."""
 _USABLE_STACKED, _USABLE_OTHER = 0.985, 0.93
-# memory of context, kernels and collectives outside the engine's own pool
+# memory of the context, kernels and collectives, outside the memory pool of the inference engine
 _RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
-# intermediate tensors alive at once, in widths of the model; logits are held in fp32 twice
+# number of hidden-size tensors that are alive at once; logits are held twice in fp32
 _ACTIVATION_WIDTHS = 16
 
 MemoryLimit = Literal["weights", "KV"]
 
 
 class MemoryPlan(msgspec.Struct, frozen=True):
-    """Memory of one of `degree` cards that share a replica, in bytes."""
+    """Memory on each of the `degree` accelerators that share a replica, in bytes."""
 
     degree: int
     usable_bytes: float
@@ -41,7 +41,7 @@ class MemoryPlan(msgspec.Struct, frozen=True):
 
 
 def compute_usable_bytes(card: Accelerator) -> float | Refusal:
-    """Return the memory that a driver makes available to a program, which is less than the nominal size."""
+    """Return the memory in bytes that the driver makes available to programs, which is less than the nominal size."""
     if card.memory_gib is None:
         return Refusal("unknown_figure", f"the memory of {card_name(card)} is unknown")
     is_stacked = (card.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and card.key not in _GDDR7_CARDS
@@ -53,9 +53,10 @@ def compute_weight_bytes(model: LanguageModel, dtype: str) -> float:
 
 
 def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:
-    """Return the bytes of keys and values of one sequence of `tokens`, on one of `degree` cards.
+    """Return the size in bytes of the KV cache of a sequence of `tokens`, on each of `degree` accelerators.
 
-    Heads are distributed until each card has one; a latent cache is whole on every card.
+    KV heads are split across accelerators until each has only one head; a latent cache (MLA) is replicated on each
+    accelerator.
     """
     growing = model.layers - model.window_layers - model.linear_layers
     in_window = tokens if model.window_tokens is None else min(tokens, model.window_tokens)
@@ -69,9 +70,9 @@ def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: in
 def plan_memory(
     model: LanguageModel, card: Accelerator, precision: Precision, degree: int = 1, engine: Engine | None = None
 ) -> MemoryPlan | Refusal:
-    """Plan the memory for tensor parallelism over `degree` cards.
+    """Plan the memory for tensor parallelism over `degree` accelerators.
 
-    Refused where the weights leave no room for a cache.
+    Returns a Refusal if the weights leave no memory for a KV cache.
     """
     engine = engine or Engine()
     usable = compute_usable_bytes(card)
@@ -87,7 +88,7 @@ def plan_memory(
         return Refusal(
             "memory",
             f"the weights need {weights / GIB:.1f} GiB and the inference server {overhead / GIB:.1f} GiB, but only "
-            f"{engine.utilization * usable / GIB:.1f} GiB are available on {_cards_text(card, degree)}",
+            f"{engine.utilization * usable / GIB:.1f} GiB are available on {_format_accelerators(card, degree)}",
         )
     return MemoryPlan(degree, usable, weights, overhead, pool)
 
@@ -95,10 +96,10 @@ def plan_memory(
 def count_sequences(
     plan: MemoryPlan, model: LanguageModel, tokens: float, kv_dtype: str, block_tokens: int = 16
 ) -> int:
-    """Return how many sequences of `tokens` the cache holds at once, in whole blocks."""
+    """Return how many sequences of `tokens` fit in the KV cache at once, each rounded up to whole blocks."""
     rounded = math.ceil(tokens / block_tokens) * block_tokens
     sequence_bytes = compute_kv_bytes(model, rounded, kv_dtype, plan.degree)
-    # linear layers only: the cache does not grow, and only the engine's own limit applies
+    # with linear layers only, the cache does not grow, and only the engine's own limit applies
     return math.floor(plan.kv_pool_bytes / sequence_bytes) if sequence_bytes > 0 else UNLIMITED_TOKENS
 
 
@@ -111,33 +112,34 @@ def find_smallest_degree(
     sequences: int = 1,
     max_degree: int = 8,
 ) -> MemoryPlan | Refusal:
-    """Return the plan with the fewest cards for the weights and `sequences` of `tokens`.
+    """Return the memory plan with the fewest accelerators that fits the weights and `sequences` sequences of `tokens`.
 
-    The number of cards divides the heads.
+    The number of accelerators divides the number of attention heads. Returns a Refusal if even `max_degree`
+    accelerators are too few.
     """
-    last: MemoryPlan | Refusal = Refusal(
-        "attention_heads", f"no number of cards up to {max_degree} divides {model.heads} heads"
+    plan: MemoryPlan | Refusal = Refusal(
+        "attention_heads", f"no number of accelerators up to {max_degree} divides {model.heads} attention heads"
     )
     for degree in range(1, max_degree + 1):
         if model.heads % degree:
             continue
-        last = plan_memory(model, card, precision, degree, engine)
-        if isinstance(last, MemoryPlan) and count_sequences(last, model, tokens, precision.kv) >= sequences:
-            return last
-    if isinstance(last, Refusal):
-        return last
-    sequence_bytes = compute_kv_bytes(model, tokens, precision.kv, last.degree)
+        plan = plan_memory(model, card, precision, degree, engine)
+        if isinstance(plan, MemoryPlan) and count_sequences(plan, model, tokens, precision.kv) >= sequences:
+            return plan
+    if isinstance(plan, Refusal):
+        return plan
+    sequence_bytes = compute_kv_bytes(model, tokens, precision.kv, plan.degree)
     return Refusal(
         "memory",
         f"{sequences} × {tokens} tokens need {sequences * sequence_bytes / GIB:.1f} GiB of KV cache, but only "
-        f"{last.kv_pool_bytes / GIB:.1f} GiB are free beside the weights on {_cards_text(card, last.degree)}",
+        f"{plan.kv_pool_bytes / GIB:.1f} GiB are left by the weights on {_format_accelerators(card, plan.degree)}",
     )
 
 
 def find_memory_limit(plan: MemoryPlan) -> MemoryLimit:
-    """Return which of the two to reduce when too few sequences fit."""
+    """Return whether the weights or the KV cache take more memory, as the one to reduce if too few sequences fit."""
     return "weights" if plan.weight_bytes > plan.kv_pool_bytes else "KV"
 
 
-def _cards_text(card: Accelerator, degree: int) -> str:
-    return f"one {card_name(card)}" if degree == 1 else f"each of {degree} {card_name(card)}"
+def _format_accelerators(accelerator: Accelerator, degree: int) -> str:
+    return f"one {card_name(accelerator)}" if degree == 1 else f"each of {degree} {card_name(accelerator)}"

@@ -1,4 +1,6 @@
-"""Every offer with the capacity of one instance: by formula for all of them, by simulation for the leading ones."""
+"""Options of a plan: each offer with the capacity of one instance, by formula or, for the leading offers, by
+simulation.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,17 @@ if TYPE_CHECKING:
 
 _MIN_SIMULATED = 5
 _MAX_SIMULATED = 12
-"""Kinds of replica that are simulated at least, and at most while one without a simulation still leads."""
+"""Maximum number of kinds of replica to simulate.
+
+At least `_MIN_SIMULATED` kinds are simulated, and more only while the cheapest option has not been simulated.
+"""
 
 
 _NO_TARGET = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "latency_ms.p95", 0.0, None, None))
 
 
 class Option(msgspec.Struct, frozen=True):
-    """One offer with the measurement it is based on, and the latencies that belong to its capacity."""
+    """Evaluated offer, with the target that it is based on, and the latency curve for its capacity."""
 
     evaluation: Candidate | RefusedOffer
     target: MeasuredTarget
@@ -53,10 +58,10 @@ def list_options(
     estimate_only: bool,
     should_continue: ShouldContinue = always_continue,
 ) -> list[Option]:
-    """Return one option per offer, in the order of the catalog."""
+    """Evaluate every offer of the catalog and return one option per offer, in the same order."""
     sizer = _build_sizer(question, demand, goals, should_continue)
-    assumed_targets = _assumed_targets(question, goals)
-    options = [_option(offer, question, demand, sizer, assumed_targets) for offer in question.catalog.offers]
+    assumed_targets = _build_assumed_targets(question, goals)
+    options = [_build_option(offer, question, demand, sizer, assumed_targets) for offer in question.catalog.offers]
     return options if sizer is None or estimate_only else _simulate_leading(options, question, demand, sizer)
 
 
@@ -68,44 +73,44 @@ def get_candidate(option: Option) -> Candidate:
 def _build_sizer(
     question: PlanningInputs, demand: Demand, goals: Goals, should_continue: ShouldContinue
 ) -> FleetSizer | None:
-    """Return the fleet sizer; `None` where no target has a service model, so that only its max rate is known."""
+    """Build the fleet sizer; `None` if no target has a service model, so that only the measured max rates are known."""
     if question.assumed_model is None and all(target.fit is None for target in question.measured):
         return None
-    from app.planning.fleet_rate import (
-        build_fleet_shape,
-    )  # imported here because the simulation takes a second to import
+    # deferred, because the simulation takes a second to import
+    from app.planning.fleet_rate import build_fleet_shape
     from app.planning.fleet_sizer import FleetSizer
 
     shape = build_fleet_shape(question.traffic, goals, question.limits.router, demand.peak_per_s)
     return FleetSizer(shape, demand, should_continue, question.slo)
 
 
-def _assumed_targets(question: PlanningInputs, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
-    """Return the assumed target of each card, where a model is planned by arithmetic."""
+def _build_assumed_targets(question: PlanningInputs, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
+    """Return the assumed target by accelerator key; empty if the plan has no assumed model."""
     if question.assumed_model is None:
         return {}
-    cards = {offer.accelerator for offer in question.catalog.offers if offer.accelerator is not None}
+    accelerator_keys = {offer.accelerator for offer in question.catalog.offers if offer.accelerator is not None}
     return {
-        card_key: build_assumed_target(question.catalog.accelerators[card_key], question, goals)
-        for card_key in sorted(cards)
+        accelerator_key: build_assumed_target(question.catalog.accelerators[accelerator_key], question, goals)
+        for accelerator_key in sorted(accelerator_keys)
     }
 
 
-def _option(
+def _build_option(
     offer: Offer,
     question: PlanningInputs,
     demand: Demand,
     sizer: FleetSizer | None,
     assumed_targets: dict[str, MeasuredTarget | Refusal],
 ) -> Option:
-    """Return the option of an offer.
+    """Build the option of an offer.
 
-    It is based on the target that is most informative for it: lowest risk, then narrowest interval, then fastest.
+    It is based on the most informative target: the one with the lowest risk, then the narrowest interval, then the
+    highest rate.
     """
-    capacities = [(target, _extrapolated(target, offer, question)) for target in question.measured]
-    known = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
+    capacities = [(target, _extrapolate(target, offer, question)) for target in question.measured]
+    capacities_by_target = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
     refusals = [capacity for _, capacity in capacities if isinstance(capacity, Refusal)]
-    if not known and question.assumed_model is not None:
+    if not capacities_by_target and question.assumed_model is not None:
         assumed = assumed_targets.get(
             offer.accelerator or "", Refusal("no_accelerator", "a language model is planned on accelerators only")
         )
@@ -115,44 +120,50 @@ def _option(
             else compute_assumed_capacity(assumed, offer, question.assumed_model)
         )
         if isinstance(assumed, MeasuredTarget) and isinstance(capacity, Capacity):
-            known = [(assumed, capacity)]
+            capacities_by_target = [(assumed, capacity)]
         elif isinstance(capacity, Refusal):
             refusals = [capacity]
-    if not known:
+    if not capacities_by_target:
         evaluated = evaluate_offer(offer, refusals[0], demand, question.limits, question.today)
         return Option(
             evaluated, question.measured[0] if question.measured else _NO_TARGET, LatencyCurve((), (), 0.0), None
         )
-    sized = [
+    estimated = [
         (target, measured_capacity if sizer is None else sizer.estimate(target, measured_capacity))
-        for target, measured_capacity in known
+        for target, measured_capacity in capacities_by_target
     ]
-    target, capacity = min(sized, key=lambda pair: (_risk(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s))
-    evaluated = _evaluate(offer, target, capacity, demand, question)
+    target, capacity = min(
+        estimated, key=lambda pair: (_get_risk_level(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s)
+    )
+    evaluated = _evaluate_option(offer, target, capacity, demand, question)
     return Option(evaluated, target, build_latency_curve(target.curve), capacity)
 
 
-def _evaluate(
+def _evaluate_option(
     offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, question: PlanningInputs
 ) -> Candidate | RefusedOffer:
     """Evaluate the offer, including the limits that need the accelerator's data sheet."""
-    limits, card = question.limits, question.catalog.accelerators.get(offer.accelerator or "")
+    limits, accelerator = question.limits, question.catalog.accelerators.get(offer.accelerator or "")
     evaluated = evaluate_offer(offer, capacity, demand, limits, question.today)
-    time_reason = _missing_time_reason(target, question)
-    if time_reason is not None and (isinstance(evaluated, Candidate) or evaluated.rejected_by == "slo"):
-        by, sentence = (evaluated.rejected_by, evaluated.rejected) if isinstance(evaluated, Candidate) else (None, None)
-        return RefusedOffer(offer, sentence or time_reason, by or "slo", None if sentence else "token_times_unknown")
+    missing_reason = _explain_missing_token_times(target, question)
+    if missing_reason is not None and (isinstance(evaluated, Candidate) or evaluated.rejected_by == "slo"):
+        rejected_by, reason = (
+            (evaluated.rejected_by, evaluated.rejected) if isinstance(evaluated, Candidate) else (None, None)
+        )
+        return RefusedOffer(
+            offer, reason or missing_reason, rejected_by or "slo", None if reason else "token_times_unknown"
+        )
     if not isinstance(evaluated, Candidate) or evaluated.rejected is not None:
         return evaluated
-    if limits.vendors and card is not None and card.vendor not in limits.vendors:
-        reason = f"vendor {card.vendor} is excluded by plan.vendors"
+    if limits.vendors and accelerator is not None and accelerator.vendor not in limits.vendors:
+        reason = f"vendor {accelerator.vendor} is excluded by plan.vendors"
         return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="vendor")
-    if limits.max_power_w is None or card is None:
+    if limits.max_power_w is None or accelerator is None:
         return evaluated
-    if card.tdp_w is None:
-        reason = f"the power of {card.name} is unknown"
+    if accelerator.tdp_w is None:
+        reason = f"the power of {accelerator.name} is unknown"
         return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="power")
-    power_w = card.tdp_w * offer.accelerator_count * evaluated.instances
+    power_w = accelerator.tdp_w * offer.accelerator_count * evaluated.instances
     if power_w > limits.max_power_w:
         reason = (
             f"{evaluated.instances} instances draw {power_w:,.0f} W, above plan.max_power of "
@@ -162,8 +173,8 @@ def _evaluate(
     return evaluated
 
 
-def _missing_time_reason(target: MeasuredTarget, question: PlanningInputs) -> str | None:
-    """Return why this target cannot evaluate an SLO on the time of tokens; `None` where it can."""
+def _explain_missing_token_times(target: MeasuredTarget, question: PlanningInputs) -> str | None:
+    """Return why this target cannot evaluate an SLO on token latencies; `None` if it can."""
     if target.fit is None or isinstance(target.fit.services[0].service, TokenService):
         return None
     goal = next(
@@ -172,12 +183,12 @@ def _missing_time_reason(target: MeasuredTarget, question: PlanningInputs) -> st
     if goal is None:
         return None
     return (
-        f"the SLO limits {metric_label(goal.metric)}, but {target.name} has no token times: measure it with "
+        f"the SLO limits {metric_label(goal.metric)}, but {target.name} has no token latencies: measure it with "
         "streaming, or set the SLO on latency_ms"
     )
 
 
-def _extrapolated(target: MeasuredTarget, offer: Offer, question: PlanningInputs) -> Capacity | Refusal:
+def _extrapolate(target: MeasuredTarget, offer: Offer, question: PlanningInputs) -> Capacity | Refusal:
     accelerators, unmeasured_gpus = question.catalog.accelerators, question.limits.unmeasured_gpus
     capacity = extrapolate_capacity(target.curve, target.hardware, offer, accelerators, unmeasured_gpus)
     if isinstance(capacity, Refusal) or not (target.is_assumed or target.is_hardware_declared):
@@ -188,39 +199,41 @@ def _extrapolated(target: MeasuredTarget, offer: Offer, question: PlanningInputs
     return msgspec.structs.replace(capacity, basis="assumed", risks=(risk, *capacity.risks))
 
 
-def _risk(capacity: Capacity) -> int:
+def _get_risk_level(capacity: Capacity) -> int:
     return max((risk.level for risk in capacity.risks), default=0)
 
 
 def _simulate_leading(
     options: list[Option], question: PlanningInputs, demand: Demand, sizer: FleetSizer
 ) -> list[Option]:
-    """Simulate the kinds of replica of the cheapest offers until every leading one is simulated.
+    """Simulate kinds of replica, those of the cheapest offers first, until the cheapest option is simulated.
 
-    Those that miss the SLO by formula are simulated after them: the formulas know less of pooled queues than the
-    simulation.
+    Options that miss the SLO by formula are simulated last, since the simulation may find that they meet it by pooling
+    their queues.
     """
     simulated: dict[tuple[str, float, float], int] = {}
     options = list(options)
     for _ in range(_MAX_SIMULATED * 2):
-        order = sorted(
+        feasible = sorted(
             (index for index, option in enumerate(options) if option.is_feasible),
             key=lambda index: get_candidate(options[index]).usd_per_month,
         )
-        missing = [index for index, option in enumerate(options) if _misses_by_formula(option)]
-        missing.sort(key=lambda index: options[index].evaluation.offer.on_demand_usd_per_hour or math.inf)
+        missing_slo = [index for index, option in enumerate(options) if _misses_by_formula(option)]
+        missing_slo.sort(key=lambda index: options[index].evaluation.offer.on_demand_usd_per_hour or math.inf)
         pending = [
             index
-            for index in (*order, *missing)
-            if _kind(options[index]) not in simulated and options[index].target.fit
+            for index in (*feasible, *missing_slo)
+            if _build_kind(options[index]) not in simulated and options[index].target.fit
         ]
-        leads = bool(pending) and pending[0] == (order or missing)[0]
-        if not pending or len(simulated) >= _MAX_SIMULATED or (len(simulated) >= _MIN_SIMULATED and not leads):
+        is_leading = bool(pending) and pending[0] == (feasible or missing_slo)[0]
+        if not pending or len(simulated) >= _MAX_SIMULATED or (len(simulated) >= _MIN_SIMULATED and not is_leading):
             break
-        kind = _kind(options[pending[0]])
+        kind = _build_kind(options[pending[0]])
         simulated[kind] = len(simulated)
         options = [
-            _simulate_option(option, question, demand, sizer) if option.capacity and _kind(option) == kind else option
+            _simulate_option(option, question, demand, sizer)
+            if option.capacity and _build_kind(option) == kind
+            else option
             for option in options
         ]
     return options
@@ -230,7 +243,7 @@ def _misses_by_formula(option: Option) -> bool:
     return isinstance(option.evaluation, RefusedOffer) and option.capacity is not None and option.capacity.per_s <= 0
 
 
-def _kind(option: Option) -> tuple[str, float, float]:
+def _build_kind(option: Option) -> tuple[str, float, float]:
     assert option.capacity is not None
     return option.target.name, round(option.capacity.speed, 9), round(option.capacity.speed_sigma, 9)
 
@@ -243,5 +256,5 @@ def _simulate_option(option: Option, question: PlanningInputs, demand: Demand, s
     if result is None:
         return option
     capacity, latencies = result
-    evaluated = _evaluate(option.evaluation.offer, option.target, capacity, demand, question)
+    evaluated = _evaluate_option(option.evaluation.offer, option.target, capacity, demand, question)
     return msgspec.structs.replace(option, evaluation=evaluated, latencies=latencies, capacity=capacity)

@@ -1,4 +1,4 @@
-"""Day of the week's peak with the recommended fleet, hour by hour; each hour's rate is simulated independently."""
+"""Simulation of the recommended fleet on the busiest day of the week, hour by hour; each hour is independent."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ _REQUESTS = 4_000
 
 
 def simulate_peak_day(best: Option, question: PlanningInputs, goals: Goals) -> tuple[Hour, ...]:
-    """Simulate the busiest of the coming seven days at today's level; empty without a service model.
+    """Simulate the busiest of the next seven days at today's traffic level; empty if the target has no service model.
 
-    Requests that one hour leaves unanswered do not carry over to the next: `sizewise simulate` simulates a whole day.
+    Requests still queued at the end of an hour are not carried over to the next. `sizewise simulate` simulates a
+    continuous day.
     """
     fit = best.target.fit
     if fit is None:
         return ()
-    from app.planning.fleet_rate import (
-        build_fleet_shape,
-        simulate_traffic,
-    )  # imported here because the simulation takes a second to
-    # import
+    # deferred, because the simulation takes a second to import
+    from app.planning.fleet_rate import build_fleet_shape, simulate_traffic
 
     candidate = get_candidate(best)
     shape = build_fleet_shape(question.traffic, goals, question.limits.router)
@@ -41,25 +39,29 @@ def simulate_peak_day(best: Option, question: PlanningInputs, goals: Goals) -> t
     service = speed_up(fit.services[0].service, candidate.capacity.speed)
     hours: list[Hour] = []
     outcomes: dict[float, SteadyOutcome] = {}
-    for hour, rate in enumerate(find_busiest_day(question)):
-        per_s = max(float(f"{rate:.6g}"), 1e-6)
-        if per_s not in outcomes:
-            outcomes[per_s] = simulate_traffic(service, shape, replicas, per_s, _REQUESTS)
-        outcome = outcomes[per_s]
-        times = outcome.overall.latency
-        p50, p95, p99 = (_ms(times.percentiles_s[outcome.percentiles.index(percentile)]) for percentile in (50, 95, 99))
-        usd = candidate.instances * candidate.usd_per_hour
-        good = outcome.overall.good_share
-        hours.append(Hour(hour, float(rate), float(candidate.instances), p50, p95, p99, good, usd))
+    for hour, mean_rate_per_s in enumerate(find_busiest_day(question)):
+        rate_per_s = max(float(f"{mean_rate_per_s:.6g}"), 1e-6)
+        if rate_per_s not in outcomes:
+            outcomes[rate_per_s] = simulate_traffic(service, shape, replicas, rate_per_s, _REQUESTS)
+        outcome = outcomes[rate_per_s]
+        latency = outcome.overall.latency
+        p50, p95, p99 = (
+            _to_ms(latency.percentiles_s[outcome.percentiles.index(percentile)]) for percentile in (50, 95, 99)
+        )
+        usd_per_hour = candidate.instances * candidate.usd_per_hour
+        good_share = outcome.overall.good_share
+        hours.append(
+            Hour(hour, float(mean_rate_per_s), float(candidate.instances), p50, p95, p99, good_share, usd_per_hour)
+        )
     return tuple(hours)
 
 
-def _ms(seconds: float | None) -> float | None:
+def _to_ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
 
 
 def find_busiest_day(question: PlanningInputs) -> Floats:
-    """Return 24 mean rates of the one of the coming seven days that has the busiest hour."""
+    """Return the 24 hourly mean rates of the day with the busiest hour among the next seven days."""
     start = datetime.datetime.combine(question.today, datetime.time())
     week = compute_rates_per_s(question.traffic, start, 7 * 24, 3600.0, today=question.today).reshape(7, 24)
     return np.asarray(week[int(week.max(axis=1).argmax())])

@@ -1,4 +1,4 @@
-"""Notes that a reader of a plan needs, as sentences."""
+"""Notes below a plan: its assumptions and limits, as sentences."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def build_plan_notes(
     excluded: Sequence[Fleet],
 ) -> tuple[str, ...]:
     return (
-        *(note for target in question.measured for note in _measurement_notes(target)),
-        *_assumption_notes(question),
+        *(note for target in question.measured for note in _format_measurement_notes(target)),
+        *_format_assumption_notes(question),
         f"A month is {HOURS_PER_MONTH} hours of every instance, {question.limits.price}. Disk, network, taxes and "
         "support are not included.",
         f"The cost per 1k inferences is at today's mean rate of {format_number(demand.mean_per_s)} req/s.",
-        *_traffic_notes(question, demand),
+        *_format_traffic_notes(question, demand),
         *goals.notes,
-        *_fleet_notes(ranked, excluded),
+        *_format_fleet_notes(ranked, excluded),
     )
 
 
-def _measurement_notes(target: MeasuredTarget) -> Iterator[str]:
+def _format_measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     rate_per_s = target.curve.max_rate_per_s
     rate_text = f"{format_number(rate_per_s)} req/s within the SLO"
     if rate_per_s == 0:
@@ -54,7 +54,7 @@ def _measurement_notes(target: MeasuredTarget) -> Iterator[str]:
         yield f"Measured on {hardware}: {rate_text}."
     yield from target.notes
     if target.no_fit_reason is not None:
-        sizing_text = "Fleets are sized by this rate only, as if each replica had its own share of requests"
+        sizing_text = "Fleets are sized by this rate only, without the benefit of a shared queue"
         yield f"{sizing_text}: {target.no_fit_reason}."
     elif target.fit is not None:
         error_text = f"median error against measured percentiles {100 * target.fit.median_error:.0f} %"
@@ -63,32 +63,35 @@ def _measurement_notes(target: MeasuredTarget) -> Iterator[str]:
 
 
 def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
-    """Return a note where the plan stops at a replica's highest observed rate.
+    """Return a note if the plan limits a replica to its highest observed rate although the service model predicts
+    more.
 
-    Its service model allows more there. `None` elsewhere.
+    Returns `None` if the plan is not limited by the observed rates.
     """
     if capacity.extrapolated_per_s is None:
         return None
-    seen, beyond = (format_number(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.extrapolated_per_s))
-    moved = "" if capacity.speed == 1 else ", scaled to this card"
+    observed, beyond = (
+        format_number(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.extrapolated_per_s)
+    )
+    scaling_text = "" if capacity.speed == 1 else ", scaled to this accelerator"
     return (
-        f"A replica is planned at {seen} req/s, the highest rate measured on {measured_on}{moved}. Its service "
-        f"model would sustain {beyond} req/s. Measure at higher rates to confirm; until then, the lower bound of "
-        "needed instances is based on the model only."
+        f"A replica is planned at {observed} req/s, the highest rate measured on {measured_on}{scaling_text}. Its "
+        f"service model would sustain {beyond} req/s. Measure at higher rates to confirm; until then, the lower bound "
+        "of needed instances is based on the model only."
     )
 
 
-def _assumption_notes(question: PlanningInputs) -> Iterator[str]:
+def _format_assumption_notes(question: PlanningInputs) -> Iterator[str]:
     if question.assumed_model is not None:
         billions = f"{question.assumed_model.model.parameters / 1e9:.3g} billion parameters"
         yield (
-            f"{question.assumed_model.name} ({billions}) is planned from its shape and each card's data sheet where "
-            "there are no measurements. With 80 % probability the true value is within a factor of 1.6. One minute "
-            "on a rented card removes most of this uncertainty."
+            f"{question.assumed_model.name} ({billions}) is planned from its shape and each accelerator's data sheet if "
+            "it was not measured. With 80 % probability the true rate is within a factor of 1.6. One minute on a "
+            "rented accelerator removes most of this uncertainty."
         )
 
 
-def _traffic_notes(question: PlanningInputs, demand: Demand) -> Iterator[str]:
+def _format_traffic_notes(question: PlanningInputs, demand: Demand) -> Iterator[str]:
     traffic = question.traffic
     targets = [
         target.name
@@ -99,7 +102,7 @@ def _traffic_notes(question: PlanningInputs, demand: Demand) -> Iterator[str]:
         mean_lengths = traffic.tokens[0]
         yield (
             f"Requests are assumed to be as long as those of {targets[0]}: on average "
-            f"{format_number(mean_lengths.input)} tokens in and {format_number(mean_lengths.output)} tokens out. "
+            f"{format_number(mean_lengths.input)} input and {format_number(mean_lengths.output)} output tokens. "
             "Set traffic.tokens to change this."
         )
     if traffic.cache_share:
@@ -108,20 +111,22 @@ def _traffic_notes(question: PlanningInputs, demand: Demand) -> Iterator[str]:
         yield f"Sized for the peak in 12 months, {format_number(demand.peak_per_s)} req/s."
     if traffic.rows is not None:
         services = [target.fit.services[0].service for target in question.measured if target.fit is not None]
-        yield from _trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
+        yield from _format_trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
     elif traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
-        variation = f"counts over {window_s:g} s vary {index:.3g} times as much as in a Poisson process"
+        variation = f"the variance of counts over {window_s:g} s is {index:.3g} times that of a Poisson process"
         yield f"Requests arrive in bursts, and the fleet is sized for them: {variation}."
 
 
-def _trace_notes(
+def _format_trace_notes(
     rows: TraceRows, metadata: TraceStatistics | None, peak_per_s: float, services: Sequence[ServiceModel]
 ) -> Iterator[str]:
-    """Yield how the trace is replayed, and on which time scales it is bursty."""
+    """Yield notes on how the trace is replayed, and on which time scales the trace is bursty."""
     copies = peak_per_s / compute_rate_per_s(rows)
-    whole = rows.window_s < WINDOW_S
-    part_text = f"the whole trace ({format_number(rows.window_s / 60)} min)" if whole else "the trace's busiest hour"
+    is_whole_trace = rows.window_s < WINDOW_S
+    part_text = (
+        f"the whole trace ({format_number(rows.window_s / 60)} min)" if is_whole_trace else "the trace's busiest hour"
+    )
     replayed = f"The fleet is sized by replaying {part_text}"
     if abs(copies - 1) <= _SAME_LEVEL:
         yield f"{replayed} as recorded."
@@ -136,14 +141,14 @@ def _trace_notes(
         yield "Service times vary as measured and are assumed to be longer for requests with more output tokens."
     if metadata is not None:
         scales = ((1, metadata.index_1s), (10, metadata.index_10s), (60, metadata.index_60s))
-        indices = [f"{index:.3g} times over {seconds} s" for seconds, index in scales if index is not None]
+        indices = [f"{index:.3g} times the variance over {seconds} s" for seconds, index in scales if index is not None]
         busiest = (
             ""
             if metadata.peak_1s_per_s is None
             else f"; its busiest second had {format_number(metadata.peak_1s_per_s)} req/s"
         )
         if indices:
-            yield f"The trace's counts vary more than in a Poisson process: {', '.join(indices)}{busiest}."
+            yield f"The trace's counts vary more than in a Poisson process ({', '.join(indices)}){busiest}."
     if rows.sampled_share < 1:
         yield f"A random {100 * rows.sampled_share:.2g} % of the trace's requests are replayed instead of all."
     if rows.window_s < (1 - _SAME_LEVEL) * WINDOW_S:
@@ -152,17 +157,17 @@ def _trace_notes(
         )
 
 
-def _fleet_notes(ranked: Sequence[Fleet], refused: Sequence[Fleet]) -> Iterator[str]:
+def _format_fleet_notes(ranked: Sequence[Fleet], excluded: Sequence[Fleet]) -> Iterator[str]:
     if any(fleet.basis == "extrapolated" and fleet.accelerator is None for fleet in ranked):
         yield "vCPUs vary (core or hyperthread). Benchmark on this instance type to narrow the range."
     if any(fleet.sizing_method == "formula" for fleet in ranked):
         yield "Lower-ranked options are sized analytically, not simulated."
     if not ranked:
-        yield explain_no_fit(refused)
+        yield explain_no_fit(excluded)
 
 
 def explain_no_fit(excluded: Sequence[Fleet]) -> str:
-    """Return what the nearest offer lacks, and the most common other reasons."""
+    """Explain why no offer is feasible: the reason of the nearest offer, and the most common other reasons."""
     if not excluded:
         return "No instance type qualifies: the catalog is empty."
     nearest = find_nearest_excluded(excluded)
@@ -175,14 +180,14 @@ def explain_no_fit(excluded: Sequence[Fleet]) -> str:
 
 
 def find_nearest_excluded(excluded: Sequence[Fleet]) -> Fleet:
-    """Return the excluded fleet that is nearest to fitting.
+    """Return the excluded fleet that is closest to being feasible.
 
-    Offers that the user's own filters exclude come last; then the price of one instance decides.
+    Offers that the user's own filters exclude rank last; among equal reasons, the lowest price per instance wins.
     """
     order = get_args(RejectedBy)
 
-    def distance(fleet: Fleet) -> tuple[int, float]:
+    def rank(fleet: Fleet) -> tuple[int, float]:
         kind = len(order) if fleet.rejected_by is None else order.index(fleet.rejected_by)
         return kind, math.inf if fleet.usd_per_hour_each is None else fleet.usd_per_hour_each
 
-    return min(excluded, key=distance)
+    return min(excluded, key=rank)

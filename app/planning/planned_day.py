@@ -1,4 +1,4 @@
-"""Simulation of one whole day of a planned fleet, and its results: attainment, replicas, and cost per instance."""
+"""Simulation of one day of a planned fleet, with attainment, replicas and cost per instance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MINUTES_PER_HOUR = 60
 
 
 class DayOptions(msgspec.Struct, frozen=True):
-    """Options for a simulated day; a `router` of `None` means the plan's."""
+    """Options of a simulated day; if `router` is `None`, the router of the plan is used."""
 
     date: datetime.date
     autoscaler: Autoscaler
@@ -41,12 +41,15 @@ class DayOptions(msgspec.Struct, frozen=True):
 def simulate_day(
     planned: PlannedFleet, question: PlanningInputs, day: DayOptions, on_progress: Callable[[float], None] | None = None
 ) -> SimulatedDay:
-    """Simulate the day. `on_progress` is called from time to time with the share of the day simulated so far."""
+    """Simulate one day of the planned fleet and return its results.
+
+    `on_progress` is called once per simulated minute with the share of arrivals simulated so far.
+    """
     rates = compute_day_rates(question, day.date)
     rows = question.traffic.rows
     modulation = None if rows is not None else find_modulation(question.traffic)
     outcome = play_day(
-        _design(planned, day),
+        _build_design(planned, day),
         rates,
         BIN_S,
         day.autoscaler,
@@ -63,12 +66,12 @@ def simulate_day(
 
 
 def _is_uncontrolled(day: DayOptions) -> bool:
-    """Return whether nothing happens between slots, so that their length does not matter."""
+    """Return whether neither autoscaler, failures nor updates act between time slots, so that slots may be long."""
     operations = day.operations
     return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
 
 
-def _design(planned: PlannedFleet, day: DayOptions) -> FleetDesign:
+def _build_design(planned: PlannedFleet, day: DayOptions) -> FleetDesign:
     shape = planned.shape
     if day.router is not None:
         shape = msgspec.structs.replace(shape, router=day.router)
@@ -79,9 +82,9 @@ def _design(planned: PlannedFleet, day: DayOptions) -> FleetDesign:
 def summarize_day(
     planned: PlannedFleet, question: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates: Floats
 ) -> SimulatedDay:
-    """Return the results of an outcome of `play_day`, whose `usd_per_hour` was the price of one replica."""
+    """Build the results of a day from an outcome of `play_day` whose `usd_per_hour` was the price of one replica."""
     minutes = outcome.minutes
-    instances = _instances(planned, minutes)
+    instances = _compute_billed_instances(planned, minutes)
     result = SimulatedDay(
         date=day.date.isoformat(),
         offer=planned.fleet.offer,
@@ -94,40 +97,40 @@ def summarize_day(
         attainment=outcome.totals.attainment,
         totals=outcome.totals,
         conservation=format_request_counts(outcome.totals),
-        p50_ms=_ms(outcome.p50_s),
-        p95_ms=_ms(outcome.p95_s),
-        p99_ms=_ms(outcome.p99_s),
-        ready=_span([minute.ready for minute in minutes]),
-        billed=_span(_billed(planned, minutes)),
-        billed_instances=_span(instances),
+        p50_ms=_to_ms(outcome.p50_s),
+        p95_ms=_to_ms(outcome.p95_s),
+        p99_ms=_to_ms(outcome.p99_s),
+        ready=_build_range([minute.ready for minute in minutes]),
+        billed=_build_range(_compute_billed_replicas(planned, minutes)),
+        billed_instances=_build_range(instances),
         usd=float(instances.sum()) / _MINUTES_PER_HOUR * planned.usd_per_hour_each,
         usd_static=24 * planned.instances * planned.usd_per_hour_each,
         seed=day.seed,
         scale_divisor=outcome.scale_divisor,
         sentences=(),
         notes=(),
-        hours=_hours(planned, outcome, instances),
+        hours=_build_hours(planned, outcome, instances),
         minutes=minutes,
     )
     notes = format_day_notes(result, planned, outcome.notes, day.timeout_s, day.queue_limit, rates)
     return msgspec.structs.replace(result, sentences=format_day(result, planned), notes=notes)
 
 
-def _billed(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
-    """Return the billed replicas, as a mean over each minute."""
+def _compute_billed_replicas(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
+    """Return the mean number of billed replicas in each minute."""
     per_replica = planned.usd_per_hour_each / planned.replicas_per_instance
     if per_replica == 0:
         return np.array([float(minute.billed) for minute in minutes])
     return np.array([minute.usd for minute in minutes]) * _MINUTES_PER_HOUR / per_replica
 
 
-def _instances(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
-    """Return the fewest instances that hold the billed replicas, minute by minute."""
-    return np.ceil(_billed(planned, minutes) / planned.replicas_per_instance - 1e-6)
+def _compute_billed_instances(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
+    """Return the minimum number of instances that can run the billed replicas, for each minute."""
+    return np.ceil(_compute_billed_replicas(planned, minutes) / planned.replicas_per_instance - 1e-6)
 
 
-def _hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tuple[SimulatedHour, ...]:
-    billed = _billed(planned, outcome.minutes)
+def _build_hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tuple[SimulatedHour, ...]:
+    billed = _compute_billed_replicas(planned, outcome.minutes)
     hours = []
     for number, hour in enumerate(outcome.hours):
         span = slice(number * _MINUTES_PER_HOUR, (number + 1) * _MINUTES_PER_HOUR)
@@ -139,9 +142,9 @@ def _hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tup
                 ready=float(np.mean([minute.ready for minute in outcome.minutes[span]])),
                 billed=float(billed[span].mean()),
                 instances=float(instances[span].mean()),
-                p50_ms=_ms(hour.p50_s),
-                p95_ms=_ms(hour.p95_s),
-                p99_ms=_ms(hour.p99_s),
+                p50_ms=_to_ms(hour.p50_s),
+                p95_ms=_to_ms(hour.p95_s),
+                p99_ms=_to_ms(hour.p99_s),
                 good_share=hour.good / ended if ended else None,
                 usd=float(instances[span].sum()) / _MINUTES_PER_HOUR * planned.usd_per_hour_each,
             )
@@ -149,9 +152,9 @@ def _hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tup
     return tuple(hours)
 
 
-def _span(values: Sequence[float] | Floats) -> Range:
+def _build_range(values: Sequence[float] | Floats) -> Range:
     return Range(float(np.min(values)), float(np.mean(values)), float(np.max(values)))
 
 
-def _ms(seconds: float | None) -> float | None:
+def _to_ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds

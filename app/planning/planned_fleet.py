@@ -1,7 +1,4 @@
-"""Fleet of a plan prepared for simulation.
-
-Includes its replicas' service model, the rate each is sized for, and the days that can be simulated.
-"""
+"""Preparation of a planned fleet for simulation: service model, planned rate per replica, and traffic of a day."""
 
 from __future__ import annotations
 
@@ -36,7 +33,11 @@ _MIN_IN_FLIGHT = 0.01
 
 
 class PlannedFleet(msgspec.Struct, frozen=True):
-    """Planned fleet. `replicas` are those of all `instances`; `sized_per_s` is the planned rate of each."""
+    """Fleet of a plan with what its simulation needs.
+
+    `usd_per_hour_each` is the price of one instance, `planned_rate_per_s` the rate in req/s that each replica is sized
+    for, and `median_error` the relative error of the service model.
+    """
 
     fleet: Fleet
     instances: int
@@ -53,22 +54,22 @@ class PlannedFleet(msgspec.Struct, frozen=True):
 
 
 def prepare_fleet(plan: Plan, question: PlanningInputs, offer_key: str | None, instances: int | None) -> PlannedFleet:
-    """Return the recommended fleet, or that of the offer with this key.
+    """Prepare the recommended fleet, or that of the offer with this key, for simulation.
 
-    Raises UsageError where it cannot be simulated.
+    `instances` overrides the planned number of instances. Raises UsageError if the fleet cannot be simulated.
     """
-    fleet = _fleet(plan, offer_key)
-    target = _target(fleet, question)
-    fit = _fit(target)
-    speed = _speed(fleet, target, question)
+    fleet = _select_fleet(plan, offer_key)
+    target = _find_target(fleet, question)
+    fit = _get_fit(target)
+    speed = _compute_speed(fleet, target, question)
     question = add_measured_tokens(question)
     shape = build_fleet_shape(question.traffic, select_day_goals(build_goals(question.slo)), question.limits.router)
     per_instance, count = fleet.replicas_per_instance, instances or fleet.instances
-    sized_per_s = get_planned_rate_per_s(fleet)
+    planned_rate_per_s = get_planned_rate_per_s(fleet)
     assert per_instance is not None
     assert count is not None
     assert fleet.usd_per_hour_each is not None
-    assert sized_per_s is not None
+    assert planned_rate_per_s is not None
     return PlannedFleet(
         fleet=fleet,
         instances=count,
@@ -76,15 +77,15 @@ def prepare_fleet(plan: Plan, question: PlanningInputs, offer_key: str | None, i
         usd_per_hour_each=fleet.usd_per_hour_each,
         service=speed_up(fit.services[0].service, speed),
         shape=shape,
-        planned_rate_per_s=sized_per_s,
+        planned_rate_per_s=planned_rate_per_s,
         median_error=fit.median_error,
     )
 
 
 def select_day_goals(goals: Goals) -> Goals:
-    """Return the goals of a simulated day.
+    """Return the goals that apply to a simulated day; `notes` of the result lists those that do not.
 
-    Of several quantiles of one time only the highest is used, since a request has one limit per time.
+    A request has one limit per kind of latency, so only the highest quantile of each kind is used.
     """
     ranked = sorted(
         (goal for goal in goals.time_goals if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0
@@ -95,7 +96,7 @@ def select_day_goals(goals: Goals) -> Goals:
 
 
 def required_share(goals: Goals) -> float | None:
-    """Return the share of the requests that has to be good; `None` where the SLO does not set one."""
+    """Return the share of requests that must meet the limits; `None` if the SLO does not set a share or quantile."""
     shares = [goal.quantile for goal in goals.time_goals if goal.quantile is not None]
     if goals.share is not None:
         shares.append(goals.share)
@@ -103,40 +104,46 @@ def required_share(goals: Goals) -> float | None:
 
 
 def prepare_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
-    """Return the default settings of an autoscaler for a day of these rates, one per minute."""
-    replicas, per_s = planned.replicas, planned.planned_rate_per_s
-    outcome = simulate_fleet(build_design(planned.service, planned.shape, replicas), planned.shape, per_s, _REQUESTS)
-    mean_s = outcome.overall.latency.mean_s or 0.0
-    held_s = max(0.0, mean_s - planned.service.outside_s)
-    busiest = rates.reshape(-1, _BINS_PER_HOUR).max(axis=1)
-    per_instance = planned.replicas_per_instance
-    by_hour = tuple(
-        min(replicas, per_instance * max(1, math.ceil(rate / per_s / per_instance - 1e-9))) for rate in busiest.tolist()
+    """Compute the default autoscaler settings for a day with these rates, one per minute."""
+    replicas, planned_rate_per_s = planned.replicas, planned.planned_rate_per_s
+    outcome = simulate_fleet(
+        build_design(planned.service, planned.shape, replicas), planned.shape, planned_rate_per_s, _REQUESTS
     )
-    return PlannedReplica(replicas, per_s, outcome.utilization, max(_MIN_IN_FLIGHT, per_s * held_s), by_hour)
+    mean_s = outcome.overall.latency.mean_s or 0.0
+    in_server_s = max(0.0, mean_s - planned.service.outside_s)
+    hourly_max_per_s = rates.reshape(-1, _BINS_PER_HOUR).max(axis=1)
+    per_instance = planned.replicas_per_instance
+    replicas_by_hour = tuple(
+        min(replicas, per_instance * max(1, math.ceil(rate / planned_rate_per_s / per_instance - 1e-9)))
+        for rate in hourly_max_per_s.tolist()
+    )
+    return PlannedReplica(
+        replicas,
+        planned_rate_per_s,
+        outcome.utilization,
+        max(_MIN_IN_FLIGHT, planned_rate_per_s * in_server_s),
+        replicas_by_hour,
+    )
 
 
 def compute_day_rates(question: PlanningInputs, date: datetime.date) -> Floats:
-    """Return the rates of the day, one per minute."""
+    """Return the rates of the day in req/s, one per minute."""
     midnight = datetime.datetime.combine(date, datetime.time())
     return compute_rates_per_s(question.traffic, midnight, 24, BIN_S, today=question.today)
 
 
 def find_busiest_date(question: PlanningInputs) -> datetime.date:
-    """Return the day of the next 12 months with the busiest minute, for which the fleet is sized.
-
-    It is the first of several such days.
-    """
+    """Return the first day of the next 12 months with the busiest minute, for which the fleet is sized."""
     peaks = compute_year_rates_per_s(question.traffic, question.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
     return question.today + datetime.timedelta(days=int(np.argmax(peaks >= peaks.max() * (1 - 1e-9))))
 
 
 def is_saturated(planned: PlannedFleet, rates: Floats) -> bool:
-    """Return whether the busiest minute exceeds the maximum throughput of the replicas."""
+    """Return whether the busiest minute exceeds the max throughput of all replicas."""
     return float(rates.max()) > planned.replicas * compute_max_throughput_per_s(planned.service, planned.shape.lengths)
 
 
-def _fleet(plan: Plan, key: str | None) -> Fleet:
+def _select_fleet(plan: Plan, key: str | None) -> Fleet:
     if key is None:
         if plan.recommendation is None:
             raise UsageError(
@@ -146,25 +153,27 @@ def _fleet(plan: Plan, key: str | None) -> Fleet:
         return plan.recommendation.fleet
     match = next((fleet for fleet in plan.offers if fleet.offer == key), None)
     if match is None:
-        near = difflib.get_close_matches(key, [fleet.offer for fleet in plan.offers], n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "`sizewise plan` lists the offers."
+        close_matches = difflib.get_close_matches(key, [fleet.offer for fleet in plan.offers], n=1)
+        hint = f"Did you mean {close_matches[0]!r}?" if close_matches else "`sizewise plan` lists the offers."
         raise UsageError(f"the plan has no offer {key!r}", hint=hint)
     if match.instances is None:
         raise UsageError(f"{key} is excluded from this plan: {match.rejected}")
     return match
 
 
-def _target(fleet: Fleet, question: PlanningInputs) -> MeasuredTarget:
-    """Return the target that the fleet is based on, or the assumed one of its card where no measurement applies."""
+def _find_target(fleet: Fleet, question: PlanningInputs) -> MeasuredTarget:
+    """Return the target that the fleet is based on: a measured one, or the assumed target of the fleet's
+    accelerator.
+    """
     target = next((measured for measured in question.measured if measured.name == fleet.measured_on), None)
     if target is None and question.assumed_model is not None and fleet.accelerator is not None:
-        card = question.catalog.accelerators[fleet.accelerator]
-        assumed = build_assumed_target(card, question, build_goals(question.slo))
+        accelerator = question.catalog.accelerators[fleet.accelerator]
+        assumed = build_assumed_target(accelerator, question, build_goals(question.slo))
         target = None if isinstance(assumed, Refusal) else assumed
     return target or question.measured[0]
 
 
-def _fit(target: MeasuredTarget) -> ServiceFit:
+def _get_fit(target: MeasuredTarget) -> ServiceFit:
     if target.fit is None:
         raise UsageError(
             f"{target.name} has no service model, so a day cannot be simulated: {target.no_fit_reason}",
@@ -173,8 +182,8 @@ def _fit(target: MeasuredTarget) -> ServiceFit:
     return target.fit
 
 
-def _speed(fleet: Fleet, target: MeasuredTarget, question: PlanningInputs) -> float:
-    """Return the speed of one of the fleet's replicas relative to the measured replica."""
+def _compute_speed(fleet: Fleet, target: MeasuredTarget, question: PlanningInputs) -> float:
+    """Return the speed of the fleet's replicas relative to the measured replica."""
     if target not in question.measured:
         return 1.0
     offer = next(candidate for candidate in question.catalog.offers if candidate.key == fleet.offer)

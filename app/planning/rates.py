@@ -1,4 +1,4 @@
-"""Dense peak of an accelerator at a precision, or the reason why there is none."""
+"""Dense peak throughput of an accelerator at a precision, or the reason why it is not known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 
-# an empty cell means "unknown"; for these the data sheets state that there is none
+# precisions that the data sheets exclude; a missing value in the catalog only means "unknown"
 _BEFORE_AMPERE = frozenset(("tf32", "bf16", "fp8", "fp4"))
 _LACKING = {
     "Pascal": _BEFORE_AMPERE,
@@ -36,18 +36,20 @@ def card_name(card: Accelerator) -> str:
 
 
 def lacks_precision(card: Accelerator, dtype: str) -> bool:
-    """Return whether the card has no arithmetic at this precision; False where that is unknown."""
-    return dtype in _LACKING.get(card.architecture, ()) and _peak(card, dtype) is None
+    """Return whether the accelerator is known not to support this precision; False if unknown."""
+    return dtype in _LACKING.get(card.architecture, ()) and _get_peak(card, dtype) is None
 
 
 def find_peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
-    """Return the dense operations per second at `dtype`, one of DTYPES."""
+    """Return the dense peak in operations per second at `dtype`, one of `DTYPES`; a Refusal if unknown or
+    unsupported.
+    """
     if dtype not in DTYPES:
         return Refusal(
             "unknown_precision",
             f"unknown data type {dtype!r} for an accelerator's peak: use one of {', '.join(DTYPES)}",
         )
-    peak = _peak(card, dtype)
+    peak = _get_peak(card, dtype)
     if peak is not None:
         return peak * 1e12
     if lacks_precision(card, dtype):
@@ -58,13 +60,13 @@ def find_peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
     return Refusal("unknown_figure", f"the dense {dtype} peak of {card_name(card)} is unknown")
 
 
-def _peak(card: Accelerator, dtype: str) -> float | None:
+def _get_peak(accelerator: Accelerator, dtype: str) -> float | None:
     return {
-        "fp32": card.fp32_tflops,
-        "tf32": card.tf32_tflops,
-        "fp16": card.fp16_tflops,
-        "bf16": card.bf16_tflops,
-        "fp8": card.fp8_tflops,
-        "int8": card.int8_tops,
-        "fp4": card.fp4_tflops,
+        "fp32": accelerator.fp32_tflops,
+        "tf32": accelerator.tf32_tflops,
+        "fp16": accelerator.fp16_tflops,
+        "bf16": accelerator.bf16_tflops,
+        "fp8": accelerator.fp8_tflops,
+        "int8": accelerator.int8_tops,
+        "fp4": accelerator.fp4_tflops,
     }[dtype]

@@ -1,4 +1,6 @@
-"""Relaxations where no offer fits: for each limit the smallest change that lets one fit, with all others unchanged."""
+"""Relaxations of plan limits: if no offer is feasible, the smallest change of a single limit that makes one
+feasible.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ _PEAK_SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
 
 
 class Relaxation(msgspec.Struct, frozen=True):
-    """Relaxation of one limit.
+    """Relaxation of a single limit.
 
-    `changes` are `key=value` as `sizewise plan --set` takes them; for an objective, `slo` is the whole changed SLO.
+    `changes` holds `key=value` strings as `sizewise plan --set` accepts them. For an objective, `changes` is empty and
+    `slo` is the entire changed SLO.
     """
 
     changes: tuple[str, ...]
@@ -32,22 +35,26 @@ class Relaxation(msgspec.Struct, frozen=True):
 
 
 def find_relaxations(question: PlanningInputs) -> tuple[Relaxation, ...]:
-    """Return the relaxations that let an offer fit.
+    """Return the relaxations that make an offer feasible, each verified by a full plan.
 
-    They are found by formula and then planned in full, so that each is verified. Empty where no single limit is the
-    cause, or where an offer fits already.
+    Candidates are estimated by formula first. The result is empty if an offer is feasible already, or if relaxing a
+    single limit is not enough.
     """
-    if _cheapest(question) is not None:
+    if _find_cheapest(question) is not None:
         return ()
     return (*_relax_limits(question), *_relax_slo(question), *_relax_peak(question))
 
 
-def _cheapest(question: PlanningInputs) -> Fleet | None:
-    """Return the cheapest fleet of the full plan; what the formulas rule out is not simulated."""
-    return None if _recommended_fleet(question, preview=True) is None else _recommended_fleet(question, preview=False)
+def _find_cheapest(question: PlanningInputs) -> Fleet | None:
+    """Return the cheapest fleet of the full plan; skip the simulation if the formulas find no feasible fleet."""
+    return (
+        None
+        if _plan_recommended_fleet(question, preview=True) is None
+        else _plan_recommended_fleet(question, preview=False)
+    )
 
 
-def _recommended_fleet(question: PlanningInputs, *, preview: bool) -> Fleet | None:
+def _plan_recommended_fleet(question: PlanningInputs, *, preview: bool) -> Fleet | None:
     recommendation = plan_fleets(question, estimate_only=preview).recommendation
     return None if recommendation is None else recommendation.fleet
 
@@ -55,14 +62,14 @@ def _recommended_fleet(question: PlanningInputs, *, preview: bool) -> Fleet | No
 def _relax_limits(question: PlanningInputs) -> Iterator[Relaxation]:
     limits = question.limits
     attempts: tuple[tuple[bool, dict[str, object], Callable[[Fleet], tuple[str, str]]], ...] = (
-        (limits.budget_usd_per_month is not None, {"budget_usd_per_month": None}, _budget),
-        (limits.max_price_age_days is not None, {"max_price_age_days": None}, _price_age),
-        (limits.max_accelerators is not None, {"max_accelerators": None}, _accelerators),
-        (bool(limits.regions), {"regions": ()}, lambda fleet: _with_one_more("regions", limits.regions, fleet.region)),
+        (limits.budget_usd_per_month is not None, {"budget_usd_per_month": None}, _describe_budget),
+        (limits.max_price_age_days is not None, {"max_price_age_days": None}, _describe_price_age),
+        (limits.max_accelerators is not None, {"max_accelerators": None}, _describe_accelerators),
+        (bool(limits.regions), {"regions": ()}, lambda fleet: _extend_list("regions", limits.regions, fleet.region)),
         (
             bool(limits.providers),
             {"providers": ()},
-            lambda fleet: _with_one_more("providers", limits.providers, fleet.provider),
+            lambda fleet: _extend_list("providers", limits.providers, fleet.provider),
         ),
         (bool(limits.vendors), {"vendors": ()}, lambda _: ("plan.vendors=[]", "accelerators of every vendor")),
         (limits.max_power_w is not None, {"max_power_w": None}, lambda _: ("plan.max_power=null", "no power limit")),
@@ -75,33 +82,33 @@ def _relax_limits(question: PlanningInputs) -> Iterator[Relaxation]:
             lambda _: ("plan.low_trust_prices=true", "low-trust prices"),
         ),
     )
-    for is_set, lifted, describe in attempts:
-        fleet = _cheapest(_with_limits(question, lifted)) if is_set else None
+    for is_set, relaxed_fields, describe in attempts:
+        fleet = _find_cheapest(_with_limits(question, relaxed_fields)) if is_set else None
         if fleet is not None:
             change, description = describe(fleet)
-            yield Relaxation((change,), f"With {description}, {_fleet_text(fleet)} qualifies.")
+            yield Relaxation((change,), f"With {description}, {_format_fleet(fleet)} qualifies.")
 
 
-def _with_limits(question: PlanningInputs, lifted: dict[str, object]) -> PlanningInputs:
-    limits: PlanLimits = msgspec.structs.replace(question.limits, **lifted)
+def _with_limits(question: PlanningInputs, relaxed_fields: dict[str, object]) -> PlanningInputs:
+    limits: PlanLimits = msgspec.structs.replace(question.limits, **relaxed_fields)
     return msgspec.structs.replace(question, limits=limits)
 
 
-def _budget(fleet: Fleet) -> tuple[str, str]:
+def _describe_budget(fleet: Fleet) -> tuple[str, str]:
     needed = math.ceil(fleet.usd_per_month.value or 0.0)
     return f"plan.budget={needed} USD/month", f"a budget of ${needed:,}/month"
 
 
-def _price_age(fleet: Fleet) -> tuple[str, str]:
+def _describe_price_age(fleet: Fleet) -> tuple[str, str]:
     return f"plan.max_price_age={fleet.price_age_days}d", f"prices up to {fleet.price_age_days} days old"
 
 
-def _accelerators(fleet: Fleet) -> tuple[str, str]:
+def _describe_accelerators(fleet: Fleet) -> tuple[str, str]:
     count = fleet.accelerator_count
     return f"plan.max_accelerators={count:g}", f"up to {count:g} accelerators per instance"
 
 
-def _with_one_more(key: str, allowed: tuple[str, ...], value: str) -> tuple[str, str]:
+def _extend_list(key: str, allowed: tuple[str, ...], value: str) -> tuple[str, str]:
     return f"plan.{key}=[{', '.join((*allowed, value))}]", f"{value} allowed in {key}"
 
 
@@ -110,16 +117,16 @@ def _relax_slo(question: PlanningInputs) -> Iterator[Relaxation]:
         if not objective.comparator.startswith("<") or objective.level != "fail":
             continue
         for factor in _LIMIT_FACTORS:
-            looser = _looser(objective, factor)
-            slo = (*question.slo[:index], looser, *question.slo[index + 1 :])
-            fleet = _cheapest(msgspec.structs.replace(question, slo=slo))
+            loosened = _loosen(objective, factor)
+            slo = (*question.slo[:index], loosened, *question.slo[index + 1 :])
+            fleet = _find_cheapest(msgspec.structs.replace(question, slo=slo))
             if fleet is not None:
-                text = f"With {looser.label}, {_fleet_text(fleet)} qualifies."
+                text = f"With {loosened.label}, {_format_fleet(fleet)} qualifies."
                 yield Relaxation((), text, tuple(changed_objective.text for changed_objective in slo))
                 break
 
 
-def _looser(objective: Objective, factor: float) -> Objective:
+def _loosen(objective: Objective, factor: float) -> Objective:
     limit = objective.limit * factor
     limit_text = f"{100 * limit:.6g}%" if get_unit(objective) == "share" else f"{limit:.6g}"
     text = f"{format_metric(objective.name)} {objective.comparator} {limit_text}"
@@ -129,17 +136,17 @@ def _looser(objective: Objective, factor: float) -> Objective:
 def _relax_peak(question: PlanningInputs) -> Iterator[Relaxation]:
     for share in _PEAK_SHARES:
         peak_per_s = float(f"{question.traffic.peak_per_s * share:.3g}")
-        fleet = _cheapest(_at_peak(question, peak_per_s)) if peak_per_s > 0 else None
+        fleet = _find_cheapest(_with_peak(question, peak_per_s)) if peak_per_s > 0 else None
         if fleet is not None:
-            text = f"At a peak of {format_number(peak_per_s)} req/s, {_fleet_text(fleet)} qualifies."
+            text = f"At a peak of {format_number(peak_per_s)} req/s, {_format_fleet(fleet)} qualifies."
             yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), text)
             return
 
 
-def _at_peak(question: PlanningInputs, peak_per_s: float) -> PlanningInputs:
+def _with_peak(question: PlanningInputs, peak_per_s: float) -> PlanningInputs:
     traffic = msgspec.structs.replace(question.traffic, peak_per_s=peak_per_s)
     return msgspec.structs.replace(question, traffic=traffic)
 
 
-def _fleet_text(fleet: Fleet) -> str:
+def _format_fleet(fleet: Fleet) -> str:
     return f"{fleet.instances} × {fleet.offer} for {format_usd(fleet.usd_per_month.value or 0.0)}/month"

@@ -1,12 +1,12 @@
-"""Risk that a fleet's numbers are wrong: 0 to 4, the highest of its causes.
+"""Risk that a fleet's numbers are wrong, from 0 to 4: the highest level of all causes.
 
 | level | causes |
 |---|---|
-| 0 | measured on this very offer, priced within 30 days, with a spare |
-| 1 | the same accelerator in another instance; a price over 30 days old; an aggregator's price; no spare |
-| 2 | another CPU or card of the same architecture; fewer vCPUs a replica than measured; a price over 90 days old \
-or of spot |
-| 3 | another or unknown architecture; an assumed curve; a marketplace's or hand-kept price; a price over a year old |
+| 0 | measured on this offer, price at most 30 days old, with a spare instance |
+| 1 | the same accelerator in another instance type; a price over 30 days old or from an aggregator; no spare |
+| 2 | another CPU or accelerator of the same architecture; fewer vCPUs per replica than measured; a price over 90 days \
+old; a spot price |
+| 3 | another or unknown architecture; an assumed curve; a marketplace or manual price; a price over a year old |
 | 4 | a price over two years old |
 """
 
@@ -26,9 +26,9 @@ _FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", 
 
 
 MAX_PRICE_AGE_DAYS = 90
-"""Age in days above which a price is recommended only with a warning."""
+"""Age of a price in days above which an offer is recommended only with a warning."""
 PRICE_DRIFT_PER_YEAR = 0.2
-"""Sigma of a price's logarithm after a year, growing with the square root of its age: an assumption."""
+"""Assumed sigma of a price's logarithm after a year; it grows with the square root of the price's age."""
 
 
 class Risk(msgspec.Struct, frozen=True):
@@ -41,25 +41,25 @@ def price_age_days(offer: Offer, today: datetime.date) -> int:
 
 
 def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
-    """Return the uncertainty of a price by its age and source, as a sigma of its logarithm; an assumption.
+    """Return the assumed uncertainty of a price by age and source, as the sigma of its logarithm.
 
-    Prices of the same instance moved by some tenths within a year (`profiles/hardware/README.md`, Doubts).
+    Prices of the same instance type changed by tens of percent within a year (`profiles/hardware/README.md`, Doubts).
     """
     source = offer.source.partition("+")[0]
-    by_source = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
-    drift = PRICE_DRIFT_PER_YEAR * math.sqrt(max(0, price_age_days(offer, today) - 30) / 365)
-    return math.hypot(by_source, drift)
+    source_sigma = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
+    drift_sigma = PRICE_DRIFT_PER_YEAR * math.sqrt(max(0, price_age_days(offer, today) - 30) / 365)
+    return math.hypot(source_sigma, drift_sigma)
 
 
 def is_low_trust(offer: Offer) -> bool:
-    """Return whether the on-demand price, that of the first of several sources, has trust "low"."""
+    """Return whether the on-demand price comes from a low-trust source; of several sources, the first one counts."""
     return offer.source.partition("+")[0] in _LOW_TRUST_SOURCES
 
 
 def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
     """Return the warnings about the price of a recommended offer.
 
-    Owned hardware has no list price that could be old.
+    Owned hardware has no list price, so its price is never outdated.
     """
     age_days = price_age_days(offer, today)
     if age_days <= MAX_PRICE_AGE_DAYS or offer.owned is not None:
@@ -81,7 +81,7 @@ def list_price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
         risks.append(Risk(level, f"the price is {age_days} days old"))
     elif level > 1:
         risks.append(Risk(level, f"the price is {age_days} days old (from {offer.as_of}); check it before you decide"))
-    # the first of several sources is that of the on-demand price
+    # of several sources, the first one is that of the on-demand price
     source = offer.source.partition("+")[0]
     if source in _LOW_TRUST_SOURCES:
         risks.append(Risk(3, "spot-market or manual price; availability not guaranteed"))

@@ -1,4 +1,4 @@
-"""Sensitivity of the plan: each input at its low and its high end, with all others as planned."""
+"""Sensitivity of the plan's cost: each input at its low and its high end, with all other inputs as planned."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _CHANGE_SHARE = 0.2
 def compute_sensitivity(
     options: Sequence[Option], demand: Demand, question: PlanningInputs, goals: Goals
 ) -> tuple[SensitivityRange, ...]:
-    """Return the sensitivity to each input, widest range first.
+    """Compute the sensitivity of the monthly cost to each input, widest range first.
 
-    Fleets are sized again by formula, with the rates from the simulation.
+    Fleets are resized by formula, starting from the rates of the plan.
     """
     feasible = [option for option in options if option.is_feasible]
     best = min(feasible, key=lambda option: get_candidate(option).usd_per_month)
     ranges = [
-        _range(name, labels, [_cheapest(feasible, *case) for case in cases])
-        for name, labels, cases in _inputs(demand, question, goals, best)
+        _build_range(name, labels, [_find_cheapest(feasible, *case) for case in cases])
+        for name, labels, cases in _iterate_inputs(demand, question, goals, best)
     ]
-    return tuple(sorted(ranges, key=_width, reverse=True))
+    return tuple(sorted(ranges, key=_compute_width, reverse=True))
 
 
 _Case = tuple[Demand, Callable[[Capacity], float], Callable[[Candidate], float]]
 
 
-def _inputs(
+def _iterate_inputs(
     demand: Demand, question: PlanningInputs, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     peak = demand.peak_per_s
@@ -55,7 +55,7 @@ def _inputs(
     )
     yield (
         "max rate of a replica",
-        ("its 90th percentile", "its 10th percentile"),
+        ("P90", "P10"),
         (
             (demand, lambda capacity: math.exp(Z80 * capacity.sigma), _unchanged_price),
             (demand, lambda capacity: math.exp(-Z80 * capacity.sigma), _unchanged_price),
@@ -87,16 +87,19 @@ def _inputs(
         ),
     )
     if best.target.fit is not None:
-        yield from _model_inputs(demand, question, goals, best)
+        yield from _iterate_model_inputs(demand, question, goals, best)
 
 
-def _model_inputs(
+def _iterate_model_inputs(
     demand: Demand, question: PlanningInputs, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
-    """Yield the cases of the SLO's limits and the router, by the ratio of the formulas' rates."""
+    """Yield the low and high cases of the SLO limits and of the router.
 
-    def ratio(changed: Goals, router: Router) -> Callable[[Capacity], float]:
-        factor = _formula_rate(best, changed, router) / max(_formula_rate(best, goals, question.limits.router), 1e-9)
+    The rate of a case is the planned rate times the ratio of the analytical estimates with and without the change.
+    """
+
+    def scale_rate(changed: Goals, router: Router) -> Callable[[Capacity], float]:
+        factor = _estimate_rate(best, changed, router) / max(_estimate_rate(best, goals, question.limits.router), 1e-9)
         return lambda _: factor
 
     router = question.limits.router
@@ -106,21 +109,21 @@ def _model_inputs(
             "SLO limits",
             ("+20 %", "−20 %"),
             (
-                (demand, ratio(looser, router), _unchanged_price),
-                (demand, ratio(tighter, router), _unchanged_price),
+                (demand, scale_rate(looser, router), _unchanged_price),
+                (demand, scale_rate(tighter, router), _unchanged_price),
             ),
         )
     yield (
         "router",
         ("least outstanding", "random"),
         (
-            (demand, ratio(goals, "least_outstanding"), _unchanged_price),
-            (demand, ratio(goals, "random"), _unchanged_price),
+            (demand, scale_rate(goals, "least_outstanding"), _unchanged_price),
+            (demand, scale_rate(goals, "random"), _unchanged_price),
         ),
     )
 
 
-def _formula_rate(option: Option, goals: Goals, router: Router) -> float:
+def _estimate_rate(option: Option, goals: Goals, router: Router) -> float:
     from app.planning.formulas import estimate_rate_within_slo
     from app.planning.service_models.service_times import speed_up
 
@@ -132,8 +135,8 @@ def _formula_rate(option: Option, goals: Goals, router: Router) -> float:
 
 
 def _scale_limits(goals: Goals, factor: float) -> Goals:
-    times = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.time_goals)
-    return msgspec.structs.replace(goals, time_goals=times)
+    time_goals = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.time_goals)
+    return msgspec.structs.replace(goals, time_goals=time_goals)
 
 
 def _with(demand: Demand, **changes: float) -> Demand:
@@ -148,37 +151,46 @@ def _unchanged_price(_: Candidate) -> float:
     return 1.0
 
 
-def _cheapest(
-    options: Sequence[Option], demand: Demand, rate: Callable[[Capacity], float], price: Callable[[Candidate], float]
+def _find_cheapest(
+    options: Sequence[Option],
+    demand: Demand,
+    rate_factor: Callable[[Capacity], float],
+    price_factor: Callable[[Candidate], float],
 ) -> tuple[float, str] | None:
-    """Return the lowest monthly cost and its offer; a budget does not apply here."""
+    """Return the lowest monthly cost and the key of its offer, regardless of any budget; `None` if no offer is
+    feasible.
+    """
     costs = []
     for option in options:
         candidate = get_candidate(option)
         capacity = candidate.capacity
-        per_s = capacity.per_s * rate(capacity)
+        per_s = capacity.per_s * rate_factor(capacity)
         if per_s <= 0:
             continue
         needed = count_instances_at_rate(demand, per_s, capacity.sigma, demand.z)
         instances = needed + demand.count_spares(needed) + candidate.spot_spares
-        costs.append((HOURS_PER_MONTH * instances * candidate.usd_per_hour * price(candidate), candidate.offer.key))
+        costs.append(
+            (HOURS_PER_MONTH * instances * candidate.usd_per_hour * price_factor(candidate), candidate.offer.key)
+        )
     return min(costs, default=None)
 
 
-def _range(name: str, labels: tuple[str, str], ends: Sequence[tuple[float, str] | None]) -> SensitivityRange:
-    low, high = ends
+def _build_range(
+    name: str, labels: tuple[str, str], cheapest_by_end: Sequence[tuple[float, str] | None]
+) -> SensitivityRange:
+    low_end, high_end = cheapest_by_end
     return SensitivityRange(
         input=name,
         low=labels[0],
         high=labels[1],
-        usd_per_month_low=low[0] if low else None,
-        usd_per_month_high=high[0] if high else None,
-        winner_low=low[1] if low else None,
-        winner_high=high[1] if high else None,
+        usd_per_month_low=low_end[0] if low_end else None,
+        usd_per_month_high=high_end[0] if high_end else None,
+        winner_low=low_end[1] if low_end else None,
+        winner_high=high_end[1] if high_end else None,
     )
 
 
-def _width(sensitivity: SensitivityRange) -> float:
+def _compute_width(sensitivity: SensitivityRange) -> float:
     if sensitivity.usd_per_month_low is None or sensitivity.usd_per_month_high is None:
         return math.inf
     return abs(sensitivity.usd_per_month_high - sensitivity.usd_per_month_low)

@@ -1,8 +1,9 @@
-"""Number of instances that a peak needs when the capacity of one is log-normal, and their cost.
+"""Number of instances that a peak needs if the capacity of an instance is log-normal, and the cost of the instances.
 
-All instances of a fleet share one error of capacity (it comes from one measurement), so P(n × capacity ≥ peak) = Φ(ln(n
-× median / peak) / sigma), and the smallest n that reaches the confidence is ⌈peak × exp(sigma × z) / median⌉ with z its
-quantile. An uncertain peak is log-normal too: the sigma² are added.
+All instances of a fleet share the same capacity error, because it comes from the same measurement. So P(n × capacity ≥
+peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that reaches the confidence is ⌈peak × exp(sigma × z) /
+median⌉, with z the normal quantile of the confidence. An uncertain peak is log-normal too, and its variance is added to
+that of the capacity.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from app.records.result import Estimate, Fleet, Traffic
 HOURS_PER_MONTH = 730
 Z80 = 1.281552
 SPOT_MISSING_SHARE = 0.01
-"""Assumed share of time in which a spot instance is interrupted and not yet replaced; no price list states it."""
+"""Assumed share of time in which a spot instance is interrupted and not yet replaced. Price lists do not state it."""
 _NORMAL = NormalDist()
 
 
 class Demand(msgspec.Struct, frozen=True):
-    """Demand on the replicas.
+    """Peak and mean rates that the replicas must serve, with the required confidence and spares.
 
-    `peak_per_s` is the peak of the next 12 months; `mean_per_s` is today's mean over the week; `peak_sigma` is one
-    sigma of the peak's logarithm, whose square is added to that of the capacity.
+    `peak_per_s` is the peak of the next 12 months and `mean_per_s` the current weekly mean. `peak_sigma` is the sigma
+    of the peak's logarithm; its square is added to the variance of the capacity. `z` is the normal quantile of the
+    confidence.
     """
 
     peak_per_s: float
@@ -39,12 +41,12 @@ class Demand(msgspec.Struct, frozen=True):
     spares: int
     peak_sigma: float = 0.0
     zones: int = 1
-    """Number of zones, one of which may fail where there are several."""
+    """Number of zones; with several zones, the fleet must tolerate the failure of one."""
 
     def count_spares(self, needed: int) -> int:
-        """Return the instances beyond those for the load.
+        """Return the number of spare instances for failures and updates, if `needed` instances serve the load.
 
-        They cover failures, updates, and the capacity that the remaining zones lack after one fails.
+        With several zones, the spares also replace the capacity that is lost if one zone fails.
         """
         if self.zones == 1:
             return self.spares
@@ -53,7 +55,7 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
-    """Return the demand; campaigns count only where `today` is given."""
+    """Build the demand from the traffic and the plan limits; campaigns are included only if `today` is given."""
     return Demand(
         peak_per_s=peak_per_s(traffic, today),
         mean_per_s=compute_mean_per_s(traffic),
@@ -65,25 +67,26 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
 
 
 def count_instances(demand: Demand, capacity: Capacity, z: float) -> int:
-    """Return the instances needed without spares; z is the normal quantile of the confidence, for capacity and peak."""
+    """Return the number of instances needed without spares; `z` is the normal quantile of the confidence."""
     return count_instances_at_rate(demand, capacity.per_s, capacity.sigma, z)
 
 
 def count_instances_at_rate(demand: Demand, per_s: float, sigma: float, z: float) -> int:
-    """Return the number of instances that are needed if each sustains `per_s`, with this sigma of its logarithm."""
+    """Return the number of instances needed if each sustains `per_s`; `sigma` is that of the rate's logarithm."""
     sigma = math.hypot(sigma, demand.peak_sigma)
     return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / per_s - 1e-9))
 
 
 def sustained_peak_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
-    """Return the highest peak that the instances sustain at the plan's confidence."""
+    """Return the highest peak in req/s that the instances sustain at the plan's confidence."""
     return instances * capacity.per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
 
 
 def get_planned_rate_per_s(fleet: Fleet) -> float | None:
-    """Return the rate that one replica of a planned fleet is sized for; `None` where the fleet has no size.
+    """Return the rate in req/s that one replica of a planned fleet is sized for; `None` if the fleet has no size.
 
-    Plan files of version 0.1.0 do not state it: there it is the share of the peak that falls on each replica needed.
+    Plan files of version 0.1.0 do not contain this rate. It is then the peak divided by the number of required
+    replicas.
     """
     if fleet.planned_rate_per_replica_per_s is not None:
         return fleet.planned_rate_per_replica_per_s
@@ -95,7 +98,7 @@ def get_planned_rate_per_s(fleet: Fleet) -> float | None:
 
 
 def compute_confidence(instances: int, capacity: Capacity, demand: Demand) -> float:
-    """Return the probability that the instances together sustain the peak; 0 for none."""
+    """Return the probability that the instances together sustain the peak; 0 without instances."""
     if instances < 1:
         return 0.0
     margin = math.log(instances * capacity.per_s / demand.peak_per_s)
@@ -110,20 +113,23 @@ def compute_probabilities(needed: int, capacity: Capacity, demand: Demand) -> Sl
 
 
 def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
-    """Return the probabilities of `compute_probabilities` for spot instances.
+    """Return the probabilities of `compute_probabilities` for spot instances, which are unavailable at times.
 
-    Each of them is unavailable for a share of the time. The spares replace interrupted instances; beyond the spares
-    fewer instances serve the peak.
+    Spares replace interrupted instances; if more instances are interrupted, fewer serve the peak.
     """
     return SloProbabilities(
-        *(_spot_probability(instances + additional, spares, capacity, demand) for additional in (-1, 0, 1))
+        *(_compute_spot_probability(instances + additional, spares, capacity, demand) for additional in (-1, 0, 1))
     )
 
 
 def count_spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
-    """Return the fewest additional instances with which spot instances reach the confidence; at most `needed`."""
+    """Return the minimum number of additional instances with which spot instances reach the confidence, up to
+    `needed`.
+    """
     for additional in range(needed):
-        if reaches_confidence(_spot_probability(needed + spares + additional, spares, capacity, demand), demand):
+        if reaches_confidence(
+            _compute_spot_probability(needed + spares + additional, spares, capacity, demand), demand
+        ):
             return additional
     return needed
 
@@ -132,37 +138,41 @@ def reaches_confidence(probability: float, demand: Demand) -> bool:
     return probability >= _NORMAL.cdf(demand.z) - 1e-9
 
 
-def _spot_probability(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
-    """Return the probability for spot instances.
+def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
+    """Return the probability that spot instances sustain the peak.
 
-    Interruptions are independent of each other. Spares for failures and updates have no other use.
+    Interruptions are independent. Spares for failures and updates are assumed to be free to replace interrupted
+    instances.
     """
     log_missing, log_present = math.log(SPOT_MISSING_SHARE), math.log1p(-SPOT_MISSING_SHARE)
     mean = SPOT_MISSING_SHARE * instances
-    max_gone = min(instances, math.ceil(mean + 10 * math.sqrt(mean) + 10))
+    max_interrupted = min(instances, math.ceil(mean + 10 * math.sqrt(mean) + 10))
     return min(
         1.0,
         math.fsum(
             math.exp(
-                math.lgamma(instances + 1) - math.lgamma(gone + 1) - math.lgamma(instances - gone + 1)
-                + gone * log_missing + (instances - gone) * log_present
+                math.lgamma(instances + 1) - math.lgamma(interrupted + 1) - math.lgamma(instances - interrupted + 1)
+                + interrupted * log_missing + (instances - interrupted) * log_present
             )
-            * compute_confidence(instances - max(spares, gone), capacity, demand)
-            for gone in range(max(0, max_gone) + 1)
+            * compute_confidence(instances - max(spares, interrupted), capacity, demand)
+            for interrupted in range(max(0, max_interrupted) + 1)
         ),
     )  # fmt: skip
 
 
 def estimate_instance_range(capacity: Capacity, demand: Demand) -> Spread:
-    """Return the range of the number of instances; its minimum assumes the service model beyond the observed rates."""
-    min_instances = _min_instances(demand, capacity, Z80)
+    """Return P10, P50 and P90 of the number of instances.
+
+    P10 assumes that the service model is right beyond the observed rates.
+    """
+    min_instances = _count_min_instances(demand, capacity, Z80)
     return Spread(min_instances, *(count_instances(demand, capacity, z) for z in (0.0, Z80)))
 
 
-def _min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
+def _count_min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
     """Return the lower end of the number of instances.
 
-    Never fewer than the service model's maximum throughput needs for the lowest peak.
+    It is at least the number that the lowest peak needs at the maximum throughput of the service model.
     """
     needed = count_instances_at_rate(demand, capacity.upper_quantile_per_s(0.0), capacity.sigma, -z)
     return max(needed, count_instances_at_rate(demand, max(capacity.max_throughput_per_s, capacity.per_s), 0.0, -z))
@@ -171,7 +181,9 @@ def _min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
 def estimate_cost_range(
     needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand, spot_spares: int = 0
 ) -> Spread:
-    """Return the range of the monthly cost from the uncertainty of the need and of the price."""
+    """Return P10, P50 and P90 of the monthly cost, given the uncertainty of the number of instances and of the
+    price.
+    """
     counts = [
         round(count) + demand.count_spares(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
     ]
@@ -195,12 +207,12 @@ def estimate_monthly_cost(
     price_sigma: float = 0.0,
     spot_spares: int = 0,
 ) -> Estimate:
-    """Return the monthly cost with its interval.
+    """Return the monthly cost in USD with its 95 % interval.
 
-    The interval is the cost of the fleet resized to either end of its capacity's 95 % interval, and the possible change
-    of its price: `price_sigma` is the sigma of its logarithm.
+    The interval covers the cost of the fleet resized to either end of the capacity's interval, and the price drift;
+    `price_sigma` is the sigma of the price's logarithm.
     """
-    min_instances = _min_instances(demand, capacity, Z95)
+    min_instances = _count_min_instances(demand, capacity, Z95)
     counts = (min_instances, count_instances(demand, capacity, Z95))
     min_instances, max_instances = (count + demand.count_spares(count) + spot_spares for count in counts)
     low, high = (
@@ -212,7 +224,7 @@ def estimate_monthly_cost(
 
 
 def estimate_cost_per_1k(monthly: Estimate, demand: Demand) -> Estimate:
-    """Return the monthly cost over the inferences of a month at the mean rate."""
+    """Return the cost per 1,000 inferences: the monthly cost divided by the inferences of a month at the mean rate."""
     thousands = demand.mean_per_s * HOURS_PER_MONTH * 3600 / 1000
     if thousands == 0 or monthly.value is None or monthly.ci95 is None:
         return Estimate(None, reason="the traffic has no requests", basis=monthly.basis)

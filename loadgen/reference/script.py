@@ -123,8 +123,8 @@ MockProtocol = HttpMock | OpenAiMock | OipMock | TfServingMock | TorchServeMock
 class Script(msgspec.Struct, frozen=True):
     """Script of a mock server.
 
-    Each reply is due `delay_s` after its request, with unlimited concurrency. The first mock protocol in `protocols` that
-    accepts a request responds to it, according to the service model of that protocol.
+    Each reply is due `delay_s` after its request, with unlimited concurrency. The first mock protocol in `protocols`
+    that accepts a request responds to it, according to the service model of that protocol.
 
     The server freezes `freeze_after_s` after the first request for `freeze_s`; replies that are due during the freeze
     are sent when it ends. At r requests per second, r × `freeze_s` requests wait longer, by a time that is uniformly

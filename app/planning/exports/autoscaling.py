@@ -1,4 +1,4 @@
-"""Manifests that change the number of pods: an HPA, or a KEDA ScaledObject by request rate or by time of day."""
+"""Kubernetes autoscaler manifests: an HPA by request rate, or a KEDA ScaledObject by request rate or by schedule."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _FAILED_POLLS = 4
 
 
 def build_hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """Return an HPA by requests per second per pod, which a metrics adapter has to provide.
+    """Build an HPA on requests per second per pod, a metric that a metrics adapter has to provide.
 
-    An HPA cannot add spares to a metric.
+    Spares are not included, because an HPA cannot add them to a metric.
     """
     target = {"type": "AverageValue", "averageValue": format_rounded_down(scale.target_per_s)}
     metric = {"metric": {"name": get_text(settings, "metric_name")}, "target": target}
@@ -33,9 +33,9 @@ def build_hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
 
 
 def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """Return a ScaledObject by the requests per second of the whole service.
+    """Build a ScaledObject on the requests per second of the whole service.
 
-    The spares' share is added to the query, so that they run at every rate. While Prometheus does not respond, the
+    The query adds the spares' share of the rate, so that the spares run at any rate. If Prometheus is unavailable, the
     whole fleet runs.
     """
     threshold, query = format_rounded_down(scale.target_per_s), get_text(settings, "metric_query")
@@ -49,23 +49,28 @@ def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Doc
         },
     }
     fallback = {"failureThreshold": _FAILED_POLLS, "replicas": scale.max_pods}
-    return _scaled_object(name, scale.min_pods, scale.max_pods, settings, {"fallback": fallback, "triggers": [trigger]})
+    return _build_scaled_object(
+        name, scale.min_pods, scale.max_pods, settings, {"fallback": fallback, "triggers": [trigger]}
+    )
 
 
 def build_keda_by_schedule(
     name: str, scale: Scale, pods_by_hour: tuple[int, ...], settings: ExportSettings
 ) -> Document:
-    """Return a ScaledObject with one cron trigger for each run of hours that needs more pods than the quietest hour.
+    """Build a ScaledObject with a cron trigger for each range of hours that needs more pods than the quietest hour.
 
-    Where several triggers are active, the largest applies.
+    If several triggers are active, KEDA applies the one with the most pods.
     """
     min_pods = min(pods_by_hour)
-    runs = _runs(pods_by_hour, min_pods)
-    if runs:
-        triggers = [_cron(_cron_start(first, settings), f"0 {end} * * *", pods, settings) for first, end, pods in runs]
-    else:  # every hour needs the same, and KEDA refuses an object without a trigger
-        triggers = [_cron("0 0 * * *", "59 23 * * *", min_pods, settings)]
-    return _scaled_object(name, min_pods, scale.max_pods, settings, {"triggers": triggers})
+    hour_ranges = _list_hour_ranges(pods_by_hour, min_pods)
+    if hour_ranges:
+        triggers = [
+            _build_cron_trigger(_format_cron_start(first, settings), f"0 {end} * * *", pods, settings)
+            for first, end, pods in hour_ranges
+        ]
+    else:  # all hours need the same number of pods, but KEDA rejects an object without triggers
+        triggers = [_build_cron_trigger("0 0 * * *", "59 23 * * *", min_pods, settings)]
+    return _build_scaled_object(name, min_pods, scale.max_pods, settings, {"triggers": triggers})
 
 
 def metadata(name: str, settings: ExportSettings) -> dict[str, Any]:
@@ -77,7 +82,9 @@ def labels(name: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": name}
 
 
-def _scaled_object(name: str, min_pods: int, max_pods: int, settings: ExportSettings, rest: dict[str, Any]) -> Document:
+def _build_scaled_object(
+    name: str, min_pods: int, max_pods: int, settings: ExportSettings, extra_fields: dict[str, Any]
+) -> Document:
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
@@ -87,15 +94,16 @@ def _scaled_object(name: str, min_pods: int, max_pods: int, settings: ExportSett
             "pollingInterval": _POLL_S,
             "minReplicaCount": min_pods,
             "maxReplicaCount": max_pods,
-            **rest,
+            **extra_fields,
         },
     }
 
 
-def _runs(pods_by_hour: tuple[int, ...], min_pods: int) -> list[tuple[int, int, int]]:
-    """Return the runs of equal hours above the minimum, which may pass midnight.
+def _list_hour_ranges(pods_by_hour: tuple[int, ...], min_pods: int) -> list[tuple[int, int, int]]:
+    """Return the ranges of consecutive hours with the same number of pods above the minimum, as (first hour, end,
+    pods).
 
-    Each is its first hour, the hour after its last, and its pods.
+    `end` is the hour after the last hour; a range may extend past midnight.
     """
     changes = [hour for hour in range(24) if pods_by_hour[hour] != pods_by_hour[hour - 1]]
     following = [*changes[1:], *changes[:1]]
@@ -106,11 +114,11 @@ def _runs(pods_by_hour: tuple[int, ...], min_pods: int) -> list[tuple[int, int, 
     ]
 
 
-def _cron_start(hour: int, settings: ExportSettings) -> str:
+def _format_cron_start(hour: int, settings: ExportSettings) -> str:
     minutes = (hour * 60 - settings.start_early_minutes) % (24 * 60)
     return f"{minutes % 60} {minutes // 60} * * *"
 
 
-def _cron(start: str, end: str, pods: int, settings: ExportSettings) -> dict[str, Any]:
+def _build_cron_trigger(start: str, end: str, pods: int, settings: ExportSettings) -> dict[str, Any]:
     schedule = {"timezone": get_text(settings, "timezone"), "start": start, "end": end}
     return {"type": "cron", "metadata": {**schedule, "desiredReplicas": str(pods)}}

@@ -1,4 +1,4 @@
-"""Files that `--export` writes."""
+"""Files of a plan export, as written by `--export`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ExportKind = Literal["k8s", "kserve", "terraform", "csv", "json"]
 
 
 def export_plan(plan: Plan, kind: ExportKind, settings: ExportSettings) -> dict[str, str]:
-    """Return the files of an export as a mapping of file name to text.
+    """Export a plan and return the content of the files by file name.
 
-    Lines end with a line feed, and the text is to be written as UTF-8. Raises UsageError where the plan recommends
-    nothing, except for `csv` and `json`, which state why.
+    Lines end with a line feed, and the files are to be written as UTF-8. Raises UsageError if the plan recommends no
+    fleet; `csv` and `json` are exported anyway and contain the reason.
     """
     name = make_dns_name(settings.name)
     match kind:

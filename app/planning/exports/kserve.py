@@ -1,4 +1,4 @@
-"""Recommended fleet as a KServe InferenceService, scaled by Knative."""
+"""Export of the recommended fleet as a KServe InferenceService, scaled by Knative."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from app.records.plan import Fleet, Plan
 _LATENCY_METRICS = ("latency_ms", "service_ms")
 _SIGMAS = 3
 _ANNOTATIONS = {
-    "serving.kserve.io/deploymentMode": "Serverless",  # newer versions call it Knative and still accept this value
+    "serving.kserve.io/deploymentMode": "Serverless",  # called Knative in newer versions, which still accept this value
     "autoscaling.knative.dev/target-utilization-percentage": "100",  # otherwise Knative aims at 70 % of the target
 }
 
 
 def build_kserve_manifest(plan: Plan, settings: ExportSettings) -> str:
-    """Return the YAML of an InferenceService. Every autoscaler but `none` means Knative's own here.
+    """Build the YAML of an InferenceService. Any autoscaler other than `none` means Knative's autoscaler.
 
-    Raises UsageError where the plan recommends nothing, and for `scheduled`, which an InferenceService does not
-    support.
+    Raises UsageError if the plan recommends no fleet, and for `scheduled`, which an InferenceService does not support.
     """
     if settings.autoscaler == "scheduled":
         raise UsageError(
@@ -37,18 +36,18 @@ def build_kserve_manifest(plan: Plan, settings: ExportSettings) -> str:
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {**metadata(name, settings), "annotations": dict(_ANNOTATIONS)},
-        "spec": {"predictor": _predictor(plan, fleet, scale, settings)},
+        "spec": {"predictor": _build_predictor(plan, fleet, scale, settings)},
     }
     return dump_yaml(
-        build_comment(plan, list_placeholders(settings, *fields), _notes(plan, fleet, scale, settings)), [document]
+        build_comment(plan, list_placeholders(settings, *fields), _list_notes(plan, fleet, scale, settings)), [document]
     )
 
 
 def estimate_in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
-    """Return the number of requests in flight in a pod at the rate of the SLO, by Little's law.
+    """Estimate the number of requests in flight in a pod at the max rate within the SLO, by Little's law.
 
-    It has room for three sigmas of a Poisson number. Tail latency is used in place of the mean, so the result is an
-    upper estimate. `None` where the plan has no latency of a whole request.
+    The result is the mean plus three sigma of a Poisson distribution. It is an upper estimate, because tail latency is
+    used in place of the mean. `None` if the plan has no latency of whole requests.
     """
     latency_ms, capacity = fleet.latency_at_peak.value, fleet.capacity_per_instance_per_s.value
     if plan.latency_metric.partition(".")[0] not in _LATENCY_METRICS or latency_ms is None or capacity is None:
@@ -57,22 +56,23 @@ def estimate_in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
     return max(1, math.ceil(mean + _SIGMAS * math.sqrt(mean)))
 
 
-def _predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
+def _build_predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
     is_fixed = settings.autoscaler == "none"
     return {
         "minReplicas": scale.max_pods if is_fixed else scale.min_pods,
         "maxReplicas": scale.max_pods,
         "containerConcurrency": estimate_in_flight_per_pod(plan, fleet) or 0,  # 0 means no limit
-        **({} if is_fixed else _scaling(plan, fleet, scale)),
+        **({} if is_fixed else _build_scaling(plan, fleet, scale)),
         **build_placement(fleet, settings),
-        **_server(fleet, settings),
+        **_build_server(fleet, settings),
     }
 
 
-def _scaling(plan: Plan, fleet: Fleet, scale: Scale) -> dict[str, Any]:
-    """Return the scaling metric and target: requests per second, or concurrency below one request per second per pod.
+def _build_scaling(plan: Plan, fleet: Fleet, scale: Scale) -> dict[str, Any]:
+    """Return the scaling metric and target: requests per second, or concurrency below one request per second per
+    pod.
 
-    Targets have to be whole numbers, hence the second one.
+    Concurrency is used because targets must be integers.
     """
     if scale.target_per_s >= 1:
         return {"scaleMetric": "rps", "scaleTarget": math.floor(scale.target_per_s)}
@@ -82,7 +82,7 @@ def _scaling(plan: Plan, fleet: Fleet, scale: Scale) -> dict[str, Any]:
     return {"scaleMetric": "concurrency", "scaleTarget": max(1, math.floor(scale.target_per_s * latency_ms / 1000))}
 
 
-def _server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
+def _build_server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
     if settings.predictor == "onnx":
         return {
             "model": {
@@ -102,7 +102,7 @@ def _server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
     return {"containers": [container]}
 
 
-def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
+def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
     notes = list_pod_notes(fleet, settings)
     if settings.predictor == "onnx":
         notes.append(

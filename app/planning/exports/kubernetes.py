@@ -1,4 +1,4 @@
-"""Recommended fleet as a Deployment with its Service, its disruption budget and its autoscaler."""
+"""Export of the recommended fleet as a Kubernetes Deployment, with Service, PodDisruptionBudget and autoscaler."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _RANDOM_ROUTERS = ("random",)
 
 
 def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
-    """Return the YAML of all documents. Raises UsageError where the plan recommends nothing."""
+    """Build the YAML of all Kubernetes documents. Raises UsageError if the plan recommends no fleet."""
     fleet, scale, name = recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
     documents = [
-        _deployment(name, fleet, scale, settings),
-        _service(name, settings),
-        _disruption_budget(name, scale, settings),
+        _build_deployment(name, fleet, scale, settings),
+        _build_service(name, settings),
+        _build_disruption_budget(name, scale, settings),
     ]
     match settings.autoscaler:
         case "none":
@@ -43,14 +43,14 @@ def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
             documents.append(build_keda_by_rate(name, scale, settings))
         case "scheduled":
             documents.append(build_keda_by_schedule(name, scale, compute_daily_pods(plan), settings))
-    open_fields = list_placeholders(settings, "image", "port", *_SCALER_FIELDS[settings.autoscaler])
-    return dump_yaml(build_comment(plan, open_fields, _notes(plan, fleet, scale, settings)), documents)
+    placeholders = list_placeholders(settings, "image", "port", *_SCALER_FIELDS[settings.autoscaler])
+    return dump_yaml(build_comment(plan, placeholders, _list_notes(plan, fleet, scale, settings)), documents)
 
 
-def _deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
-    """Return the Deployment.
+def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
+    """Build the Deployment.
 
-    It has no `replicas` where an autoscaler sets them, since each `apply` would reset them.
+    `replicas` is omitted if an autoscaler sets it, since each `kubectl apply` would reset it.
     """
     spread = build_zone_spread(fleet, labels(name))
     container = {
@@ -67,7 +67,7 @@ def _deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings)
         "spec": {
             **({"replicas": scale.max_pods} if settings.autoscaler == "none" else {}),
             "selector": {"matchLabels": labels(name)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(scale)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _build_rolling_update(scale)},
             "template": {
                 "metadata": {"labels": labels(name)},
                 "spec": {
@@ -80,17 +80,18 @@ def _deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings)
     }
 
 
-def _rolling_update(scale: Scale) -> dict[str, int]:
+def _build_rolling_update(scale: Scale) -> dict[str, int]:
     """Return the limits of a rolling update.
 
-    The nodes are full, so the spare's pods make room for their successors; without a spare one more pod is needed.
+    The nodes are full, so the pods of a spare instance are replaced first; without a spare, an additional pod is
+    needed.
     """
     if scale.max_unavailable:
         return {"maxUnavailable": scale.max_unavailable, "maxSurge": 0}
     return {"maxUnavailable": 0, "maxSurge": 1}
 
 
-def _service(name: str, settings: ExportSettings) -> Document:
+def _build_service(name: str, settings: ExportSettings) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -103,10 +104,10 @@ def _service(name: str, settings: ExportSettings) -> Document:
     }
 
 
-def _disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """Return the PodDisruptionBudget.
+def _build_disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Document:
+    """Build the PodDisruptionBudget.
 
-    It allows one pod at a time even without a spare: a budget of 0 would prevent nodes from ever being drained.
+    It allows one unavailable pod even without spares, because otherwise nodes could never be drained.
     """
     return {
         "apiVersion": "policy/v1",
@@ -116,21 +117,21 @@ def _disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Doc
     }
 
 
-def _notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
+def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> list[str]:
     notes = list_pod_notes(fleet, settings)
     if not scale.spare_pods:
         notes.append(
-            "No spare is planned: a rollout needs room for one more pod, and draining a node reduces capacity."
+            "No spare is planned: a rollout needs capacity for one more pod, and draining a node reduces capacity."
         )
     if plan.router is not None and plan.router not in _RANDOM_ROUTERS:
         notes.append(
             f"The plan assumes the load-balancing policy {plan.router}. A Service balances connections at random, "
             "which increases tail latency. Put a proxy with this policy in front."
         )
-    return notes + _scaling_notes(plan, scale, settings)
+    return notes + _list_scaling_notes(plan, scale, settings)
 
 
-def _scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[str]:
+def _list_scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[str]:
     if settings.autoscaler == "none":
         return []
     bounds = (
@@ -143,7 +144,7 @@ def _scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[s
         return [
             bounds,
             nodes,
-            "Scaling is by schedule only: it covers the usual day, but no surprises or campaign days.",
+            "Scaling is by schedule only: it covers the usual day, but neither unexpected load nor campaign days.",
             (
                 f"Pods start {settings.start_early_minutes} min before their hour, which must cover node, image and "
                 "model startup."
@@ -163,7 +164,7 @@ def _scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[s
                 "keep them, or raise minReplicas."
             )
         notes.append(
-            "It needs a metrics adapter; until the adapter provides the metric, the HPA does not change the number "
-            "of pods."
+            "The HPA needs a metrics adapter. Until the adapter provides the metric, the HPA does not change the "
+            "number of pods."
         )
     return notes

@@ -1,4 +1,4 @@
-"""Names and label values that Kubernetes accepts, made from any text, and YAML documents with a leading comment."""
+"""Kubernetes names and label values from arbitrary strings, and YAML documents with a leading comment."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 def make_dns_name(text: str) -> str:
-    """Return a DNS label of at most 40 characters that begins with a letter.
+    """Convert a string to a DNS label of at most 40 characters that begins with a letter.
 
-    A longer one ends in a digest of the whole text.
+    Longer names are truncated and end with a digest of the original string.
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     label = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
@@ -42,25 +42,25 @@ _PLAIN = re.compile(r"[A-Za-z]")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Dumper that writes every mapping in full, since readers of manifests do not expect anchors."""
+    """YAML dumper without anchors and aliases, which readers of manifests do not expect."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _represent_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     # other YAML readers parse 1e3, 0o7 and 1_0 as numbers; PyYAML does not, so it would leave them unquoted
     style = None if _PLAIN.match(text) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
-_Dumper.add_representer(str, _text)
+_Dumper.add_representer(str, _represent_string)
 
 
 def to_one_line(text: str) -> str:
-    """Return the text on one line for a comment.
+    """Convert a string to a single line for a comment.
 
-    Characters that are not printable, such as line ends, become spaces, and long text is truncated.
+    Non-printable characters, such as line breaks, become spaces; lines over 400 characters are truncated.
     """
     printable = "".join(character if character.isprintable() else " " for character in text)
     line = " ".join(printable.split())
@@ -68,6 +68,8 @@ def to_one_line(text: str) -> str:
 
 
 def dump_yaml(comment: Iterable[str], documents: Sequence[Document]) -> str:
-    """Return the documents as YAML below a comment; keys keep their order."""
-    head = "".join(f"# {to_one_line(line)}".rstrip() + "\n" for line in comment)
-    return head + yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, explicit_start=True)
+    """Return the documents as YAML, preceded by a comment; keys stay in their order."""
+    comment_text = "".join(f"# {to_one_line(line)}".rstrip() + "\n" for line in comment)
+    return comment_text + yaml.dump_all(
+        documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, explicit_start=True
+    )

@@ -1,8 +1,8 @@
-"""Every fleet that the plan considered, as a CSV table.
+"""Export of all fleets that the plan considered, as a CSV table.
 
-Text that a spreadsheet would read as a formula (beginning with = + - @, a tab, a line end, or their full-width twins)
-gets an apostrophe before it, since names and reasons may come from a user; numbers stay numbers. Values that are not
-available are empty.
+Names and reasons may come from a user, so strings that a spreadsheet would interpret as a formula (beginning with = + -
+@, a tab, a line break, or their full-width variants) are prefixed with an apostrophe. Numbers stay numbers. Unavailable
+values are empty cells.
 """
 
 from __future__ import annotations
@@ -38,18 +38,19 @@ _UNIT_COSTS = {
 
 
 def build_offers_csv(plan: Plan) -> str:
-    """Return the table with one row per offer: those that fit first, each group in the plan's order."""
+    """Build the CSV table with one row per offer: feasible offers first, each group in the order of the plan."""
     best = None if plan.recommendation is None else plan.recommendation.fleet
     rows = [
-        dict(_row(fleet, plan, best)) for fleet in sorted(plan.offers, key=lambda fleet: fleet.rejected is not None)
+        dict(_build_row(fleet, plan, best))
+        for fleet in sorted(plan.offers, key=lambda fleet: fleet.rejected is not None)
     ]
-    return _table(list(rows[0]) if rows else [name for name, _ in _row(_NO_FLEET, plan, None)], rows)
+    return _format_table(list(rows[0]) if rows else [name for name, _ in _build_row(_NO_FLEET, plan, None)], rows)
 
 
-def _row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Cell]]:
+def _build_row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Cell]]:
     yield from (("offer", fleet.offer), ("rejected", fleet.rejected))
-    yield "is_recommended", _yes_no(fleet == best)
-    yield "is_on_frontier", _yes_no(any(_is_same(fleet, front_fleet) for front_fleet in plan.pareto))
+    yield "is_recommended", _format_boolean(fleet == best)
+    yield "is_on_frontier", _format_boolean(any(_is_same(fleet, front_fleet) for front_fleet in plan.pareto))
     for field in ("provider", "instance_type", "region", "accelerator"):
         yield field, getattr(fleet, field)
     for field in ("accelerator_count", "vcpus", "instances", "spare_instances", "replicas_per_instance"):
@@ -57,16 +58,16 @@ def _row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Ce
     yield "usd_per_hour_each", fleet.usd_per_hour_each
     yield "latency_metric", plan.latency_metric
     for field, column in _ESTIMATES.items():
-        yield from _estimate(column, getattr(fleet, field))
+        yield from _estimate_cells(column, getattr(fleet, field))
     for field, column in _SPREADS.items():
-        yield from _spread(column, getattr(fleet, field))
+        yield from _spread_cells(column, getattr(fleet, field))
     for outcome in _PROBABILITIES:
         yield (
             f"probability_slo_met_{outcome}_share",
             None if fleet.slo_probabilities is None else getattr(fleet.slo_probabilities, outcome),
         )
     for field, column in _UNIT_COSTS.items():
-        yield from _unit_costs(column, _unit_costs_at(fleet, field))
+        yield from _unit_cost_cells(column, _get_unit_costs(fleet, field))
     yield "front_chance_share", fleet.frontier_probability
     for field in ("basis", "sizing_method", "measured_on", "price_kind", "price_date"):
         yield field, getattr(fleet, field)
@@ -74,41 +75,41 @@ def _row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Ce
     yield from (("risk_0_to_4", fleet.risk), ("risk_reasons", "; ".join(fleet.risk_reasons)))
 
 
-def _estimate(column: str, estimate: Estimate | None) -> Iterator[tuple[str, Cell]]:
+def _estimate_cells(column: str, estimate: Estimate | None) -> Iterator[tuple[str, Cell]]:
     low, high = (None, None) if estimate is None or estimate.ci95 is None else estimate.ci95
     yield column, None if estimate is None else estimate.value
     yield from ((f"{column}_ci95_low", low), (f"{column}_ci95_high", high))
 
 
-def _spread(column: str, spread: Spread | None) -> Iterator[tuple[str, Cell]]:
+def _spread_cells(column: str, spread: Spread | None) -> Iterator[tuple[str, Cell]]:
     for percentile in ("p10", "p50", "p90"):
         yield f"{column}_{percentile}", None if spread is None else getattr(spread, percentile)
 
 
-def _unit_costs(column: str, costs: UnitCosts | None) -> Iterator[tuple[str, Cell]]:
+def _unit_cost_cells(column: str, costs: UnitCosts | None) -> Iterator[tuple[str, Cell]]:
     for rate in ("at_saturation", "at_slo", "at_mean"):
         yield f"{column}_{rate}", None if costs is None else getattr(costs, rate)
 
 
-def _unit_costs_at(fleet: Fleet, field: str) -> UnitCosts | None:
-    outer = field.partition(".")[0]
-    costs: UnitCosts | None = None if getattr(fleet, outer) is None else attrgetter(field)(fleet)
+def _get_unit_costs(fleet: Fleet, field: str) -> UnitCosts | None:
+    attribute = field.partition(".")[0]
+    costs: UnitCosts | None = None if getattr(fleet, attribute) is None else attrgetter(field)(fleet)
     return costs
 
 
-def _yes_no(is_so: bool) -> str:
-    return "yes" if is_so else "no"
+def _format_boolean(value: bool) -> str:
+    return "yes" if value else "no"
 
 
-def _table(header: list[str], rows: list[dict[str, Cell]]) -> str:
+def _format_table(header: list[str], rows: list[dict[str, Cell]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_csv_cell(row[column]) for column in header] for row in rows)
+    writer.writerows([_escape_cell(row[column]) for column in header] for row in rows)
     return text.getvalue()
 
 
-def _csv_cell(cell: Cell) -> str | float | int:
+def _escape_cell(cell: Cell) -> str | float | int:
     if cell is None:
         return ""
     if isinstance(cell, str):
@@ -121,12 +122,12 @@ _NO_FLEET = Fleet(
     "", "", "", "", None, 0, None, "assumed", None, None, None, _NOTHING, _NOTHING, _NOTHING, None, _NOTHING, _NOTHING,
     "", 0, "", 0, (),
 )  # fmt: skip
-"""Fleet whose columns alone are used, for a plan without offers."""
+"""Placeholder fleet that provides the column names if the plan has no offers."""
 
 
 def _is_same(fleet: Fleet, front_fleet: Fleet) -> bool:
     """Return whether both are the same fleet.
 
-    One on the Pareto front has, in addition, its probability of being there.
+    Equality is not enough, since a fleet on the Pareto front also has its probability of being on the front.
     """
     return (fleet.offer, fleet.instances) == (front_fleet.offer, front_fleet.instances)

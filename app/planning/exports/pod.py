@@ -1,4 +1,4 @@
-"""Pod of one replica: its resource requests, its placement and its probes; and the comment at the top of a manifest."""
+"""Pod of one replica (resource requests, placement and probes), and the comment at the top of a manifest."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _METHODS = {
 
 
 def build_comment(plan: Plan, placeholders: Iterable[str], notes: Iterable[str]) -> list[str]:
-    """Return the lines of the leading comment, without line ends.
+    """Build the lines of the comment at the top of a manifest, without line breaks.
 
-    Raises UsageError where the plan recommends nothing.
+    Raises UsageError if the plan recommends no fleet.
     """
     fleet = recommended_fleet(plan)
     assert plan.recommendation is not None
@@ -34,8 +34,8 @@ def build_comment(plan: Plan, placeholders: Iterable[str], notes: Iterable[str])
         format_slo_probability(plan, fleet),
         *format_basis(fleet),
     ]
-    lines += _list_lines("Fill in:", placeholders)
-    return [*lines, *_list_lines("Note:", [*notes, *_plan_notes(plan)]), ""]
+    lines += _build_list("Fill in:", placeholders)
+    return [*lines, *_build_list("Note:", [*notes, *_list_plan_notes(plan)]), ""]
 
 
 def format_slo_probability(plan: Plan, fleet: Fleet) -> str:
@@ -54,22 +54,22 @@ def format_basis(fleet: Fleet) -> list[str]:
     age = f"{fleet.price_age_days} days old when planned"
     lines = [
         f"Based on: {fleet.basis} capacity; sized by {_METHODS[fleet.sizing_method]}.{measured_on}",
-        f"Price: {fleet.price_kind}, of {fleet.price_date}, {age} ({fleet.price_source})",
+        f"Price: {fleet.price_kind}, from {fleet.price_date}, {age} ({fleet.price_source})",
     ]
     reasons = "; ".join(fleet.risk_reasons)
     return [*lines, f"Risk: {fleet.risk} of 4{f', {reasons}' if reasons else ''}"]
 
 
-def _plan_notes(plan: Plan) -> list[str]:
+def _list_plan_notes(plan: Plan) -> list[str]:
     notes = []
     if plan.mix is not None:
         notes.append("The plan also found a mix of instance types; this is the recommended fleet of a single type.")
     return notes
 
 
-def _list_lines(title: str, sentences: Iterable[str]) -> list[str]:
-    listed = [f"- {sentence}" for sentence in sentences]
-    return ["", title, *listed] if listed else []
+def _build_list(title: str, notes: Iterable[str]) -> list[str]:
+    lines = [f"- {note}" for note in notes]
+    return ["", title, *lines] if lines else []
 
 
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
@@ -87,9 +87,10 @@ _PROBE_S = 10
 
 
 def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[str, Any]]:
-    """Return the pod's share of its node's resources.
+    """Build the resource requests and limits of a pod: its share of the node.
 
-    There is no CPU limit: throttling delays requests, and the node's other pods have their own share.
+    There is no CPU limit, because throttling would delay requests, and the other pods of the node have requests of
+    their own.
     """
     pods = fleet.replicas_per_instance or 1
     requests: dict[str, Any] = {}
@@ -101,7 +102,7 @@ def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[st
         requests["memory"] = limits["memory"] = f"{mib}Mi"
     if fleet.accelerator is not None:
         requests[accelerator_resource(fleet, settings)] = limits[accelerator_resource(fleet, settings)] = max(
-            1, _devices(fleet) // pods
+            1, _count_devices(fleet) // pods
         )
     return {"requests": requests, **({"limits": limits} if limits else {})}
 
@@ -114,7 +115,7 @@ def accelerator_resource(fleet: Fleet, settings: ExportSettings) -> str:
 
 
 def build_placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
-    """Return `nodeSelector` and `tolerations`, where there are any."""
+    """Build `nodeSelector` and `tolerations`; each is omitted if empty."""
     selector = {}
     if is_label_value(fleet.instance_type):
         selector[INSTANCE_TYPE] = fleet.instance_type
@@ -128,7 +129,10 @@ def build_placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
 
 
 def build_zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, Any]]:
-    """Return a spread over zones where there is a spare; a zone without room is no reason to run fewer pods."""
+    """Build a topology spread over zones; empty if the fleet has no spare.
+
+    The spread is a preference, so that a zone without capacity does not reduce the number of pods.
+    """
     if not fleet.spare_instances:
         return []
     return [
@@ -142,9 +146,12 @@ def build_zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, An
 
 
 def build_probes(settings: ExportSettings) -> dict[str, Any]:
-    """Return the probes. The start may take `start_within_s`; the other two probes begin after it."""
+    """Build startup, readiness and liveness probes.
 
-    def http_probe(path: str, failures: int) -> dict[str, Any]:
+    The container has `start_within_s` seconds to start; the other two probes begin afterwards.
+    """
+
+    def build_http_probe(path: str, failures: int) -> dict[str, Any]:
         return {
             "httpGet": {"path": path, "port": settings.port_or_default},
             "periodSeconds": _PROBE_S,
@@ -153,14 +160,14 @@ def build_probes(settings: ExportSettings) -> dict[str, Any]:
         }
 
     return {
-        "startupProbe": http_probe(settings.ready_path, math.ceil(settings.start_within_s / _PROBE_S)),
-        "readinessProbe": http_probe(settings.ready_path, 2),
-        "livenessProbe": http_probe(settings.live_path, 6),
+        "startupProbe": build_http_probe(settings.ready_path, math.ceil(settings.start_within_s / _PROBE_S)),
+        "readinessProbe": build_http_probe(settings.ready_path, 2),
+        "livenessProbe": build_http_probe(settings.live_path, 6),
     }
 
 
 def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
-    """Return notes on the pod's resource requests and placement, as sentences."""
+    """Return notes on the resource requests and the placement of the pod, as sentences."""
     pods, reserved = fleet.replicas_per_instance or 1, format_share(1 - settings.node_share)
     pods_text = "one pod" if pods == 1 else f"{pods} pods"
     notes = [f"An instance runs {pods_text}; {reserved} of its CPU and memory is reserved for its system."]
@@ -172,24 +179,25 @@ def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
         notes.append(f"{fleet.instance_type} is not a valid node label. Select the nodes yourself.")
     elif fleet.provider not in _PROVIDERS_WITH_LABELS:
         notes.append(f"{INSTANCE_TYPE} is the name in the price list. Check which label {fleet.provider}'s nodes have.")
-    return notes + _accelerator_notes(fleet, settings, pods)
+    return notes + _list_accelerator_notes(fleet, settings, pods)
 
 
-def _accelerator_notes(fleet: Fleet, settings: ExportSettings, pods: int) -> list[str]:
+def _list_accelerator_notes(fleet: Fleet, settings: ExportSettings, pods: int) -> list[str]:
     if fleet.accelerator is None:
         return []
-    name, devices = accelerator_resource(fleet, settings), _devices(fleet)
+    name, devices = accelerator_resource(fleet, settings), _count_devices(fleet)
     if pods > devices:
-        times = math.ceil(pods / devices)
+        pods_per_device = math.ceil(pods / devices)
         return [
-            f"{pods} replicas share {devices} {fleet.accelerator}. The device plugin must offer each {name} {times} "
-            f"times (time-slicing or MPS), or {pods - devices} of every {pods} pods cannot be scheduled."
+            f"{pods} replicas share {devices} {fleet.accelerator}. The device plugin must offer each {name} "
+            f"{pods_per_device} times (time-slicing or MPS), or {pods - devices} of every {pods} pods cannot be "
+            "scheduled."
         ]
     if devices % pods:
         return [f"{devices % pods} of an instance's {devices} {fleet.accelerator} are not used by a pod."]
     return []
 
 
-def _devices(fleet: Fleet) -> int:
-    """Return the number of devices; a fraction of an accelerator sold as an instance is one device to its node."""
+def _count_devices(fleet: Fleet) -> int:
+    """Return the number of devices per instance; to its node, a fraction of an accelerator is one device."""
     return max(1, math.ceil(fleet.accelerator_count - 1e-9))

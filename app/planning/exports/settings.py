@@ -1,4 +1,4 @@
-"""Settings of an export: values that a manifest needs and that are not in a plan."""
+"""Settings of an export: values that a manifest needs and a plan does not contain."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from app.errors import UsageError
 Autoscaler = Literal["none", "hpa", "keda", "scheduled"]
 """Autoscaler of the exported fleet.
 
-`none` runs the whole fleet all the time, which is what the plan's monthly cost pays for. `scheduled` is KEDA by time of
-day.
+`none` runs the whole fleet all the time, which is what the plan's monthly cost includes. `scheduled` is KEDA with cron
+triggers.
 """
 Predictor = Literal["onnx", "container"]
 
@@ -32,20 +32,20 @@ _PLACEHOLDERS = {
 }
 _MEANINGS = {
     "image": "the container image that serves the model",
-    "model_uri": "where the model's files are",
-    "metric_name": "the custom metric with requests per second of a pod, as the metrics adapter names it",
+    "model_uri": "the storage URI of the model files",
+    "metric_name": "the name of the metrics adapter's custom metric for requests per second of a pod",
     "metric_query": "the PromQL query for requests per second of the whole service",
-    "prometheus_url": "the address of Prometheus",
+    "prometheus_url": "the URL of Prometheus",
     "timezone": "the time zone of the plan's hours",
 }
 
 
 class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of an export; a field that is `None` is filled with a placeholder, which the top of the file lists.
+    """Settings of an export; `None` is exported as a placeholder, which the comment at the top of the file lists.
 
-    Raises UsageError for invalid values. `name` is any text, from which the manifests' names are made. `node_share` is
-    the share of a node's CPU and memory that pods may request; the rest is for the node's own system.
-    `start_early_minutes` is how long before an hour its replicas are started.
+    Raises UsageError for invalid values. Names in the manifests are derived from `name`, which may be any string.
+    `node_share` is the share of a node's CPU and memory that pods may request; the rest is reserved for the system.
+    Replicas are started `start_early_minutes` before the hour that needs them.
     """
 
     name: str = "sizewise"
@@ -64,7 +64,7 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str | None = None
     start_early_minutes: int = 10
     instance_memory_gib: float | None = None
-    """Memory of one instance of the recommended offer, in GiB; a plan does not record it."""
+    """Memory of one instance of the recommended offer, in GiB; plans do not contain it."""
     node_share: float = 0.9
     accelerator_resource: str | None = None
     """Resource name such as `nvidia.com/gpu`; `None` derives it from the accelerator's vendor."""
@@ -94,19 +94,19 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def get_text(settings: ExportSettings, field: str) -> str:
-    """Return the user's text, or the placeholder without one."""
+    """Return the value of a setting, or its placeholder if it is not set."""
     value: str | None = getattr(settings, field)
     return _PLACEHOLDERS[field] if value is None else value
 
 
 def list_placeholders(settings: ExportSettings, *fields: str) -> list[str]:
-    """Return a sentence for each of these fields that has a placeholder."""
+    """Return a sentence for each of the given fields that is exported as a placeholder."""
     sentences = []
     for field in fields:
         if getattr(settings, field) is not None:
             continue
         if field == "port":
-            sentences.append(f"{DEFAULT_PORT}: the port that the server listens on, assumed")
+            sentences.append(f"{DEFAULT_PORT}: the port that the server listens on (assumed)")
         else:
             sentences.append(f"{_PLACEHOLDERS[field]}: {_MEANINGS[field]}")
     return sentences

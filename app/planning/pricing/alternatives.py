@@ -1,10 +1,11 @@
-"""Alternatives to the recommended fleet: reserved instances, and two instance types together.
+"""Alternatives to the recommended fleet: reserved instances, and a mix of two instance types.
 
-Finds how many instances to reserve for a year, how many to run on spot, and how many on demand. A reserved instance is
-paid for every hour. The k-th one replaces what would otherwise be rented in every hour that needs at least k, so it
-pays off while those hours cost more than it does: beside on-demand instances alone, while it is used in more than
-p_r/p_od of the hours, which is the (1 − p_r/p_od) quantile of the demand. Each further one saves less, so counting
-those that pay off finds the optimum.
+The module computes how many instances to reserve for a year, how many to run on spot, and how many on demand. A
+reserved instance is paid for in every hour. The k-th reserved instance replaces an instance that would otherwise be
+rented in every hour that needs at least k instances, so it pays off if renting in those hours costs more. If the
+alternative is on demand only, this is the case if it is used in more than p_reserved / p_on_demand of the hours, so the
+best number of reserved instances is the (1 − p_reserved / p_on_demand) quantile of the demand. Each additional reserved
+instance saves less, so the optimum is the number of those that pay off.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_REPLICAS = 10_000_000
 
 
 class HourlyPrices(msgspec.Struct, frozen=True):
-    """Prices of one instance in USD per hour; `None` for a kind that is not available."""
+    """Prices of one instance in USD per hour by kind of price; `None` if a kind is not available."""
 
     on_demand: float | None
     reserved_1y: float | None = None
@@ -40,10 +41,11 @@ class HourlyPrices(msgspec.Struct, frozen=True):
 
 
 class SpotTerms(msgspec.Struct, frozen=True):
-    """Conditions for spot instances.
+    """Conditions for the use of spot instances.
 
-    At most `max_share` of any hour's replicas may be on spot, since those of one market are interrupted together. For
-    each one in use 1 + `buffer` are rented, so that a replacement is ready when it is interrupted.
+    At most `max_share` of the replicas in any hour may run on spot, since instances of the same spot market are
+    interrupted together. For each spot instance in use, 1 + `buffer` are rented, so that a replacement is ready after
+    an interruption.
     """
 
     max_share: float
@@ -57,7 +59,10 @@ class SpotTerms(msgspec.Struct, frozen=True):
 
 
 class CommitmentSplit(msgspec.Struct, frozen=True):
-    """Cheapest split. Hours are replica-hours per year: reserved ones used or not, spot ones without the buffer."""
+    """Cheapest split between reserved, on-demand and spot instances.
+
+    Hours are replica-hours per year. Reserved hours include unused ones; spot hours exclude the buffer.
+    """
 
     reserved: int
     reserved_hours: float
@@ -72,21 +77,22 @@ class CommitmentSplit(msgspec.Struct, frozen=True):
 def split_commitments(
     hourly_replicas: npt.ArrayLike, prices: HourlyPrices, *, min_reserved: int = 0, spot: SpotTerms | None = None
 ) -> CommitmentSplit | None:
-    """Return the cheapest split of the hourly replicas, scaled to a year.
+    """Compute the cheapest split of the hourly replicas, scaled to a year.
 
-    A fraction of a replica counts as a whole one. It reserves nothing, or at least `min_reserved`. `None` where the
-    available prices cannot serve the demand. Raises ValueError where the demand is empty, negative or not finite.
+    Fractions of a replica are rounded up. The split reserves either no instance, or at least `min_reserved`. Returns
+    `None` if the available prices cannot cover the demand. Raises ValueError if the demand is empty, negative or not
+    finite.
     """
-    demand = _whole_replicas(hourly_replicas)
+    demand = _round_up_replicas(hourly_replicas)
     spot_price = None if spot is None or prices.spot is None else spot.usd_per_hour(prices.spot)
-    on_spot = _max_on_spot(demand, spot, spot_price, prices.on_demand)
-    candidates = _candidate_reservations(demand, on_spot, spot_price, prices, min_reserved)
-    costs = [(_cost(demand, on_spot, spot_price, prices, reserved), reserved) for reserved in candidates]
+    max_spot = _compute_max_spot(demand, spot, spot_price, prices.on_demand)
+    candidates = _list_candidate_reservations(demand, max_spot, spot_price, prices, min_reserved)
+    costs = [(_compute_cost(demand, max_spot, spot_price, prices, reserved), reserved) for reserved in candidates]
     cost, reserved = min(costs, default=(math.inf, 0))
-    return None if math.isinf(cost) else _split(demand, on_spot, prices, reserved, cost)
+    return None if math.isinf(cost) else _build_split(demand, max_spot, prices, reserved, cost)
 
 
-def _whole_replicas(hourly_replicas: npt.ArrayLike) -> Hours:
+def _round_up_replicas(hourly_replicas: npt.ArrayLike) -> Hours:
     demand = np.asarray(hourly_replicas, dtype=float).ravel()
     if demand.size == 0 or not np.isfinite(demand).all() or (demand < 0).any() or (demand > MAX_REPLICAS).any():
         raise ValueError(f"the hourly demand must be numbers from 0 to {MAX_REPLICAS:,}")
@@ -94,62 +100,66 @@ def _whole_replicas(hourly_replicas: npt.ArrayLike) -> Hours:
     return rounded
 
 
-def _max_on_spot(demand: Hours, spot: SpotTerms | None, price: float | None, on_demand: float | None) -> Hours:
+def _compute_max_spot(demand: Hours, spot: SpotTerms | None, price: float | None, on_demand: float | None) -> Hours:
     if spot is None or price is None or (on_demand is not None and price >= on_demand):
         return np.zeros_like(demand)
     max_count: Hours = np.floor(demand * spot.max_share + 1e-9).astype(np.int64)
     return max_count
 
 
-def _candidate_reservations(
-    demand: Hours, on_spot: Hours, spot_price: float | None, prices: HourlyPrices, least_reserved: int
+def _list_candidate_reservations(
+    demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, min_reserved: int
 ) -> tuple[int, ...]:
-    """Return the numbers of reserved instances among which the best one is."""
+    """Return the candidates for the best number of reserved instances; the caller chooses the cheapest."""
     if prices.reserved_1y is None:
         return (0,)
-    forced = int((demand - on_spot).max()) if prices.on_demand is None else 0
-    best = forced + _count_paying(demand, on_spot, spot_price, prices, forced)
-    return (best,) if best >= least_reserved else tuple({0, least_reserved})
+    required = int((demand - max_spot).max()) if prices.on_demand is None else 0
+    best = required + _count_profitable(demand, max_spot, spot_price, prices, required)
+    return (best,) if best >= min_reserved else tuple({0, min_reserved})
 
 
-def _count_paying(demand: Hours, on_spot: Hours, spot_price: float | None, prices: HourlyPrices, forced: int) -> int:
-    """Return how many more than `forced` reservations save more than they cost.
+def _count_profitable(
+    demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, required: int
+) -> int:
+    """Return how many reserved instances, in addition to the `required` ones, save more than they cost.
 
-    On-demand is replaced first, then spot.
+    A reserved instance first replaces on-demand instances, then spot instances.
     """
     assert prices.reserved_1y is not None
-    hours_needing = _hours_needing(demand)
-    beyond_spot = _hours_needing(demand - on_spot)
+    hours_needing = _count_hours_by_replicas(demand)
+    beyond_spot = _count_hours_by_replicas(demand - max_spot)
     beyond_spot = np.pad(beyond_spot, (0, hours_needing.size - beyond_spot.size))
-    saved = (hours_needing - beyond_spot) * (spot_price or 0.0) + beyond_spot * (prices.on_demand or 0.0)
-    return int((saved[forced:] > prices.reserved_1y * demand.size).sum())
+    savings_usd = (hours_needing - beyond_spot) * (spot_price or 0.0) + beyond_spot * (prices.on_demand or 0.0)
+    return int((savings_usd[required:] > prices.reserved_1y * demand.size).sum())
 
 
-def _hours_needing(demand: Hours) -> Hours:
-    """Return, at index k − 1, the number of hours that need at least k."""
-    at_least: Hours = np.bincount(demand)[::-1].cumsum()[::-1]
-    return at_least[1:]
+def _count_hours_by_replicas(demand: Hours) -> Hours:
+    """Return an array whose element k − 1 is the number of hours that need at least k replicas."""
+    hours: Hours = np.bincount(demand)[::-1].cumsum()[::-1]
+    return hours[1:]
 
 
-def _cost(demand: Hours, on_spot: Hours, spot_price: float | None, prices: HourlyPrices, reserved: int) -> float:
-    """Return the cost in USD over the hours of the demand; infinite where a part of it cannot be served."""
-    spot_hours, on_demand_hours = _unreserved_hours(demand, on_spot, reserved)
+def _compute_cost(
+    demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, reserved: int
+) -> float:
+    """Return the cost in USD over all hours of the demand; infinity if a part of the demand cannot be served."""
+    spot_hours, on_demand_hours = _compute_unreserved_hours(demand, max_spot, reserved)
     usd = reserved * demand.size * (prices.reserved_1y or 0.0) + spot_hours * (spot_price or 0.0)
     if on_demand_hours and prices.on_demand is None:
         return math.inf
     return usd + on_demand_hours * (prices.on_demand or 0.0)
 
 
-def _unreserved_hours(demand: Hours, on_spot: Hours, reserved: int) -> tuple[int, int]:
-    """Return the replica-hours on spot and on demand."""
-    rest = np.maximum(demand - reserved, 0)
-    spot = np.minimum(rest, on_spot)
-    return int(spot.sum()), int((rest - spot).sum())
+def _compute_unreserved_hours(demand: Hours, max_spot: Hours, reserved: int) -> tuple[int, int]:
+    """Return the number of replica-hours on spot and on demand, beyond the reserved instances."""
+    unreserved = np.maximum(demand - reserved, 0)
+    spot = np.minimum(unreserved, max_spot)
+    return int(spot.sum()), int((unreserved - spot).sum())
 
 
-def _split(demand: Hours, on_spot: Hours, prices: HourlyPrices, reserved: int, usd: float) -> CommitmentSplit:
+def _build_split(demand: Hours, max_spot: Hours, prices: HourlyPrices, reserved: int, usd: float) -> CommitmentSplit:
     per_year = HOURS_PER_YEAR / demand.size
-    spot_hours, on_demand_hours = _unreserved_hours(demand, on_spot, reserved)
+    spot_hours, on_demand_hours = _compute_unreserved_hours(demand, max_spot, reserved)
     used_hours = int(np.minimum(demand, reserved).sum())
     all_on_demand = None if prices.on_demand is None else int(demand.sum()) * prices.on_demand * per_year
     return CommitmentSplit(
@@ -167,13 +177,13 @@ def _split(demand: Hours, on_spot: Hours, prices: HourlyPrices, reserved: int, u
 _MONTHS = 12
 _MAX_COST_SHARE = 0.99
 _MAX_OFFERS = 40
-"""Number of offers to mix, those with the highest rate per price; others would not be in the cheapest mix."""
+"""Number of offers considered for a mix: those with the highest rate per price, since others hardly improve the mix."""
 
 
 def plan_commitment(best: Candidate, demand: Demand, question: PlanningInputs) -> Commitment | None:
-    """Return the cost if instances followed each hour's demand over a year, some of them reserved.
+    """Compute the cost of autoscaling hourly over a year, with some of the instances reserved.
 
-    `None` for owned hardware, and where the saving is too small.
+    Returns `None` for owned hardware, and if the saving is less than 1 %.
     """
     offer = best.offer
     if offer.on_demand_usd_per_hour is None or best.price_kind == "owned":
@@ -188,48 +198,48 @@ def plan_commitment(best: Candidate, demand: Demand, question: PlanningInputs) -
     cost_usd = split.usd_per_year / _MONTHS
     if cost_usd > _MAX_COST_SHARE * fixed_usd:
         return None
-    reserved = f"{split.reserved} reserved for a year, the rest on demand" if split.reserved else "all on demand"
-    why = "" if offer.reserved_1y_usd_per_hour is not None else "; no reserved price is known"
+    reserved_text = f"{split.reserved} reserved for a year, the rest on demand" if split.reserved else "all on demand"
+    price_note = "" if offer.reserved_1y_usd_per_hour is not None else "; no reserved price is known"
     sentence = (
-        f"Autoscaling hourly ({reserved}{why}) would cost {format_usd(cost_usd)} instead of "
+        f"Autoscaling hourly ({reserved_text}{price_note}) would cost {format_usd(cost_usd)} instead of "
         f"{format_usd(fixed_usd)}/month (before scaling delay)."
     )
     return Commitment(split.reserved, cost_usd, fixed_usd, sentence)
 
 
 def plan_mix(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> Mix | None:
-    """Return a mix of two instance types where that is cheaper than either alone."""
-    feasible = sorted((get_candidate(candidate) for candidate in options if candidate.is_feasible), key=_usd_per_rate)[
+    """Return the cheapest mix of two instance types; `None` if it is not at least 1 % cheaper than a single type."""
+    feasible = sorted((get_candidate(option) for option in options if option.is_feasible), key=_compute_usd_per_rate)[
         :_MAX_OFFERS
     ]
     if len(feasible) < 2 or demand.zones > 1:
         return None
-    usd_one = min(candidate.usd_per_month for candidate in feasible)
+    single_type_usd = min(option.usd_per_month for option in feasible)
     offers = [
         MixOffer(
-            candidate.offer.key,
-            candidate.usd_per_hour,
-            {"all": sustained_peak_per_s(1, candidate.capacity, demand)},
-            _owned_units(candidate),
+            option.offer.key,
+            option.usd_per_hour,
+            {"all": sustained_peak_per_s(1, option.capacity, demand)},
+            _get_owned_units(option),
         )
-        for candidate in feasible
+        for option in feasible
     ]
     limits = MixLimits(2, demand.spares, question.limits.budget_usd_per_month, slices=16, time_limit_s=1.0)
     mixed = solve_mix({"all": demand.peak_per_s}, offers, limits)
-    if mixed is None or len(mixed.counts) < 2 or mixed.usd_per_month > _MAX_COST_SHARE * usd_one:
+    if mixed is None or len(mixed.counts) < 2 or mixed.usd_per_month > _MAX_COST_SHARE * single_type_usd:
         return None
     parts = tuple(MixPart(key, count) for key, count in sorted(mixed.counts.items()))
-    named = " and ".join(f"{part.instances} × {part.offer}" for part in parts)
-    less = (
-        f"{format_usd(usd_one - mixed.usd_per_month)}/month less "
-        f"({format_number(100 * (1 - mixed.usd_per_month / usd_one))} %)"
+    parts_text = " and ".join(f"{part.instances} × {part.offer}" for part in parts)
+    saving_text = (
+        f"{format_usd(single_type_usd - mixed.usd_per_month)}/month less "
+        f"({format_number(100 * (1 - mixed.usd_per_month / single_type_usd))} %)"
     )
-    return Mix(parts, mixed.usd_per_month, f"{named} together cost {less}. {mixed.note or ''}".strip())
+    return Mix(parts, mixed.usd_per_month, f"{parts_text} together cost {saving_text}. {mixed.note or ''}".strip())
 
 
-def _owned_units(candidate: Candidate) -> int | None:
+def _get_owned_units(candidate: Candidate) -> int | None:
     return candidate.offer.owned.units if candidate.offer.owned is not None else None
 
 
-def _usd_per_rate(candidate: Candidate) -> float:
+def _compute_usd_per_rate(candidate: Candidate) -> float:
     return candidate.usd_per_hour / candidate.capacity.per_s if candidate.capacity.per_s > 0 else math.inf

@@ -1,7 +1,7 @@
-"""Cost of an hour, a month, an inference and a token.
+"""Cost per hour, month, inference and token.
 
-The cost of a unit is reported at three rates, each of which answers another question: at saturation (as a vendor would
-quote), at the rate that the SLO allows, and at the mean of this traffic, which is what is paid.
+Unit costs are reported at three rates: at saturation, as vendors quote them; at the max rate within the SLO; and at the
+mean rate of the traffic, which is what the user pays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ THOUSAND, MILLION = 1e3, 1e6
 
 
 class UnitCost(msgspec.Struct, frozen=True):
-    """Cost of a unit in USD; `None` where the rate is unknown or 0."""
+    """Cost of a unit in USD at three rates; `None` if a rate is unknown or 0."""
 
     at_saturation: float | None
     at_slo: float | None
@@ -27,7 +27,7 @@ class UnitCost(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Request rates: of one instance at saturation and within the SLO, and the mean of the whole traffic."""
+    """Request rates: of one instance at saturation and within the SLO, and the mean rate of the entire traffic."""
 
     saturation_per_s: float | None
     slo_per_s: float | None
@@ -35,10 +35,10 @@ class Rates(msgspec.Struct, frozen=True):
 
 
 class TokenWork(msgspec.Struct, frozen=True):
-    """Mean engine time of one request.
+    """Mean engine time per request, split into prefill and decode.
 
-    `prefill_s` is the time of its prompt; every output token takes its share, step_s / batch, of a step that decodes
-    `batch` sequences.
+    `prefill_s` is the prefill time of the prompt. Each output token takes `step_s` / `batch`, its share of a step that
+    decodes `batch` sequences.
     """
 
     input_tokens: float
@@ -49,16 +49,16 @@ class TokenWork(msgspec.Struct, frozen=True):
 
     @property
     def input_share(self) -> float:
-        """Share of the engine's time spent on the prompt, whose tokens are processed together and not one by one."""
+        """Share of the engine time that is spent on the prompt, whose tokens are processed in parallel."""
         decode_s = self.output_tokens * self.step_s / self.batch
-        busy_s = self.prefill_s + decode_s
-        return self.prefill_s / busy_s if busy_s > 0 else 0.0
+        engine_s = self.prefill_s + decode_s
+        return self.prefill_s / engine_s if engine_s > 0 else 0.0
 
 
 class TokenCosts(msgspec.Struct, frozen=True):
-    """Cost in USD per 1M tokens; `None` without tokens.
+    """Cost in USD per 1M tokens; `None` if there are no such tokens.
 
-    Input and output costs, times their tokens, sum to the whole cost.
+    Input cost × input tokens plus output cost × output tokens is the cost of a request.
     """
 
     per_1m_input: UnitCost | None
@@ -67,14 +67,13 @@ class TokenCosts(msgspec.Struct, frozen=True):
 
 
 def compute_request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
-    """Return the cost in USD per request.
-
-    It is that of a full instance, of one at the SLO's rate, and of the fleet at the mean rate.
+    """Return the cost in USD per request: of one instance at saturation and within the SLO, and of the fleet at the
+    mean rate.
     """
     return UnitCost(
-        _per_request(usd_per_hour_each, rates.saturation_per_s),
-        _per_request(usd_per_hour_each, rates.slo_per_s),
-        _per_request(fleet_usd_per_hour, rates.mean_per_s),
+        _compute_usd_per_request(usd_per_hour_each, rates.saturation_per_s),
+        _compute_usd_per_request(usd_per_hour_each, rates.slo_per_s),
+        _compute_usd_per_request(fleet_usd_per_hour, rates.mean_per_s),
     )
 
 
@@ -83,7 +82,7 @@ def per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour: float, rates
 
 
 def compute_token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
-    """Split the cost of a request over its tokens, input and output in proportion to the engine's time for them."""
+    """Split the cost of a request between input and output tokens, in proportion to the engine time spent on them."""
     shares = (work.input_share, 1 - work.input_share, 1.0)
     counts = (work.input_tokens, work.output_tokens, work.input_tokens + work.output_tokens)
     return TokenCosts(
@@ -97,12 +96,12 @@ def compute_token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
 def effective_spot_usd_per_hour(
     spot_usd_per_hour: float, interruptions_per_hour: float, cold_start_s: float, lost_work_s: float = 0.0
 ) -> float:
-    """Return the price of an hour of service on spot instances.
+    """Return the price of an hour of service on spot instances, in USD.
 
-    After every interruption the start of the replacement is paid for as well.
+    It includes the cost of starting a replacement after each interruption.
     """
     return spot_usd_per_hour * (1 + interruptions_per_hour * (cold_start_s + lost_work_s) / SECONDS_PER_HOUR)
 
 
-def _per_request(usd_per_hour: float, per_s: float | None) -> float | None:
+def _compute_usd_per_request(usd_per_hour: float, per_s: float | None) -> float | None:
     return None if per_s is None or per_s <= 0 else usd_per_hour / (per_s * SECONDS_PER_HOUR)

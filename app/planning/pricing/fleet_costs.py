@@ -1,6 +1,7 @@
-"""Costs of a fleet per inference and token, and its power, energy and carbon over a month.
+"""Cost of a fleet per inference and per token, and monthly power, energy and carbon emissions.
 
-A value is measured where the power was measured, else assumed from the accelerator's TDP. A month has 730 hours.
+A value has the basis "measured" if power was measured, otherwise it is assumed from the accelerator's TDP. A month has
+730 hours.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from app.records.planning_inputs import PlanningInputs
 from app.records.service import UNLIMITED_TOKENS, ServiceFit, TokenService
 
 ASSUMED_IDLE_SHARE = 0.2
-"""Assumed idle power as a share of the TDP, with a model loaded; cards differ between 0.1 and 0.3."""
+"""Assumed idle power with a loaded model, as a share of the TDP; measured values of accelerators are 0.1 to 0.3."""
 ASSUMED_PUE = 1.2
-"""Assumed power usage effectiveness: large clouds publish 1.1 to 1.2; an own machine room is closer to 1.5."""
+"""Assumed power usage effectiveness. Large clouds publish 1.1 to 1.2; private server rooms are closer to 1.5."""
 
 
 class PowerModel(msgspec.Struct, frozen=True):
-    """Power of one accelerator: W(u) = idle + (max − idle) × u, with u the share of the time in which it is busy."""
+    """Linear power model of an accelerator: W(u) = idle + (max − idle) × u, where u is the utilization."""
 
     idle_w: float
     max_w: float
@@ -44,7 +45,7 @@ class PowerModel(msgspec.Struct, frozen=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """Site of the fleet. `tariff_usd_per_kwh` is `None` where the rent includes electricity."""
+    """Data center of the fleet. `tariff_usd_per_kwh` is `None` if the rent includes electricity."""
 
     pue: float = ASSUMED_PUE
     tariff_usd_per_kwh: float | None = None
@@ -52,7 +53,10 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class EnergyBill(msgspec.Struct, frozen=True):
-    """Energy at the meter, PUE included; `mean_w` excludes it. The carbon of manufacturing is not included."""
+    """Monthly energy, cost and carbon emissions, including PUE but not the emissions of manufacturing.
+
+    `mean_w` is the mean power without PUE.
+    """
 
     mean_w: Estimate
     kwh_per_month: Estimate
@@ -64,35 +68,38 @@ class EnergyBill(msgspec.Struct, frozen=True):
 def build_power_model(
     accelerator: Accelerator | None, idle_w: float | None = None, max_w: float | None = None
 ) -> PowerModel | None:
-    """Return the power line: measured where both ends are, otherwise completed from the catalog.
+    """Build the power model from measured idle and maximum power; missing values are taken from the catalog or
+    assumed.
 
-    `None` where the maximum power is unknown.
+    Returns `None` if the maximum power is unknown.
     """
-    highest_w = max_w if max_w is not None else None if accelerator is None else accelerator.tdp_w
-    if highest_w is None:
+    maximum_w = max_w if max_w is not None else None if accelerator is None else accelerator.tdp_w
+    if maximum_w is None:
         return None
     basis: Basis = "assumed" if idle_w is None or max_w is None else "measured"
-    return PowerModel(highest_w * ASSUMED_IDLE_SHARE if idle_w is None else min(idle_w, highest_w), highest_w, basis)
+    return PowerModel(maximum_w * ASSUMED_IDLE_SHARE if idle_w is None else min(idle_w, maximum_w), maximum_w, basis)
 
 
 def compute_fleet_power(
     line: PowerModel | None, accelerators: float, utilization: float, host_w: float = 0.0
 ) -> Estimate:
-    """Return the mean power of the whole fleet in W; `host_w` is that of everything but the accelerators."""
+    """Return the mean power of the fleet in W; `host_w` is the power of everything except the accelerators."""
     if line is None:
-        return _unknown("neither measured power nor TDP is known")
+        return _build_unknown_estimate("neither measured power nor TDP is known")
     return Estimate(line.power_w(utilization) * accelerators + host_w, basis=line.basis)
 
 
 def compute_power_from_inferences(
     energy_above_idle_j: Estimate, per_s: float, idle_w: Estimate, accelerators: float, host_w: float = 0.0
 ) -> Estimate:
-    """Return the mean power in W from the measured energy per inference.
+    """Return the mean power of the fleet in W from the measured energy per inference.
 
-    The energy is above idle; the idle power of the accelerators is added.
+    That energy excludes idle power, so the idle power of the accelerators is added.
     """
     if energy_above_idle_j.value is None or idle_w.value is None:
-        return _unknown(energy_above_idle_j.reason or idle_w.reason or "energy per inference was not measured")
+        return _build_unknown_estimate(
+            energy_above_idle_j.reason or idle_w.reason or "energy per inference was not measured"
+        )
     basis: Basis = "measured" if energy_above_idle_j.basis == idle_w.basis == "measured" else "assumed"
     ci95 = None
     fleet_idle_w = idle_w.value * accelerators + host_w
@@ -102,70 +109,74 @@ def compute_power_from_inferences(
 
 
 def compute_energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> EnergyBill:
-    """Return the energy of a month at this power and this mean rate of inferences."""
-    kwh = _scaled(mean_w, site.pue * HOURS_PER_MONTH / 1000)
+    """Compute the monthly energy bill at this mean power and mean rate of inferences."""
+    kwh = _scale_estimate(mean_w, site.pue * HOURS_PER_MONTH / 1000)
     thousands = mean_per_s * HOURS_PER_MONTH * SECONDS_PER_HOUR / THOUSAND
     return EnergyBill(
         mean_w=mean_w,
         kwh_per_month=kwh,
-        usd_per_month=_scaled(
+        usd_per_month=_scale_estimate(
             kwh, site.tariff_usd_per_kwh, "no electricity tariff is set; a rented instance's price includes it"
         ),
-        kg_co2e_per_month=_scaled(
-            kwh, None if site.grid is None else site.grid.g_co2e_per_kwh / 1000, "the grid of the region is unknown"
+        kg_co2e_per_month=_scale_estimate(
+            kwh,
+            None if site.grid is None else site.grid.g_co2e_per_kwh / 1000,
+            "the carbon intensity of the region's grid is unknown",
         ),
-        wh_per_1k_inferences=_scaled(kwh, 1000 / thousands if thousands > 0 else None, "the traffic has no requests"),
+        wh_per_1k_inferences=_scale_estimate(
+            kwh, 1000 / thousands if thousands > 0 else None, "the traffic has no requests"
+        ),
     )
 
 
-def _scaled(estimate: Estimate, factor: float | None, reason: str = "") -> Estimate:
+def _scale_estimate(estimate: Estimate, factor: float | None, reason: str = "") -> Estimate:
     if estimate.value is None:
         return estimate
     if factor is None:
-        return _unknown(reason)
+        return _build_unknown_estimate(reason)
     ends = None if estimate.ci95 is None else (estimate.ci95[0] * factor, estimate.ci95[1] * factor)
     return Estimate(estimate.value * factor, ends, basis=estimate.basis)
 
 
-def _unknown(reason: str) -> Estimate:
+def _build_unknown_estimate(reason: str) -> Estimate:
     return Estimate(None, basis="assumed", reason=reason)
 
 
 def add_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanningInputs) -> Fleet:
     candidate = get_candidate(option)
-    rates = _rates(option, demand)
+    rates = _compute_rates(option, demand)
     fleet_usd_per_hour = candidate.usd_per_hour * candidate.instances
     per_request = compute_request_cost(candidate.usd_per_hour, fleet_usd_per_hour, rates)
-    energy = _energy(option, demand, question)
+    energy = _compute_energy(option, demand, question)
     return msgspec.structs.replace(
         fleet,
-        per_1k_inferences=_unit_costs(per_1k_inferences(candidate.usd_per_hour, fleet_usd_per_hour, rates)),
-        per_1m_tokens=_token_unit_costs(per_request, option, question),
+        per_1k_inferences=_to_unit_costs(per_1k_inferences(candidate.usd_per_hour, fleet_usd_per_hour, rates)),
+        per_1m_tokens=_compute_token_unit_costs(per_request, option, question),
         kwh_per_month=energy.kwh_per_month,
         kg_co2e_per_month=energy.kg_co2e_per_month,
     )
 
 
-def _rates(option: Option, demand: Demand) -> Rates:
-    """Return the rates of an option.
+def _compute_rates(option: Option, demand: Demand) -> Rates:
+    """Return the request rates of an option.
 
-    At saturation an instance runs all its replicas at their maximum; unknown without a service model, and for a
-    language model that was never observed at full load.
+    At saturation, all replicas of an instance run at max throughput. This rate is unknown without a service model, and
+    for a language model that was never observed at full load.
     """
     candidate, fit = get_candidate(option), option.target.fit
-    replica_per_s = None if fit is None else _saturation_per_s(fit, candidate.capacity.speed)
+    replica_per_s = None if fit is None else _compute_saturation_per_s(fit, candidate.capacity.speed)
     saturation = None if replica_per_s is None else replica_per_s * candidate.capacity.replicas
     return Rates(saturation, candidate.capacity.per_s, demand.mean_per_s)
 
 
-def _saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
+def _compute_saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
     service = fit.services[0].service
     if not isinstance(service, TokenService):
         return service.max_per_s * speed
     return fit.highest_per_s * speed if service.kv_tokens < UNLIMITED_TOKENS else None
 
 
-def _token_unit_costs(per_request: UnitCost, option: Option, question: PlanningInputs) -> TokenUnitCosts | None:
+def _compute_token_unit_costs(per_request: UnitCost, option: Option, question: PlanningInputs) -> TokenUnitCosts | None:
     tokens, fit = question.traffic.tokens, option.target.fit
     if not tokens or fit is None or not isinstance(fit.services[0].service, TokenService):
         return None
@@ -179,10 +190,10 @@ def _token_unit_costs(per_request: UnitCost, option: Option, question: PlanningI
         per_request, TokenWork(inputs, outputs, inputs * service.prefill_s_per_token, step_s, batch)
     )
     units = (costs.per_1m_input, costs.per_1m_output, costs.per_1m_all)
-    return TokenUnitCosts(*(None if cost is None else _unit_costs(cost) for cost in units))
+    return TokenUnitCosts(*(None if cost is None else _to_unit_costs(cost) for cost in units))
 
 
-def _unit_costs(cost: UnitCost) -> UnitCosts:
+def _to_unit_costs(cost: UnitCost) -> UnitCosts:
     return UnitCosts(cost.at_saturation, cost.at_slo, cost.at_mean)
 
 
@@ -191,29 +202,30 @@ class _Energy(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate
 
 
-def _energy(option: Option, demand: Demand, question: PlanningInputs) -> _Energy:
-    """Return the energy of the accelerators alone, or of everything that an owned instance is stated to draw.
+def _compute_energy(option: Option, demand: Demand, question: PlanningInputs) -> _Energy:
+    """Return the energy of the accelerators only, or of the entire instance if it is owned and its power is
+    specified.
 
-    The energy of a rented CPU is unknown.
+    The energy of a rented CPU instance is unknown.
     """
     candidate = get_candidate(option)
     offer = candidate.offer
     if offer.owned is not None and offer.owned.power_w > 0:
-        power_of_owned = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
+        owned_power = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
         site = Site(pue=offer.owned.pue, grid=question.catalog.find_grid(offer))
-        bill = compute_energy_bill(power_of_owned, site, demand.mean_per_s)
+        bill = compute_energy_bill(owned_power, site, demand.mean_per_s)
         return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
-        unknown = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
-        return _Energy(unknown, unknown)
-    line = build_power_model(question.catalog.accelerators.get(offer.accelerator))
-    cards = offer.accelerator_count * candidate.instances
+        unknown_estimate = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
+        return _Energy(unknown_estimate, unknown_estimate)
+    power_model = build_power_model(question.catalog.accelerators.get(offer.accelerator))
+    accelerators = offer.accelerator_count * candidate.instances
     utilization = demand.mean_per_s / (candidate.instances * candidate.capacity.per_s)
-    power = compute_fleet_power(line, cards, utilization)
+    power = compute_fleet_power(power_model, accelerators, utilization)
     joules = option.target.joules_per_inference
-    if joules is not None and candidate.capacity.basis == "measured" and line is not None:
-        idle = Estimate(line.idle_w, basis=line.basis)
-        power = compute_power_from_inferences(Estimate(joules), demand.mean_per_s, idle, cards)
+    if joules is not None and candidate.capacity.basis == "measured" and power_model is not None:
+        idle = Estimate(power_model.idle_w, basis=power_model.basis)
+        power = compute_power_from_inferences(Estimate(joules), demand.mean_per_s, idle, accelerators)
     site = Site(pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=question.catalog.find_grid(offer))
     bill = compute_energy_bill(power, site, demand.mean_per_s)
     return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)

@@ -1,9 +1,10 @@
-"""Fleets of several instance types, each for the requests that it serves best, by mixed-integer programming.
+"""Fleets of several instance types, each for the requests that it serves at the lowest cost, by mixed-integer
+programming.
 
-The traffic is divided into buckets by size. An instance of a type has a request rate for each bucket alone, and serves
-a mix of them in proportion: its load is the sum over buckets of rate / capacity. Each bucket is assigned in equal
-slices, at the lowest cost. The result is valid only behind a router that knows a request's size and sends it where it
-was planned.
+The traffic is divided into buckets by request size. An instance type has a request rate for each bucket if it serves
+only that bucket. If it serves several buckets, its load is the sum over buckets of rate / capacity. Each bucket is
+divided into equal slices, which are assigned to instance types at the lowest total cost. The result is valid only with
+a router that knows the size of a request and routes it as planned.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ _SLACK = 1e-9
 class MixOffer(msgspec.Struct, frozen=True):
     """Offer in a mix.
 
-    `per_s` is the rate of one instance for each bucket alone within the SLO; buckets that it cannot serve are missing.
-    `max_instances` is the number available; `None` means no limit.
+    `per_s` is the rate of one instance within the SLO by bucket, if it serves only that bucket; buckets that it cannot
+    serve are missing. `max_instances` is the number of available instances; `None` means unlimited.
     """
 
     key: str
@@ -39,8 +40,8 @@ class MixOffer(msgspec.Struct, frozen=True):
 class MixLimits(msgspec.Struct, frozen=True):
     """Limits of a mix.
 
-    `spares` are added for every type in use. `slices` is the number of parts into which a bucket is divided, and
-    `most_load` the highest load of an instance.
+    `spares` instances are added for every type in use. `slices` is the number of slices per bucket, `max_load` the
+    maximum load of an instance, and `time_limit_s` the time limit of the solver.
     """
 
     max_types: int = 2
@@ -52,10 +53,10 @@ class MixLimits(msgspec.Struct, frozen=True):
 
 
 class MixedFleet(msgspec.Struct, frozen=True):
-    """Fleet of several types.
+    """Fleet of one or several instance types.
 
-    `counts` are instances by offer, spares included; `shares` are shares of each bucket's requests, by bucket and
-    offer. `is_best` is False where the search ran out of time and a cheaper mix may exist.
+    `counts` and `spares` are numbers of instances by offer; `counts` includes spares. `shares` is the share of requests
+    by bucket and offer. `is_best` is False if the solver hit its time limit, so that a cheaper mix may exist.
     """
 
     counts: dict[str, int]
@@ -65,53 +66,53 @@ class MixedFleet(msgspec.Struct, frozen=True):
     usd_per_month: float
     is_best: bool
     note: str | None
-    """Requirement of a mix of several types; `None` for a single type."""
+    """Requirement of a mix of several types; `None` if the fleet has a single type."""
 
 
 def solve_mix(
     demand_per_s: Mapping[str, float], offers: Sequence[MixOffer], limits: MixLimits | None = None
 ) -> MixedFleet | None:
-    """Return the cheapest fleet for these request rates by bucket; `None` where none fits."""
+    """Return the cheapest fleet for these request rates by bucket; `None` if no fleet meets the limits."""
     limits = limits or MixLimits()
     demand = {bucket: per_s for bucket, per_s in demand_per_s.items() if per_s > 0}
     if not demand:
         return MixedFleet({}, {}, {}, 0.0, 0.0, True, None)
-    usable = _drop_dominated(
+    candidates = _drop_dominated(
         [offer for offer in offers if any(offer.per_s.get(bucket, 0) > 0 for bucket in demand)], demand
     )
     single = min(
-        (fleet for offer in usable if (fleet := _fleet_of_one_type(offer, demand, limits)) is not None),
+        (fleet for offer in candidates if (fleet := _build_single_type_fleet(offer, demand, limits)) is not None),
         key=lambda fleet: fleet.usd_per_hour,
         default=None,
     )
-    if limits.max_types < 2 or len(usable) < 2:
+    if limits.max_types < 2 or len(candidates) < 2:
         return single
-    mixed = _solve(usable, demand, limits)
+    mixed = _solve(candidates, demand, limits)
     if mixed is None or (single is not None and single.usd_per_hour <= mixed.usd_per_hour + _SLACK):
-        return single  # as cheap without a router that knows request sizes
+        return single  # the mix is not cheaper and needs a router that knows request sizes
     return mixed
 
 
 def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> list[MixOffer]:
-    """Drop the offers that another one, available without limit, replaces at no higher cost in every bucket."""
+    """Drop offers for which another unlimited offer has at least the same rate in every bucket at no higher price."""
 
-    def replaces(candidate: MixOffer, other: MixOffer) -> bool:
+    def dominates(candidate: MixOffer, other_offer: MixOffer) -> bool:
         return (
             candidate.max_instances is None
-            and candidate.usd_per_hour <= other.usd_per_hour
-            and all(candidate.per_s.get(bucket, 0) >= other.per_s.get(bucket, 0) for bucket in demand)
+            and candidate.usd_per_hour <= other_offer.usd_per_hour
+            and all(candidate.per_s.get(bucket, 0) >= other_offer.per_s.get(bucket, 0) for bucket in demand)
         )
 
-    remaining: list[MixOffer] = []
+    nondominated: list[MixOffer] = []
     for offer in sorted(
         offers, key=lambda candidate: (candidate.usd_per_hour, -sum(candidate.per_s.values()), candidate.key)
     ):
-        if not any(replaces(candidate, offer) for candidate in remaining):
-            remaining.append(offer)
-    return remaining
+        if not any(dominates(candidate, offer) for candidate in nondominated):
+            nondominated.append(offer)
+    return nondominated
 
 
-def _fleet_of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
+def _build_single_type_fleet(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
     if any(offer.per_s.get(bucket, 0) <= 0 for bucket in demand):
         return None
     load = sum(per_s / offer.per_s[bucket] for bucket, per_s in demand.items())
@@ -119,14 +120,17 @@ def _fleet_of_one_type(offer: MixOffer, demand: Mapping[str, float], limits: Mix
     if offer.max_instances is not None and needed + limits.spares > offer.max_instances:
         return None
     shares = {bucket: {offer.key: 1.0} for bucket in demand}
-    return _fleet_within_budget([(offer, needed)], shares, limits, is_best=True)
+    return _build_fleet_within_budget([(offer, needed)], shares, limits, is_best=True)
 
 
-def _fleet_within_budget(
-    counted: Sequence[tuple[MixOffer, int]], shares: dict[str, dict[str, float]], limits: MixLimits, is_best: bool
+def _build_fleet_within_budget(
+    needed_by_offer: Sequence[tuple[MixOffer, int]],
+    shares: dict[str, dict[str, float]],
+    limits: MixLimits,
+    is_best: bool,
 ) -> MixedFleet | None:
-    counts = {offer.key: needed + limits.spares for offer, needed in counted}
-    usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in counted)
+    counts = {offer.key: needed + limits.spares for offer, needed in needed_by_offer}
+    usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in needed_by_offer)
     budget = limits.budget_usd_per_month
     if budget is not None and usd_per_hour * HOURS_PER_MONTH > budget * (1 + _SLACK):
         return None
@@ -138,23 +142,24 @@ def _fleet_within_budget(
 def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
     """Solve the mixed-integer program.
 
-    Unknowns: slices by bucket and offer (bucket by bucket), instances by offer, and whether each offer is used at all.
+    The variables are, in this order: slices by bucket and offer, instances by offer, and whether each offer is used (0
+    or 1).
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp  # imported here so that plans without mixes do not pay
-    # for it
+    # deferred, so that plans without mixes do not pay for the import
+    from scipy.optimize import Bounds, LinearConstraint, milp
 
-    loads = _slice_loads(offers, demand, limits)
+    loads = _compute_slice_loads(offers, demand, limits)
     bucket_count, offer_count = len(demand), len(offers)
     prices = np.array([offer.usd_per_hour for offer in offers])
-    max_counts = np.array([_max_useful(offer, loads[:, index], limits) for index, offer in enumerate(offers)])
+    max_counts = np.array([_count_max_useful(offer, loads[:, index], limits) for index, offer in enumerate(offers)])
     cost = np.concatenate([np.zeros(bucket_count * offer_count), prices, prices * limits.spares])
     max_slices = np.where(np.isfinite(loads), float(limits.slices), 0.0).ravel()
     upper = np.concatenate([max_slices, max_counts, np.ones(offer_count)])
     budget = limits.budget_usd_per_month
     constraints = [
-        LinearConstraint(_all_slices_rows(bucket_count, offer_count), limits.slices, limits.slices),
-        LinearConstraint(_capacity_rows(loads, limits.max_load), -np.inf, 0),
-        LinearConstraint(_used_rows(bucket_count, offer_count, max_counts), -np.inf, 0),
+        LinearConstraint(_build_assignment_rows(bucket_count, offer_count), limits.slices, limits.slices),
+        LinearConstraint(_build_capacity_rows(loads, limits.max_load), -np.inf, 0),
+        LinearConstraint(_build_usage_rows(bucket_count, offer_count, max_counts), -np.inf, 0),
         LinearConstraint(
             np.concatenate([np.zeros(bucket_count * offer_count + offer_count), np.ones(offer_count)])[None],
             0,
@@ -175,11 +180,10 @@ def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixL
     return _read_solution(np.rint(result.x), offers, loads, demand, limits, is_best=result.status == 0)
 
 
-def _slice_loads(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> npt.NDArray[np.float64]:
-    """Return the number of instances that one slice fills, by bucket and offer.
-
-    Infinite where the offer cannot serve it.
-    """
+def _compute_slice_loads(
+    offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits
+) -> npt.NDArray[np.float64]:
+    """Return the number of instances that one slice utilizes, with shape buckets × offers; infinity if not servable."""
     return np.array(
         [
             [
@@ -191,34 +195,38 @@ def _slice_loads(offers: Sequence[MixOffer], demand: Mapping[str, float], limits
     )
 
 
-def _max_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: MixLimits) -> float:
-    """Return the highest useful number of instances.
+def _count_max_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: MixLimits) -> float:
+    """Return the maximum useful number of instances of an offer.
 
-    It is enough for everything that the offer can serve, or all that are available.
+    It is the number that serves all buckets that the offer can serve, limited by availability.
     """
-    enough = math.ceil(loads[np.isfinite(loads)].sum() * limits.slices / limits.max_load - _SLACK)
-    return float(max(0, min(enough, math.inf if offer.max_instances is None else offer.max_instances - limits.spares)))
+    sufficient = math.ceil(loads[np.isfinite(loads)].sum() * limits.slices / limits.max_load - _SLACK)
+    return float(
+        max(0, min(sufficient, math.inf if offer.max_instances is None else offer.max_instances - limits.spares))
+    )
 
 
-def _all_slices_rows(bucket_count: int, offer_count: int) -> npt.NDArray[np.float64]:
+def _build_assignment_rows(bucket_count: int, offer_count: int) -> npt.NDArray[np.float64]:
     rows = np.zeros((bucket_count, bucket_count * offer_count + 2 * offer_count))
     for bucket in range(bucket_count):
         rows[bucket, bucket * offer_count : (bucket + 1) * offer_count] = 1
     return rows
 
 
-def _capacity_rows(loads: npt.NDArray[np.float64], most_load: float) -> npt.NDArray[np.float64]:
+def _build_capacity_rows(loads: npt.NDArray[np.float64], max_load: float) -> npt.NDArray[np.float64]:
     bucket_count, offer_count = loads.shape
     rows = np.zeros((offer_count, bucket_count * offer_count + 2 * offer_count))
     for offer in range(offer_count):
         rows[offer, offer : bucket_count * offer_count : offer_count] = np.where(
             np.isfinite(loads[:, offer]), loads[:, offer], 0.0
         )
-        rows[offer, bucket_count * offer_count + offer] = -most_load
+        rows[offer, bucket_count * offer_count + offer] = -max_load
     return rows
 
 
-def _used_rows(bucket_count: int, offer_count: int, max_counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _build_usage_rows(
+    bucket_count: int, offer_count: int, max_counts: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     instances, used = np.eye(offer_count), np.diag(-max_counts)
     return np.hstack([np.zeros((offer_count, bucket_count * offer_count)), instances, used])
 
@@ -233,7 +241,7 @@ def _read_solution(
 ) -> MixedFleet | None:
     """Build the fleet from the solution.
 
-    Instances are counted from the slices again, so that a solver's tolerance overloads no instance.
+    Instances are recounted from the slices, so that the solver's tolerance cannot overload an instance.
     """
     bucket_count, offer_count = len(demand), len(offers)
     slices = solution[: bucket_count * offer_count].reshape(bucket_count, offer_count)
@@ -251,4 +259,4 @@ def _read_solution(
         }
         for bucket_index, bucket in enumerate(demand)
     }
-    return _fleet_within_budget(used, shares, limits, is_best)
+    return _build_fleet_within_budget(used, shares, limits, is_best)

@@ -1,4 +1,4 @@
-"""Owned hardware as a price per hour, and the break-even points of owning and of self-hosting."""
+"""Cost per hour of owned hardware, and the break-even points of buying hardware and of self-hosting."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MONTHS_PER_YEAR = 12
 
 
 class OwnedCost(msgspec.Struct, frozen=True):
-    """Cost of one owned instance. The parts are USD per year by name, and sum to `usd_per_year`.
+    """Cost of one owned instance; the values of `parts_usd_per_year` sum to `usd_per_year`.
 
-    `usd_per_hour` is over every hour of the year, as it is paid. An accelerator's hour counts only where it can serve
-    (available) or does (useful); `None` where there is no such hour.
+    `usd_per_hour` is the cost per hour of the year. The cost per accelerator-hour counts only the hours in which an
+    accelerator is available, or does useful work; `None` if there are no such hours.
     """
 
     parts_usd_per_year: dict[str, float]
@@ -27,14 +27,16 @@ class OwnedCost(msgspec.Struct, frozen=True):
 
 
 def capital_recovery_factor(interest_per_year: float, years: float) -> float:
-    """Return the share of a sum that pays it off, with interest, in `years` equal yearly payments."""
+    """Return the share of a loan that is due each year to repay it with interest in `years` equal payments."""
     if interest_per_year == 0:
         return 1 / years
     return interest_per_year + sinking_fund_factor(interest_per_year, years)
 
 
 def sinking_fund_factor(interest_per_year: float, years: float) -> float:
-    """Return the share of a sum that has to be saved every year to reach the sum at the end."""
+    """Return the share of a sum that must be saved each year to accumulate the sum, with interest, after `years`
+    years.
+    """
     if interest_per_year == 0:
         return 1 / years
     return interest_per_year / math.expm1(years * math.log1p(interest_per_year))
@@ -43,33 +45,33 @@ def sinking_fund_factor(interest_per_year: float, years: float) -> float:
 def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: float | None = None) -> OwnedCost:
     """Compute the cost of owned hardware.
 
-    `utilization` is the share of the available hours in which it does useful work; `None` if unknown.
+    `utilization` is the share of the available hours in which the hardware does useful work; `None` if unknown.
     """
-    recovery = capital_recovery_factor(owned.interest_per_year, owned.life_years)
-    residual = owned.residual_usd * sinking_fund_factor(owned.interest_per_year, owned.life_years)
-    running = running_usd_per_month(owned)
+    recovery_factor = capital_recovery_factor(owned.interest_per_year, owned.life_years)
+    residual_usd = owned.residual_usd * sinking_fund_factor(owned.interest_per_year, owned.life_years)
+    monthly_usd_by_name = running_usd_per_month(owned)
     parts = {
-        "hardware": owned.capex_usd * recovery - residual,
-        "network": owned.network_usd * recovery,
-        **{name: usd * MONTHS_PER_YEAR for name, usd in running.items()},
+        "hardware": owned.capex_usd * recovery_factor - residual_usd,
+        "network": owned.network_usd * recovery_factor,
+        **{name: usd * MONTHS_PER_YEAR for name, usd in monthly_usd_by_name.items()},
     }
     usd_per_year = sum(parts.values())
-    hours = HOURS_PER_YEAR * owned.availability * accelerators
-    useful = hours * (utilization or 0)
+    available_hours = HOURS_PER_YEAR * owned.availability * accelerators
+    useful_hours = available_hours * (utilization or 0)
     return OwnedCost(
         parts_usd_per_year=parts,
         usd_per_year=usd_per_year,
         usd_per_hour=usd_per_year / HOURS_PER_YEAR,
-        usd_per_accelerator_hour_available=usd_per_year / hours if hours > 0 else None,
-        usd_per_accelerator_hour_useful=usd_per_year / useful if useful > 0 else None,
+        usd_per_accelerator_hour_available=usd_per_year / available_hours if available_hours > 0 else None,
+        usd_per_accelerator_hour_useful=usd_per_year / useful_hours if useful_hours > 0 else None,
     )
 
 
 def running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
-    """Return the running costs in USD per month, by name."""
-    kwh_a_year = owned.power_w * owned.pue / 1000 * HOURS_PER_YEAR
+    """Return the running costs in USD per month, by name of the cost."""
+    kwh_per_year = owned.power_w * owned.pue / 1000 * HOURS_PER_YEAR
     return {
-        "electricity": kwh_a_year * owned.tariff_usd_per_kwh / MONTHS_PER_YEAR,
+        "electricity": kwh_per_year * owned.tariff_usd_per_kwh / MONTHS_PER_YEAR,
         "colo": owned.colo_usd_per_month,
         "support": owned.support_usd_per_month,
         "staff": owned.staff_usd_per_month,
@@ -77,14 +79,14 @@ def running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
 
 
 def price_catalog(catalog: Catalog) -> Catalog:
-    """Return the catalog with an on-demand price per hour for owned hardware; other offers are unchanged."""
+    """Return the catalog with hourly costs as on-demand prices of owned hardware; other offers are unchanged."""
     return msgspec.structs.replace(catalog, offers=tuple(price_owned(offer) for offer in catalog.offers))
 
 
 def price_owned(offer: Offer) -> Offer:
-    """Return the offer with its cost per hour as the on-demand price.
+    """Return the offer with its hourly cost as the on-demand price; unchanged if it is not owned.
 
-    An owned instance costs the same whether it is used or not.
+    An owned instance costs the same whether or not it is used.
     """
     if offer.owned is None:
         return offer
@@ -95,13 +97,13 @@ def price_owned(offer: Offer) -> Offer:
 def break_even_months(
     capex_usd: float, running_usd_per_month_owned: float, rented_usd_per_month: float
 ) -> float | None:
-    """Return after how many months the purchase has cost as much as renting; `None` where it never has."""
-    saved = rented_usd_per_month - running_usd_per_month_owned
-    return capex_usd / saved if saved > 0 else None
+    """Return the number of months after which buying has cost as much as renting; `None` if it never does."""
+    saving_usd_per_month = rented_usd_per_month - running_usd_per_month_owned
+    return capex_usd / saving_usd_per_month if saving_usd_per_month > 0 else None
 
 
 def break_even_owned(owned: OwnedHardware, rented_usd_per_month: float) -> float | None:
-    """Return the break-even in months, without interest; `None` where it is after the end of the hardware's life."""
+    """Return the break-even in months, without interest; `None` if it is beyond the lifetime of the hardware."""
     purchase_usd = owned.capex_usd + owned.network_usd
     months = break_even_months(purchase_usd, sum(running_usd_per_month(owned).values()), rented_usd_per_month)
     return None if months is None or months > owned.life_years * MONTHS_PER_YEAR else months
@@ -110,10 +112,10 @@ def break_even_owned(owned: OwnedHardware, rented_usd_per_month: float) -> float
 def break_even_volume(
     fixed_usd_per_month: float, api_usd_per_unit: float, own_usd_per_unit: float = 0.0
 ) -> float | None:
-    """Return the units per month above which an own fleet is cheaper than the API.
+    """Return the number of units per month above which self-hosting is cheaper than the API.
 
-    Units are calls or 1M tokens, depending on the prices. `None` where there is no such volume, because a unit costs at
-    least as much as the API's.
+    Units are requests or 1M tokens, depending on the prices. `None` if a self-hosted unit costs at least as much as a
+    unit of the API.
     """
-    saved = api_usd_per_unit - own_usd_per_unit
-    return fixed_usd_per_month / saved if saved > 0 else None
+    saving_usd_per_unit = api_usd_per_unit - own_usd_per_unit
+    return fixed_usd_per_month / saving_usd_per_unit if saving_usd_per_unit > 0 else None

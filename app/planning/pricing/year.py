@@ -1,8 +1,8 @@
-"""Fluid simulation of a year of traffic against fleets: requests beyond the capacity of a minute wait for the next.
+"""Fluid simulation of a year of traffic: requests beyond the capacity of a minute wait until the next minute.
 
-In each bin q += (rate − min(capacity, q / bin + rate)) × bin. It covers queues from overload, not those from random
-variation within a minute, which the simulation of requests covers. Also computes the 12-month forecast of the
-recommended fleet.
+In each bin, q += (rate − min(capacity, q / bin + rate)) × bin. The simulation covers queues from overload, not queues
+from random variation within a minute, which the request-level simulation covers. The module also computes the 12-month
+forecast of the recommended fleet.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _Kernel = Callable[[Floats, Floats, int, Ints, Floats, Floats], _Totals]
 
 
 class YearResult(msgspec.Struct, frozen=True):
-    """Results of a year, one row per design, in the order of the capacities. Waits are inf where nothing is served.
+    """Results of a simulated year, one row per fleet, in the order of the capacities.
 
-    `worst_bins` are the worst minute of each of the worst hours, worst first: by its wait, then by how far the rate is
-    above the capacity or close to it; −1 where the span has fewer hours. `delayed_share` is the share of requests that
-    arrive while there is a backlog.
+    `worst_bins` is the index of the worst minute in each of the worst hours, worst first: sorted by wait, then by rate
+    minus capacity; −1 if the rates cover fewer hours. `delayed_share` is the share of requests that arrive while there
+    is a backlog. Waits are infinite if the capacity is 0.
     """
 
     hours_over: Floats
@@ -49,40 +49,43 @@ class YearResult(msgspec.Struct, frozen=True):
 
 
 def simulate_year(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> YearResult:
-    """Simulate `rates` per second, one per bin, for each design.
+    """Simulate one or several fleets under `rates` in req/s, one per bin.
 
-    `capacities_per_s` has one capacity per design, or one row per design with a capacity for every hour. Bins have to
-    divide an hour. Takes about 1 ms per design and year. Raises ValueError for capacities of another number of hours.
+    `capacities_per_s` has one capacity per fleet, or one row per fleet with a capacity for each hour. An hour must be a
+    multiple of `bin_s`. Takes about 1 ms per fleet and year. Raises ValueError if the number of hours of capacities and
+    rates differs.
     """
     per_hour = round(_HOUR_S / bin_s)
     hours = -(-len(rates) // per_hour)
     columns = capacities_per_s if capacities_per_s.ndim == 2 else capacities_per_s[:, None]
     if columns.shape[1] not in (1, hours):
-        raise ValueError(f"capacities of {columns.shape[1]} hours for rates of {hours}")
+        raise ValueError(f"the capacities cover {columns.shape[1]} hours, but the rates cover {hours}")
     arrivals = np.asarray(rates, float) * bin_s
-    designs = [_design(arrivals, np.array(np.broadcast_to(row, hours), float), bin_s, per_hour) for row in columns]
-    return YearResult(*(np.array(values) for values in zip(*designs, strict=True)))
+    rows = [_simulate_fleet(arrivals, np.array(np.broadcast_to(row, hours), float), bin_s, per_hour) for row in columns]
+    return YearResult(*(np.array(values) for values in zip(*rows, strict=True)))
 
 
-def _design(arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: int) -> tuple[float | Floats | Ints, ...]:
-    """Return one design's row of a Year."""
+def _simulate_fleet(
+    arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: int
+) -> tuple[float | Floats | Ints, ...]:
+    """Simulate one fleet and return its row of a YearResult."""
     hours = len(capacity_per_s)
     worst_bins, worst_scores, backlogs = np.zeros(hours, np.int64), np.zeros(hours), np.zeros(hours)
-    bins_over, delayed, delayed_requests, remaining, served = _kernel()(
+    bins_over, delayed_bins, delayed_requests, remaining, served = _load_kernel()(
         arrivals, capacity_per_s * bin_s, per_hour, worst_bins, worst_scores, backlogs
     )
     waits_s = np.divide(backlogs, capacity_per_s, out=np.where(backlogs > 0, np.inf, 0.0), where=capacity_per_s > 0)
-    order = np.lexsort((-worst_scores, -waits_s))[:WORST_HOURS]
+    worst_hours = np.lexsort((-worst_scores, -waits_s))[:WORST_HOURS]
     bins, waits = np.full(WORST_HOURS, -1), np.zeros(WORST_HOURS)
-    bins[: len(order)], waits[: len(order)] = worst_bins[order], waits_s[order]
-    arrived = arrivals.sum()
+    bins[: len(worst_hours)], waits[: len(worst_hours)] = worst_bins[worst_hours], waits_s[worst_hours]
+    total_arrivals = arrivals.sum()
     capacity_requests = float(
         (capacity_per_s * np.diff(np.r_[0 : len(arrivals) : per_hour, len(arrivals)])).sum() * bin_s
     )
     return (
         bins_over * bin_s / _HOUR_S,
-        delayed * bin_s / _HOUR_S,
-        delayed_requests / arrived if arrived else 0.0,
+        delayed_bins * bin_s / _HOUR_S,
+        delayed_requests / total_arrivals if total_arrivals else 0.0,
         backlogs.max(initial=0.0),
         waits_s.max(initial=0.0),
         remaining,
@@ -93,9 +96,9 @@ def _design(arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: in
 
 
 def count_replicas_by_hour(rates: Floats, per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
-    """Return the replicas for each hour's busiest bin, of shape designs × hours and at least 1.
+    """Return the number of replicas that each hour's busiest bin needs, at least 1, with shape fleets × hours.
 
-    The result is used for reserved and on-demand instances.
+    It is the demand for which reserved and on-demand instances are compared.
     """
     per_hour = round(_HOUR_S / bin_s)
     busiest = np.maximum.reduceat(rates, np.arange(0, len(rates), per_hour))
@@ -104,16 +107,16 @@ def count_replicas_by_hour(rates: Floats, per_replica_per_s: Floats, bin_s: floa
 
 
 @functools.cache
-def _kernel() -> _Kernel:
-    """Return the compiled kernel, compiled at the first call and cached on disk.
+def _load_kernel() -> _Kernel:
+    """Return the kernel, which is compiled at the first call and cached on disk.
 
-    numba takes half a second to load, so it is not imported with the module.
+    numba is imported here because the import takes half a second.
     """
     import numba
 
     try:
         compiled: _Kernel = numba.njit(cache=True, nogil=True)(_simulate_queue)
-    except RuntimeError:  # no folder for the cache
+    except RuntimeError:  # no writable cache directory
         compiled = numba.njit(nogil=True)(_simulate_queue)
     return compiled
 
@@ -121,16 +124,17 @@ def _kernel() -> _Kernel:
 def _simulate_queue(
     arrivals: Floats, capacity: Floats, per_hour: int, worst_bins: Ints, worst_scores: Floats, backlogs: Floats
 ) -> _Totals:
-    """Simulate the queue of each bin against its capacity.
+    """Simulate the queue of each bin against its capacity, and fill in the worst bin of each hour.
 
-    Fills in, for each hour, the bin with the longest queue, or else the one closest to the capacity; how far its
-    arrivals exceed the capacity; and the queue. Returns the bins over the capacity, the bins that leave a queue, the
-    requests that arrived in those, the remaining queue, and the number served.
+    The worst bin is the one with the longest queue or, without queues, the highest load; `worst_scores` is its rate of
+    arrivals minus the capacity, and `backlogs` its queue. Returns the number of bins above the capacity, the number of
+    bins that end with a queue, the requests that arrived in the latter, the remaining queue, and the number of served
+    requests.
     """
-    bins_over, delayed, delayed_requests, queue, served = 0, 0, 0.0, 0.0, 0.0
+    bins_over, delayed_bins, delayed_requests, queue, served = 0, 0, 0.0, 0.0, 0.0
     for hour in range(capacity.shape[0]):
         bin_capacity = capacity[hour]
-        worst, longest, worst_bin = -np.inf, 0.0, hour * per_hour
+        worst_excess, longest_queue, worst_bin = -np.inf, 0.0, hour * per_hour
         for bin_index in range(worst_bin, min(worst_bin + per_hour, arrivals.shape[0])):
             arriving = arrivals[bin_index]
             queue += arriving
@@ -139,18 +143,18 @@ def _simulate_queue(
             served += processed
             bins_over += arriving > bin_capacity
             if queue > 0.0:
-                delayed += 1
+                delayed_bins += 1
                 delayed_requests += arriving
-            if queue > longest or (longest == 0.0 and arriving - bin_capacity > worst):
-                worst, longest, worst_bin = arriving - bin_capacity, queue, bin_index
-        worst_bins[hour], worst_scores[hour], backlogs[hour] = worst_bin, worst, longest
-    return bins_over, delayed, delayed_requests, queue, served
+            if queue > longest_queue or (longest_queue == 0.0 and arriving - bin_capacity > worst_excess):
+                worst_excess, longest_queue, worst_bin = arriving - bin_capacity, queue, bin_index
+        worst_bins[hour], worst_scores[hour], backlogs[hour] = worst_bin, worst_excess, longest_queue
+    return bins_over, delayed_bins, delayed_requests, queue, served
 
 
 def forecast_year(best: Candidate, demand: Demand, question: PlanningInputs) -> AnnualForecast:
-    """Return the 12-month forecast of the fleet with all its instances, spares included.
+    """Forecast 12 months of the fleet with all its instances, including spares.
 
-    Each instance sustains its rate within the SLO at the plan's confidence.
+    Each instance is assumed to sustain its rate within the SLO at the plan's confidence.
     """
     rates = compute_year_rates_per_s(question.traffic, question.today)
     year = simulate_year(rates, np.array([sustained_peak_per_s(best.instances, best.capacity, demand)]))

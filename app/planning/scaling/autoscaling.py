@@ -1,4 +1,4 @@
-"""Construction of a simulated autoscaler from its settings."""
+"""Construction of simulated autoscalers from their settings."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def build_autoscaler(
     bin_s: float,
     start_s: float = 0.0,
 ) -> Decide:
-    """Return the function that decides the requested replicas; it is to be called at the end of every slot, in order.
+    """Build a function that returns the requested number of replicas; call it at the end of every time slot, in
+    order.
 
-    `replicas` are present at `start_s`, where time begins; the rates are the forecast of a predictive autoscaler.
+    `replicas` is the number of replicas at `start_s`. `rates_per_s` is the forecast for predictive autoscaling.
     """
     match settings:
         case Fixed(replicas=fixed):
@@ -53,9 +54,9 @@ def count_initial_replicas(
     bin_s: float,
     start_s: float = 0.0,
 ) -> int:
-    """Return the number of replicas as if the autoscaler had been running at the first rate for long.
+    """Return the number of replicas that the autoscaler would have reached at a constant first rate.
 
-    A replica serves at most `per_replica_per_s`.
+    A replica is assumed to serve at most `per_replica_per_s`.
     """
     match settings:
         case Fixed(replicas=replicas):
@@ -65,15 +66,15 @@ def count_initial_replicas(
         case Predictive():
             return predicted_replicas(settings, start_s, rates_per_s, bin_s, start_s)
         case Hpa() | Keda() | Knative():
-            needed = math.ceil(float(rates_per_s[0]) / (per_replica_per_s * _target_share(settings)) - 1e-9)
+            needed = math.ceil(float(rates_per_s[0]) / (per_replica_per_s * _get_target_utilization(settings)) - 1e-9)
             max_replicas = settings.max or needed
             return min(max(needed, settings.min), max(max_replicas, settings.min))
         case _:
             assert_never(settings)
 
 
-def _target_share(settings: Hpa | Keda | Knative) -> float:
-    """Return the target share of a replica's maximum; the settings state it only where their metric is a share."""
+def _get_target_utilization(settings: Hpa | Keda | Knative) -> float:
+    """Return the target utilization; for metrics that do not state a utilization, 0.7 is assumed."""
     match settings:
         case Hpa(metric="busy"):
             return settings.target
@@ -84,7 +85,7 @@ def _target_share(settings: Hpa | Keda | Knative) -> float:
 
 
 def max_replicas(settings: Autoscaler) -> int | None:
-    """Return the highest number of replicas that the autoscaler can request; `None` means no limit."""
+    """Return the maximum number of replicas that the autoscaler can request; `None` means unlimited."""
     match settings:
         case Fixed(replicas=replicas):
             return replicas

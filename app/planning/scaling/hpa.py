@@ -1,6 +1,6 @@
-"""Kubernetes' HorizontalPodAutoscaler, as its controller decides at each sync.
+"""Kubernetes HorizontalPodAutoscaler, simulated as its controller decides at each sync; and KEDA.
 
-Includes KEDA, which activates and deactivates by its own poll and uses an HPA on an external metric in between.
+KEDA activates and deactivates a workload in its own polls, and delegates to an HPA on an external metric in between.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from app.records.scaling import Hpa, Keda, ScalingRules
 
 
 class HpaState:
-    """State of one HPA; times have to be ascending."""
+    """State of an HPA; `decide` must be called with ascending times."""
 
     def __init__(self, settings: Hpa, slot_s: float) -> None:
         self._settings = settings
@@ -21,7 +21,7 @@ class HpaState:
         self._synced_s: float | None = None
 
     def decide(self, view: FleetView) -> int:
-        """Return the requested number of replicas; unchanged between syncs, and for a fleet at 0."""
+        """Return the requested number of replicas; unchanged between syncs and for a fleet scaled to 0."""
         settings = self._settings
         if view.ready:
             self._metric.add(view.now_s, view.get_metric(settings.metric) / view.ready)
@@ -38,85 +38,87 @@ class HpaState:
 
 
 def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
-    """Return the number of replicas for a mean over the ready ones that is `ratio` times its target.
+    """Return the number of replicas that the HPA algorithm proposes.
 
-    When scaling up, replicas that are not ready count as idle. When scaling down, those that run without a metric count
-    as at their target, and those without a node are not counted. Where that reverses the direction, nothing changes.
+    `ratio` is the mean metric of the ready replicas divided by its target. When scaling up, replicas that are not ready
+    count as idle. When scaling down, running replicas without a metric count as at their target, and replicas without a
+    node are ignored. The number is unchanged if this correction reverses the direction.
     """
     idle = view.pending + view.starting if ratio > 1 else 0
     at_target = view.starting if ratio < 1 else 0
     if idle + at_target == 0:
         return view.requested if _is_within(ratio, tolerance) else _round_up(ratio * view.ready)
-    counted = view.ready + idle + at_target
-    adjusted = (ratio * view.ready + at_target) / counted
-    turned = (ratio < 1 < adjusted) or (ratio > 1 > adjusted)
-    if _is_within(adjusted, tolerance) or turned:
+    counted_replicas = view.ready + idle + at_target
+    adjusted = (ratio * view.ready + at_target) / counted_replicas
+    is_reversed = (ratio < 1 < adjusted) or (ratio > 1 > adjusted)
+    if _is_within(adjusted, tolerance) or is_reversed:
         return view.requested
-    replicas = _round_up(adjusted * counted)
+    replicas = _round_up(adjusted * counted_replicas)
     if (adjusted < 1 and replicas > view.requested) or (adjusted > 1 and replicas < view.requested):
         return view.requested
     return replicas
 
 
 class ScalingHistory:
-    """Stabilization windows and rate policies, with the history of recommendations and changes."""
+    """Stabilization windows and rate policies of an HPA, with the history of recommendations and changes."""
 
     def __init__(self, up: ScalingRules, down: ScalingRules) -> None:
         self._up, self._down = up, down
         self._recommended: list[tuple[float, int]] = []
         self._applied: list[tuple[float, int]] = []
-        self._remembered_s = max(up.stabilization_s, down.stabilization_s)
-        self._longest_s = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
+        self._max_window_s = max(up.stabilization_s, down.stabilization_s)
+        self._max_period_s = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
 
     def limit(self, now_s: float, current: int, proposed: int, min_replicas: int, max_replicas: int) -> int:
-        """Return the part of a proposal that is allowed now, and record it as done."""
-        stabilised = self._stabilize(now_s, current, proposed)
-        if stabilised > current:
-            granted = min(stabilised, max(current, self._ceiling(now_s, current)), max_replicas)
-        elif stabilised < current:
-            granted = max(stabilised, min(current, self._floor(now_s, current)), min_replicas)
+        """Return the number of replicas that policies and stabilization allow now, and record it as applied."""
+        stabilized = self._stabilize(now_s, current, proposed)
+        if stabilized > current:
+            allowed = min(stabilized, max(current, self._compute_upper_limit(now_s, current)), max_replicas)
+        elif stabilized < current:
+            allowed = max(stabilized, min(current, self._compute_lower_limit(now_s, current)), min_replicas)
         else:
-            granted = current
-        self._recommended = [entry for entry in self._recommended if entry[0] > now_s - self._remembered_s]
+            allowed = current
+        self._recommended = [entry for entry in self._recommended if entry[0] > now_s - self._max_window_s]
         self._recommended.append((now_s, proposed))
-        self._applied = [entry for entry in self._applied if entry[0] > now_s - self._longest_s]
-        if granted != current:
-            self._applied.append((now_s, granted - current))
-        return granted
+        self._applied = [entry for entry in self._applied if entry[0] > now_s - self._max_period_s]
+        if allowed != current:
+            self._applied.append((now_s, allowed - current))
+        return allowed
 
     def _stabilize(self, now_s: float, current: int, proposed: int) -> int:
         """Return the proposal after stabilization.
 
-        It goes up to the minimum of one direction's window, and down to the maximum of the other's.
+        The number is raised at most to the minimum of the recommendations in the scale-up window, and lowered at most
+        to their maximum in the scale-down window.
         """
-        lowest = min([proposed, *self._recommended_since(now_s - self._up.stabilization_s)])
-        highest = max([proposed, *self._recommended_since(now_s - self._down.stabilization_s)])
+        lowest = min([proposed, *self._list_recommended_since(now_s - self._up.stabilization_s)])
+        highest = max([proposed, *self._list_recommended_since(now_s - self._down.stabilization_s)])
         return min(max(current, lowest), highest)
 
-    def _recommended_since(self, cut_s: float) -> list[int]:
+    def _list_recommended_since(self, cut_s: float) -> list[int]:
         return [replicas for at_s, replicas in self._recommended if at_s > cut_s]
 
-    def _ceiling(self, now_s: float, current: int) -> int:
+    def _compute_upper_limit(self, now_s: float, current: int) -> int:
         if self._up.select == "disabled":
             return current
         limits = [
             start + int(policy.value) if policy.unit == "pods" else _round_up(start * (1 + policy.value / 100))
             for policy in self._up.policies
-            for start in (self._start_of(now_s - policy.period_s, current),)
+            for start in (self._count_replicas_at(now_s - policy.period_s, current),)
         ]
         return (max if self._up.select == "max" else min)(limits, default=current)
 
-    def _floor(self, now_s: float, current: int) -> int:
+    def _compute_lower_limit(self, now_s: float, current: int) -> int:
         if self._down.select == "disabled":
             return current
         limits = [
             start - int(policy.value) if policy.unit == "pods" else int(start * (1 - policy.value / 100))
             for policy in self._down.policies
-            for start in (self._start_of(now_s - policy.period_s, current),)
+            for start in (self._count_replicas_at(now_s - policy.period_s, current),)
         ]
         return (min if self._down.select == "max" else max)(limits, default=current)
 
-    def _start_of(self, period_start_s: float, current: int) -> int:
+    def _count_replicas_at(self, period_start_s: float, current: int) -> int:
         return current - sum(change for at_s, change in self._applied if at_s > period_start_s)
 
 
@@ -125,12 +127,12 @@ def _is_within(ratio: float, tolerance: float) -> bool:
 
 
 def _round_up(replicas: float) -> int:
-    """Round up, ignoring the last bits of a float."""
+    """Round up to an integer, with a tolerance for floating-point errors."""
     return math.ceil(replicas - 1e-9)
 
 
 class KedaState:
-    """State of one KEDA autoscaler, active when it starts."""
+    """State of a KEDA autoscaler, which starts active; `decide` must be called with ascending times."""
 
     def __init__(self, settings: Keda, slot_s: float) -> None:
         self._settings = settings
@@ -141,7 +143,10 @@ class KedaState:
         self._active_s: float | None = None
 
     def decide(self, view: FleetView) -> int:
-        """Return the requested number of replicas. The poll comes before the HPA where both are due."""
+        """Return the requested number of replicas.
+
+        If poll and HPA sync are due at the same time, the poll comes first.
+        """
         settings = self._settings
         self._metric.add(view.now_s, view.get_metric(settings.metric))
         requested = view.requested
@@ -166,9 +171,9 @@ class KedaState:
         return max(view.requested, settings.min)
 
     def _sync(self, view: FleetView) -> int:
-        """Return the number of replicas for the metric's total over the target of one replica.
+        """Return the number of replicas for the total metric divided by the target of one replica.
 
-        All replicas count, ready or not.
+        All replicas count, whether or not they are ready.
         """
         settings = self._settings
         total = self._metric.mean(view.now_s)

@@ -1,4 +1,4 @@
-"""Knative's pod autoscaler: a stable and a panic window, and scaling to zero and back."""
+"""Knative pod autoscaler with a stable and a panic window, and scaling to and from zero."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from app.records.scaling import Knative
 
 
 class KnativeState:
-    """State of one Knative autoscaler.
+    """State of a Knative autoscaler.
 
-    It begins in panic mode where it finds more than one replica, as after a restart of its own, so that it does not
-    scale down on an empty window.
+    With more than one initial replica it starts in panic mode, as Knative does after a restart, so that it does not
+    scale down based on an empty window.
     """
 
     def __init__(self, settings: Knative, slot_s: float, *, replicas: int, now_s: float = 0.0) -> None:
@@ -22,8 +22,8 @@ class KnativeState:
         self._panic = SlidingMean(settings.panic_s, slot_s)
         self._panic_s: float | None = now_s if replicas > 1 else None
         self._max_in_panic = replicas if replicas > 1 else 0
-        self._ticked_s: float | None = None
-        self._sleep = _ScaleToZero(settings, now_s)
+        self._last_tick_s: float | None = None
+        self._scale_to_zero_state = _ScaleToZero(settings, now_s)
 
     @property
     def is_panicking(self) -> bool:
@@ -32,7 +32,8 @@ class KnativeState:
     def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas.
 
-        It is unchanged between ticks, except that the first request to a fleet at 0 takes effect at once.
+        The number is unchanged between ticks, except that the first request to a fleet at 0 triggers a decision
+        immediately.
         """
         settings = self._settings
         value = view.get_metric(settings.metric)
@@ -41,16 +42,16 @@ class KnativeState:
             self._stable.add(view.now_s, value)
             self._panic.add(view.now_s, value)
         is_first_request = view.requested == 0 and value > 0
-        if not is_first_request and not is_due(view.now_s, self._ticked_s, settings.tick_s):
+        if not is_first_request and not is_due(view.now_s, self._last_tick_s, settings.tick_s):
             return view.requested
-        self._ticked_s = view.now_s
+        self._last_tick_s = view.now_s
         stable, panic = self._stable.mean(view.now_s), self._panic.mean(view.now_s)
         if stable is None:
             return view.requested
         replicas = max(self._scale(view, stable, panic or 0.0), settings.min)
         if settings.max:
             replicas = min(replicas, settings.max)
-        return self._sleep.settled(view, replicas, panic or 0.0)
+        return self._scale_to_zero_state.apply(view, replicas, panic or 0.0)
 
     def _scale(self, view: FleetView, stable: float, panic: float) -> int:
         settings = self._settings
@@ -58,12 +59,12 @@ class KnativeState:
         ready = max(1, view.ready)
         highest = math.ceil(settings.max_up_rate * ready)
         lowest = math.floor(ready / settings.max_down_rate)
-        for_stable, for_panic = (math.ceil(value / target - 1e-9) for value in (stable, panic))
-        self._update_panic(view.now_s, for_panic / ready >= settings.panic_threshold)
-        replicas = min(max(for_stable, lowest), highest)
+        stable_replicas, panic_replicas = (math.ceil(value / target - 1e-9) for value in (stable, panic))
+        self._update_panic(view.now_s, panic_replicas / ready >= settings.panic_threshold)
+        replicas = min(max(stable_replicas, lowest), highest)
         if self._panic_s is None:
             return replicas
-        self._max_in_panic = max(self._max_in_panic, replicas, min(max(for_panic, lowest), highest))
+        self._max_in_panic = max(self._max_in_panic, replicas, min(max(panic_replicas, lowest), highest))
         return self._max_in_panic
 
     def _update_panic(self, now_s: float, is_over: bool) -> None:
@@ -74,9 +75,9 @@ class KnativeState:
 
 
 class _ScaleToZero:
-    """Scaling to zero.
+    """Scaling to zero and back.
 
-    A fleet is scaled to 0 after it has been active for the stable window and since then inactive, or behind the
+    A fleet is scaled to 0 if it has been active for at least the stable window, and then inactive, or behind the
     activator, for the grace period.
     """
 
@@ -86,7 +87,7 @@ class _ScaleToZero:
         self._since_s = now_s
         self._proxied_s: float | None = None
 
-    def settled(self, view: FleetView, replicas: int, in_panic_window: float) -> int:
+    def apply(self, view: FleetView, replicas: int, in_panic_window: float) -> int:
         self._update_activator(view, in_panic_window)
         if view.requested == 0:
             self._enter("activating", view.now_s)

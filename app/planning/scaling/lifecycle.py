@@ -1,4 +1,4 @@
-"""Lifecycle of each replica and its cost, and random cold start times phase by phase."""
+"""Lifecycle and cost of each replica, with random durations of the phases of a cold start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from app.records.scaling import ColdStartModel, FailureModel
 
 
 class ColdStartDraw(msgspec.Struct, frozen=True):
-    """Times of one cold start in s. `stock_wait_s` is spent waiting for stock, before there is a node to pay for."""
+    """Random durations of one cold start in seconds.
+
+    `stock_wait_s` is the wait for capacity at the provider, during which there is no node to pay for.
+    """
 
     stock_wait_s: float
     node_s: float
@@ -29,19 +32,20 @@ class ColdStartDraw(msgspec.Struct, frozen=True):
         return self.stock_wait_s + self.node_s + self.image_s + self.weights_s + self.engine_s + self.warm_up_s
 
     def without_node(self) -> ColdStartDraw:
-        """Return the same cold start on a node that is ready already."""
+        """Return the same cold start without the phases before the node is ready."""
         return msgspec.structs.replace(self, stock_wait_s=0.0, node_s=0.0)
 
 
 def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) -> ColdStartDraw:
-    """Draw a cold start.
+    """Draw the durations of a cold start.
 
-    It uses the same number of random numbers for all settings, so that settings can be compared under the same ones.
+    The number of random numbers used is the same for all settings, so that settings can be compared with common random
+    numbers.
     """
     sigma = math.sqrt(math.log1p(settings.cv * settings.cv))
     node, image, weights, engine, warm_up = np.exp(sigma * generator.standard_normal(5)).tolist()
     return ColdStartDraw(
-        stock_wait_s=settings.retry_s * _refusals(settings.refusal_probability, float(generator.random())),
+        stock_wait_s=settings.retry_s * _draw_rejection_count(settings.refusal_probability, float(generator.random())),
         node_s=settings.node_s * node,
         image_s=settings.image.median_s * image,
         weights_s=settings.weights.median_s * weights,
@@ -50,8 +54,11 @@ def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) ->
     )
 
 
-def _refusals(probability: float, uniform: float) -> int:
-    """Return a geometric random number by inversion; a probability of 1 would never end."""
+def _draw_rejection_count(probability: float, uniform: float) -> int:
+    """Draw the number of rejected capacity requests from a geometric distribution, by inversion.
+
+    `probability`, that of a rejection, must be less than 1; `uniform` is a uniform random number in [0, 1).
+    """
     if probability <= 0:
         return 0
     return math.floor(math.log(max(1 - uniform, 1e-300)) / math.log(probability))
@@ -61,9 +68,10 @@ _SECONDS_PER_HOUR = 3600.0
 
 
 class Phase(StrEnum):
-    """Phase of a replica.
+    """Phase of a replica's lifecycle.
 
-    `WAITING` is for stock, before there is a node; `PULLING` is for its image; `GONE` is the end.
+    A replica is `WAITING` while the provider has no capacity, `PULLING` while its image is pulled, and `GONE` once it
+    is removed.
     """
 
     WAITING = "waiting"
@@ -83,7 +91,7 @@ BILLED_PHASES = tuple(phase for phase in Phase if phase not in (Phase.WAITING, P
 
 
 class PhaseChange(NamedTuple):
-    """Change of phase at its exact time."""
+    """Change of a replica's phase, with the exact time in seconds."""
 
     at_s: float
     replica: int
@@ -94,7 +102,8 @@ class PhaseChange(NamedTuple):
 class ReplicaState:
     """State of one replica; its `number` is never reused.
 
-    The future is known: `ends_s` is the end of this phase, and `next_phases` has the phases after it.
+    Future phases are known in advance: the current phase ends at `phase_end_s`, followed by `next_phases` with their
+    durations in seconds.
     """
 
     number: int
@@ -122,7 +131,7 @@ class ReplicaState:
         return PhaseChange(at_s, self.number, phase)
 
     def compute_billed_s(self, now_s: float) -> dict[Phase, float]:
-        """Return the billed seconds by phase, including the present phase."""
+        """Return the billed seconds by phase until `now_s`, including the current phase."""
         billed = dict(self.billed_s)
         if self.phase in billed:
             billed[self.phase] += max(0.0, now_s - self.phase_start_s)
@@ -130,16 +139,16 @@ class ReplicaState:
 
 
 class ReplicaPool:
-    """All replicas of a fleet and its warm nodes.
+    """All replicas and warm nodes of a fleet.
 
-    Random numbers depend on the seed, the replica's number and how often it has started, so they do not depend on the
+    Random numbers depend only on the seed, the replica's number and its number of starts, so they are independent of
     other replicas.
     """
 
     def __init__(
         self, cold_start: ColdStartModel, failures: FailureModel | None, seed: int, *, replicas: int, now_s: float = 0.0
     ) -> None:
-        """Create the replicas; `replicas` of them are ready at the start."""
+        """Create the pool, with `replicas` replicas that are ready at `now_s` and all warm nodes available."""
         self._cold_start, self._failures, self._seed = cold_start, failures, seed
         self.states: list[ReplicaState] = []
         self._removed_s = {phase.value: 0.0 for phase in BILLED_PHASES}
@@ -148,130 +157,130 @@ class ReplicaPool:
         self._next_number = 0
         self._next_change_s = np.inf
         for _ in range(replicas):
-            life = self._new(0, now_s)
-            life.phase, life.phase_end_s = Phase.READY, now_s + life.fails_after_s
-            self._next_change_s = min(self._next_change_s, life.phase_end_s)
+            replica = self._add_replica(0, now_s)
+            replica.phase, replica.phase_end_s = Phase.READY, now_s + replica.fails_after_s
+            self._next_change_s = min(self._next_change_s, replica.phase_end_s)
 
     @property
     def ready(self) -> list[int]:
-        """Numbers of the ready replicas, ascending."""
-        return [life.number for life in self.states if life.is_ready]
+        """Numbers of the ready replicas, in ascending order."""
+        return [replica.number for replica in self.states if replica.is_ready]
 
     def count(self, *phases: Phase) -> int:
-        return sum(1 for life in self.states if life.phase in phases)
+        return sum(1 for replica in self.states if replica.phase in phases)
 
     def start_replica(self, version: int, now_s: float) -> PhaseChange:
-        """Start one more replica, on a warm node if one is ready, else on a node to provision."""
-        life = self._new(version, now_s)
-        draw = self._draw(life)
+        """Start a replica, on a warm node if one is ready, otherwise on a node that must be provisioned."""
+        replica = self._add_replica(version, now_s)
+        draw = self._draw_cold_start(replica)
         if self._take_warm_node(now_s, draw):
             draw = draw.without_node()
-        return self._begin(life, draw, now_s, is_cached=False)
+        return self._begin(replica, draw, now_s, is_cached=False)
 
     def advance(self, now_s: float) -> list[PhaseChange]:
-        """Return every change of phase until now that needs no command, in order of time."""
+        """Apply and return all phase changes until `now_s` that need no command, in order of time."""
         if now_s < self._next_change_s:
             return []
         changes = []
-        for life in self.states:
-            while life.phase_end_s <= now_s:
-                changes.append(self._next_phase(life))
-        self._next_change_s = min((life.phase_end_s for life in self.states), default=np.inf)
+        for replica in self.states:
+            while replica.phase_end_s <= now_s:
+                changes.append(self._enter_next_phase(replica))
+        self._next_change_s = min((replica.phase_end_s for replica in self.states), default=np.inf)
         return sorted(changes)
 
     def drain(self, number: int, now_s: float) -> PhaseChange:
-        """Stop requests to a replica; one that is not ready is removed at once."""
-        life = self._life(number)
-        if life.is_ready:
-            return life.enter(now_s, Phase.DRAINING)
+        """Stop routing requests to a replica; remove it immediately if it is not ready."""
+        replica = self._find_replica(number)
+        if replica.is_ready:
+            return replica.enter(now_s, Phase.DRAINING)
         return self.remove(number, now_s)
 
     def remove(self, number: int, now_s: float) -> PhaseChange:
-        life = self._life(number)
-        change = life.enter(now_s, Phase.GONE)
-        self.states.remove(life)
-        for phase, seconds in life.billed_s.items():
+        replica = self._find_replica(number)
+        change = replica.enter(now_s, Phase.GONE)
+        self.states.remove(replica)
+        for phase, seconds in replica.billed_s.items():
             self._removed_s[phase.value] += seconds
         return change
 
     def compute_billed_s(self, now_s: float) -> dict[str, float]:
-        """Return the billed seconds by phase until now, of all replicas so far.
+        """Return the billed seconds by phase until `now_s`, of all current and past replicas.
 
-        `pooled` are those of unused warm nodes.
+        The key `pooled` holds the seconds of unused warm nodes.
         """
         billed = dict(self._removed_s)
-        for life in self.states:
-            for phase, seconds in life.compute_billed_s(now_s).items():
+        for replica in self.states:
+            for phase, seconds in replica.compute_billed_s(now_s).items():
                 billed[phase.value] += seconds
         idle_s = sum(max(0.0, now_s - from_s) for from_s, _ in self._warm_nodes_from_s)
         return {**billed, "pooled": self._idle_nodes_s + idle_s}
 
     def count_billed_nodes(self, now_s: float) -> int:
-        """Return the number of replicas and warm nodes billed now."""
+        """Return the number of replicas and warm nodes that are billed at `now_s`."""
         return self.count(*BILLED_PHASES) + sum(1 for from_s, _ in self._warm_nodes_from_s if from_s <= now_s)
 
-    def _new(self, version: int, now_s: float) -> ReplicaState:
-        life = ReplicaState(self._next_number, version, Phase.WAITING, now_s)
+    def _add_replica(self, version: int, now_s: float) -> ReplicaState:
+        replica = ReplicaState(self._next_number, version, Phase.WAITING, now_s)
         self._next_number += 1
-        self.states.append(life)
-        life.fails_after_s = self._time_to_failure(life)
-        return life
+        self.states.append(replica)
+        replica.fails_after_s = self._draw_time_to_failure_s(replica)
+        return replica
 
-    def _begin(self, life: ReplicaState, draw: ColdStartDraw, now_s: float, *, is_cached: bool) -> PhaseChange:
-        life.starts += 1
-        life.next_phases = [
+    def _begin(self, replica: ReplicaState, draw: ColdStartDraw, now_s: float, *, is_cached: bool) -> PhaseChange:
+        replica.starts += 1
+        replica.next_phases = [
             (Phase.WAITING, draw.stock_wait_s),
             (Phase.PROVISIONING, draw.node_s),
             (Phase.PULLING, 0.0 if is_cached else draw.image_s),
             (Phase.LOADING, draw.weights_s + draw.engine_s),
             (Phase.WARMING, draw.warm_up_s),
-            (Phase.READY, life.fails_after_s),
+            (Phase.READY, replica.fails_after_s),
         ]
-        life.next_phases = [(phase, duration_s) for phase, duration_s in life.next_phases if duration_s > 0]
-        phase, duration_s = life.next_phases.pop(0)
+        replica.next_phases = [(phase, duration_s) for phase, duration_s in replica.next_phases if duration_s > 0]
+        phase, duration_s = replica.next_phases.pop(0)
         self._next_change_s = min(self._next_change_s, now_s + duration_s)
-        return life.enter(now_s, phase, now_s + duration_s)
+        return replica.enter(now_s, phase, now_s + duration_s)
 
-    def _next_phase(self, life: ReplicaState) -> PhaseChange:
-        at_s = life.phase_end_s
-        if life.next_phases:
-            phase, duration_s = life.next_phases.pop(0)
-            return life.enter(at_s, phase, at_s + duration_s)
+    def _enter_next_phase(self, replica: ReplicaState) -> PhaseChange:
+        at_s = replica.phase_end_s
+        if replica.next_phases:
+            phase, duration_s = replica.next_phases.pop(0)
+            return replica.enter(at_s, phase, at_s + duration_s)
         assert self._failures is not None
-        if life.phase is Phase.READY:
-            return life.enter(at_s, Phase.FAILED, at_s + self._failures.detect_s)
-        return self._restart(life, at_s)
+        if replica.phase is Phase.READY:
+            return replica.enter(at_s, Phase.FAILED, at_s + self._failures.detect_s)
+        return self._restart(replica, at_s)
 
-    def _restart(self, life: ReplicaState, at_s: float) -> PhaseChange:
-        life.fails_after_s = self._time_to_failure(life)
-        draw = self._draw(life)
+    def _restart(self, replica: ReplicaState, at_s: float) -> PhaseChange:
+        replica.fails_after_s = self._draw_time_to_failure_s(replica)
+        draw = self._draw_cold_start(replica)
         if self._failures is not None and not self._failures.new_node:
-            return self._begin(life, draw.without_node(), at_s, is_cached=True)
-        return self._begin(life, draw, at_s, is_cached=False)
+            return self._begin(replica, draw.without_node(), at_s, is_cached=True)
+        return self._begin(replica, draw, at_s, is_cached=False)
 
     def _take_warm_node(self, now_s: float, draw: ColdStartDraw) -> bool:
-        """Take a warm node if one is ready.
+        """Take a warm node if one is ready; return whether a node was taken.
 
-        The node's own cost continues; its replacement takes the time that this replica would have waited for.
+        The node continues to be billed. Its replacement takes as long as the replica would have waited for a node.
         """
-        for index, (from_s, ready_s) in enumerate(self._warm_nodes_from_s):
+        for index, (billed_from_s, ready_s) in enumerate(self._warm_nodes_from_s):
             if ready_s <= now_s:
-                self._idle_nodes_s += now_s - from_s
+                self._idle_nodes_s += now_s - billed_from_s
                 ordered_s = now_s + draw.stock_wait_s
                 self._warm_nodes_from_s[index] = (ordered_s, ordered_s + draw.node_s)
                 return True
         return False
 
-    def _draw(self, life: ReplicaState) -> ColdStartDraw:
-        return draw_cold_start(self._cold_start, self._generator(life, 0))
+    def _draw_cold_start(self, replica: ReplicaState) -> ColdStartDraw:
+        return draw_cold_start(self._cold_start, self._build_generator(replica, 0))
 
-    def _time_to_failure(self, life: ReplicaState) -> float:
+    def _draw_time_to_failure_s(self, replica: ReplicaState) -> float:
         if self._failures is None:
             return np.inf
-        return float(self._generator(life, 1).exponential(self._failures.mtbf_hours * _SECONDS_PER_HOUR))
+        return float(self._build_generator(replica, 1).exponential(self._failures.mtbf_hours * _SECONDS_PER_HOUR))
 
-    def _generator(self, life: ReplicaState, purpose: int) -> np.random.Generator:
-        return np.random.default_rng((self._seed, 3, life.number, life.starts, purpose))
+    def _build_generator(self, replica: ReplicaState, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, 3, replica.number, replica.starts, purpose))
 
-    def _life(self, number: int) -> ReplicaState:
-        return next(life for life in self.states if life.number == number)
+    def _find_replica(self, number: int) -> ReplicaState:
+        return next(replica for replica in self.states if replica.number == number)

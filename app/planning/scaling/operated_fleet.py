@@ -1,6 +1,7 @@
-"""Replicas' lifecycle joined to the places of a simulated fleet: which are routable, which fail, which have finished.
+"""Lifecycle of the replicas of a simulated fleet: assignment to replica slots, routing, failures, draining and
+rollouts.
 
-Decides which replicas to start and which to remove, as Kubernetes Deployments do.
+Replicas are started and removed in the same order as by Kubernetes Deployments.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from app.records.scaling import Operations, RollingUpdate
 
 
 class RolloutSteps(NamedTuple):
-    """Next steps of a rollout: `orders` new replicas of the latest version, and the numbers of those that leave."""
+    """Next steps of a rollout: number of new replicas of the latest version, and numbers of the replicas to remove."""
 
     new_count: int
     leaving_numbers: tuple[int, ...]
@@ -29,49 +30,52 @@ class RolloutSteps(NamedTuple):
 def plan_steps(
     replicas: Sequence[ReplicaState], requested: int, version: int, update: RollingUpdate | None
 ) -> RolloutSteps:
-    """Return the steps from the present replicas to the requested number, all of `version` in the end.
+    """Return the next steps from the current replicas to the requested number, all of `version` in the end.
 
-    `update` is the one in progress, if any. Draining replicas are not counted. The first to leave are those that are
-    not ready, then the newest.
+    `update` is the update in progress, if any. Draining replicas are not counted. Replicas that are not ready are
+    removed first, then the newest ones.
     """
-    staying = [life for life in replicas if not life.is_leaving]
-    old = [life for life in staying if life.version != version]
-    if update is None or not old:
-        return _scale_steps(staying, requested)
+    remaining = [replica for replica in replicas if not replica.is_leaving]
+    outdated = [replica for replica in remaining if replica.version != version]
+    if update is None or not outdated:
+        return _plan_scaling(remaining, requested)
     surge, unavailable = compute_rollout_limits(update, requested)
-    new = len(staying) - len(old)
-    orders = max(0, min(requested + surge - len(staying), requested - new))
-    surplus = _first_to_leave([life for life in staying if life.version == version], max(0, new - requested))
-    ready = [life for life in staying if life.is_ready]
-    unready_old = [life for life in old if not life.is_ready]
-    removable = max(0, len(ready) + len(unready_old) - (requested - unavailable))
-    ready_old = [life for life in reversed(old) if life.is_ready]
-    leaving_old = [*unready_old, *ready_old][:removable]
-    return RolloutSteps(orders, tuple(life.number for life in (*surplus, *leaving_old)))
+    current_count = len(remaining) - len(outdated)
+    new_count = max(0, min(requested + surge - len(remaining), requested - current_count))
+    surplus = _select_leaving(
+        [replica for replica in remaining if replica.version == version], max(0, current_count - requested)
+    )
+    ready = [replica for replica in remaining if replica.is_ready]
+    unready_outdated = [replica for replica in outdated if not replica.is_ready]
+    removable = max(0, len(ready) + len(unready_outdated) - (requested - unavailable))
+    ready_outdated = [replica for replica in reversed(outdated) if replica.is_ready]
+    leaving_outdated = [*unready_outdated, *ready_outdated][:removable]
+    return RolloutSteps(new_count, tuple(replica.number for replica in (*surplus, *leaving_outdated)))
 
 
 def compute_rollout_limits(update: RollingUpdate, requested: int) -> tuple[int, int]:
-    """Return the surge and the unavailable limit in replicas; at least one of them is 1."""
+    """Return the maximum surge and the maximum number of unavailable replicas; if both are 0, the latter is 1."""
     surge, unavailable = math.ceil(update.surge * requested - 1e-9), math.floor(update.unavailable * requested + 1e-9)
     return (surge, unavailable) if surge or unavailable else (0, 1)
 
 
-def _scale_steps(staying: Sequence[ReplicaState], requested: int) -> RolloutSteps:
-    missing = requested - len(staying)
-    leaving = _first_to_leave(staying, max(0, -missing))
-    return RolloutSteps(max(0, missing), tuple(life.number for life in leaving))
+def _plan_scaling(remaining: Sequence[ReplicaState], requested: int) -> RolloutSteps:
+    missing_count = requested - len(remaining)
+    leaving = _select_leaving(remaining, max(0, -missing_count))
+    return RolloutSteps(max(0, missing_count), tuple(replica.number for replica in leaving))
 
 
-def _first_to_leave(lives: Sequence[ReplicaState], count: int) -> list[ReplicaState]:
-    ranked = sorted(lives, key=lambda life: (life.is_ready, -life.number))
+def _select_leaving(replicas: Sequence[ReplicaState], count: int) -> list[ReplicaState]:
+    ranked = sorted(replicas, key=lambda replica: (replica.is_ready, -replica.number))
     return ranked[:count]
 
 
 class OperatedFleet:
-    """Fleet with its replicas' lifecycle.
+    """Simulated fleet whose replicas start, fail, drain and are updated.
 
-    Steps come between slots, on a fleet that has been advanced to the slot's end. `activator_place` is the place that
-    holds requests while no replica is ready; `None` where they are refused.
+    `step` is called between time slots, after the fleet has been advanced to the end of the time slot.
+    `activator_place` is the replica slot that queues requests while no replica is ready; if `None`, such requests are
+    dropped.
     """
 
     def __init__(
@@ -83,47 +87,47 @@ class OperatedFleet:
         activator_place: int | None,
         start_s: float,
     ) -> None:
-        self._fleet, self.replicas, self._gate = fleet, replicas, activator_place
+        self._fleet, self.replicas, self._activator_slot = fleet, replicas, activator_place
         self._drain_s = operations.drain_s
-        self._updates = _timed_updates(operations.updates, start_s)
-        self._free = list(range(place_count))
-        self._places: dict[int, int] = {}
-        self._unplaced: list[int] = []
-        self._draining: dict[int, float] = {}
+        self._updates = _schedule_updates(operations.updates, start_s)
+        self._free_slots = list(range(place_count))
+        self._slot_by_number: dict[int, int] = {}
+        self._unassigned: list[int] = []
+        self._drain_end_by_number: dict[int, float] = {}
         self._last_target: tuple[int, int] | None = None
         if activator_place is not None:
             make_activator(fleet, activator_place)
         for number in replicas.ready:
-            self._places[number] = heapq.heappop(self._free)
+            self._slot_by_number[number] = heapq.heappop(self._free_slots)
         self._update_routing()
 
     @property
     def ready_places(self) -> list[int]:
-        """Places that accept requests, ascending."""
-        return sorted(place for number, place in self._places.items() if number not in self._draining)
+        """Replica slots that accept requests, in ascending order."""
+        return sorted(slot for number, slot in self._slot_by_number.items() if number not in self._drain_end_by_number)
 
     @property
     def draining_places(self) -> list[int]:
-        return [self._places[number] for number in self._draining]
+        return [self._slot_by_number[number] for number in self._drain_end_by_number]
 
     def step(self, now_s: float, requested: int) -> bool:
-        """Apply everything that is due by now, and return whether any replica was added, removed or failed."""
+        """Apply everything that is due at `now_s`; return whether any replica was added, removed or failed."""
         changes = self.replicas.advance(now_s)
         for change in changes:
             if change.phase is Phase.READY:
-                self._unplaced.append(change.replica)
+                self._unassigned.append(change.replica)
             elif change.phase is Phase.FAILED:
-                self._vacate(change.replica, now_s)
-        finished = self._finish_draining(now_s) if self._draining else False
+                self._free_slot(change.replica, now_s)
+        finished = self._finish_draining(now_s) if self._drain_end_by_number else False
         version = sum(1 for at_s, _ in self._updates if at_s <= now_s)
         has_changed = bool(changes) or finished or self._last_target != (requested, version)
         if has_changed:
             self._apply_steps(now_s, requested, version)
-        if has_changed or self._unplaced:
-            self._assign_places()
+        if has_changed or self._unassigned:
+            self._assign_slots()
             self._update_routing()
-        if self._gate is not None and self._has_ready:
-            release_held(self._fleet, self._gate, now_s)
+        if self._activator_slot is not None and self._has_ready:
+            release_held(self._fleet, self._activator_slot, now_s)
         return has_changed
 
     def _apply_steps(self, now_s: float, requested: int, version: int) -> None:
@@ -136,51 +140,51 @@ class OperatedFleet:
         for _ in range(steps.new_count):
             change = self.replicas.start_replica(version, now_s)
             if change.phase is Phase.READY:
-                self._unplaced.append(change.replica)
-        if steps.new_count or steps.leaving_numbers:  # an update may continue at once
+                self._unassigned.append(change.replica)
+        if steps.new_count or steps.leaving_numbers:  # an update may continue in the next time slot
             self._last_target = None
 
     def _drain(self, number: int, now_s: float) -> None:
-        if number in self._places:
-            self._draining[number] = now_s + self._drain_s
+        if number in self._slot_by_number:
+            self._drain_end_by_number[number] = now_s + self._drain_s
         else:
-            self._unplaced.remove(number)
+            self._unassigned.remove(number)
             self.replicas.remove(number, now_s)
 
     def _finish_draining(self, now_s: float) -> bool:
         outstanding: Ints = get_outstanding(self._fleet)
         finished = [
             number
-            for number, until_s in self._draining.items()
-            if outstanding[self._places[number]] == 0 or until_s <= now_s
+            for number, until_s in self._drain_end_by_number.items()
+            if outstanding[self._slot_by_number[number]] == 0 or until_s <= now_s
         ]
         for number in finished:
-            del self._draining[number]
-            self._vacate(number, now_s)
+            del self._drain_end_by_number[number]
+            self._free_slot(number, now_s)
             self.replicas.remove(number, now_s)
         return bool(finished)
 
-    def _vacate(self, number: int, now_s: float) -> None:
-        """Empty the replica's place."""
-        if number in self._unplaced:
-            self._unplaced.remove(number)
-        if (place := self._places.pop(number, None)) is not None:
-            fail_replica(self._fleet, place, now_s)
-            heapq.heappush(self._free, place)
+    def _free_slot(self, number: int, now_s: float) -> None:
+        """Free the replica's slot; requests that are still in it fail."""
+        if number in self._unassigned:
+            self._unassigned.remove(number)
+        if (slot := self._slot_by_number.pop(number, None)) is not None:
+            fail_replica(self._fleet, slot, now_s)
+            heapq.heappush(self._free_slots, slot)
 
-    def _assign_places(self) -> None:
-        while self._unplaced and self._free:
-            self._places[self._unplaced.pop(0)] = heapq.heappop(self._free)
+    def _assign_slots(self) -> None:
+        while self._unassigned and self._free_slots:
+            self._slot_by_number[self._unassigned.pop(0)] = heapq.heappop(self._free_slots)
 
     def _update_routing(self) -> None:
         ready = self.ready_places
         self._has_ready = bool(ready)
-        if not ready and self._gate is not None:
-            ready = [self._gate]
+        if not ready and self._activator_slot is not None:
+            ready = [self._activator_slot]
         set_routable(self._fleet, ready)
 
 
-def _timed_updates(updates: tuple[RollingUpdate, ...], start_s: float) -> list[tuple[float, RollingUpdate]]:
-    """Return each update with its first time of the day after the start."""
-    timed = [(start_s + (update.at_s - start_s) % DAY_S, update) for update in updates]
-    return sorted(timed, key=lambda pair: pair[0])
+def _schedule_updates(updates: tuple[RollingUpdate, ...], start_s: float) -> list[tuple[float, RollingUpdate]]:
+    """Return each update with its first time after the start, in order of time."""
+    scheduled = [(start_s + (update.at_s - start_s) % DAY_S, update) for update in updates]
+    return sorted(scheduled, key=lambda pair: pair[0])

@@ -1,6 +1,6 @@
-"""Metrics that an autoscaler reads, and their means over the last seconds.
+"""Metrics of an autoscaler and their sliding means.
 
-Includes the autoscalers that use no metric: a schedule for the day, and a forecast.
+Includes the autoscalers that use no metric: replica schedules and predictive scaling.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from app.records.scaling import Predictive, ScalingMetric, Scheduled
 
 
 class FleetView(msgspec.Struct, frozen=True):
-    """State of the fleet over one slot, at its end.
+    """State of the fleet at the end of a time slot, as an autoscaler sees it.
 
-    `requested` is the number that the autoscaler last requested. `pending` replicas have no container yet, `starting`
-    ones have; neither is ready. Draining replicas are not in any of these counts.
+    `requested` is the number of replicas that the autoscaler requested last. `pending` replicas have no container yet,
+    and `starting` replicas have a container but are not ready. Draining replicas are not included in any count.
 
-    `in_flight` counts the requests in the ready replicas or queued for them, and `busy` sums their busy shares, both as
-    means over the slot; `rate_per_s` is the slot's arrival rate.
+    `in_flight` is the number of requests in the ready replicas or queued for them, and `busy` is the sum of the
+    replicas' utilizations, both as means over the time slot. `rate_per_s` is the arrival rate in the time slot.
     """
 
     now_s: float
@@ -39,7 +39,7 @@ class FleetView(msgspec.Struct, frozen=True):
         return self.ready + self.pending + self.starting
 
     def get_metric(self, metric: ScalingMetric) -> float:
-        """Return the metric over all replicas."""
+        """Return the metric as a total over all replicas."""
         match metric:
             case "busy":
                 return self.utilization
@@ -50,33 +50,33 @@ class FleetView(msgspec.Struct, frozen=True):
 
 
 class SlidingMean:
-    """Mean of the values of the last `length_s`, one per slot.
+    """Mean of the values of the last `length_s` seconds, at most one value per time slot.
 
-    Slots without a value count as 0 after the first value.
+    Time slots without a value count as 0, but not those before the first value.
     """
 
     def __init__(self, length_s: float, slot_s: float) -> None:
-        self._slots = max(1, round(length_s / slot_s))
+        self._slot_count = max(1, round(length_s / slot_s))
         self._slot_s = slot_s
         self._values: deque[tuple[int, float]] = deque()
-        self._first = 0
+        self._first_slot = 0
 
     def add(self, now_s: float, value: float) -> None:
-        """Add a value. After a whole window without values the window starts again."""
+        """Add a value. If the window has no values, it starts again with this value."""
         slot = round(now_s / self._slot_s)
-        if not self._values or slot - self._values[-1][0] > self._slots:
+        if not self._values or slot - self._values[-1][0] > self._slot_count:
             self._values.clear()
-            self._first = slot
+            self._first_slot = slot
         self._values.append((slot, value))
 
     def mean(self, now_s: float) -> float | None:
-        """Return the mean; `None` where the window has no value."""
+        """Return the mean; `None` if the window has no value."""
         slot = round(now_s / self._slot_s)
-        while self._values and self._values[0][0] <= slot - self._slots:
+        while self._values and self._values[0][0] <= slot - self._slot_count:
             self._values.popleft()
         if not self._values:
             return None
-        return sum(value for _, value in self._values) / min(self._slots, slot - self._first + 1)
+        return sum(value for _, value in self._values) / min(self._slot_count, slot - self._first_slot + 1)
 
 
 def is_due(now_s: float, last_s: float | None, every_s: float) -> bool:
@@ -87,7 +87,7 @@ DAY_S = 86_400.0
 
 
 def scheduled_replicas(settings: Scheduled, at_s: float) -> int:
-    """Return the number of replicas in the schedule; `at_s` counts from midnight, of this day or another."""
+    """Return the number of replicas in the schedule; `at_s` counts in seconds from midnight of any day."""
     time_s = at_s % DAY_S
     rows = [row for row in settings.table if row.at_s <= time_s]
     return (rows or settings.table)[-1].replicas
@@ -96,13 +96,13 @@ def scheduled_replicas(settings: Scheduled, at_s: float) -> int:
 def predicted_replicas(
     settings: Predictive, now_s: float, rates_per_s: npt.NDArray[np.float64], bin_s: float, start_s: float = 0.0
 ) -> int:
-    """Return the number of replicas for the highest rate of the bins that [now, now + lead] overlaps.
+    """Return the number of replicas for the highest rate of all bins that overlap with [now, now + lead].
 
-    Beyond the last bin its rate is assumed to continue. `start_s` is when the first bin begins.
+    After the last bin, the rate of that bin is assumed to continue. The first bin begins at `start_s`.
     """
-    last = rates_per_s.size - 1
+    last_bin = rates_per_s.size - 1
     first, until = (
-        min(max(0, math.floor((time_s - start_s) / bin_s)), last) for time_s in (now_s, now_s + settings.lead_s)
+        min(max(0, math.floor((time_s - start_s) / bin_s)), last_bin) for time_s in (now_s, now_s + settings.lead_s)
     )
     peak = float(rates_per_s[first : until + 1].max())
     needed = math.ceil(peak * (1 + settings.headroom) / settings.per_replica_per_s - 1e-9)
@@ -110,17 +110,17 @@ def predicted_replicas(
 
 
 class PredictiveState:
-    """State of one predictive autoscaler, evaluated at every tick."""
+    """State of a predictive autoscaler, which decides at every tick."""
 
     def __init__(
         self, settings: Predictive, rates_per_s: npt.NDArray[np.float64], bin_s: float, start_s: float = 0.0
     ) -> None:
         self._settings = settings
         self._rates_per_s, self._bin_s, self._start_s = rates_per_s, bin_s, start_s
-        self._ticked_s: float | None = None
+        self._last_tick_s: float | None = None
 
     def decide(self, view: FleetView) -> int:
-        if not is_due(view.now_s, self._ticked_s, self._settings.tick_s):
+        if not is_due(view.now_s, self._last_tick_s, self._settings.tick_s):
             return view.requested
-        self._ticked_s = view.now_s
+        self._last_tick_s = view.now_s
         return predicted_replicas(self._settings, view.now_s, self._rates_per_s, self._bin_s, self._start_s)

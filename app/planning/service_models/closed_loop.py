@@ -1,8 +1,8 @@
-"""Service model of one replica from its load points in a closed loop: clients that each send again after a response.
+"""Fit of the service model of one replica to closed-loop load points, in which each client waits for its response.
 
-Uses the method of simulated moments, as `service_fit` does for an open loop. The simulations are compared with the
-measured latencies and the time between responses, which for many clients is that of a fully loaded replica: identical
-slots return at most min(clients / (outside + mean), slots / mean) responses per second.
+The fit uses the method of simulated moments, as `service_fit` does for an open loop. Simulations are compared with the
+measured latencies and the mean time between responses. With many clients, the latter is that of a saturated replica:
+replicas with identical slots return at most min(clients / (outside + mean), slots / mean) responses per second.
 """
 
 from __future__ import annotations
@@ -33,18 +33,23 @@ from app.planning.simulation.closed_loop import simulate_closed_batches, simulat
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel
 
-RESPONSE_GAP = "between answers"
+RESPONSE_GAP = "between responses"
 _MEAN = "mean"
 _SCREENED_LOADS = 8
 _SCREENING, _REFINING = (8, 40_000), (16, 100_000)
-"""Maximum number of simulations of each stage, and about how many requests they may have over all stages."""
-_MIN_PLAYS = 8
+"""Simulation budget of each phase: maximum number of simulations per stage, and approximate number of requests in
+total.
+"""
+_MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 5_000
-_REFINED = 3
+_MAX_REFINED = 3
 
 
 class ClosedLoopSimulation(msgspec.Struct, frozen=True):
-    """Random numbers of a stage in a closed loop, drawn once: simulations × requests."""
+    """Repeated simulation of a closed-loop stage with fixed random numbers.
+
+    `normals` are standard normals with shape simulations × requests; `names` are the moments to compute.
+    """
 
     clients: int
     normals: Floats
@@ -57,7 +62,7 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
         ranks = {name: math.ceil(AGGREGATES[name] * requests) - 1 for name in self.names if name in AGGREGATES}
         means = latencies.mean(axis=1)
         if ranks:
-            latencies.sort(axis=1)  # four times as fast as a partition at several places
+            latencies.sort(axis=1)  # four times as fast as a partition at several ranks
         ended_s = np.array([end_s for _, end_s in runs])
         columns = {RESPONSE_GAP: ended_s / requests, _MEAN: means}
         columns |= {name: latencies[:, rank] for name, rank in ranks.items()}
@@ -70,12 +75,12 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
             case BatchService():
                 arrivals_s, ends_s = simulate_closed_batches(self.clients, normals, service)
             case _:
-                raise TypeError("stages of a language model are simulated by tokens")
+                raise TypeError("a token service requires TokenSimulation")
         return ends_s - arrivals_s + service.outside_s, float(ends_s.max()) + service.outside_s
 
 
 class _Point(msgspec.Struct, frozen=True):
-    """All load points with the same number of clients; the rate of `observed` is that of the responses."""
+    """All load points with the same number of clients; the rate of `observed` is the response rate."""
 
     clients: int
     observed: ObservedLoad
@@ -83,58 +88,61 @@ class _Point(msgspec.Struct, frozen=True):
 
 
 def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -> ServiceFit:
-    """Fit a service model. Raises CannotFitError where fewer than three numbers of clients were measured."""
-    points = _points(load_points)
+    """Fit a service model to closed-loop load points.
+
+    Raises CannotFitError if fewer than three numbers of clients were measured.
+    """
+    points = _group_by_clients(load_points)
     if len(points) < MIN_LOAD_POINTS:
         requirement = f"a service model needs throughput at {MIN_LOAD_POINTS} levels of concurrency"
         raise CannotFitError(f"{requirement}, but there are {len(points)}")
-    highest_per_s = max(rung.achieved_per_s for rung in load_points)
+    highest_per_s = max(load_point.achieved_per_s for load_point in load_points)
     families = list_candidate_families(min(point.latency_s for point in points), highest_per_s)
-    screening = _stages(pick_evenly(points, _SCREENED_LOADS), *_SCREENING, seed)
-    stages = _stages(points, *_REFINING, seed + 1)
+    screening = _build_stages(pick_evenly(points, _SCREENED_LOADS), *_SCREENING, seed)
+    stages = _build_stages(points, *_REFINING, seed + 1)
     fits = find_best_fits(
-        families, screening, stages, max_fits=_REFINED,
+        families, screening, stages, max_fits=_MAX_REFINED,
         further=add_shared_cores, richer=add_slow_phase, nearby=vary_slots, use_held_out=True,
     )  # fmt: skip
     return build_service_fit(fits, stages, highest_per_s)
 
 
-def _points(rungs: Sequence[MeasuredLoadPoint]) -> list[_Point]:
-    """Return the load points by rising number of clients."""
+def _group_by_clients(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
+    """Return one combined load point per number of clients, in ascending order; too short load points are dropped."""
     by_clients: dict[int, list[MeasuredLoadPoint]] = defaultdict(list)
-    for rung in rungs:
-        if rung.clients and rung.achieved_per_s > 0 and count_requests(rung) >= MIN_REQUESTS:
-            by_clients[max(1, round(rung.clients))].append(rung)
-    return [_point(clients, by_clients[clients]) for clients in sorted(by_clients)]
+    for load_point in load_points:
+        if load_point.clients and load_point.achieved_per_s > 0 and count_requests(load_point) >= MIN_REQUESTS:
+            by_clients[max(1, round(load_point.clients))].append(load_point)
+    return [_combine(clients, by_clients[clients]) for clients in sorted(by_clients)]
 
 
-def _point(clients: int, rungs: Sequence[MeasuredLoadPoint]) -> _Point:
-    """Return the load point of several rungs.
+def _combine(clients: int, load_points: Sequence[MeasuredLoadPoint]) -> _Point:
+    """Combine load points with the same number of clients.
 
-    Where the median is unknown, the mean is used instead, and without it Little's law.
+    If the median latency is unknown, the mean is used, and without a mean Little's law.
     """
-    latencies = [rung.latencies_s.get("latency", {}) for rung in rungs]
-    names = [name for name in AGGREGATES if all(times.get(name) for times in latencies)]
-    if "p50" not in names and all(times.get(_MEAN) for times in latencies):
+    latencies = [load_point.latencies_s.get("latency", {}) for load_point in load_points]
+    names = [name for name in AGGREGATES if all(latencies_s.get(name) for latencies_s in latencies)]
+    if "p50" not in names and all(latencies_s.get(_MEAN) for latencies_s in latencies):
         names.append(_MEAN)
-    logs = [fmean(math.log(times[name]) for times in latencies) for name in names]
-    gap = fmean(-math.log(rung.achieved_per_s) for rung in rungs)
-    rate = fmean(rung.achieved_per_s for rung in rungs)
-    requests = round(fmean(count_requests(rung) for rung in rungs))
-    observed = ObservedLoad(rate, requests, len(rungs), (*names, RESPONSE_GAP), (*logs, gap))
-    return _Point(clients, observed, math.exp(logs[0]) if logs else clients / rate)
+    log_latencies = [fmean(math.log(latencies_s[name]) for latencies_s in latencies) for name in names]
+    log_gap = fmean(-math.log(load_point.achieved_per_s) for load_point in load_points)
+    rate = fmean(load_point.achieved_per_s for load_point in load_points)
+    requests = round(fmean(count_requests(load_point) for load_point in load_points))
+    observed = ObservedLoad(rate, requests, len(load_points), (*names, RESPONSE_GAP), (*log_latencies, log_gap))
+    return _Point(clients, observed, math.exp(log_latencies[0]) if log_latencies else clients / rate)
 
 
-def _stages(points: Sequence[_Point], max_plays: int, budget: int, seed: int) -> list[ObservedStage]:
+def _build_stages(points: Sequence[_Point], max_simulations: int, budget: int, seed: int) -> list[ObservedStage]:
     requests = [min(point.observed.requests, _MAX_REQUESTS) for point in points]
-    play_count = max(_MIN_PLAYS, min(max_plays, budget // max(1, sum(requests))))
+    simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
     stages = []
-    for point, request_count, seed_of_point in zip(points, requests, seeds, strict=True):
+    for point, request_count, point_seed in zip(points, requests, seeds, strict=True):
         observed = point.observed
         simulation = ClosedLoopSimulation(
             point.clients,
-            np.random.default_rng(seed_of_point).standard_normal((play_count, request_count)),
+            np.random.default_rng(point_seed).standard_normal((simulation_count, request_count)),
             observed.names,
         )
         stages.append(

@@ -1,8 +1,9 @@
-"""Evidence of the max rate from load points: the rates at which one replica met the SLO, and at which it missed it.
+"""Evidence on the max rate from load points: rates at which a single replica met the SLO, and rates at which it
+missed it.
 
-A service model summarizes all percentiles of all rates, and may be wrong exactly at the SLO. The measurements there are
-not summarized: the max rate is between the highest rate that met the SLO and the lowest that missed it and, where both
-happened at the same rates, within the 10–90 % interval of the posterior (`analysis.limit_belief`).
+A service model summarizes all percentiles at all rates, so it can be wrong exactly at the SLO. Load points near the SLO
+are therefore used directly: the max rate is between the highest rate that met the SLO and the lowest rate that missed
+it. If these rates overlap, it is in the 10–90 % interval of the posterior (`app.analysis.search.CapacityPosterior`).
 """
 
 from __future__ import annotations
@@ -31,32 +32,32 @@ TIMES_BY_METRIC = {
     "tpot_ms": "tpot",
     "itl_ms": "itl",
 }
-"""Time of a load point that each SLO metric is evaluated with."""
+"""Key in `MeasuredLoadPoint.latencies_s` by SLO metric."""
 MIN_REQUESTS = 30
 Z80 = 1.281552
 _DEGREES_OF_FREEDOM = 4.0
-"""Degrees of freedom of the Student t around the model: measurements overrule a model that they contradict."""
+"""Degrees of freedom of the Student t prior around the model; few, so that measurements can overrule the model."""
 _STUDENT_Z80 = 1.533206
-"""90th percentile of that Student t."""
+"""90th percentile of the Student t distribution with `_DEGREES_OF_FREEDOM`."""
 _MODEL_FAILURE_PROBABILITY = 0.2
-"""Prior probability that a model contains no information on the max rate, whatever its own sigma."""
+"""Prior probability that a service model contains no information about the max rate, regardless of its own sigma."""
 _INTERVAL_MARGIN = 1.15
-"""Factor by which the interval of a posterior extends beyond the measured rates, as a stage can meet or
-miss by chance."""
+"""Factor by which a posterior's interval extends beyond the measured rates, since a stage may meet or miss by
+chance.
+"""
 _MODEL_ERROR = 0.03
-"""Sigma of ln rate of the error of a good model in a stage's limit."""
+"""Sigma of the log rate: error of a good service model's prediction for the limit of a stage."""
 _MIN_STEADY_FACTOR = 0.8
 _MIN_SHARE_OF_PASSED = 0.8
 RUN_TO_RUN_SIGMA = 0.02
-"""Sigma of ln rate between runs: repeated measurements of a machine differ by about this much for
-unobserved reasons."""
+"""Sigma of the log rate between repeated measurements of the same machine, for unobserved reasons."""
 _MAX_SPREAD = 0.2
 _GRID_SIZE = 12_000
 _MAX_SIGMA = 4.0
 
 
 class RatePosterior(msgspec.Struct, frozen=True):
-    """The 10th, 50th and 90th percentile of the posterior of a rate."""
+    """10th, 50th and 90th percentile of the posterior of a rate in req/s."""
 
     p10: float
     p50: float
@@ -64,10 +65,10 @@ class RatePosterior(msgspec.Struct, frozen=True):
 
 
 class StageEffect(msgspec.Struct, frozen=True):
-    """Prediction of a service model for stages as long as the measured ones.
+    """Prediction of a service model for stages with as few requests as the measured ones.
 
-    Half of the stages meet the SLO at the rate `stage_per_s`; `spread` is the scale, in ln rate, of the logistic
-    probability that a stage meets it.
+    Half of such stages meet the SLO at the rate `stage_per_s`. `spread` is the scale, in log rate, of the logistic
+    probability that a stage meets the SLO.
     """
 
     stage_per_s: float
@@ -75,14 +76,14 @@ class StageEffect(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """Evidence from load points.
+    """Evidence from load points on the max rate of a single replica under Poisson arrivals.
 
-    `tried` has the rates of one replica under Poisson arrivals and whether the SLO was met, by rising rate.
-    `max_throughput_per_s` is the highest rate that the replica can serve, by its slots and its latency at low load; it
-    applies where no rate missed the SLO. `stage_requests` is the median number of requests of those points, `None`
-    where they are long-run values. `lengths` are the input and output tokens that they were measured with, empty where
-    unknown. `spread` is the scale, in ln rate, of the logistic probability that a stage meets the SLO. `passed_per_s`
-    is the highest rate that met it in all its repeats, 0 for none. No plan exceeds `max_rate_per_s`.
+    `tested_rates` holds pairs of rate and whether the SLO was met, in ascending order. `max_throughput_per_s` is the
+    maximum rate of the replica, from its slots and its latency at low load; it applies if no rate missed the SLO.
+    `stage_requests` is the median number of requests of the load points; `None` if they are long-run values. `lengths`
+    are the measured pairs of input and output tokens; empty if unknown. `spread` is the scale, in log rate, of the
+    logistic probability that a stage meets the SLO. `passed_per_s` is the highest rate at which all repeats met the
+    SLO; 0 if there is none. No plan exceeds `max_rate_per_s`.
     """
 
     tested_rates: tuple[tuple[float, bool], ...] = ()
@@ -95,37 +96,37 @@ class Evidence(msgspec.Struct, frozen=True):
 
     @property
     def highest_met(self) -> float:
-        """Highest rate that met the SLO; 0 where none did."""
+        """Highest rate that met the SLO; 0 if there is none."""
         return max((rate for rate, met in self.tested_rates if met), default=0.0)
 
     @property
     def lowest_missed(self) -> float:
-        """Lowest rate that missed the SLO; infinite where all met it."""
+        """Lowest rate that missed the SLO; infinity if all rates met it."""
         return min((rate for rate, met in self.tested_rates if not met), default=math.inf)
 
     @property
     def is_contradictory(self) -> bool:
-        """Whether some rate missed the SLO and the same or a higher one met it."""
+        """Whether a rate missed the SLO although the same rate or a higher one met it."""
         return self.lowest_missed <= self.highest_met
 
     @property
     def min_rate_per_s(self) -> float:
-        """Lower bound of a plan's rate with 90 % confidence.
-
-        It is four fifths of the highest rate that met the SLO in all repeats.
+        """Lower bound of the planned rate with 90 % confidence: 80 % of the highest rate at which all repeats met
+        the SLO.
         """
         return _MIN_SHARE_OF_PASSED * self.passed_per_s
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Bounds of the max rate; 0 and infinity are open ends.
+        """Lower and upper bound of the max rate in req/s; 0 or infinity if a bound is unknown.
 
-        The upper end is never below the rate that a plan for `min_rate_per_s` assumes, since runs differ.
+        The upper bound is at least the rate that a plan with `min_rate_per_s` as lower bound assumes, since runs
+        differ.
         """
         if self.is_contradictory:
-            belief = CapacityPosterior(self.tested_rates, self.spread)
-            counted_on_per_s = self.min_rate_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
-            low, high = belief.quantile(0.1), max(belief.quantile(0.9), counted_on_per_s)
+            posterior = CapacityPosterior(self.tested_rates, self.spread)
+            assumed_per_s = self.min_rate_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
+            low, high = posterior.quantile(0.1), max(posterior.quantile(0.9), assumed_per_s)
             return min(low, self.max_rate_per_s), min(high, self.max_rate_per_s)
         if math.isinf(self.lowest_missed):
             return self.highest_met, max(self.max_throughput_per_s, self.highest_met)
@@ -141,20 +142,20 @@ class Evidence(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
     def to_steady_state(self, effect: StageEffect | None, steady_per_s: float, fit_spread: float = 1.0) -> Evidence:
-        """Return the evidence as if the rates had been measured for long.
+        """Return the evidence corrected from short stages to steady state, based on a service model's prediction.
 
-        It uses a model's prediction for stages as short as the measured ones. `fit_spread` is the ratio of the model's
-        error at the load points to their scatter. The model counts less, the worse it fits, and the farther it puts the
-        limit of such stages from the measured one. No rate is moved by more than a fifth, since a plan stays close to
-        the measurement.
+        `effect` is the prediction for stages as short as the measured ones, and `steady_per_s` the model's rate in
+        steady state. `fit_spread` is the ratio of the model's error at the load points to their scatter. The correction
+        is weaker the worse the model fits, and the more its prediction for such stages differs from the measurement. No
+        rate changes by more than a fifth, so that a plan stays close to the measurement.
         """
         if effect is None:
             return self
         low, high = self.interval
         nearest = min(max(effect.stage_per_s, low), high)
         deviation = math.log(effect.stage_per_s / nearest) / math.hypot(effect.spread, _MODEL_ERROR)
-        trust = math.exp(-(deviation**2) / 2) / fit_spread**2
-        factor = (steady_per_s / effect.stage_per_s) ** trust
+        weight = math.exp(-(deviation**2) / 2) / fit_spread**2
+        factor = (steady_per_s / effect.stage_per_s) ** weight
         factor = min(max(factor, _MIN_STEADY_FACTOR), 1.0)
         spread = min(max(effect.spread, SPREAD), _MAX_SPREAD)
         return msgspec.structs.replace(
@@ -162,9 +163,9 @@ class Evidence(msgspec.Struct, frozen=True):
         )
 
     def compute_posterior(self, model_per_s: float, sigma: float) -> RatePosterior:
-        """Return the posterior of the max rate from a model (median and sigma of its logarithm) and the load points.
+        """Return the posterior of the max rate from a service model's prediction and the load points.
 
-        A model without a rate (0) adds no information.
+        `model_per_s` and `sigma` are median and sigma of the predicted log-normal; a rate of 0 adds no information.
         """
         low, high = self.interval
         if not self.tested_rates or (model_per_s <= 0 and low <= 0):
@@ -177,7 +178,7 @@ class Evidence(msgspec.Struct, frozen=True):
         logs = np.linspace(math.log(min(ends)), math.log(max(ends)), _GRID_SIZE)
         log_weights = log_likelihood(logs, self.tested_rates, self.spread)
         if model_per_s > 0:
-            log_weights += np.log(_prior(logs, math.log(model_per_s), sigma))
+            log_weights += np.log(_compute_prior(logs, math.log(model_per_s), sigma))
         if math.isinf(self.lowest_missed):
             log_weights[logs > math.log(high)] = -np.inf
         weights = np.exp(log_weights - log_weights.max())
@@ -192,8 +193,8 @@ class Evidence(msgspec.Struct, frozen=True):
         )
 
 
-def _prior(logs: Floats, log_model: float, sigma: float) -> Floats:
-    """Return the prior density over `logs`: a Student t around the model, and a constant for the case that it fails."""
+def _compute_prior(logs: Floats, log_model: float, sigma: float) -> Floats:
+    """Return the prior density over `logs`: a Student t around the model, plus a constant in case the model fails."""
     scale = sigma * Z80 / _STUDENT_Z80
     density = (1 + ((logs - log_model) / scale) ** 2 / _DEGREES_OF_FREEDOM) ** (-(_DEGREES_OF_FREEDOM + 1) / 2)
     return np.asarray(
@@ -202,29 +203,35 @@ def _prior(logs: Floats, log_model: float, sigma: float) -> Floats:
 
 
 def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
-    """Return the evidence of a target's load points.
+    """Return what the load points of a target show about the rate at which the SLO is met.
 
-    Empty where the load points do not show whether the SLO was met, or their arrivals were not Poisson. Even gaps are
-    easier for a server than random ones, so they count only where they missed the SLO.
+    The result is empty if the load points do not show whether the SLO was met, or if their arrivals were not Poisson.
+    Constant-rate arrivals are easier to serve than Poisson arrivals, so they count only if they missed the SLO.
     """
-    tried, counts = [], []
+    tested_rates, counts = [], []
     for point in target.load_points:
         rate, requests = point.offered_per_s, point.completed
         met = meets_slo(point, slo)
         if rate is None or rate <= 0 or met is None or (requests is not None and requests < MIN_REQUESTS):
             continue
         if point.gaps == "random" or (point.gaps == "even" and not met):
-            tried.append((rate, met))
+            tested_rates.append((rate, met))
             counts.append(requests)
-    ceiling = math.inf if target.fit is None else _max_rate_of_models_per_s(target.fit)
+    max_throughput_per_s = math.inf if target.fit is None else _compute_max_throughput_per_s(target.fit)
     known_counts = [count for count in counts if count is not None]
     stage_requests = round(median(known_counts)) if known_counts and len(known_counts) == len(counts) else None
-    missed = {rate for rate, met in tried if not met}
-    passed_per_s = max((rate for rate, met in tried if met and rate not in missed), default=0.0)
-    return Evidence(tuple(sorted(tried)), ceiling, stage_requests, _lengths(target), passed_per_s=passed_per_s)
+    missed_rates = {rate for rate, met in tested_rates if not met}
+    passed_per_s = max((rate for rate, met in tested_rates if met and rate not in missed_rates), default=0.0)
+    return Evidence(
+        tuple(sorted(tested_rates)),
+        max_throughput_per_s,
+        stage_requests,
+        _get_lengths(target),
+        passed_per_s=passed_per_s,
+    )
 
 
-def _lengths(target: MeasuredTarget) -> tuple[tuple[int, int], ...]:
+def _get_lengths(target: MeasuredTarget) -> tuple[tuple[int, int], ...]:
     if target.token_sample is not None:
         return tuple((inputs, outputs) for inputs, outputs in unpack_pairs(target.token_sample).tolist())
     if target.lengths is None:
@@ -234,9 +241,9 @@ def _lengths(target: MeasuredTarget) -> tuple[tuple[int, int], ...]:
 
 
 def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool | None:
-    """Return whether a load point met the SLO; `None` where it lacks a time or share that the SLO needs.
+    """Return whether a load point met the SLO; `None` if it lacks a metric that the SLO needs.
 
-    Errors that the file does not count are assumed to be 0.
+    If a file does not report errors, their number is assumed to be 0.
     """
     results: list[bool | None] = []
     for objective in binding_objectives(slo):
@@ -254,22 +261,24 @@ def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool |
 
 
 def get_time_s(load_point: MeasuredLoadPoint, objective: Objective) -> float | None:
-    """Return the time that an objective refers to, in s; `None` if unknown."""
+    """Return the latency in seconds that an objective limits; `None` if the load point does not report it."""
     return load_point.latencies_s.get(TIMES_BY_METRIC[objective.metric], {}).get(objective.aggregate or "")
 
 
-def _max_rate_of_models_per_s(fit: ServiceFit) -> float:
-    """Return the highest rate over all likely models; infinite where one of them has no slots."""
-    typical = [error.measured_s for error in fit.errors if error.aggregate in ("p50", "mean")]
-    if not typical:
+def _compute_max_throughput_per_s(fit: ServiceFit) -> float:
+    """Return the highest throughput over all likely service models; infinity if a model has no fixed number of
+    slots.
+    """
+    typical_latencies_s = [error.measured_s for error in fit.errors if error.aggregate in ("p50", "mean")]
+    if not typical_latencies_s:
         return math.inf
-    widths = []
+    slot_counts = []
     for fitted in fit.services:
         match fitted.service:
             case RequestService(slots=slots):
-                widths.append(slots)
+                slot_counts.append(slots)
             case BatchService(max_batch=max_batch):
-                widths.append(max_batch)
+                slot_counts.append(max_batch)
             case _:
                 return math.inf
-    return max(widths) / min(typical)
+    return max(slot_counts) / min(typical_latencies_s)

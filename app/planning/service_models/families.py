@@ -1,4 +1,4 @@
-"""Service models that a fit tries: their free parameters, starting values and priors."""
+"""Candidate service models for a fit: free parameters, starting values and priors."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from app.records.service import BatchService, Discipline, RequestService, Servic
 _SLOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _MAX_BATCHES = (4, 8, 16, 32, 64)
 _MAX_RELATIVE_BATCH = 16.0
-"""Largest batch that is tried, relative to the requests in work at the unloaded latency.
+"""Largest batch size that is tried, relative to the requests in flight at the unloaded latency.
 
-Larger batches can hardly be distinguished, since the time per item, not the limit, then determines how many requests a
-replica can serve.
+Larger batch sizes can hardly be distinguished, because the throughput then depends on the time per item, not on the
+batch size.
 """
 _FIXED_SHARES = (0.4, 0.75)
-"""Starting values of a batch model's fixed time, as shares of the unloaded latency.
+"""Starting values for the fixed time of a batch model, as shares of the unloaded latency.
 
-From a single one, searches often end in a local minimum nearby.
+With a single starting value, a search often ends in a nearby local minimum.
 """
 
 
 ADMISSION_LIMITS = ("max_sequences", "kv_tokens")
 LIMITS = (*ADMISSION_LIMITS, "chunk_tokens")
-"""Parameters that are whole numbers: how much a language model has in work, or processes, at once."""
+"""Integer parameters: maximum number of sequences, cached tokens, and tokens per step of a language model."""
 
 
 class Prior(msgspec.Struct, frozen=True):
-    """Log-normal prior of a parameter; a `sigma` of `None` means no prior."""
+    """Log-normal prior of a parameter, with the bounds of the parameter."""
 
     median: float
     sigma: float
@@ -41,19 +41,21 @@ class Prior(msgspec.Struct, frozen=True):
 
 
 class ServiceFamily(msgspec.Struct, frozen=True):
-    """Service model with the fields that a fit may change, all positive, as logarithms."""
+    """Service model with the parameters that a fit may change, all of them positive and fitted as logarithms."""
 
     service: ServiceModel
     priors: dict[str, Prior]
 
     @property
     def kind(self) -> ServiceModel:
-        """Service that is equal for models that differ only in the values of the free parameters."""
+        """Service model with free parameters set to 1; equal for families that differ only in the values of free
+        parameters.
+        """
         return self.with_values(np.zeros(len(self.priors)))
 
     @property
     def family(self) -> tuple[type[ServiceModel], Discipline | None, tuple[str, ...]]:
-        """Family that is equal for models that differ only in slots or batch sizes."""
+        """Key of the model family; equal for models that differ only in slots or batch sizes."""
         discipline = self.service.discipline if isinstance(self.service, RequestService) else None
         return type(self.service), discipline, self.parameters
 
@@ -71,7 +73,10 @@ class ServiceFamily(msgspec.Struct, frozen=True):
         return np.log([prior.low for prior in priors]), np.log([prior.high for prior in priors])
 
     def with_values(self, logs: Floats) -> ServiceModel:
-        """Return the service with these values; limits may be fractions here, so that a fit has slopes."""
+        """Return the service model with these values, given as logarithms.
+
+        Limits may be fractional here, so that the fit can compute slopes.
+        """
         return msgspec.structs.replace(self.service, **dict(zip(self.parameters, np.exp(logs).tolist(), strict=True)))
 
     def with_logs(self, logs: Floats) -> ServiceFamily:
@@ -84,9 +89,9 @@ class ServiceFamily(msgspec.Struct, frozen=True):
 
 
 def with_parameters(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
-    """Return the service with other values of these fields, given as logarithms.
+    """Return the service model with these parameters set to new values, given as logarithms.
 
-    Limits are whole numbers of at least 1.
+    Limits are rounded to integers of at least 1.
     """
     values = dict(zip(parameters, np.exp(logs).tolist(), strict=True))
     rounded = {name: max(1, round(value)) for name, value in values.items() if name in LIMITS}
@@ -94,24 +99,27 @@ def with_parameters(service: ServiceModel, parameters: Sequence[str], logs: Floa
 
 
 def list_candidate_families(unloaded_s: float, max_per_s: float) -> list[ServiceFamily]:
-    """Return the models that can sustain `max_per_s` at the unloaded latency: slots by Little's law, or batches."""
-    in_work = max_per_s * unloaded_s
-    sufficient = [slots for slots in _SLOTS if slots >= 0.5 * in_work] or [_SLOTS[-1]]
-    slots = sorted({1, *(slot_count for slot_count in _SLOTS if slot_count <= 2.5 * in_work), sufficient[0]})[-5:]
+    """Return the service models that can sustain `max_per_s` at this unloaded latency: request slots, or batches.
+
+    Plausible numbers of slots and batch sizes follow from Little's law.
+    """
+    in_flight = max_per_s * unloaded_s
+    sufficient = [slot_counts for slot_counts in _SLOTS if slot_counts >= 0.5 * in_flight] or [_SLOTS[-1]]
+    slot_counts = sorted({1, *(slots for slots in _SLOTS if slots <= 2.5 * in_flight), sufficient[0]})[-5:]
     return [
-        *(_request_family(slot_count, unloaded_s, max_per_s) for slot_count in slots),
+        *(_build_request_family(slots, unloaded_s, max_per_s) for slots in slot_counts),
         *(
-            _batch_family(max_batch, share, unloaded_s, max_per_s)
+            _build_batch_family(max_batch, share, unloaded_s, max_per_s)
             for max_batch in _MAX_BATCHES
             for share in _FIXED_SHARES
-            if in_work > 1.0 and (max_batch >= 0.2 * in_work or max_batch == _MAX_BATCHES[-1])
-            if max_batch <= max(_MAX_BATCHES[0], _MAX_RELATIVE_BATCH * in_work)
+            if in_flight > 1.0 and (max_batch >= 0.2 * in_flight or max_batch == _MAX_BATCHES[-1])
+            if max_batch <= max(_MAX_BATCHES[0], _MAX_RELATIVE_BATCH * in_flight)
         ),
     ]
 
 
-def _request_family(slots: int, unloaded_s: float, most_per_s: float) -> ServiceFamily:
-    mean_s = min(slots / most_per_s * 0.98, unloaded_s * 1.2)
+def _build_request_family(slots: int, unloaded_s: float, max_per_s: float) -> ServiceFamily:
+    mean_s = min(slots / max_per_s * 0.98, unloaded_s * 1.2)
     outside_s = max(unloaded_s - mean_s, 0.02 * unloaded_s)
     return ServiceFamily(
         RequestService(slots, mean_s, 0.3, outside_s),
@@ -124,12 +132,15 @@ def _request_family(slots: int, unloaded_s: float, most_per_s: float) -> Service
 
 
 def share_cores(family: ServiceFamily) -> ServiceFamily:
-    """Return the model with as many shared cores as it has slots, starting from the fit without sharing."""
+    """Return the model with processor sharing on as many cores as the model has slots.
+
+    The fit starts from the parameters of the model without sharing.
+    """
     return ServiceFamily(msgspec.structs.replace(family.service, discipline="processor sharing"), family.priors)
 
 
 def add_slow_phase(family: ServiceFamily) -> list[ServiceFamily]:
-    """Return the model with fast and slow requests, starting from the fit without them; empty for other models."""
+    """Return the model with a share of slow requests, starting from the fit without them; empty for other models."""
     if not isinstance(family.service, RequestService) or family.service.slow_share > 0 or family.service.is_shared:
         return []
     service = msgspec.structs.replace(family.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
@@ -138,7 +149,7 @@ def add_slow_phase(family: ServiceFamily) -> list[ServiceFamily]:
 
 
 def vary_slots(family: ServiceFamily) -> list[ServiceFamily]:
-    """Return the model with one slot more and one less, at the same highest rate; empty for other models."""
+    """Return the model with one slot fewer and one slot more, at the same max throughput; empty for other models."""
     if not isinstance(family.service, RequestService):
         return []
     return [
@@ -158,14 +169,14 @@ def _with_slots(family: ServiceFamily, service: RequestService, slots: int) -> S
     return ServiceFamily(changed, {**family.priors, "mean_s": mean})
 
 
-def _batch_family(max_batch: int, fixed_share: float, unloaded_s: float, most_per_s: float) -> ServiceFamily:
+def _build_batch_family(max_batch: int, fixed_share: float, unloaded_s: float, max_per_s: float) -> ServiceFamily:
     fixed_s, window_s, outside_s = fixed_share * unloaded_s, 0.05 * unloaded_s, (0.95 - fixed_share) * unloaded_s
-    per_item_s = min(max(1 / most_per_s - fixed_s / max_batch, 0.05 * unloaded_s / max_batch), 1 / most_per_s)
+    per_item_s = min(max(1 / max_per_s - fixed_s / max_batch, 0.05 * unloaded_s / max_batch), 1 / max_per_s)
     return ServiceFamily(
         BatchService(fixed_s, per_item_s, max_batch, window_s, 0.1, outside_s),
         {
             "fixed_s": Prior(fixed_s, 1.0, 0.05 * unloaded_s, 1.5 * unloaded_s),
-            "per_item_s": Prior(per_item_s, 1.5, 1e-3 * unloaded_s / max_batch, 2 / most_per_s),
+            "per_item_s": Prior(per_item_s, 1.5, 1e-3 * unloaded_s / max_batch, 2 / max_per_s),
             "window_s": Prior(window_s, 2.0, 1e-4 * unloaded_s, 1.5 * unloaded_s),
             "cv": Prior(0.1, 1.0, 0.01, 2.0),
             "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_s, 1.5 * unloaded_s),

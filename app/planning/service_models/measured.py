@@ -1,8 +1,8 @@
-"""Measured targets of a plan: their capacity, and the service model of one replica.
+"""Measured targets of a plan: capacity, and service model of one replica.
 
-Also builds targets from another tool's load points, and from a local model's variants: their batch times behind a
-server with dynamic batching. No server was measured for the latter, so they are assumed, without any overhead of a
-server.
+The module also builds targets from load points of other tools, and from the variants of a local model: their batch
+times, served with dynamic batching. No server was measured for the latter, so they count as assumed, without any server
+overhead.
 """
 
 from __future__ import annotations
@@ -31,44 +31,42 @@ from app.records.traffic import TokenLengths
 def build_measured_target(
     name: str, hardware: Hardware, curve: CapacityCurve, load_points: Sequence[MeasuredLoadPoint]
 ) -> MeasuredTarget:
-    """Build a target from load points of one replica. Takes a second or two where a service model can be fitted."""
+    """Build a target from the load points of a single replica; fitting a service model takes one to two seconds."""
     from app.planning.service_models.moments import CannotFitError
     from app.planning.service_models.token_fit import compute_mean_lengths, merge_load_point_samples
 
     try:
-        fit = _fit(load_points)
+        fit = _fit_model(load_points)
     except CannotFitError as error:
-        return MeasuredTarget(
-            name, hardware, curve, no_fit_reason=str(error), load_points=_without_lengths(load_points)
-        )
+        return MeasuredTarget(name, hardware, curve, no_fit_reason=str(error), load_points=_drop_lengths(load_points))
     return MeasuredTarget(
         name, hardware, curve, fit,
-        lengths=compute_mean_lengths(load_points), load_points=_without_lengths(load_points),
+        lengths=compute_mean_lengths(load_points), load_points=_drop_lengths(load_points),
         token_sample=merge_load_point_samples(load_points),
     )  # fmt: skip
 
 
-def _without_lengths(rungs: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoadPoint, ...]:
-    """Drop the lengths of each load point; they are stored once, in a sample of all."""
-    return tuple(msgspec.structs.replace(rung, lengths=None) for rung in rungs)
+def _drop_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoadPoint, ...]:
+    """Drop the token lengths of each load point, because the target stores a merged sample of them."""
+    return tuple(msgspec.structs.replace(load_point, lengths=None) for load_point in load_points)
 
 
 def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
-    """Return whether a fleet may meet the SLO although each replica alone misses it, since a fleet pools its queues."""
+    """Return whether a fleet may meet the SLO although a single replica misses it, because a fleet pools its queues."""
     from app.planning.formulas import meets_without_waiting
 
     return target.fit is not None and meets_without_waiting(target.fit.services[0].service, build_goals(slo))
 
 
 def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
-    """Return traffic with the measured mean lengths."""
+    """Return the token lengths of traffic whose requests all have these mean lengths."""
     return (TokenLengths(1.0, *lengths),)
 
 
 def add_measured_tokens(question: PlanningInputs) -> PlanningInputs:
-    """Return the question with the measured joint token lengths, scaled to the stated means, if any.
+    """Return the plan inputs with the measured distribution of token lengths, scaled to the specified means, if any.
 
-    A trace has its own lengths.
+    The plan inputs are unchanged if their traffic already has a sample, several lengths, or a trace with tokens.
     """
     traffic = question.traffic
     if traffic.token_sample is not None or len(traffic.tokens) > 1:
@@ -85,60 +83,67 @@ def add_measured_tokens(question: PlanningInputs) -> PlanningInputs:
     return msgspec.structs.replace(question, traffic=traffic)
 
 
-def _fit(rungs: Sequence[MeasuredLoadPoint]) -> ServiceFit:
-    """Fit a service model to the times that the load points have.
+def _fit_model(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
+    """Fit a service model to the latencies that the load points report.
 
-    These are times per token, else open-loop latency, else closed-loop latency.
+    Token latencies are preferred, then open-loop latencies, then closed-loop latencies.
     """
-    from app.planning.service_models.closed_loop import fit_closed  # imported here because the simulation takes a
-
-    # second to import
+    # deferred, because the simulation takes a second to import
+    from app.planning.service_models.closed_loop import fit_closed
     from app.planning.service_models.service_fit import fit_service
     from app.planning.service_models.token_fit import fit_tokens, has_token_times
 
-    if any(has_token_times(rung) for rung in rungs):
-        return fit_tokens(rungs)
-    if any(rung.clients is None for rung in rungs):
-        return fit_service(rungs)
-    return fit_closed(rungs)
+    if any(has_token_times(load_point) for load_point in load_points):
+        return fit_tokens(load_points)
+    if any(load_point.clients is None for load_point in load_points):
+        return fit_service(load_points)
+    return fit_closed(load_points)
 
 
 _FORMULA_SIGMA = 0.1
-"""Assumed error of a formula's rate, as one sigma of its logarithm."""
+"""Assumed sigma of the logarithm of a rate that a formula estimates."""
 
 
 def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
-    """Build a target from load points of the hardware as a whole, all its replicas together.
+    """Build a target from load points of the whole system, all replicas combined.
 
-    Raises UsageError where the SLO has a time that no load point reports, or where not even a fitted model meets it.
+    Raises UsageError if the SLO limits a latency that no load point reports, or if even a fitted model does not meet
+    it.
     """
     goals = build_goals(slo)
-    points = tuple(point for rung in curve.load_points if (point := _point(rung, slo)) is not None)
+    points = tuple(
+        point for load_point in curve.load_points if (point := _build_curve_point(load_point, slo)) is not None
+    )
     max_rate_per_s = max((point.offered_per_s for point in points if point.meets_slo), default=0.0)
-    capacity = CapacityCurve(points, _metric(slo), max_rate_per_s, None, None)
-    rungs = [_per_replica(rung, hardware.replicas) for rung in curve.load_points]
-    target = build_measured_target(curve.source, hardware, capacity, rungs)
+    capacity = CapacityCurve(points, _get_latency_metric(slo), max_rate_per_s, None, None)
+    load_points = [_divide_by_replicas(load_point, hardware.replicas) for load_point in curve.load_points]
+    target = build_measured_target(curve.source, hardware, capacity, load_points)
     if max_rate_per_s == 0:
-        target = msgspec.structs.replace(target, curve=_curve_from_fit(target, goals, curve, slo))
+        target = msgspec.structs.replace(target, curve=_build_curve_from_fit(target, goals, curve, slo))
     is_assumed = curve.precision == "typed"
-    notes = tuple(f"{curve.source} ({_tool(curve)}): {note}." for note in curve.notes)
+    notes = tuple(f"{curve.source} ({_format_tool(curve)}): {note}." for note in curve.notes)
     return msgspec.structs.replace(target, is_assumed=is_assumed, notes=notes)
 
 
-def _curve_from_fit(
+def _build_curve_from_fit(
     target: MeasuredTarget, goals: Goals, curve: ImportedCurve, slo: Sequence[Objective]
 ) -> CapacityCurve:
-    """Return the rate at which the service model meets the SLO, where no load point does, or none can be evaluated."""
-    rate = 0.0 if target.fit is None else _rate_from_fit(target, target.fit, goals, slo)
+    """Return the curve with the rate at which the service model meets the SLO.
+
+    It is used if no load point met the SLO, or if none can be evaluated.
+    """
+    rate = 0.0 if target.fit is None else _estimate_rate_from_fit(target, target.fit, goals, slo)
     if rate <= 0:
         missing = [
             objective.text
-            for objective in _latency_objectives(slo)
-            if all(get_time_s(rung, objective) is None for rung in curve.load_points)
+            for objective in _list_latency_objectives(slo)
+            if all(get_time_s(load_point, objective) is None for load_point in curve.load_points)
         ]
         if missing:
             message = f"no load point of {curve.source} reports {missing[0]}"
-            raise UsageError(message, hint=f"It reports {', '.join(_reported_metrics(curve)) or 'no times'}.")
+            raise UsageError(
+                message, hint=f"Set the SLO on a reported metric: {', '.join(_list_reported_metrics(curve)) or 'none'}."
+            )
         if may_meet_slo_in_fleet(target, slo):
             return target.curve
         raise UsageError(
@@ -148,8 +153,8 @@ def _curve_from_fit(
     return msgspec.structs.replace(target.curve, max_rate_per_s=rate)
 
 
-def _rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
-    """Return the rate within the bounds of the load points: below the lowest rate that missed the SLO."""
+def _estimate_rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
+    """Return the rate at which the service model meets the SLO, limited to rates that the load points allow."""
     from app.planning.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
@@ -158,50 +163,56 @@ def _rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: S
     return rate * target.hardware.replicas
 
 
-def _per_replica(rung: MeasuredLoadPoint, replicas: int) -> MeasuredLoadPoint:
-    """Return one replica's share of the load, of identical replicas."""
+def _divide_by_replicas(load_point: MeasuredLoadPoint, replicas: int) -> MeasuredLoadPoint:
+    """Return the load point of one replica, assuming that all replicas are identical."""
     if replicas == 1:
-        return rung
+        return load_point
     return msgspec.structs.replace(
-        rung,
-        offered_per_s=None if rung.offered_per_s is None else rung.offered_per_s / replicas,
-        clients=None if rung.clients is None else rung.clients / replicas,
-        achieved_per_s=rung.achieved_per_s / replicas,
-        completed=None if rung.completed is None else rung.completed // replicas,
-        failed=None if rung.failed is None else rung.failed // replicas,
+        load_point,
+        offered_per_s=None if load_point.offered_per_s is None else load_point.offered_per_s / replicas,
+        clients=None if load_point.clients is None else load_point.clients / replicas,
+        achieved_per_s=load_point.achieved_per_s / replicas,
+        completed=None if load_point.completed is None else load_point.completed // replicas,
+        failed=None if load_point.failed is None else load_point.failed // replicas,
     )
 
 
-def _point(rung: MeasuredLoadPoint, slo: Sequence[Objective]) -> CurvePoint | None:
-    """Return the point of the curve; `None` without a load. In a closed loop the rate is that of the responses."""
-    rate = rung.offered_per_s or rung.achieved_per_s
+def _build_curve_point(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> CurvePoint | None:
+    """Return the point of the capacity curve; `None` without load. For a closed loop, its rate is the response rate."""
+    rate = load_point.offered_per_s or load_point.achieved_per_s
     if rate <= 0:
         return None
-    limiting = next(iter(_latency_objectives(slo)), None)
-    latency_s = None if limiting is None else get_time_s(rung, limiting)
+    objective = next(iter(_list_latency_objectives(slo)), None)
+    latency_s = None if objective is None else get_time_s(load_point, objective)
     return CurvePoint(
-        rate, None if latency_s is None else 1000 * latency_s, rung.achieved_per_s, meets_slo(rung, slo) is True
+        rate,
+        None if latency_s is None else 1000 * latency_s,
+        load_point.achieved_per_s,
+        meets_slo(load_point, slo) is True,
     )
 
 
-def _latency_objectives(slo: Sequence[Objective]) -> list[Objective]:
+def _list_latency_objectives(slo: Sequence[Objective]) -> list[Objective]:
     return [objective for objective in binding_objectives(slo) if objective.metric in TIMES_BY_METRIC]
 
 
-def _metric(slo: Sequence[Objective]) -> str:
-    objective = next(iter(_latency_objectives(slo)), None)
+def _get_latency_metric(slo: Sequence[Objective]) -> str:
+    objective = next(iter(_list_latency_objectives(slo)), None)
     return DEFAULT_LATENCY_METRIC if objective is None else objective.name
 
 
-def _reported_metrics(curve: ImportedCurve) -> Iterator[str]:
+def _list_reported_metrics(curve: ImportedCurve) -> Iterator[str]:
     reported = {
-        (metric, name) for rung in curve.load_points for metric, times in rung.latencies_s.items() for name in times
+        (metric, name)
+        for load_point in curve.load_points
+        for metric, latencies_s in load_point.latencies_s.items()
+        for name in latencies_s
     }
     for metric, name in sorted(reported):
         yield f"{metric}_ms.{name.replace('_', '.')}"
 
 
-def _tool(curve: ImportedCurve) -> str:
+def _format_tool(curve: ImportedCurve) -> str:
     return curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
 
 
@@ -216,10 +227,10 @@ _MIN_TIME_S = 1e-6
 def build_local_targets(
     name: str, result: Result, hardware: Hardware, slo: Sequence[Objective]
 ) -> tuple[MeasuredTarget, ...]:
-    """Return one target per variant of the model that keeps 99 % of the reference's accuracy, as far as it is known.
+    """Build a target for each variant of a local model that retains 99 % of the reference accuracy, as far as known.
 
-    Each uses its batch model, with the measured largest batch that sustains most within the SLO; without a batch model
-    one request at a time, with the times of its calls of batch 1.
+    A target uses the variant's batch model, with the measured batch size that has the highest rate within the SLO.
+    Without a batch model, requests are served one at a time, with the latencies of batch size 1.
     """
     if result.local is None:
         return ()
@@ -235,7 +246,7 @@ def build_local_targets(
             else _fit_single_calls(batch_law.variant, result.stages)
         )
         if fitted is not None:
-            targets.append(_target(name, batch_law.variant, fitted, hardware, goals))
+            targets.append(_build_local_target(name, batch_law.variant, fitted, hardware, goals))
     return tuple(target for target in targets if target is not None)
 
 
@@ -246,10 +257,10 @@ def _is_accurate(variant: VariantData | None) -> bool:
     return retained is None or retained.value is None or retained.value >= _MIN_ACCURACY_RETAINED
 
 
-def _target(
+def _build_local_target(
     name: str, variant: Variant, fitted: FittedService, hardware: Hardware, goals: Goals
 ) -> MeasuredTarget | None:
-    """Return the target; `None` where the SLO is missed at hardly any load."""
+    """Build the target of a variant; `None` if the SLO is missed at any load."""
     assert not isinstance(fitted.service, TokenService)
     rate = estimate_rate_within_slo(fitted.service, goals, 1, "random")
     if rate <= 0:
@@ -268,17 +279,17 @@ def _fit_batches(batch_law: BatchModel, goals: Goals) -> FittedService | None:
         or batch_law.t0_ms.value + batch_law.t1_ms.value <= 0
     ):
         return None
-    services = [_service(batch_law, max_batch) for max_batch in batch_law.batches]
+    services = [_build_service(batch_law, max_batch) for max_batch in batch_law.batches]
     service = max(services, key=lambda candidate: estimate_rate_within_slo(candidate, goals, 1, "random"))
-    return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _covariance(batch_law))
+    return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _build_covariance(batch_law))
 
 
 def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
-    """Fit a lognormal to the mean, p50 and p95 of successive calls of one row."""
+    """Fit a log-normal to mean, p50 and p95 of sequential calls with one row; `None` if these were not measured."""
     single_row = msgspec.structs.replace(variant, batch=1)
     calls = [stage for stage in stages if stage.variant == single_row and "single-stream" in stage.tags.values()]
-    times = calls[0].metrics.get("service_ms", {}) if calls else {}
-    mean, p50, p95 = (times.get(name, Estimate(None)).value for name in ("mean", "p50", "p95"))
+    estimates = calls[0].metrics.get("service_ms", {}) if calls else {}
+    mean, p50, p95 = (estimates.get(name, Estimate(None)).value for name in ("mean", "p50", "p95"))
     if mean is None or not p50 or p95 is None:
         return None
     cv = math.sqrt(math.expm1((math.log(max(p95 / p50, 1.0)) / _Z95_ONE_SIDED) ** 2))
@@ -286,20 +297,22 @@ def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedServic
     return FittedService(service, 1.0, ("mean_s",), ((_UNKNOWN_SIGMA**2,),))
 
 
-def _service(batch_law: BatchModel, max_batch: int) -> BatchService:
+def _build_service(batch_law: BatchModel, max_batch: int) -> BatchService:
     fixed_ms, per_item_ms = batch_law.t0_ms.value or 0.0, batch_law.t1_ms.value or 0.0
     return BatchService(
         max(fixed_ms / 1000, _MIN_TIME_S), max(per_item_ms / 1000, _MIN_TIME_S), max_batch, cv=_ASSUMED_CV
     )
 
 
-def _covariance(batch_law: BatchModel) -> tuple[tuple[float, ...], ...]:
-    first, second = (_sigma(parameter) ** 2 for parameter in (batch_law.t0_ms, batch_law.t1_ms))
-    return ((first, 0.0), (0.0, second))
+def _build_covariance(batch_law: BatchModel) -> tuple[tuple[float, ...], ...]:
+    fixed_variance, per_item_variance = (
+        _compute_sigma(parameter) ** 2 for parameter in (batch_law.t0_ms, batch_law.t1_ms)
+    )
+    return ((fixed_variance, 0.0), (0.0, per_item_variance))
 
 
-def _sigma(estimate: Estimate) -> float:
-    """Return the sigma of the logarithm from the interval; at most 0.5, where t0 is close to 0."""
+def _compute_sigma(estimate: Estimate) -> float:
+    """Return the sigma of the logarithm from the confidence interval; at most 0.5, in case t0 is close to 0."""
     if estimate.ci95 is None or not estimate.value:
         return _UNKNOWN_SIGMA
     low, high = (max(end, estimate.value / 10) for end in estimate.ci95)

@@ -1,9 +1,9 @@
-"""Method of simulated moments: parameters of a service model under which its simulations look like the measurement.
+"""Method of simulated moments: fit the parameters of a service model so that its simulations match the measurement.
 
-A model is simulated as each stage was measured, several times; the logarithms of the results are compared with the
-measured ones, each in units of the scatter of such a measurement between simulations. The unit random numbers are the
-same for all parameters, so that the minimized function is smooth. Models that explain the measurement about equally
-well are all kept, with their probabilities.
+A model is simulated several times in the way that each stage was measured. The logarithms of the results are compared
+with the measured logarithms, in units of their standard deviation between simulations. The underlying random numbers
+are the same for all parameters, so that the objective function is smooth. All models that explain the measurement about
+equally well are returned, with their probabilities.
 """
 
 from __future__ import annotations
@@ -33,41 +33,52 @@ Point = TypeVar("Point")
 MIN_LOAD_POINTS = 3
 MIN_REQUESTS = 30
 ASSUMED_REQUESTS = 1000
-"""Assumed number of requests of a load point that has neither a count nor a duration."""
+"""Assumed number of requests of a load point that reports neither a number of requests nor a duration."""
 _MIN_SCATTER = 0.02
-"""Minimum scatter of a logarithm: two measurements of a server differ by this much for reasons outside queueing."""
+"""Minimum standard deviation of a log latency; repeated measurements differ by this much for reasons other than
+queueing.
+"""
 _SCREENING_SCATTER = 0.1
-"""Scatter of the logarithms in screening, equal for all: for models that are far off, their own scatter misleads."""
+"""Standard deviation of a log latency that screening assumes for all models.
+
+The simulated standard deviation is misleading for models that are far off.
+"""
 _STEPS = 20
 _MAX_RICHER = 2
 _SLOPE_STEPS = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
-"""Step of a logarithm to compute a slope.
+"""Finite-difference step for the logarithm of a parameter, by type of service model.
 
-One batch more or less changes all that follow, so times are a rough function of a batch model's parameters: over a step
-of a thousandth only the roughness is visible, and the search would stop where it began.
+Simulated latencies of a batch model are a rough function of the parameters, because one batch more or less changes all
+later batches. Over a step of a thousandth only this roughness would be visible, and the search would not move.
 """
 _LIMIT_SLOPE_STEP = 0.05
-"""Step of a limit's logarithm; a step below one sequence or one request's tokens would change nothing."""
+"""Finite-difference step for the logarithm of a limit; a step below one sequence or the tokens of a request has no
+effect.
+"""
 _ROBUST_SCALE = 2.0
 _ERROR_FACTORS = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
-"""Ratio of the errors of fits of simulated truths to the information of their moments (docs/explanation/planning.md).
+"""Factors by which actual fit errors exceed those that the information of the moments predicts.
 
-For token services it is from the saturation rate of development truths.
+They were determined with fits of simulated models (docs/explanation/planning.md); for token services from the error of
+the saturation rate.
 """
 _MIN_PROBABILITY = 0.02
 _MAX_COST_BEHIND = 30.0
-"""Cost by which a model may be behind, each by its own scatter; one farther behind cannot win with equal scatter."""
+"""Maximum excess cost over the best model, each with its own scatter.
+
+A model with a higher cost cannot be best with equal scatter.
+"""
 _STEADY_LOAD = 0.9
 
 
 class CannotFitError(Exception):
-    """Raised when the load points do not determine a service model; the message states why."""
+    """Raised if the load points do not determine a service model; the message states why."""
 
 
 class ObservedLoad(msgspec.Struct, frozen=True):
     """Measurement at one load.
 
-    `logs` are those of the times `names`, in ln s, and are means over `points` load points.
+    `logs` are the logarithms of the latencies `names`, in ln s, as means over `points` load points.
     """
 
     offered_per_s: float
@@ -77,11 +88,15 @@ class ObservedLoad(msgspec.Struct, frozen=True):
     logs: tuple[float, ...]
     gaps: GapDistribution = "random"
     is_steady: bool = False
-    """Whether the times are long-run values, not those of a stage that began empty and had `requests` requests."""
+    """Whether the latencies are long-run values; if False, they are from a stage of `requests` requests that started
+    empty.
+    """
 
 
 class SimulatedTimes(msgspec.Struct, frozen=True):
-    """Simulations of a stage: for each, the logarithms of the measured times, of shape simulations × names."""
+    """Results of repeated simulations of a stage: logarithms of the measured statistics, with shape simulations ×
+    names.
+    """
 
     logs: Floats
 
@@ -95,7 +110,10 @@ class SimulatedTimes(msgspec.Struct, frozen=True):
 
 
 class ObservedStage(msgspec.Struct, frozen=True):
-    """Measurement and how a model simulates it; `share` of a simulation's variance remains in the measurement."""
+    """Measurement of a stage, and a function that simulates the stage with a service model.
+
+    `share` is the variance of the measurement relative to that of a single simulation.
+    """
 
     observed: ObservedLoad
     simulate: Callable[[ServiceModel], SimulatedTimes]
@@ -105,16 +123,21 @@ class ObservedStage(msgspec.Struct, frozen=True):
 class Fitted(msgspec.Struct, frozen=True):
     family: ServiceFamily
     cost: float
-    """Twice the robust sum of squares, prior included: −2 ln of the likelihood, up to a constant."""
+    """Twice the robust sum of squares, including the prior: −2 × log-likelihood, up to a constant."""
     jacobian: Floats
     residuals: Floats
     held_out: float | None = None
-    """Same cost of each load point under the model fitted to the others, summed; `None` where models are not compared
-    by it."""
+    """Cost of each load point under a model that was fitted to all others, summed over load points.
+
+    `None` if models are not compared by held-out cost.
+    """
 
     @property
     def score(self) -> float:
-        """Score by which models are compared; the lowest is the most likely."""
+        """Score by which models are compared: the held-out cost if known, else the cost.
+
+        The lowest score is the most likely.
+        """
         return self.cost if self.held_out is None else self.held_out
 
 
@@ -130,30 +153,35 @@ def find_best_fits(
     max_cost_behind: float = math.inf,
     use_held_out: bool = False,
 ) -> list[Fitted]:
-    """Fit all models to the screening roughly and the best few of them to the stages; return the most likely first.
+    """Fit all models roughly to the screening stages and the best ones to all stages; return the most likely model
+    first.
 
-    `further` makes models that are screened too from those that have been, best first. `richer` makes models with more
-    parameters from one that was fitted; the first two of these are tried. `nearby` makes those with other whole numbers
-    from the model that leads in the end; they are fitted to the stages without a screening.
+    `further` derives additional models to screen from the screened ones, sorted best first. `richer` derives models
+    with more parameters from a fitted model; the first two of them are tried. `nearby` derives models with other
+    integer parameters from the final best model; they are fitted without screening.
 
-    A model whose screening costs over `max_cost_behind` more than the best one's is not fitted to the stages, and
-    neither is one with a limit that the screening does not show. With `use_held_out` the models are compared by how
-    well each predicts load points that were left out of its fit, else by how well it fits them.
+    A model is not fitted to the stages if its screening cost exceeds that of the best model by more than
+    `max_cost_behind`, or if it has a limit that the screening does not support. With `use_held_out`, models are
+    compared by how well they predict load points that were left out of the fit, otherwise by how well they fit.
     """
     whiteners = [np.eye(len(stage.observed.names)) / _SCREENING_SCATTER for stage in screening]
-    screened = _best_of_each_kind(sorted((_fit(family, screening, whiteners) for family in families), key=_cost))
+    screened = _select_best_by_kind(sorted((_fit(family, screening, whiteners) for family in families), key=_get_cost))
     if further is not None:
-        screened = sorted([*screened, *(_fit(family, screening, whiteners) for family in further(screened))], key=_cost)
+        screened = sorted(
+            [*screened, *(_fit(family, screening, whiteners) for family in further(screened))], key=_get_cost
+        )
     if richer is not None:
         richer_families = [family for fit in screened for family in richer(fit.family)][:_MAX_RICHER]
         richer_fits = [_fit(family, screening, whiteners) for family in richer_families]
-        screened = sorted([*screened, *(fit for fit in richer_fits if _shows_limits(fit, screened[0].cost))], key=_cost)
+        screened = sorted(
+            [*screened, *(fit for fit in richer_fits if _supports_limits(fit, screened[0].cost))], key=_get_cost
+        )
     candidates = [fit for fit in screened if fit.cost <= screened[0].cost + max_cost_behind]
-    refined = [_fit_by_own_scatter(fit.family, stages) for fit in _leading(candidates, screening, max_fits)]
-    refined.sort(key=_cost)
+    refined = [_fit_by_own_scatter(fit.family, stages) for fit in _select_leading(candidates, screening, max_fits)]
+    refined.sort(key=_get_cost)
     known_kinds, max_cost = (
         [fit.family.kind for fit in refined],
-        refined[0].cost + _MAX_COST_BEHIND * _spread(refined[0]) ** 2,
+        refined[0].cost + _MAX_COST_BEHIND * _compute_spread(refined[0]) ** 2,
     )
     nearby_families = (
         [] if nearby is None else [family for family in nearby(refined[0].family) if family.kind not in known_kinds]
@@ -163,12 +191,12 @@ def find_best_fits(
     )
     if use_held_out:
         sizes = [len(stage.observed.names) for stage in stages]
-        compared = [msgspec.structs.replace(fit, held_out=_held_out_cost(fit, sizes)) for fit in compared]
-    return sorted(compared, key=_score)
+        compared = [msgspec.structs.replace(fit, held_out=_compute_held_out_cost(fit, sizes)) for fit in compared]
+    return sorted(compared, key=_get_score)
 
 
 def compute_rough_cost(family: ServiceFamily, screening: Sequence[ObservedStage]) -> float:
-    """Return the cost of a model before it is fitted, by which `find_best_fits` screens."""
+    """Return the screening cost of a model before it is fitted."""
     logs = np.array(family.logs)
     residuals = [
         (np.array(stage.observed.logs) - stage.simulate(family.service).log_means) / _SCREENING_SCATTER
@@ -178,11 +206,11 @@ def compute_rough_cost(family: ServiceFamily, screening: Sequence[ObservedStage]
     return float(2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares / _ROBUST_SCALE**2) - 1).sum())
 
 
-def _shows_limits(fitted: Fitted, unlimited_cost: float) -> bool:
-    """Return whether the screening supports a model's limits; True for models without such limits.
+def _supports_limits(fitted: Fitted, unlimited_cost: float) -> bool:
+    """Return whether the screening supports a model's admission limits; True for models without such limits.
 
-    It has to fit better than the best model without limits, and load points have to determine each limit better than
-    its prior does, at the minimum scatter.
+    The model must fit better than the best model without limits, and the load points must determine each limit better
+    than its prior does, at the minimum scatter.
     """
     parameters = fitted.family.parameters
     if set(parameters).isdisjoint(ADMISSION_LIMITS):
@@ -197,25 +225,26 @@ def _shows_limits(fitted: Fitted, unlimited_cost: float) -> bool:
     )
 
 
-def _best_of_each_kind(screened: Sequence[Fitted]) -> list[Fitted]:
-    """Return the best fit of each model over all starting points."""
+def _select_best_by_kind(screened: Sequence[Fitted]) -> list[Fitted]:
+    """Return the best fit of each model over all starting values."""
     best: dict[ServiceModel, Fitted] = {}
     for fitted in screened:
         best.setdefault(fitted.family.kind, fitted)
     return list(best.values())
 
 
-def _leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], max_count: int) -> list[Fitted]:
-    """Return the fits to refine, among them the best of each family, since screening fits only roughly.
+def _select_leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], max_count: int) -> list[Fitted]:
+    """Select the fits to refine, including the best one of each family, since screening is only a rough fit.
 
-    Where batches lead, their sizes look alike to a rough fit, even more so with a window: each size is fitted to the
-    screening once more, as exactly as the stages will be, before one is dropped.
+    If batch models lead, their batch sizes are hard to distinguish by a rough fit, especially with a batching window.
+    Each batch size is therefore fitted to the screening stages again, as accurately as to all stages, before any is
+    dropped.
     """
     if any(isinstance(fitted.family.service, BatchService) for fitted in screened[: max_count - 1]):
         batches = [fitted for fitted in screened if isinstance(fitted.family.service, BatchService)]
-        ranked = sorted((_refine(fitted.family, screening) for fitted in batches), key=_cost)
-        others = [fitted for fitted in screened if not isinstance(fitted.family.service, BatchService)]
-        return [*ranked[: max_count - 1], *others[:1]]
+        ranked = sorted((_refine(fitted.family, screening) for fitted in batches), key=_get_cost)
+        other_fits = [fitted for fitted in screened if not isinstance(fitted.family.service, BatchService)]
+        return [*ranked[: max_count - 1], *other_fits[:1]]
     leading, remaining = list(screened[: max_count - 1]), screened[max_count - 1 :]
     families = {fitted.family.family for fitted in leading}
     for fitted in remaining:
@@ -227,88 +256,91 @@ def _leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], max
 
 def build_service_fit(fits: Sequence[Fitted], stages: Sequence[ObservedStage], highest_per_s: float) -> ServiceFit:
     best = fits[0]
-    spread = _spread(best)
+    spread = _compute_spread(best)
     probabilities = np.array([math.exp(-(fit.score - best.score) / (2 * spread**2)) for fit in fits])
     probabilities = np.where(probabilities / probabilities.sum() < _MIN_PROBABILITY, 0.0, probabilities)
     probabilities /= probabilities.sum()
     services = tuple(
         FittedService(
-            _with_whole_limits(fit.family), float(probability), fit.family.parameters, _covariance(fit, spread)
+            _round_limits(fit.family), float(probability), fit.family.parameters, _compute_covariance(fit, spread)
         )
         for fit, probability in zip(fits, probabilities, strict=True)
         if probability > 0
     )
-    errors = tuple(error for stage in stages for error in _errors(stage, services[0].service))
+    errors = tuple(error for stage in stages for error in _compute_errors(stage, services[0].service))
     return ServiceFit(
         services=services,
         errors=errors,
-        median_error=_median_error(errors, highest_per_s),
+        median_error=_compute_median_error(errors, highest_per_s),
         spread=spread,
         lowest_per_s=stages[0].observed.offered_per_s,
         highest_per_s=highest_per_s,
     )
 
 
-def _with_whole_limits(family: ServiceFamily) -> ServiceModel:
-    """Return the service with limits that a replica can have: whole numbers."""
+def _round_limits(family: ServiceFamily) -> ServiceModel:
+    """Return the service model with limits rounded to integers."""
     is_limited = any(name in LIMITS for name in family.parameters)
     return with_parameters(family.service, family.parameters, np.array(family.logs)) if is_limited else family.service
 
 
-def _median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
-    """Return the median error at loads below nine tenths of the highest observed rate, where there are any.
+def _compute_median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
+    """Return the median relative error at loads below 90 % of the highest observed rate, or at all loads if there
+    are none.
 
-    At higher loads, times depend on the length of a stage.
+    At higher loads, latencies depend on the length of a stage.
     """
-    steady = [error for error in errors if error.offered_per_s < _STEADY_LOAD * highest_per_s] or list(errors)
-    return float(np.median([abs(error.fitted_s / error.measured_s - 1) for error in steady]))
+    steady_errors = [error for error in errors if error.offered_per_s < _STEADY_LOAD * highest_per_s] or list(errors)
+    return float(np.median([abs(error.fitted_s / error.measured_s - 1) for error in steady_errors]))
 
 
 def pick_evenly(points: Sequence[Point], max_count: int) -> list[Point]:
-    """Return at most `max_count` points, evenly picked, both ends among them."""
+    """Return at most `max_count` evenly spaced points, including the first and the last."""
     indices = np.linspace(0, len(points) - 1, min(max_count, len(points))).round().astype(int)
     return [points[index] for index in indices]
 
 
-def _cost(fitted: Fitted) -> float:
+def _get_cost(fitted: Fitted) -> float:
     return fitted.cost
 
 
-def _score(fitted: Fitted) -> float:
+def _get_score(fitted: Fitted) -> float:
     return fitted.score
 
 
 def _refine(family: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
-    """Fit twice, since the scatter of a measurement is itself known only from the model."""
+    """Fit twice, because the scatter of the measurement is only known from the model."""
     return _fit_by_own_scatter(_fit_by_own_scatter(family, stages).family, stages)
 
 
 def _fit_by_own_scatter(family: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
-    return _fit(family, stages, _whiteners(family, stages))
+    return _fit(family, stages, _build_whiteners(family, stages))
 
 
 def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[ObservedStage]) -> list[Fitted]:
-    """Fit again, all with the scatter that the first model predicts, so that none gains by predicting less scatter."""
-    whiteners = _whiteners(families[0], stages)
+    """Fit all models with the scatter that the first model predicts, so that no model benefits from predicting more
+    scatter.
+    """
+    whiteners = _build_whiteners(families[0], stages)
     return [_fit(family, stages, whiteners) for family in families]
 
 
-def _held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
-    """Return the cost of the load points, each held out of the fit.
+def _compute_held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
+    """Return the cost of all load points if each one in turn is held out of the fit.
 
-    It takes one Gauss-Newton step for each load point held out, within the model's bounds, without another simulation.
-    The prior's rows are last and stay. scipy scales the rows of a Jacobian by (1 + z)^(−3/4) for the soft_l1 loss; z is
-    a squared residual in its units.
+    Each held-out load point takes one Gauss-Newton step within the model's bounds, without another simulation. The last
+    rows of the Jacobian belong to the prior and are never held out. For the soft_l1 loss, scipy scales the rows of the
+    Jacobian by (1 + z)^(−3/4), where z is the squared residual relative to the scale of the loss.
     """
-    from scipy import optimize  # imported here because it would delay the start of a run
+    from scipy import optimize  # deferred, because the import would delay the start of a run
 
     scale = 1 + (fitted.residuals / _ROBUST_SCALE) ** 2
     slopes, weights = fitted.jacobian * scale[:, None] ** 0.75, scale**-0.25
     logs, (low, high) = np.array(fitted.family.logs), fitted.family.bounds
     bounds = np.minimum(low - logs, -1e-9), np.maximum(high - logs, 1e-9)
-    cost, first = 0.0, 0
+    cost, start = 0.0, 0
     for size in sizes:
-        held_out = np.arange(first, first + size)
+        held_out = np.arange(start, start + size)
         fitted_rows = np.delete(np.arange(scale.size), held_out)
         step = optimize.lsq_linear(
             slopes[fitted_rows] * weights[fitted_rows, None],
@@ -317,19 +349,22 @@ def _held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
         ).x
         squares = ((fitted.residuals[held_out] + slopes[held_out] @ step) / _ROBUST_SCALE) ** 2
         cost += float((2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares) - 1)).sum())
-        first += size
+        start += size
     return cost
 
 
-def _whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> list[Floats]:
+def _build_whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> list[Floats]:
     service = family.with_values(np.array(family.logs))
-    return [_whitener(stage, stage.simulate(service)) for stage in stages]
+    return [_build_whitener(stage, stage.simulate(service)) for stage in stages]
 
 
 def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> Fitted:
-    """Fit one model. `whiteners` turn differences of logarithms into independent units."""
+    """Fit one model.
 
-    def residuals(logs: Floats) -> Floats:
+    `whiteners` are matrices that turn differences of logarithms into independent standardized residuals.
+    """
+
+    def compute_residuals(logs: Floats) -> Floats:
         service = family.with_values(logs)
         parts = [
             whiten @ (np.array(stage.observed.logs) - stage.simulate(service).log_means)
@@ -337,11 +372,11 @@ def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequ
         ]
         return np.concatenate([*parts, family.prior_residuals(logs)])
 
-    from scipy import optimize  # imported here because it would delay the start of a run
+    from scipy import optimize  # deferred, because the import would delay the start of a run
 
     solution = optimize.least_squares(
-        residuals, np.array(family.logs), loss="soft_l1", f_scale=_ROBUST_SCALE,
-        diff_step=_slope_steps(family), x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
+        compute_residuals, np.array(family.logs), loss="soft_l1", f_scale=_ROBUST_SCALE,
+        diff_step=_compute_slope_steps(family), x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
         bounds=family.bounds,
     )  # fmt: skip
     determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
@@ -349,8 +384,8 @@ def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequ
     return Fitted(family.with_logs(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun))
 
 
-def _slope_steps(family: ServiceFamily) -> list[float]:
-    """Return the steps as shares of the logarithms, as scipy expects."""
+def _compute_slope_steps(family: ServiceFamily) -> list[float]:
+    """Return the finite-difference steps relative to the logarithms, as scipy expects."""
     default = _SLOPE_STEPS[type(family.service)]
     return [
         _LIMIT_SLOPE_STEP / max(1.0, log) if name in LIMITS else default
@@ -358,28 +393,28 @@ def _slope_steps(family: ServiceFamily) -> list[float]:
     ]
 
 
-def _whitener(stage: ObservedStage, simulated: SimulatedTimes) -> Floats:
-    """Return L⁻¹ of the Cholesky factor L of the covariance of a measured mean.
+def _build_whitener(stage: ObservedStage, simulated: SimulatedTimes) -> Floats:
+    """Return L⁻¹, where L is the Cholesky factor of the covariance of a measured mean.
 
-    Covariances between times are halved, since few simulations estimate them badly.
+    Covariances between different statistics are halved, because few simulations estimate them poorly.
     """
     covariance, identity = simulated.log_covariance * stage.share, np.eye(len(stage.observed.names))
     scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + identity * _MIN_SCATTER**2
     return np.asarray(np.linalg.inv(np.linalg.cholesky(scatter)))
 
 
-def _spread(best: Fitted) -> float:
-    """Return the Birge ratio, at least 1, of residuals weighted as by the robust loss."""
+def _compute_spread(best: Fitted) -> float:
+    """Return the Birge ratio of the residuals under the robust loss, at least 1."""
     squares = best.residuals[: len(best.residuals) - len(best.family.parameters)] / _ROBUST_SCALE
     robust = 2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares**2) - 1)
     freedom = max(1, len(squares) - len(best.family.parameters))
     return max(1.0, math.sqrt(float(robust.sum()) / freedom))
 
 
-def _covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
-    """Return the covariance of the parameters.
+def _compute_covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
+    """Return the covariance matrix of the parameters' logarithms.
 
-    The spread reduces the measurement's information, but not that of the prior, which is in the last rows.
+    The spread reduces the information of the measurement, but not that of the prior, which is in the last rows.
     """
     scale = np.ones(len(fitted.jacobian))
     scale[: -len(fitted.family.parameters)] /= spread
@@ -388,7 +423,7 @@ def _covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(cell) for cell in row) for row in matrix)
 
 
-def _errors(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
+def _compute_errors(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
     observed, simulated = stage.observed, stage.simulate(service)
     scatter = np.sqrt(np.diag(simulated.log_covariance) * stage.share + _MIN_SCATTER**2)
     return [

@@ -1,7 +1,8 @@
-"""Service model of one replica from its load points in an open loop, with Poisson arrivals at given rates.
+"""Fit of the service model of one replica to open-loop load points, with Poisson arrivals at known rates.
 
-Uses the method of simulated moments (`moments`): a model is simulated at the rates, and for as many requests, as were
-measured, starting empty as a stage does, and its percentiles are compared with the measured ones.
+The fit uses the method of simulated moments (`moments`): a model is simulated at the measured rates and with the
+measured numbers of requests, starting empty as a stage does. The simulated percentiles are compared with the measured
+ones.
 """
 
 from __future__ import annotations
@@ -38,44 +39,51 @@ from app.records.service import RequestService, ServiceFit
 
 AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _SAME_RATE_FACTOR = 1.004
-"""Factor within which rates count as equal: a search ends with many stages that differ by a hundredth."""
+"""Factor within which rates count as equal, because a rate search ends with many stages at almost the same rate."""
 _SCREENED_RATES = 8
 _SCREENING = (10, 60_000, 2_000)
 _REFINING = (32, 200_000, 8_000)
-"""Most simulations of each stage, about how many requests they may have over all stages, and requests in steady state.
+"""Simulation budget of the phase, like `_SCREENING`: simulations per stage, requests in total, steady-state
+requests.
 
-The third is the number of requests per simulation where neither a duration nor a number of requests is known: such
-percentiles were entered as long-run values. They are weighted as those of `ASSUMED_REQUESTS` requests.
+The first is a maximum, and the second an approximate maximum. The third is the number of requests per simulation if
+neither duration nor number of requests is known, because such percentiles were entered as long-run values. They are
+weighted like percentiles of `ASSUMED_REQUESTS` requests.
 """
-_MIN_PLAYS = 8
+_MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 20_000
-"""Maximum number of requests of one simulation; the scatter of a longer stage is assumed to fall with its length."""
+"""Maximum number of requests of one simulation; the variance of longer stages is extrapolated by their length."""
 _LEAD_IN_SHARE = 0.25
-"""Requests that fill the queue before those of long-run values are counted, as a share of the latter."""
-_REFINED = 3
+"""Number of lead-in requests for long-run values, which fill the queue and are not counted, as a share of the
+counted ones.
+"""
+_MAX_REFINED = 3
 _MAX_SHARED_COST_BEHIND = 15.0
-"""Cost of a screening by which cores shared by all requests can look better with fewer slots."""
+"""Screening cost by which processor sharing can look better with fewer slots."""
 _MAX_COST_BEHIND = 10.0
-"""Maximum cost behind the best screening at which a model is still fitted.
+"""Maximum screening cost above the best model at which a model is still fitted to all stages.
 
-For 17 random truths the model that fitted the stages best was at most 4 behind the best of the screening.
+In tests with 17 random models, the model that fitted the stages best had a screening cost of at most 4 above the best.
 """
 
 
 def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -> ServiceFit:
-    """Fit a service model. Raises CannotFitError where fewer than three rates were measured, or no latencies."""
+    """Fit a service model to open-loop load points.
+
+    Raises CannotFitError if fewer than three rates with latency percentiles were measured.
+    """
     observed = group_load_points(load_points)
     if len(observed) < MIN_LOAD_POINTS:
         requirement = f"a service model needs percentiles at {MIN_LOAD_POINTS} rates"
-        has_other_gaps = any(rung.gaps == "other" for rung in load_points)
+        has_other_gaps = any(load_point.gaps == "other" for load_point in load_points)
         gaps_text = " with random or evenly spaced requests" if has_other_gaps else ""
         raise CannotFitError(f"{requirement}{gaps_text}, but there are {len(observed)}")
-    highest_per_s = max(rung.achieved_per_s for rung in load_points)
-    families = list_candidate_families(_unloaded_s(observed), highest_per_s)
-    screening = _stages(pick_evenly(observed, _SCREENED_RATES), *_SCREENING, seed)
-    stages = _stages(observed, *_REFINING, seed + 1)
+    highest_per_s = max(load_point.achieved_per_s for load_point in load_points)
+    families = list_candidate_families(_get_unloaded_latency_s(observed), highest_per_s)
+    screening = _build_stages(pick_evenly(observed, _SCREENED_RATES), *_SCREENING, seed)
+    stages = _build_stages(observed, *_REFINING, seed + 1)
     fits = find_best_fits(
-        families, screening, stages, max_fits=_REFINED,
+        families, screening, stages, max_fits=_MAX_REFINED,
         further=add_shared_cores, richer=add_slow_phase, nearby=vary_slots, max_cost_behind=_MAX_COST_BEHIND,
         use_held_out=True,
     )  # fmt: skip
@@ -83,12 +91,14 @@ def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) 
 
 
 def add_shared_cores(screened: Sequence[Fitted]) -> list[ServiceFamily]:
-    """Return models with shared cores.
+    """Return candidate models with processor sharing, on as many cores as the best request model has slots.
 
-    There are as many cores as the best model has slots, and as many as the widest of about equal models has.
+    A second candidate has as many cores as the model with the most slots among about equally good models.
     """
-    queued = [fitted for fitted in screened if isinstance(fitted.family.service, RequestService)]
-    equal_families = [fitted.family for fitted in queued if fitted.cost <= queued[0].cost + _MAX_SHARED_COST_BEHIND]
+    request_fits = [fitted for fitted in screened if isinstance(fitted.family.service, RequestService)]
+    equal_families = [
+        fitted.family for fitted in request_fits if fitted.cost <= request_fits[0].cost + _MAX_SHARED_COST_BEHIND
+    ]
     widest = max(
         equal_families, key=lambda family: family.service.slots if isinstance(family.service, RequestService) else 0
     )
@@ -99,27 +109,27 @@ def add_shared_cores(screened: Sequence[Fitted]) -> list[ServiceFamily]:
 
 
 def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[ObservedLoad]:
-    """Return the open-loop load points that have percentiles, those of one rate combined, by rising rate."""
+    """Combine open-loop load points with percentiles by rate, and return them in ascending order of rate."""
     by_rate: dict[tuple[GapDistribution, float], list[MeasuredLoadPoint]] = defaultdict(list)
-    for rung in load_points:
-        latencies = rung.latencies_s.get("latency", {})
-        has_percentiles = bool(rung.offered_per_s) and any(latencies.get(name) for name in AGGREGATES)
-        if has_percentiles and rung.gaps != "other" and count_requests(rung) >= MIN_REQUESTS:
-            by_rate[rung.gaps, rung.offered_per_s or 0.0].append(rung)
+    for load_point in load_points:
+        latencies = load_point.latencies_s.get("latency", {})
+        has_percentiles = bool(load_point.offered_per_s) and any(latencies.get(name) for name in AGGREGATES)
+        if has_percentiles and load_point.gaps != "other" and count_requests(load_point) >= MIN_REQUESTS:
+            by_rate[load_point.gaps, load_point.offered_per_s or 0.0].append(load_point)
     groups: list[list[tuple[GapDistribution, float]]] = []
     for gaps, rate in sorted(by_rate):
         if groups and groups[-1][0][0] == gaps and rate <= groups[-1][0][1] * _SAME_RATE_FACTOR:
             groups[-1].append((gaps, rate))
         else:
             groups.append([(gaps, rate)])
-    observed = [_combine([rung for load in loads for rung in by_rate[load]]) for loads in groups]
+    observed = [_combine([load_point for load in loads for load_point in by_rate[load]]) for loads in groups]
     return sorted(observed, key=lambda load: load.offered_per_s)
 
 
 def count_requests(load_point: MeasuredLoadPoint) -> int:
-    """Return the number of requests.
+    """Return the number of requests of a load point.
 
-    Where counts are unknown, it is the rate times the duration, or `ASSUMED_REQUESTS` for a steady state.
+    If it is not reported, it is the rate times the duration, or `ASSUMED_REQUESTS` for long-run values.
     """
     if load_point.completed is not None:
         return load_point.completed + (load_point.failed or 0)
@@ -127,38 +137,40 @@ def count_requests(load_point: MeasuredLoadPoint) -> int:
     return ASSUMED_REQUESTS if load_point.duration_s is None else round(rate * load_point.duration_s)
 
 
-def _combine(rungs: Sequence[MeasuredLoadPoint]) -> ObservedLoad:
-    rate = float(np.mean([rung.offered_per_s or 0.0 for rung in rungs]))
-    latencies = [rung.latencies_s["latency"] for rung in rungs]
-    names = tuple(name for name in AGGREGATES if all(times.get(name) for times in latencies))
-    logs = tuple(float(np.mean([math.log(times[name]) for times in latencies])) for name in names)
-    requests = round(float(np.mean([count_requests(rung) for rung in rungs])))
-    is_steady = all(rung.completed is None and rung.duration_s is None for rung in rungs)
-    return ObservedLoad(rate, requests, len(rungs), names, logs, rungs[0].gaps, is_steady)
+def _combine(load_points: Sequence[MeasuredLoadPoint]) -> ObservedLoad:
+    rate = float(np.mean([load_point.offered_per_s or 0.0 for load_point in load_points]))
+    latencies = [load_point.latencies_s["latency"] for load_point in load_points]
+    names = tuple(name for name in AGGREGATES if all(latencies_s.get(name) for latencies_s in latencies))
+    logs = tuple(float(np.mean([math.log(latencies_s[name]) for latencies_s in latencies])) for name in names)
+    requests = round(float(np.mean([count_requests(load_point) for load_point in load_points])))
+    is_steady = all(load_point.completed is None and load_point.duration_s is None for load_point in load_points)
+    return ObservedLoad(rate, requests, len(load_points), names, logs, load_points[0].gaps, is_steady)
 
 
-def _unloaded_s(observed: Sequence[ObservedLoad]) -> float:
+def _get_unloaded_latency_s(observed: Sequence[ObservedLoad]) -> float:
     return math.exp(min(load.logs[0] for load in observed if load.logs))
 
 
-def _stages(
-    observed: Sequence[ObservedLoad], max_plays: int, budget: int, steady_requests: int, seed: int
+def _build_stages(
+    observed: Sequence[ObservedLoad], max_simulations: int, budget: int, steady_requests: int, seed: int
 ) -> list[ObservedStage]:
     requests = [steady_requests if load.is_steady else min(load.requests, _MAX_REQUESTS) for load in observed]
-    play_count = max(_MIN_PLAYS, min(max_plays, budget // max(1, sum(requests))))
+    simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(observed))
     stages = []
-    for load, request_count, seed_of_load in zip(observed, requests, seeds, strict=True):
+    for load, request_count, load_seed in zip(observed, requests, seeds, strict=True):
         lead_in = round(_LEAD_IN_SHARE * request_count) if load.is_steady else 0
         simulation = StageSimulation.draw(
-            load.offered_per_s, request_count, play_count, seed_of_load, load.gaps, lead_in
+            load.offered_per_s, request_count, simulation_count, load_seed, load.gaps, lead_in
         )
-        stages.append(_stage(load, simulation, request_count))
+        stages.append(_build_stage(load, simulation, request_count))
     return stages
 
 
-def _stage(load: ObservedLoad, simulation: StageSimulation, requests: int) -> ObservedStage:
-    """Return the stage; the mean of several points, or of longer stages, scatters less."""
+def _build_stage(load: ObservedLoad, simulation: StageSimulation, requests: int) -> ObservedStage:
+    """Build a stage; the variance of the measurement is smaller if it is a mean of several points or of a longer
+    stage.
+    """
     quantiles = np.array([AGGREGATES[name] for name in load.names])
     share = requests / load.requests / load.points
     return ObservedStage(load, partial(simulation.simulate, quantiles=quantiles), share)

@@ -1,8 +1,8 @@
-"""Service times of one request as factors of their mean.
+"""Service times of single requests as factors of their mean.
 
-They are computed from standard normals, so that simulations are smooth functions of the parameters: lognormal, or with
-two phases, fast and slow requests, each with gamma times. Also scales a target to another speed, such as that of
-another precision, runtime or model.
+Factors are computed from standard normals, so that simulations are smooth functions of the parameters. They are
+log-normal, or have two phases (fast and slow requests), each with gamma-distributed times. The module also scales
+services and targets to another speed, such as that of another precision, runtime or model.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel, TokenService
 
 _GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
-"""Logarithms of the factors at which the distribution function is tabulated."""
+"""Logarithms of the service time factors at which the distribution function is tabulated."""
 _MAX_Z = 8.0
 _EVEN_NORMALS_GRID = np.linspace(-6.0, 6.0, 6001)
 
 
 def compute_service_factors(unit_normals: Floats, service: RequestService | BatchService | TokenService) -> Floats:
-    """Return factors of mean 1; a larger normal gives a longer time."""
+    """Return service time factors with mean 1; a larger normal gives a larger factor."""
     if not is_two_phase(service):
         return compute_lognormal_factors(unit_normals, service.cv)
     assert isinstance(service, RequestService)
-    return np.asarray(np.exp(_two_phase_logs(unit_normals, service)))
+    return np.asarray(np.exp(_compute_two_phase_logs(unit_normals, service)))
 
 
 def is_two_phase(service: ServiceModel) -> bool:
@@ -38,23 +38,25 @@ def is_two_phase(service: ServiceModel) -> bool:
 
 
 def compute_lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
-    """Return lognormal factors of mean 1 and this coefficient of variation."""
+    """Return log-normal factors with mean 1 and this coefficient of variation."""
     variance = np.log1p(cv * cv)
     return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
 
 
 def compute_fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
-    """Return the normals that a simulated fleet uses in place of standard ones.
+    """Return the normals that the fleet simulation uses in place of standard normals.
 
-    It computes exp(z − 1/2) from each where the service has two phases (`FLEET_SIGMA`).
+    For a two-phase service, they are chosen so that exp(z − 1/2) is the service time factor (sigma is `FLEET_SIGMA`);
+    otherwise they are unchanged.
     """
     if not is_two_phase(service):
         return unit_normals
     assert isinstance(service, RequestService)
-    return np.asarray(_two_phase_logs(unit_normals, service) + FLEET_SIGMA**2 / 2)
+    return np.asarray(_compute_two_phase_logs(unit_normals, service) + FLEET_SIGMA**2 / 2)
 
 
 FLEET_SIGMA = 1.0
+"""Sigma with which the fleet simulation converts normals to the factors of a two-phase service."""
 
 
 def compute_total_cv(service: RequestService) -> float:
@@ -62,48 +64,51 @@ def compute_total_cv(service: RequestService) -> float:
     if not is_two_phase(service):
         return service.cv
     share, factor = service.slow_share, service.slow_factor
-    fast = 1 / (1 - share + share * factor)
-    second_moment = (1 + service.cv**2) * fast**2 * (1 - share + share * factor**2)
+    fast_mean = 1 / (1 - share + share * factor)
+    second_moment = (1 + service.cv**2) * fast_mean**2 * (1 - share + share * factor**2)
     return math.sqrt(max(0.0, second_moment - 1))
 
 
 def build_two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
-    """Return evenly spaced normals and the factor at each.
+    """Return evenly spaced normals and the service time factor at each of them.
 
-    Between fast and slow requests one in some thousand is wrong.
+    Where the distribution changes from fast to slow requests, interpolation is wrong for about one in a thousand
+    requests.
     """
-    return _EVEN_NORMALS_GRID, _even_factors(*_shape(service))
+    return _EVEN_NORMALS_GRID, _tabulate_factors(*_get_phase_parameters(service))
 
 
-def _two_phase_logs(unit_normals: Floats, service: RequestService) -> Floats:
-    return np.asarray(np.interp(unit_normals, _normals_at(*_shape(service)), _GRID))
+def _compute_two_phase_logs(unit_normals: Floats, service: RequestService) -> Floats:
+    return np.asarray(np.interp(unit_normals, _tabulate_normals(*_get_phase_parameters(service)), _GRID))
 
 
-def _shape(service: RequestService) -> tuple[float, float, float]:
+def _get_phase_parameters(service: RequestService) -> tuple[float, float, float]:
     return min(service.slow_share, 0.999), service.slow_factor, max(service.cv, 0.01)
 
 
 @lru_cache(64)
-def _even_factors(share: float, factor: float, cv: float) -> Floats:
-    return np.asarray(np.exp(np.interp(_EVEN_NORMALS_GRID, _normals_at(share, factor, cv), _GRID)))
+def _tabulate_factors(share: float, factor: float, cv: float) -> Floats:
+    return np.asarray(np.exp(np.interp(_EVEN_NORMALS_GRID, _tabulate_normals(share, factor, cv), _GRID)))
 
 
 @lru_cache(64)
-def _normals_at(share: float, factor: float, cv: float) -> Floats:
-    """Return the standard normal with the same cumulative probability as each factor of the grid; never decreasing."""
-    fast = 1 / (1 - share + share * factor)
+def _tabulate_normals(share: float, factor: float, cv: float) -> Floats:
+    """Return the standard normal with the same cumulative probability as each factor of the grid; non-decreasing."""
+    fast_mean = 1 / (1 - share + share * factor)
     order, factors = 1 / cv**2, np.exp(_GRID)
-    below = (1 - share) * special.gammainc(order, order * factors / fast)
-    below = below + share * special.gammainc(order, order * factors / (fast * factor))
-    above = (1 - share) * special.gammaincc(order, order * factors / fast)
-    above = above + share * special.gammaincc(order, order * factors / (fast * factor))
-    # in the upper half, the share above is the exact one
+    below = (1 - share) * special.gammainc(order, order * factors / fast_mean)
+    below = below + share * special.gammainc(order, order * factors / (fast_mean * factor))
+    above = (1 - share) * special.gammaincc(order, order * factors / fast_mean)
+    above = above + share * special.gammaincc(order, order * factors / (fast_mean * factor))
+    # in the upper half, the survival function is more accurate than the distribution function
     normals = np.where(below < 0.5, special.ndtri(below), -special.ndtri(above))
     return np.asarray(np.maximum.accumulate(np.clip(normals, -_MAX_Z, _MAX_Z)))
 
 
 def speed_up(service: ServiceModel, speed: float) -> ServiceModel:
-    """Return a replica that is `speed` times as fast; the time outside it stays."""
+    """Return the service model of a replica that is `speed` times as fast; the time outside the replica is
+    unchanged.
+    """
     if speed == 1:
         return service
     match service:
@@ -123,26 +128,27 @@ def speed_up(service: ServiceModel, speed: float) -> ServiceModel:
 
 
 def speed_up_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
-    """Return the target with everything measured scaled to this speed, marked as assumed."""
-    fit = None if target.fit is None else _faster_fit(target.fit, speed)
-    points = tuple(_faster_point(point, speed) for point in target.load_points)
-    curve = _faster_curve(target.curve, speed)
+    """Return the target with all measurements scaled to this speed, marked as assumed."""
+    fit = None if target.fit is None else _scale_fit(target.fit, speed)
+    points = tuple(_scale_load_point(point, speed) for point in target.load_points)
+    curve = _scale_curve(target.curve, speed)
     return msgspec.structs.replace(target, curve=curve, fit=fit, load_points=points, is_assumed=True)
 
 
-def _faster_point(point: MeasuredLoadPoint, speed: float) -> MeasuredLoadPoint:
+def _scale_load_point(point: MeasuredLoadPoint, speed: float) -> MeasuredLoadPoint:
     return msgspec.structs.replace(
         point,
         offered_per_s=None if point.offered_per_s is None else point.offered_per_s * speed,
         achieved_per_s=point.achieved_per_s * speed,
         duration_s=None if point.duration_s is None else point.duration_s / speed,
         latencies_s={
-            time: {name: value / speed for name, value in times.items()} for time, times in point.latencies_s.items()
+            metric: {name: value / speed for name, value in latencies_s.items()}
+            for metric, latencies_s in point.latencies_s.items()
         },
     )
 
 
-def _faster_fit(fit: ServiceFit, speed: float) -> ServiceFit:
+def _scale_fit(fit: ServiceFit, speed: float) -> ServiceFit:
     services = tuple(
         msgspec.structs.replace(fitted, service=speed_up(fitted.service, speed)) for fitted in fit.services
     )
@@ -151,7 +157,7 @@ def _faster_fit(fit: ServiceFit, speed: float) -> ServiceFit:
     )
 
 
-def _faster_curve(curve: CapacityCurve, speed: float) -> CapacityCurve:
+def _scale_curve(curve: CapacityCurve, speed: float) -> CapacityCurve:
     points = tuple(
         msgspec.structs.replace(
             point,

@@ -1,8 +1,8 @@
-"""Simulations of a measured stage with a service model: the same rate and number of requests, several times.
+"""Repeated simulation of a measured stage with a service model, at the measured rate and number of requests.
 
-A fit changes one parameter at a time, so intermediate results that do not depend on it are cached: service factors, and
-percentiles before the time outside the queue is added. Includes stages of a language model, simulated with a token
-service in an open or a closed loop.
+A fit changes one parameter at a time, so intermediate results that do not depend on this parameter are cached: service
+time factors, and percentiles before the time outside the queue is added. Stages of a language model are simulated with
+a token service, in an open or a closed loop.
 """
 
 from __future__ import annotations
@@ -33,18 +33,20 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 def draw_arrivals(
     offered_per_s: float, shape: tuple[int, int], gaps: GapDistribution, rng: np.random.Generator
 ) -> Floats:
-    """Return arrival times of shape simulations × requests. Gaps are random unless they are known to be even."""
+    """Draw arrival times in seconds, with shape simulations × requests; constant-rate if `gaps` is "even", else
+    Poisson.
+    """
     if gaps == "even":
         return np.broadcast_to(np.arange(1, shape[1] + 1) / offered_per_s, shape).copy()
     return np.asarray(np.cumsum(rng.exponential(1 / offered_per_s, shape), axis=1))
 
 
 Value = TypeVar("Value")
-_STORED_FACTORS, _STORED_TIMES = 2, 8
+_CACHED_FACTORS, _CACHED_PERCENTILES = 2, 8
 
 
 class RecentCache(Generic[Value]):
-    """Cache of the values of the most recent keys."""
+    """Cache of the values of the most recently used keys."""
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries, self._values = max_entries, dict[Hashable, Value]()
@@ -58,16 +60,17 @@ class RecentCache(Generic[Value]):
 
 
 class StageSimulation(msgspec.Struct, frozen=True, eq=False):
-    """Random numbers of a stage, drawn once: simulations × requests.
+    """Repeated simulation of a stage with fixed random numbers.
 
-    The first `lead_in` requests of each simulation fill the queue and are not counted.
+    `arrivals_s` and `normals` have the shape simulations × requests. The first `lead_in` requests of each simulation
+    fill the queue and are not counted.
     """
 
     arrivals_s: Floats
     normals: Floats
     lead_in: int = 0
-    _factors: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_STORED_FACTORS))
-    _times: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_STORED_TIMES))
+    _factor_cache: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_CACHED_FACTORS))
+    _percentile_cache: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_CACHED_PERCENTILES))
 
     @staticmethod
     def draw(
@@ -83,58 +86,60 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         return StageSimulation(arrivals_s, rng.standard_normal(shape), lead_in)
 
     def simulate(self, service: ServiceModel, quantiles: Floats) -> SimulatedTimes:
-        """Simulate the stage and return the logarithms of its percentiles.
+        """Simulate the stage and return the logarithms of its latency percentiles.
 
-        A percentile is the smallest value that at least this share of the values does not exceed.
+        A percentile is the smallest value for which at least the given share of values is not larger.
         """
         if isinstance(service, TokenService):
-            raise TypeError("stages of a language model are simulated by tokens")
+            raise TypeError("a token service requires TokenSimulation")
         inside = msgspec.structs.replace(service, outside_s=0.0)
-        times_s = self._times.get((inside, tuple(quantiles)), lambda: self._percentiles(inside, quantiles))
+        times_s = self._percentile_cache.get(
+            (inside, tuple(quantiles)), lambda: self._compute_percentiles(inside, quantiles)
+        )
         return SimulatedTimes(np.log(times_s + service.outside_s))
 
-    def _percentiles(self, service: RequestService | BatchService, quantiles: Floats) -> Floats:
-        plays, requests = self.arrivals_s.shape
-        starts = np.arange(plays, dtype=np.int64) * requests
+    def _compute_percentiles(self, service: RequestService | BatchService, quantiles: Floats) -> Floats:
+        simulations, requests = self.arrivals_s.shape
+        starts = np.arange(simulations, dtype=np.int64) * requests
         arrivals_s, normals = self.arrivals_s.ravel(), self.normals.ravel()
-        factors = self._factors.get(_factor_parameters(service), lambda: look_up_service_factors(normals, service))
+        factors = self._factor_cache.get(_get_factor_key(service), lambda: look_up_service_factors(normals, service))
         match service:
             case RequestService():
                 latencies = simulate_request_latencies(arrivals_s, normals, service, starts, factors)
             case BatchService():
                 latencies = simulate_batch_latencies(arrivals_s, normals, service, starts, factors)
-        latencies = latencies.reshape(plays, requests)[:, self.lead_in :]
+        latencies = latencies.reshape(simulations, requests)[:, self.lead_in :]
         return select_sorted(latencies, np.ceil(quantiles * latencies.shape[1]).astype(int) - 1)
 
 
 def select_sorted(values: Floats, ranks: Ints) -> Floats:
-    """Return, for each row, the values at these places in sorted order; reorders the rows.
+    """Return the values with these ranks in each row's sorted order; reorders the rows in place.
 
-    It partitions place by place, each in the part above the previous one, which takes half the time of a sort, and a
-    fifth of that of a partition at several places at once.
+    Rank by rank, it partitions the part of the row above the previous rank. This takes half the time of sorting, and a
+    fifth of the time of a partition at several ranks at once.
     """
-    values_at, sorted_until = np.empty((values.shape[0], ranks.size)), 0
+    selected, sorted_until = np.empty((values.shape[0], ranks.size)), 0
     for index in np.argsort(ranks):
         if ranks[index] >= sorted_until:
             values[:, sorted_until:].partition(ranks[index] - sorted_until, axis=1)
-        values_at[:, index] = values[:, ranks[index]]
+        selected[:, index] = values[:, ranks[index]]
         sorted_until = max(sorted_until, ranks[index] + 1)
-    return values_at
+    return selected
 
 
-def _factor_parameters(service: RequestService | BatchService) -> Hashable:
-    """Return the parameters that determine the factors."""
+def _get_factor_key(service: RequestService | BatchService) -> Hashable:
+    """Return the parameters that determine the service time factors, as a cache key."""
     if isinstance(service, RequestService) and is_two_phase(service):
         return service.cv, service.slow_share, service.slow_factor
     return service.cv
 
 
-RESPONSE_GAP = "between answers"
-"""Time between successive responses of the whole stage, measured in a closed loop in addition to latencies."""
+RESPONSE_GAP = "between responses"
+"""Name of the mean time between responses of the whole stage, which a closed loop measures in addition to latencies."""
 
 
 class TokenLoad(msgspec.Struct, frozen=True):
-    """Load of a stage: a rate or a number of clients, and the requests' input and output tokens, one row each."""
+    """Load of a language model stage: a rate or a number of clients, and rows of input and output tokens."""
 
     offered_per_s: float | None
     clients: int | None
@@ -151,9 +156,10 @@ class TokenLoad(msgspec.Struct, frozen=True):
 
 
 class TokenSimulation(msgspec.Struct, frozen=True):
-    """Random numbers and lengths of a stage, drawn once: simulations × requests.
+    """Repeated simulation of a language model stage with fixed random numbers and lengths.
 
-    Each simulation has the requests of the sample in another order, so that simulations differ as repeated stages do.
+    All arrays have the shape simulations × requests. Each simulation has the requests of the sample in a different
+    order, so that simulations differ as repeated stages do.
     """
 
     clients: int | None
@@ -166,55 +172,59 @@ class TokenSimulation(msgspec.Struct, frozen=True):
     def draw(load: TokenLoad, requests: int, simulations: int, seed: np.random.SeedSequence) -> TokenSimulation:
         rng = np.random.default_rng(seed)
         arrivals_s = draw_arrivals(load.offered_per_s or 1.0, (simulations, requests), load.gaps, rng)
-        order = np.array([_random_order(len(load.pairs), requests, rng) for _ in range(simulations)])
+        order = np.array([_draw_order(len(load.pairs), requests, rng) for _ in range(simulations)])
         clients = load.clients if load.offered_per_s is None else None
         normals = rng.standard_normal((simulations, requests))
         return TokenSimulation(clients, arrivals_s, normals, load.pairs[order, 0], load.pairs[order, 1])
 
     def simulate(self, service: ServiceModel, names: Sequence[str]) -> SimulatedTimes:
-        """Simulate the stage. `names` are such as `ttft p95`, `itl mean` and GAP.
+        """Simulate the stage and return the logarithms of the named statistics, such as `ttft p95`, `itl mean` and
+        RESPONSE_GAP.
 
-        A fractional limit of sequences, which a fit may try, is interpolated between the whole ones around it.
+        A fit may try a fractional limit of sequences, which is interpolated between the neighboring integers.
         """
         assert isinstance(service, TokenService)
-        whole_limit = math.floor(service.max_sequences)
-        share = service.max_sequences - whole_limit
+        integer_limit = math.floor(service.max_sequences)
+        fraction = service.max_sequences - integer_limit
         service = msgspec.structs.replace(
             service, kv_tokens=round(service.kv_tokens), chunk_tokens=round(service.chunk_tokens)
         )
-        logs = self._logs(msgspec.structs.replace(service, max_sequences=max(1, whole_limit)), names)
-        if share > 0 and whole_limit >= 1:
-            logs = (1 - share) * logs
-            logs += share * self._logs(msgspec.structs.replace(service, max_sequences=whole_limit + 1), names)
+        logs = self._compute_logs(msgspec.structs.replace(service, max_sequences=max(1, integer_limit)), names)
+        if fraction > 0 and integer_limit >= 1:
+            logs = (1 - fraction) * logs
+            logs += fraction * self._compute_logs(
+                msgspec.structs.replace(service, max_sequences=integer_limit + 1), names
+            )
         return SimulatedTimes(logs)
 
-    def _logs(self, service: TokenService, names: Sequence[str]) -> Floats:
+    def _compute_logs(self, service: TokenService, names: Sequence[str]) -> Floats:
         first_s, last_s, ended_s = self._simulate_once(service)
-        times = {"ttft": first_s, "latency": last_s}
+        latencies_by_metric = {"ttft": first_s, "latency": last_s}
         gaps, has_several = np.maximum(self.outputs - 1, 1), self.outputs > 1
         decoding_s = np.where(has_several, last_s - first_s, 0.0)
-        times["tpot"] = np.where(
-            has_several, decoding_s / gaps, np.nan
-        )  # a response of one token has no time per token
+        # a response with a single token has no time per output token
+        latencies_by_metric["tpot"] = np.where(has_several, decoding_s / gaps, np.nan)
         columns = {}
         if RESPONSE_GAP in names:
             columns[RESPONSE_GAP] = ended_s / self.normals.shape[1]
         if "itl mean" in names:
             columns["itl mean"] = decoding_s.sum(axis=1) / np.where(has_several, gaps, 0).sum(axis=1)
-        for metric, values in times.items():
+        for metric, values in latencies_by_metric.items():
             aggregates = [name.removeprefix(f"{metric} ") for name in names if name.startswith(f"{metric} ")]
             if aggregates:
-                statistics = _statistics(values, aggregates).T
+                statistics = _compute_statistics(values, aggregates).T
                 columns.update(zip((f"{metric} {aggregate}" for aggregate in aggregates), statistics, strict=True))
         return np.asarray(np.log(np.column_stack([columns[name] for name in names])))
 
     def _simulate_once(self, service: TokenService) -> tuple[Floats, Floats, Floats]:
-        """Return the times to the first and the last token, and when all requests of a simulation had completed."""
+        """Return the latencies to the first and last token, and the end of the last response of each simulation."""
         shape = self.normals.shape
         if self.clients is None:
             starts = np.arange(shape[0], dtype=np.int64) * shape[1]
             arrays = (self.arrivals_s.ravel(), self.inputs.ravel(), self.outputs.ravel(), self.normals.ravel())
-            first_s, last_s = (times.reshape(shape) for times in simulate_token_latencies(*arrays, service, starts))
+            first_s, last_s = (
+                latencies_s.reshape(shape) for latencies_s in simulate_token_latencies(*arrays, service, starts)
+            )
             return first_s, last_s, (self.arrivals_s + last_s).max(axis=1)
         first_s, last_s, ended_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
         for row in range(shape[0]):
@@ -227,19 +237,19 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         return first_s, last_s, ended_s
 
 
-def _random_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
-    """Return the row numbers of the pairs that the requests have: all pairs in random order, repeated as needed.
+def _draw_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
+    """Draw the row of `pairs` for each request: all rows in random order, repeated as needed.
 
-    A sample is sorted, so that a part of it would not represent the whole.
+    The order must be random because samples are sorted, so the first rows of a sample are not representative.
     """
     permutations = [rng.permutation(pairs) for _ in range(math.ceil(requests / pairs))]
     return np.concatenate(permutations)[:requests]
 
 
-def _statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
-    """Return means and percentiles of each row, without NaN: rows × aggregates.
+def _compute_statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
+    """Return the mean or percentiles of each row, ignoring NaN, with shape rows × aggregates.
 
-    A percentile is the smallest value that at least this share of the values does not exceed.
+    A percentile is the smallest value for which at least the given share of values is not larger.
     """
     shares, is_missing = [PERCENTILES.get(aggregate, 0.5) for aggregate in aggregates], np.isnan(times_s)
     if is_missing.any():
@@ -249,8 +259,8 @@ def _statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
             np.partition(times_s, np.unique(ranks), axis=1), ranks, axis=1
         )  # NaN sorts last
     else:
-        ranks_of_shares = [math.ceil(share * times_s.shape[1]) - 1 for share in shares]
-        statistics = np.partition(times_s, sorted(set(ranks_of_shares)), axis=1)[:, ranks_of_shares]
+        ranks_by_share = [math.ceil(share * times_s.shape[1]) - 1 for share in shares]
+        statistics = np.partition(times_s, sorted(set(ranks_by_share)), axis=1)[:, ranks_by_share]
     if "mean" in aggregates:
         statistics[:, aggregates.index("mean")] = np.nanmean(times_s, axis=1)
     return statistics

@@ -1,7 +1,8 @@
-"""Activator: a place before the replicas where requests are held while none is ready; and the requests in a fleet.
+"""Activator: a replica slot of the simulated fleet that queues requests while no replica is ready.
 
-The place is a row of the fleet whose replica is never free: one slot that is always busy. Requests wait there as
-elsewhere, may time out, and are dropped beyond its queue.
+The activator is a row of the fleet with a single service slot that is always busy, so requests wait there as in any
+queue, may time out, and are dropped if the queue is full. The module also sums latencies and ages of requests, which
+autoscalers need.
 """
 
 from __future__ import annotations
@@ -36,30 +37,32 @@ from app.planning.simulation.state import (
     Fleet,
 )
 
-_MOVED = 1 << 40  # offset of the random numbers of moved requests, to separate them from those of arrivals
+_MOVED_OFFSET = 1 << 40  # offset that separates the random numbers of moved requests from those of arrivals
 
 
 def make_activator(fleet: Fleet, place: int) -> None:
-    """Make this replica, which must have one slot, hold its requests from now on."""
+    """Turn this replica, which must have a single slot, into an activator that never serves requests."""
     fleet.floats[place, DONE] = np.inf
 
 
 def release_held(fleet: Fleet, place: int, now_s: float) -> None:
-    """Move all held requests to the routable replicas, oldest first; they begin no earlier than now."""
+    """Move all queued requests of the activator to routable replicas, oldest first; none starts earlier than
+    `now_s`.
+    """
     if fleet.counts[place, WAITING]:
-        _move_held(fleet, place, now_s)
+        _move_queued(fleet, place, now_s)
 
 
 def sum_latencies_s(fleet: Fleet) -> float:
-    """Return the sum of the latencies of all responses, in s."""
+    """Return the sum of the latencies of all responses so far, in seconds."""
     return float(fleet.classes[:, SUM + LATENCY].sum())
 
 
 @compiled
 def sum_ages_s(fleet: Fleet, now_s: float) -> float:
-    """Return the sum of the times that requests in the fleet have spent there.
+    """Return the sum of the times that the current requests have spent in the fleet, in seconds.
 
-    The fleet has to be advanced to `now_s`.
+    The fleet must have been advanced to `now_s`.
     """
     ages_s, mask = 0.0, fleet.queues.shape[0] - 1
     for replica in range(fleet.floats.shape[0]):
@@ -78,23 +81,30 @@ def sum_ages_s(fleet: Fleet, now_s: float) -> float:
 
 
 @compiled
-def _move_held(fleet: Fleet, place: int, now_s: float) -> None:
-    advance_replica(fleet, place, now_s)
+def _move_queued(fleet: Fleet, activator: int, now_s: float) -> None:
+    advance_replica(fleet, activator, now_s)
     arrivals = fleet.settings[INDEX]
-    for number in range(fleet.counts[place, WAITING]):
-        head = fleet.counts[place, HEAD]
-        arrival_s, normal = fleet.queues[head, place, ARRIVAL], fleet.queues[head, place, NORMAL]
-        mark = int(fleet.queues[head, place, MARK])
-        pop_waiting(fleet, place)
-        fleet.settings[INDEX] = _MOVED + arrivals + number
+    for number in range(fleet.counts[activator, WAITING]):
+        head = fleet.counts[activator, HEAD]
+        arrival_s, normal = fleet.queues[head, activator, ARRIVAL], fleet.queues[head, activator, NORMAL]
+        packed_class = int(fleet.queues[head, activator, MARK])
+        pop_waiting(fleet, activator)
+        fleet.settings[INDEX] = _MOVED_OFFSET + arrivals + number
         replica = route(fleet, now_s)
         if fleet.floats[replica, NEXT] <= now_s:
             advance_replica(fleet, replica, now_s)
         if is_full(fleet, replica):
-            fleet.tallies[mark & 255, DROPPED] += 1
+            fleet.tallies[packed_class & 255, DROPPED] += 1
             continue
         if fleet.counts[replica, WORKING] == 0:
             fleet.floats[replica, DONE] = max(fleet.floats[replica, DONE], now_s)
-        push_waiting(fleet, replica, arrival_s, normal, estimate_request_work_s(fleet, replica, normal, mark), mark)
+        push_waiting(
+            fleet,
+            replica,
+            arrival_s,
+            normal,
+            estimate_request_work_s(fleet, replica, normal, packed_class),
+            packed_class,
+        )
         advance_replica(fleet, replica, now_s)
     fleet.settings[INDEX] = arrivals

@@ -1,4 +1,4 @@
-"""Replica that serves all waiting requests as one batch. A replica with one slot has batches of one."""
+"""Simulated replica that serves all queued requests as a batch; a replica with one slot is a batch size of one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from app.planning.simulation.state import (
 def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
     """Advance the replica to `until_s`.
 
-    A batch begins only before `until_s`, so that simultaneous arrivals share a batch.
+    Batches start only before `until_s`, so that simultaneous arrivals share a batch.
     """
     while True:
         if fleet.counts[replica, WORKING] > 0:
@@ -48,25 +48,25 @@ def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
                 expire_waiting(fleet, replica, until_s)
                 fleet.floats[replica, NEXT] = min(done_s, get_expiry_s(fleet, replica))
                 return
-            _finish(fleet, replica, done_s)
+            _finish_batch(fleet, replica, done_s)
         if fleet.counts[replica, WAITING] == 0:
             fleet.floats[replica, NEXT] = math.inf
             return
-        start_s, timeout_s = _start_s(fleet, replica), get_expiry_s(fleet, replica)
+        start_s, timeout_s = _get_start_s(fleet, replica), get_expiry_s(fleet, replica)
         if timeout_s < start_s:
             if timeout_s > until_s:
                 fleet.floats[replica, NEXT] = timeout_s
                 return
             expire_waiting(fleet, replica, min(until_s, start_s))
         elif start_s < until_s:
-            _begin(fleet, replica, start_s)
+            _start_batch(fleet, replica, start_s)
         else:
             fleet.floats[replica, NEXT] = start_s
             return
 
 
 @inlined
-def _start_s(fleet: Fleet, replica: int) -> float:
+def _get_start_s(fleet: Fleet, replica: int) -> float:
     head = fleet.counts[replica, HEAD]
     start_s = fleet.queues[head, replica, ARRIVAL] + fleet.floats[replica, WINDOW]
     max_batch = fleet.counts[replica, WIDTH]
@@ -76,17 +76,20 @@ def _start_s(fleet: Fleet, replica: int) -> float:
 
 
 @inlined
-def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
-    """Begin a batch. All waiting requests had arrived by then: a replica is advanced before an arrival joins it."""
+def _start_batch(fleet: Fleet, replica: int, start_s: float) -> None:
+    """Start a batch with all waiting requests.
+
+    They have arrived, since a replica is advanced before each of its arrivals.
+    """
     max_batch = fleet.counts[replica, WIDTH]
     factor = get_factor(fleet, replica, fleet.queues[fleet.counts[replica, HEAD], replica, NORMAL])
     size, work = 0, 0.0
     while size < max_batch and fleet.counts[replica, WAITING] > 0:
         head = fleet.counts[replica, HEAD]
-        arrival_s, mark = fleet.queues[head, replica, ARRIVAL], int(fleet.queues[head, replica, MARK])
+        arrival_s, packed_class = fleet.queues[head, replica, ARRIVAL], int(fleet.queues[head, replica, MARK])
         fleet.in_work[replica, size, ARRIVAL] = arrival_s
-        fleet.in_work[replica, size, MARK] = mark
-        work += fleet.classes[get_class(mark), WORK]
+        fleet.in_work[replica, size, MARK] = packed_class
+        work += fleet.classes[get_class(packed_class), WORK]
         size += 1
         pop_waiting(fleet, replica)
     duration_s = (fleet.floats[replica, FIXED] + fleet.floats[replica, PER_ITEM] * work) * factor
@@ -98,10 +101,10 @@ def _begin(fleet: Fleet, replica: int, start_s: float) -> None:
 
 
 @inlined
-def _finish(fleet: Fleet, replica: int, done_s: float) -> None:
-    since_s = done_s + fleet.floats[replica, OUTSIDE]
-    for place in range(fleet.counts[replica, WORKING]):
+def _finish_batch(fleet: Fleet, replica: int, done_s: float) -> None:
+    reference_s = done_s + fleet.floats[replica, OUTSIDE]
+    for item in range(fleet.counts[replica, WORKING]):
         record_response(
-            fleet, int(fleet.in_work[replica, place, MARK]), since_s - fleet.in_work[replica, place, ARRIVAL]
+            fleet, int(fleet.in_work[replica, item, MARK]), reference_s - fleet.in_work[replica, item, ARRIVAL]
         )
     fleet.counts[replica, WORKING] = 0

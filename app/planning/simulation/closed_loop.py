@@ -1,8 +1,9 @@
-"""One replica in a closed loop: each client sends again as soon as it receives its response.
+"""Simulation of one replica in a closed loop: each client sends its next request as soon as it receives the
+response.
 
-All clients send their first request at once. `unit_normals` has one standard normal per request and determines their
-number. The functions return times of arrival at the replica and of the ends of its responses; a client receives its
-response, and sends again, `outside_s` later, so its latency is `end − arrival + outside_s`.
+All clients send their first request at time 0. `unit_normals` holds a standard normal per request, so its size is the
+number of requests. The functions return arrival times at the replica and end times at the replica. A client receives
+the response, and sends again, `outside_s` seconds after the end, so the latency is `end − arrival + outside_s`.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from app.planning.simulation.token_kernel import (
     _admit,
     _decode,
     _finish,
-    _read,
+    _prefill,
 )
 from app.records.service import BatchService, RequestService, TokenService
 
 
 def simulate_closed_requests(clients: int, unit_normals: Floats, service: RequestService) -> tuple[Floats, Floats]:
-    """Simulate a replica of slots or shared cores; return arrivals and ends, in order of arrival."""
+    """Simulate a replica with request slots or shared cores; return arrival and end times, in order of arrival."""
     arrivals_s, ends_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
     services_s = compute_service_factors(unit_normals, service) * service.mean_s
     if service.is_shared:
         _simulate_shared(
-            services_s, clients, service.slots, service.outside_s, *_ring_arrays(clients), arrivals_s, ends_s
+            services_s, clients, service.slots, service.outside_s, *_allocate_arrays(clients), arrivals_s, ends_s
         )
         return arrivals_s, ends_s
     _simulate_requests(services_s, np.zeros(clients), np.zeros(service.slots), service.outside_s, arrivals_s, ends_s)
@@ -41,8 +42,8 @@ def simulate_closed_requests(clients: int, unit_normals: Floats, service: Reques
 
 
 def simulate_closed_batches(clients: int, unit_normals: Floats, service: BatchService) -> tuple[Floats, Floats]:
-    """Simulate a replica of batches; return arrivals and ends, in order of arrival."""
-    arrivals_s, ends_s = _known_arrivals(clients, unit_normals.size), np.empty(unit_normals.size)
+    """Simulate a replica that serves batches; return arrival and end times, in order of arrival."""
+    arrivals_s, ends_s = _initialize_arrivals(clients, unit_normals.size), np.empty(unit_normals.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
     _simulate_batches(
         arrivals_s, compute_lognormal_factors(unit_normals, service.cv), clients, parameters, service.max_batch, ends_s
@@ -53,8 +54,8 @@ def simulate_closed_batches(clients: int, unit_normals: Floats, service: BatchSe
 def simulate_closed_tokens(
     clients: int, input_tokens: Ints, output_tokens: Ints, unit_normals: Floats, service: TokenService
 ) -> tuple[Floats, Floats, Floats]:
-    """Simulate a replica of tokens; return arrivals, first tokens and ends, in order of arrival."""
-    arrivals_s = _known_arrivals(clients, unit_normals.size)
+    """Simulate a language model replica; return arrival, first token and end times, in order of arrival."""
+    arrivals_s = _initialize_arrivals(clients, unit_normals.size)
     first_s, last_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
     requests, parameters = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
     heap = np.empty((2, service.max_sequences), dtype=np.int64)
@@ -65,13 +66,17 @@ def simulate_closed_tokens(
     return arrivals_s, first_s, last_s
 
 
-def _ring_arrays(size: int) -> tuple[Floats, Ints, Floats]:
-    """Return arrays for the ends, the requests that they belong to, and the times at which clients send again."""
+def _allocate_arrays(size: int) -> tuple[Floats, Ints, Floats]:
+    """Allocate arrays for the end times, the requests that they belong to, and the times at which clients send
+    again.
+    """
     return np.empty(size), np.empty(size, dtype=np.int64), np.zeros(size)
 
 
-def _known_arrivals(clients: int, requests: int) -> Floats:
-    """Return the first arrival of each client; later ones are unknown at first."""
+def _initialize_arrivals(clients: int, requests: int) -> Floats:
+    """Return the arrival times: 0 for the first request of each client, infinity for later requests, which are not
+    known yet.
+    """
     arrivals_s = np.full(requests, np.inf)
     arrivals_s[:clients] = 0.0
     return arrivals_s
@@ -81,7 +86,10 @@ def _known_arrivals(clients: int, requests: int) -> Floats:
 def _simulate_requests(
     services_s: Floats, clients_s: Floats, free_s: Floats, outside_s: float, arrivals_s: Floats, ends_s: Floats
 ) -> None:
-    """Simulate slots. `clients_s`, when each client sends next, and `free_s`, when each slot is free, are heaps."""
+    """Simulate request slots.
+
+    `clients_s` and `free_s` are heaps of the times at which each client sends next and each slot becomes free.
+    """
     for index in range(services_s.size):
         arrivals_s[index] = clients_s[0]
         ends_s[index] = max(clients_s[0], free_s[0]) + services_s[index]
@@ -101,7 +109,10 @@ def _simulate_shared(
     arrivals_s: Floats,
     ends_s: Floats,
 ) -> None:
-    """Simulate shared cores. `resend_s` is a ring: clients send again in the order of their responses."""
+    """Simulate processor sharing.
+
+    `resend_s` is a ring buffer, since clients send again in the order of their responses.
+    """
     size, clock_s, now_s, arrived, ended = 0, 0.0, 0.0, 0, 0
     while ended < services_s.size:
         until_s = np.inf
@@ -131,26 +142,26 @@ def _simulate_batches(
 ) -> None:
     """Simulate batches.
 
-    While no batch is in work every client's next arrival is known, and none comes before those known earlier.
+    When no batch is running, the next arrival of every client is known, and arrivals are known in ascending order.
     """
     fixed_s, per_item_s, window_s, outside_s = parameters
-    free_s, first, known_count = 0.0, 0, min(clients, arrivals_s.size)
-    while first < arrivals_s.size:
-        start_s = arrivals_s[first] + window_s
-        full_index = first + max_batch - 1
+    free_s, start, known_count = 0.0, 0, min(clients, arrivals_s.size)
+    while start < arrivals_s.size:
+        start_s = arrivals_s[start] + window_s
+        full_index = start + max_batch - 1
         if full_index < known_count:
             start_s = min(start_s, arrivals_s[full_index])
         start_s = max(start_s, free_s)
-        stop = first + 1
-        while stop < known_count and stop - first < max_batch and arrivals_s[stop] <= start_s:
+        stop = start + 1
+        while stop < known_count and stop - start < max_batch and arrivals_s[stop] <= start_s:
             stop += 1
-        free_s = start_s + (fixed_s + per_item_s * (stop - first)) * factors[first]
-        for index in range(first, stop):
+        free_s = start_s + (fixed_s + per_item_s * (stop - start)) * factors[start]
+        for index in range(start, stop):
             ends_s[index] = free_s
             if known_count < arrivals_s.size:
                 arrivals_s[known_count] = free_s + outside_s
                 known_count += 1
-        first = stop
+        start = stop
 
 
 @compiled
@@ -164,7 +175,10 @@ def _simulate_tokens(
     first_s: Floats,
     last_s: Floats,
 ) -> None:
-    """Simulate tokens like `simulate_tokens`. As many clients send again as requests end, so arrivals are ascending."""
+    """Simulate continuous batching like `simulate_tokens`.
+
+    Each response makes a client send again, so arrivals are in ascending order.
+    """
     end, now_s = requests.arrivals_s.size, 0.0
     while state[READING] < end or state[DECODING] > 0:
         if state[DECODING] == 0 and state[READING] == state[NEXT]:
@@ -173,7 +187,7 @@ def _simulate_tokens(
         if state[READING] == state[NEXT]:
             now_s = _decode(requests, end, parameters, state, sequences, now_s)
         else:
-            now_s = _read(requests, parameters, state, sequences, now_s, first_s)
+            now_s = _prefill(requests, parameters, state, sequences, now_s, first_s)
         decoding_before = state[DECODING]
         _finish(requests, parameters, state, sequences, now_s, last_s)
         for _ in range(decoding_before - state[DECODING]):

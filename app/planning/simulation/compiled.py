@@ -1,8 +1,9 @@
-"""Decorators that compile functions with numba and keep their types.
+"""Decorators that compile functions with numba while keeping their static types.
 
-Only the simulation imports this, since numba takes 0.6 s to load. Machine code is cached beside the source, or in the
-user's cache where that is not writable. numba itself checks only whether the function's own file changed; functions in
-other files that it calls would become stale, so the stamp here covers all sources of this package.
+numba takes 0.6 s to import, so only the simulation imports this module. Machine code is cached next to the source file,
+or in the user's cache directory if the former is not writable. numba invalidates the cache only if the file of the
+function itself changes, although functions in other files that it calls may change too, so the cache stamp is a hash of
+all source files in this package.
 """
 
 from __future__ import annotations
@@ -24,31 +25,36 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """Compile the function at its first call for each set of types; it runs without the GIL and allocates nothing."""
+    """Compile the function at its first call for each combination of types.
+
+    The function releases the GIL and must not allocate.
+    """
     return _compile(function, forceinline=False)
 
 
 def inlined(function: Function) -> Function:
-    """Compile the function and inline it in its callers, for short functions and those with a single caller."""
+    """Compile the function and inline it into its callers; intended for short functions and those with a single
+    caller.
+    """
     return _compile(function, forceinline=True)
 
 
 def _compile(function: Function, forceinline: bool) -> Function:
-    # _nrt: without reference counting of arrays, which would cost more than the simulation
+    # _nrt=False disables reference counting of arrays, which would cost more time than the simulation itself
     compiler = partial(numba.njit, nogil=True, forceinline=forceinline, _nrt=False)
     try:
         dispatcher = cast(Any, compiler(cache=True)(function))
-        dispatcher._cache._cache_file._source_stamp = _SOURCES
-    except (RuntimeError, AttributeError):  # no folder to cache in, or no stamp to set: each process compiles it again
+        dispatcher._cache._cache_file._source_stamp = _SOURCE_HASH
+    except (RuntimeError, AttributeError):  # no cache directory, or no stamp to set: each process compiles again
         dispatcher = compiler()(function)
     return cast(Function, dispatcher)
 
 
-def _stamp_of_sources() -> str:
+def _hash_sources() -> str:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-_SOURCES = _stamp_of_sources()
+_SOURCE_HASH = _hash_sources()

@@ -1,4 +1,4 @@
-"""Design of a simulated fleet: its replicas, its router, and the classes of its requests."""
+"""Design of a simulated fleet: replicas, router, and classes of requests."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ROUTERS: tuple[Router, ...] = (
 
 
 class SimulatedClass(msgspec.Struct, frozen=True):
-    """Class of requests with its share of all requests.
+    """Class of simulated requests, with its share of all requests.
 
-    A request is good within all limits. The token limits apply only to token services. `work` multiplies a request's
-    service time, its part of a batch's time, or its input and output tokens.
+    A request is good if it is within all limits; the token limits apply only to token services. `work` is a factor on
+    the service time of a request, on its part of the duration of a batch, or on its input and output tokens.
     """
 
     share: float = 1.0
@@ -29,11 +29,12 @@ class SimulatedClass(msgspec.Struct, frozen=True):
 
 
 class FleetDesign(msgspec.Struct, frozen=True):
-    """Fleet with one service per replica, whose speeds may differ.
+    """Design of a simulated fleet, with one service model per replica, so replicas may differ in speed.
 
-    At most `queue_limit` requests wait at a replica; further ones are dropped. A request that has waited `timeout_s`
-    leaves unserved. `weights` are for the weighted router, and default to the replicas' highest rates. All sessions
-    have the same rate. `lengths` are pairs of input and output tokens, drawn with equal probability.
+    At most `queue_limit` requests wait at a replica; additional requests are dropped. A request that has waited
+    `timeout_s` seconds times out. `weights` apply to the weighted router; by default they are the replicas' max
+    throughputs. All of the `sessions` have the same rate. `lengths` are equally likely pairs of input and output
+    tokens.
     """
 
     services: tuple[ServiceModel, ...]
@@ -47,7 +48,9 @@ class FleetDesign(msgspec.Struct, frozen=True):
 
 
 def compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[tuple[int, int], ...]) -> float:
-    """Return the approximate rate at which one replica is always busy; for tokens that of its fullest batch."""
+    """Return the approximate throughput of a fully utilized replica in req/s; for token services, that of a full
+    batch.
+    """
     if not isinstance(service, TokenService):
         return service.max_per_s
     inputs = sum(pair[0] for pair in lengths) / len(lengths)

@@ -1,7 +1,7 @@
-"""Histogram of times with buckets of equal relative width and constant size: 256 per doubling, so at most 0.4 % wide.
+"""Histogram of latencies with a fixed number of log-scale buckets: 256 per factor of 2, so at most 0.4 % wide.
 
-A bucket is the exponent and the first 8 bits of the fraction of a double. Times below 10 µs or above an hour are
-counted in the first or the last bucket.
+The bucket number consists of the exponent and the first 8 bits of the mantissa of a double. Latencies below 10 µs or
+above an hour are counted in the first or last bucket.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints, inlined
 
-_DROPPED_BITS = 44
+_DISCARDED_BITS = 44
 _MIN_S, _MAX_S = 10e-6, 3600.0
-_FIRST = int(np.float64(_MIN_S).view(np.int64)) >> _DROPPED_BITS
-BUCKETS = (int(np.float64(_MAX_S).view(np.int64)) >> _DROPPED_BITS) - _FIRST + 1
+_FIRST = int(np.float64(_MIN_S).view(np.int64)) >> _DISCARDED_BITS
+BUCKETS = (int(np.float64(_MAX_S).view(np.int64)) >> _DISCARDED_BITS) - _FIRST + 1
 
 
 @inlined
 def find_bucket(time_s: float) -> int:
-    bucket = int(np.float64(time_s).view(np.int64) >> _DROPPED_BITS) - _FIRST
+    bucket = int(np.float64(time_s).view(np.int64) >> _DISCARDED_BITS) - _FIRST
     return min(max(bucket, 0), BUCKETS - 1)
 
 
 @cache
 def bucket_edges_s() -> Floats:
-    """Return the lower edge of every bucket and the upper edge of the last; the array is read-only."""
-    bits: Ints = (np.arange(BUCKETS + 1, dtype=np.int64) + _FIRST) << _DROPPED_BITS
+    """Return the lower edge of each bucket and the upper edge of the last bucket in seconds, as a read-only array."""
+    bits: Ints = (np.arange(BUCKETS + 1, dtype=np.int64) + _FIRST) << _DISCARDED_BITS
     edges_s = bits.view(np.float64)
     edges_s.flags.writeable = False
     return edges_s
 
 
 def compute_quantile_s(counts: Ints, share: float) -> float | None:
-    """Return the quantile, linear within a bucket; `None` where nothing was counted."""
+    """Return a quantile in seconds, interpolated linearly within a bucket; `None` if the histogram is empty."""
     return compute_quantiles_s(counts, (share,))[0]
 
 
 def compute_quantiles_s(counts: Ints, shares: Sequence[float]) -> tuple[float | None, ...]:
-    """Return several quantiles of one histogram."""
+    """Return several quantiles of a histogram in seconds; `None` for each if the histogram is empty."""
     below = np.cumsum(counts)
     total = int(below[-1])
-    return tuple(_quantile_s(counts, below, share * total) if total else None for share in shares)
+    return tuple(_interpolate_quantile_s(counts, below, share * total) if total else None for share in shares)
 
 
-def _quantile_s(counts: Ints, below: Ints, rank: float) -> float:
+def _interpolate_quantile_s(counts: Ints, below: Ints, rank: float) -> float:
     bucket = min(int(below.searchsorted(rank, side="left")), BUCKETS - 1)
     while counts[bucket] == 0:  # rank 0
         bucket += 1

@@ -1,6 +1,6 @@
-"""Compilation of the simulation, or loading it from the cache, so that the first plan does not wait for it.
+"""Compilation of the simulation kernels ahead of the first plan, or loading them from the cache.
 
-Both functions may run in a thread beside other work, which they slow down somewhat.
+Both functions may run in a background thread, but they slow down other threads somewhat.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TIMES_S, _NORMALS = np.arange(3.0), np.zeros(3)
 
 
 def compile_planner() -> None:
-    """Compile what a plan needs: a fleet at a steady rate or under bursts, and measured stages of one replica."""
+    """Compile the kernels that a plan needs: steady fleets, bursts, and measured stages of one replica."""
     simulate_steady(_DESIGN, 0.1, 40, seeds=(1,))
     next(iterate_poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
     simulate_request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))
@@ -36,7 +36,7 @@ def compile_planner() -> None:
 
 
 def compile_all() -> None:
-    """Compile what a simulated day and one replica of a language model need as well."""
+    """Compile all kernels, including those of simulated days and of language model replicas."""
     compile_planner()
     fleet = create_fleet(_DESIGN, np.random.SeedSequence(1))
     make_activator(fleet, 1)

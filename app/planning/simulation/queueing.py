@@ -1,4 +1,4 @@
-"""Queue of a replica and outcomes of its requests, shared by slots, batches and tokens."""
+"""Queue of a replica and outcomes of its requests, shared by slot, batch and token replicas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def get_class(mark: int) -> int:
 
 @inlined
 def get_factor(fleet: Fleet, replica: int, normal: float) -> float:
-    """Return the lognormal factor, of mean 1, of a request on this replica."""
+    """Return the log-normal service time factor, with mean 1, of a request on this replica."""
     sigma = fleet.floats[replica, SIGMA]
     if sigma == 0.0:
         return 1.0
@@ -44,18 +44,18 @@ def get_factor(fleet: Fleet, replica: int, normal: float) -> float:
 @inlined
 def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, work_s: float, mark: int) -> None:
     waiting = fleet.counts[replica, WAITING]
-    place = (fleet.counts[replica, HEAD] + waiting) & (fleet.queues.shape[0] - 1)
-    fleet.queues[place, replica, ARRIVAL] = arrival_s
-    fleet.queues[place, replica, NORMAL] = normal
-    fleet.queues[place, replica, WORK_S] = work_s
-    fleet.queues[place, replica, MARK] = mark
+    index = (fleet.counts[replica, HEAD] + waiting) & (fleet.queues.shape[0] - 1)
+    fleet.queues[index, replica, ARRIVAL] = arrival_s
+    fleet.queues[index, replica, NORMAL] = normal
+    fleet.queues[index, replica, WORK_S] = work_s
+    fleet.queues[index, replica, MARK] = mark
     fleet.counts[replica, WAITING] = waiting + 1
     fleet.floats[replica, WAITING_WORK] += work_s
 
 
 @inlined
 def pop_waiting(fleet: Fleet, replica: int) -> None:
-    """Remove the oldest request. An empty queue starts again at place 0, which keeps it in the processor's cache."""
+    """Remove the oldest request. An empty queue restarts at index 0, which keeps it in the CPU cache."""
     head = fleet.counts[replica, HEAD]
     waiting = fleet.counts[replica, WAITING] - 1
     fleet.counts[replica, WAITING] = waiting
@@ -69,7 +69,7 @@ def pop_waiting(fleet: Fleet, replica: int) -> None:
 
 @inlined
 def get_expiry_s(fleet: Fleet, replica: int) -> float:
-    """Return when the oldest waiting request times out; inf where none waits."""
+    """Return the time at which the oldest waiting request times out; infinity if no request is waiting."""
     if fleet.counts[replica, WAITING] == 0:
         return math.inf
     return float(fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL] + fleet.floats[replica, TIMEOUT])

@@ -1,6 +1,6 @@
-"""Compiled counter-based random numbers: the n-th word of a stream depends only on the stream's seed and n.
+"""Compiled counter-based random numbers (splitmix64): the n-th word of a stream depends only on the seed and n.
 
-So designs that draw more or fewer words for a request still share those of all other requests (splitmix64).
+Simulations that draw more or fewer words for a request therefore still use the same words for all other requests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 def branch(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
-    """Return the same as the first call of `seed.spawn`, at every call."""
+    """Return the child seed with this number, as `seed.spawn` would, without changing the state of `seed`."""
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
 
 
@@ -30,16 +30,17 @@ def draw_word(stream: np.uint64, number: int) -> np.uint64:
 
 @inlined
 def to_unit_interval(word: np.uint64) -> float:
-    """Return a number in [0, 1)."""
+    """Convert a random word to a number in [0, 1)."""
     return float(np.float64(word >> _11) * 1.1102230246251565e-16)
 
 
 @inlined
 def high_below(word: np.uint64, bound: int) -> int:
-    """Return an integer in [0, bound) from the word's upper half; independent of `low_below`."""
+    """Return an integer in [0, bound) from the word's upper half, which is independent of `low_below`."""
     return int(np.int64(((word >> _32) * np.uint64(bound)) >> _32))
 
 
 @inlined
 def low_below(word: np.uint64, bound: int) -> int:
+    """Return an integer in [0, bound) from the word's lower half, which is independent of `high_below`."""
     return int(np.int64(((word & _LOW) * np.uint64(bound)) >> _32))

@@ -1,6 +1,6 @@
-"""Simulation of a fleet under given arrivals, from the first to the last.
+"""Simulation of a fleet under given arrivals, from the first to the last request.
 
-They are a recorded trace, or bursts drawn in advance.
+Arrivals are a recorded trace, or bursts that were drawn in advance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from app.planning.simulation.steady import SteadyOutcome, run_parallel, summariz
 from app.records.service import RequestService
 
 BLOCK_COUNT = 20
-"""Parts of equal length whose late requests are counted separately, to estimate the influence of a few bursts."""
+"""Number of equally long time blocks whose late requests are counted separately, to estimate the influence of
+bursts.
+"""
 
 
 _NO_NORMALS: Floats = np.empty(0)
@@ -29,7 +31,7 @@ _NO_NORMALS: Floats = np.empty(0)
 class ReplayResult(msgspec.Struct, frozen=True):
     outcome: SteadyOutcome
     late_per_block: tuple[int, ...]
-    """Requests that were late, dropped or timed out, over all seeds."""
+    """Number of requests that were late, dropped or timed out per block, summed over all seeds."""
 
 
 def replay(
@@ -40,37 +42,33 @@ def replay(
     replicas: int,
     workers: int = 2,
 ) -> ReplayResult:
-    """Simulate every request, from an empty fleet until all are finished.
+    """Simulate every request, from an empty fleet until all requests are finished.
 
-    `arrivals` has one entry per seed, from 0 s on. `design` is the simulated fleet; `replicas` and `rate_per_s` are
-    those of the fleet that it represents.
+    `arrivals` has one entry per seed, starting at 0 s. `design` is the simulated fleet, which may be a part of a larger
+    fleet; `replicas` and `rate_per_s` are those of the larger fleet.
     """
     varies = any(service.cv > 0 for service in design.services)
     has_slots = isinstance(design.services[0], RequestService)
 
-    def play(seed: int) -> tuple[Fleet, float, Ints]:
-        arrivals_of_seed = arrivals[seed]
+    def simulate_seed(seed: int) -> tuple[Fleet, float, Ints]:
+        seed_arrivals = arrivals[seed]
         fleet = create_fleet(design, np.random.SeedSequence((seed, 7)))
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, 8))))
-        normals = rng.standard_normal(arrivals_of_seed.at_s.size) if varies else _NO_NORMALS
-        if varies and arrivals_of_seed.normals.size and has_slots:
-            normals = arrivals_of_seed.normals
+        normals = rng.standard_normal(seed_arrivals.at_s.size) if varies else _NO_NORMALS
+        if varies and seed_arrivals.normals.size and has_slots:
+            normals = seed_arrivals.normals
         normals = compute_fleet_normals(normals, design.services[0])
-        late, first = [0], 0
+        late_counts, start = [0], 0
         for block in range(1, BLOCK_COUNT + 1):
-            end_s = arrivals_of_seed.end_s * block / BLOCK_COUNT
-            stop = (
-                arrivals_of_seed.at_s.size
-                if block == BLOCK_COUNT
-                else int(np.searchsorted(arrivals_of_seed.at_s, end_s))
-            )
-            span = slice(first, stop)
-            serve(fleet, arrivals_of_seed.at_s[span], normals[span], arrivals_of_seed.rows[span])
+            end_s = seed_arrivals.end_s * block / BLOCK_COUNT
+            stop = seed_arrivals.at_s.size if block == BLOCK_COUNT else int(np.searchsorted(seed_arrivals.at_s, end_s))
+            span = slice(start, stop)
+            serve(fleet, seed_arrivals.at_s[span], normals[span], seed_arrivals.rows[span])
             advance_to(fleet, end_s if block < BLOCK_COUNT else np.inf)
-            late.append(int(fleet.tallies[:, LATE : FAILED + 1].sum()))
-            first = stop
-        return fleet, 0.0, np.diff(late)
+            late_counts.append(int(fleet.tallies[:, LATE : FAILED + 1].sum()))
+            start = stop
+        return fleet, 0.0, np.diff(late_counts)
 
-    results = run_parallel(play, len(arrivals), workers)
+    results = run_parallel(simulate_seed, len(arrivals), workers)
     outcome = summarize(design, [fleet for fleet, _, _ in results], percentiles, rate_per_s, replicas, 0.0)
-    return ReplayResult(outcome, tuple(np.sum([late for _, _, late in results], axis=0).tolist()))
+    return ReplayResult(outcome, tuple(np.sum([late_counts for _, _, late_counts in results], axis=0).tolist()))

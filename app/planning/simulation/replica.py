@@ -1,8 +1,8 @@
-"""Latencies of one replica, given its arrivals and one standard normal per request.
+"""Latencies of one replica, given arrivals and one standard normal per request.
 
-All random numbers are arguments, so for the same arrivals and normals a latency is a continuous function of the
-service's times, as a fit requires. Arrivals are ascending. `starts` has the first index of each of several independent
-runs, concatenated, each of which begins and ends empty; without it there is one run.
+All random numbers are arguments, so that latencies are continuous functions of the service's parameters, as a fit
+requires. Arrivals are in ascending order. `starts` holds the first index of each of several independent, concatenated
+simulations, which begin and end with an empty replica; `None` means a single simulation.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ def simulate_request_latencies(
     starts: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
-    """Simulate a queue served in order of arrival by identical `slots`, or cores shared by all requests.
+    """Simulate a first-come first-served queue of identical `slots`, or processor sharing; return latencies in
+    seconds.
 
-    A request's time is the mean times its own factor. `factors` are those of `unit_normals`, computed here if not
-    given.
+    The service time of a request is the mean times its factor. `factors` belong to `unit_normals`, and are computed if
+    `None`.
     """
-    latencies, ends = np.empty(arrivals_s.size), _ends(starts, arrivals_s)
+    latencies, ends = np.empty(arrivals_s.size), _get_ends(starts, arrivals_s)
     services_s = (look_up_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
     if service.is_shared:
-        longest = int(np.diff(ends, prepend=0).max())
-        heap, places = np.empty(longest), np.empty(longest, dtype=np.int64)
-        simulate_shared(arrivals_s, services_s, ends, service.slots, service.outside_s, heap, places, latencies)
+        max_requests = int(np.diff(ends, prepend=0).max())
+        heap, owners = np.empty(max_requests), np.empty(max_requests, dtype=np.int64)
+        simulate_shared(arrivals_s, services_s, ends, service.slots, service.outside_s, heap, owners, latencies)
     else:
         simulate_requests(arrivals_s, services_s, ends, np.empty(service.slots), service.outside_s, latencies)
     return latencies
@@ -46,14 +47,14 @@ def simulate_batch_latencies(
     starts: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
-    """Simulate batches of all waiting requests, up to `max_batch`; a batch's factor is that of its first request.
+    """Simulate batches of all waiting requests, up to `max_batch`; return latencies in seconds.
 
-    `factors` are those of `unit_normals`, computed here if not given.
+    The factor of a batch is that of its first request. `factors` belong to `unit_normals`, and are computed if `None`.
     """
     latencies = np.empty(arrivals_s.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
     factors = look_up_service_factors(unit_normals, service) if factors is None else factors
-    simulate_batches(arrivals_s, factors, _ends(starts, arrivals_s), parameters, service.max_batch, latencies)
+    simulate_batches(arrivals_s, factors, _get_ends(starts, arrivals_s), parameters, service.max_batch, latencies)
     return latencies
 
 
@@ -65,17 +66,19 @@ def simulate_token_latencies(
     service: TokenService,
     starts: Ints | None = None,
 ) -> tuple[Floats, Floats]:
-    """Simulate continuous batching and return the times to the first and the last token.
+    """Simulate continuous batching; return the latencies to the first and to the last token in seconds.
 
-    Requests are admitted in order, between steps, when a sequence is free and the KV cache has room for the whole input
-    and output, so nothing is ever preempted; one too large for the cache is served alone. Prompts are read in order,
-    `chunk_tokens` per step, together with decoding; the step that completes a prompt returns its first token. The
-    factor of a step is that of the request admitted last.
+    Requests are admitted in order, between steps, if a sequence is free and the KV cache has space for the entire input
+    and output, so no request is ever preempted. A request too large for the cache is served on its own. Prompts are
+    prefilled in order, `chunk_tokens` per step, together with decoding. The step that completes a prompt returns the
+    first token. The factor of a step is that of the request that was admitted last.
     """
     first_s, last_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
     requests, parameters = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
     heap = np.empty((2, service.max_sequences), dtype=np.int64)
-    simulate_tokens(requests, _ends(starts, arrivals_s), parameters, np.empty(7, dtype=np.int64), heap, first_s, last_s)
+    simulate_tokens(
+        requests, _get_ends(starts, arrivals_s), parameters, np.empty(7, dtype=np.int64), heap, first_s, last_s
+    )
     since_s = arrivals_s - service.outside_s
     return first_s - since_s, last_s - since_s
 
@@ -83,7 +86,7 @@ def simulate_token_latencies(
 def build_kernel_input(
     arrivals_s: Floats, input_tokens: Ints, output_tokens: Ints, unit_normals: Floats, service: TokenService
 ) -> tuple[TokenRequests, TokenParameters]:
-    """Return the requests and the service's parameters as the compiled token simulations take them."""
+    """Convert requests and service parameters to the input of the compiled token simulations."""
     requests = TokenRequests(
         arrivals_s,
         np.maximum(np.asarray(input_tokens, dtype=np.int64), 1),
@@ -103,9 +106,9 @@ def build_kernel_input(
 
 
 def look_up_service_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:
-    """Return `compute_service_factors` by a compiled table look-up.
+    """Return `service_times.compute_service_factors` by a compiled table lookup, which is faster.
 
-    A fit does this some thousand times for 100,000 requests.
+    A fit calls this function thousands of times for 100,000 requests.
     """
     if not isinstance(service, RequestService) or not is_two_phase(service):
         return compute_lognormal_factors(unit_normals, service.cv)
@@ -115,7 +118,7 @@ def look_up_service_factors(unit_normals: Floats, service: RequestService | Batc
     return factors
 
 
-def _ends(starts: Ints | None, arrivals_s: Floats) -> Ints:
+def _get_ends(starts: Ints | None, arrivals_s: Floats) -> Ints:
     if starts is None:
         return np.array([arrivals_s.size], dtype=np.int64)
     return np.append(np.asarray(starts, dtype=np.int64)[1:], arrivals_s.size)

@@ -1,4 +1,7 @@
-"""Compiled loops of one replica, described in `replica`. `ends` has one past the last index of each run."""
+"""Compiled simulation loops of one replica, as described in `replica`.
+
+`ends` holds, for each of the concatenated simulations, the index after its last request.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
 @inlined
 def replace_smallest(heap: Floats, value: float) -> None:
     """Replace the smallest element of a binary heap with `value`."""
-    place, size = 0, heap.size
+    position, size = 0, heap.size
     while True:
-        child = 2 * place + 1
+        child = 2 * position + 1
         if child >= size:
             break
         if child + 1 < size and heap[child + 1] < heap[child]:
             child += 1
         if heap[child] >= value:
             break
-        heap[place] = heap[child]
-        place = child
-    heap[place] = value
+        heap[position] = heap[child]
+        position = child
+    heap[position] = value
 
 
 @compiled
@@ -40,7 +43,7 @@ def simulate_requests(
 
 @inlined
 def push_end(heap: Floats, owners: Ints, size: int, end: float, owner: int) -> None:
-    """Add an end and the place that it belongs to to a binary heap of `size` entries."""
+    """Push an end time and the request that it belongs to onto a binary heap of `size` entries."""
     position = size
     while position > 0 and heap[(position - 1) // 2] > end:
         heap[position], owners[position] = heap[(position - 1) // 2], owners[(position - 1) // 2]
@@ -50,8 +53,8 @@ def push_end(heap: Floats, owners: Ints, size: int, end: float, owner: int) -> N
 
 @inlined
 def pop_end(heap: Floats, owners: Ints, size: int) -> None:
-    """Remove the smallest entry of a binary heap of `size`."""
-    last, place, position = heap[size - 1], owners[size - 1], 0
+    """Pop the smallest entry from a binary heap of `size` entries."""
+    last, owner, position = heap[size - 1], owners[size - 1], 0
     while True:
         child = 2 * position + 1
         if child >= size - 1:
@@ -62,7 +65,7 @@ def pop_end(heap: Floats, owners: Ints, size: int) -> None:
             break
         heap[position], owners[position] = heap[child], owners[child]
         position = child
-    heap[position], owners[position] = last, place
+    heap[position], owners[position] = last, owner
 
 
 @compiled
@@ -78,7 +81,8 @@ def simulate_shared(
 ) -> None:
     """Simulate processor sharing.
 
-    `heap` has the ends on the clock of work that each running request has received, and is as long as a run.
+    `heap` holds the end of each running request on a clock of the work that each request has received. Its size is at
+    least the number of requests in the largest simulation.
     """
     begin = 0
     for end in ends:
@@ -109,28 +113,28 @@ def simulate_batches(
     begin = 0
     for end in ends:
         free_s = -np.inf
-        first = begin
-        while first < end:
-            start_s = arrivals_s[first] + window_s
-            full_index = first + max_batch - 1
+        start = begin
+        while start < end:
+            start_s = arrivals_s[start] + window_s
+            full_index = start + max_batch - 1
             if full_index < end:
                 start_s = min(start_s, arrivals_s[full_index])
             start_s = max(start_s, free_s)
-            stop = first + 1
-            while stop < end and stop - first < max_batch and arrivals_s[stop] <= start_s:
+            stop = start + 1
+            while stop < end and stop - start < max_batch and arrivals_s[stop] <= start_s:
                 stop += 1
-            free_s = start_s + (fixed_s + per_item_s * (stop - first)) * factors[first]
-            for index in range(first, stop):
+            free_s = start_s + (fixed_s + per_item_s * (stop - start)) * factors[start]
+            for index in range(start, stop):
                 latencies_s[index] = free_s - arrivals_s[index] + outside_s
-            first = stop
+            start = stop
         begin = end
 
 
 @compiled
 def look_up(positions: Floats, first: float, step: float, table: Floats, values: Floats) -> None:
-    """Interpolate linearly between evenly spaced values; constant beyond the ends."""
+    """Interpolate linearly in a table of evenly spaced values; constant beyond both ends."""
     last = table.size - 1
     for index in range(positions.size):
-        place = min(max((positions[index] - first) / step, 0.0), last - 1e-9)
-        lower = int(place)
-        values[index] = table[lower] + (table[lower + 1] - table[lower]) * (place - lower)
+        table_position = min(max((positions[index] - first) / step, 0.0), last - 1e-9)
+        lower = int(table_position)
+        values[index] = table[lower] + (table[lower + 1] - table[lower]) * (table_position - lower)

@@ -1,4 +1,4 @@
-"""Percentiles and shares from the counts of a fleet, or of the same fleet under several seeds."""
+"""Percentiles and shares from the counts of a simulated fleet, pooled over seeds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ from app.planning.simulation.state import (
 
 
 class TimeStatistics(msgspec.Struct, frozen=True):
-    """Mean and percentiles of a time, in the requested order; `None` where nothing was counted."""
+    """Mean and percentiles of a latency in seconds, in the requested order; `None` if no request was counted.
+
+    `per_seed_s` holds the same percentiles for each seed.
+    """
 
     mean_s: float | None
     percentiles_s: tuple[float | None, ...]
@@ -42,10 +45,10 @@ class TimeStatistics(msgspec.Struct, frozen=True):
 
 
 class ClassOutcome(msgspec.Struct, frozen=True):
-    """Results of one class.
+    """Results of a request class.
 
-    `good_share` is the share of the requests that ended: with a response, dropped, timed out or failed. Token times are
-    `None` without tokens.
+    `good_share` is the share of good requests among those that were answered, dropped, timed out or failed.
+    `first_token` and `per_token` are `None` if requests have no tokens.
     """
 
     good_share: float | None
@@ -55,7 +58,7 @@ class ClassOutcome(msgspec.Struct, frozen=True):
 
 
 def reset_counts(fleet: Fleet) -> None:
-    """End a warm-up: requests in flight now count as arrived, and all other counts start here."""
+    """End the warm-up: requests in flight count as arrived, and all other counts are reset to 0."""
     counts = fleet.tallies[:, :HISTOGRAMS].copy()
     fleet.tallies[:] = 0
     fleet.tallies[:, ARRIVED] = counts[:, ARRIVED] - counts[:, ARRIVED + 1 :].sum(axis=1)
@@ -65,19 +68,19 @@ def reset_counts(fleet: Fleet) -> None:
 
 
 def get_histogram(fleet: Fleet, time_index: int = LATENCY) -> Ints:
-    """Return the histogram over all classes of LATENCY or, where there are tokens, FIRST_TOKEN or PER_TOKEN."""
+    """Return the histogram over all classes of LATENCY or, if requests have tokens, of FIRST_TOKEN or PER_TOKEN."""
     start = HISTOGRAMS + time_index * BUCKETS
     return np.asarray(fleet.tallies[:, start : start + BUCKETS].sum(axis=0))
 
 
 def summarize_classes(fleets: Sequence[Fleet], classes: slice, percentiles: Sequence[float]) -> ClassOutcome:
-    """Return the results of the given classes, pooled over fleets that differ by their seed."""
+    """Summarize the given classes, pooled over fleets that differ only in their seed."""
     has_tokens = fleets[0].tallies.shape[1] > HISTOGRAMS + BUCKETS
     return ClassOutcome(
         good_share=compute_good_share([fleet.tallies[classes] for fleet in fleets]),
-        latency=_times(fleets, classes, LATENCY, percentiles),
-        first_token=_times(fleets, classes, FIRST_TOKEN, percentiles) if has_tokens else None,
-        per_token=_times(fleets, classes, PER_TOKEN, percentiles) if has_tokens else None,
+        latency=_summarize_latency(fleets, classes, LATENCY, percentiles),
+        first_token=_summarize_latency(fleets, classes, FIRST_TOKEN, percentiles) if has_tokens else None,
+        per_token=_summarize_latency(fleets, classes, PER_TOKEN, percentiles) if has_tokens else None,
     )
 
 
@@ -87,16 +90,16 @@ def compute_good_share(tallies: Sequence[Ints]) -> float | None:
 
 
 def compute_mean_batch(fleets: Sequence[Fleet]) -> float | None:
-    """Return the mean requests per batch; for tokens sequences per step; for slots 1."""
+    """Return the mean batch size: requests per batch, sequences per step for token services, or 1 for slots."""
     batches = sum(int(fleet.counts[:, BATCHES].sum()) for fleet in fleets)
     return sum(int(fleet.counts[:, ITEMS].sum()) for fleet in fleets) / batches if batches else None
 
 
 def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
-    """Return each replica's busy time up to now, in whole replicas.
+    """Return the busy time of each replica up to `now_s`, in seconds of the entire replica.
 
-    Work in progress counts for the part that has passed. The state must be that of an `advance_to` at `now_s`. Its
-    increase over a span, divided by the span, is the utilization that an autoscaler reads.
+    Work in progress counts up to `now_s`. The fleet must have been advanced to `now_s`. The increase over a time span,
+    divided by the span, is the utilization that an autoscaler reads.
     """
     busy_s = np.empty(fleet.floats.shape[0])
     _write_busy_s(fleet, now_s, busy_s)
@@ -105,7 +108,11 @@ def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
 
 @compiled
 def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
-    """Write each replica's busy time. Batches and slots are counted in full when they begin, steps when they end."""
+    """Write the busy time of each replica to `busy_s`.
+
+    Batches and requests in slots are counted in full when they start, so the part after `now_s` is subtracted. Steps
+    are counted when they end.
+    """
     for replica in range(fleet.floats.shape[0]):
         working, kind, width = (
             fleet.counts[replica, WORKING],
@@ -124,11 +131,13 @@ def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
         busy_s[replica] = fleet.floats[replica, BUSY] - future_s
 
 
-def _times(fleets: Sequence[Fleet], classes: slice, which: int, percentiles: Sequence[float]) -> TimeStatistics:
-    start = HISTOGRAMS + which * BUCKETS
+def _summarize_latency(
+    fleets: Sequence[Fleet], classes: slice, time_index: int, percentiles: Sequence[float]
+) -> TimeStatistics:
+    start = HISTOGRAMS + time_index * BUCKETS
     histograms = [np.asarray(fleet.tallies[classes, start : start + BUCKETS].sum(axis=0)) for fleet in fleets]
     total = sum(int(counts.sum()) for counts in histograms)
-    total_s = sum(float(fleet.classes[classes, SUM + which].sum()) for fleet in fleets)
+    total_s = sum(float(fleet.classes[classes, SUM + time_index].sum()) for fleet in fleets)
     shares = [percentile / 100 for percentile in percentiles]
     return TimeStatistics(
         mean_s=total_s / total if total else None,

@@ -1,4 +1,7 @@
-"""Routing of requests to replicas: one function per router, on indices into the list of routable replicas."""
+"""Routing of requests to replicas, with one function per router.
+
+Routers choose an index in the list of routable replicas.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ from app.planning.simulation.state import (
 )
 from app.planning.simulation.tokens import advance_tokens
 
-ROUND_ROBIN, RANDOM, POWER_OF_TWO, LEAST_OUTSTANDING, LEAST_WORK, WEIGHTED, SESSION_HASH = range(7)  # in the order of
-# ROUTERS
+# in the order of ROUTERS
+ROUND_ROBIN, RANDOM, POWER_OF_TWO, LEAST_OUTSTANDING, LEAST_WORK, WEIGHTED, SESSION_HASH = range(7)
 
 
 @compiled
@@ -62,31 +65,31 @@ def count_outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
 
 @inlined
 def get_work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
-    """Return the replica's remaining work in seconds of the whole replica.
+    """Return the remaining work of the replica, in seconds of the entire replica.
 
     A token request counts in full until it ends.
     """
     if fleet.floats[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
-    owed_s, working = fleet.floats[replica, WAITING_WORK], fleet.counts[replica, WORKING]
+    waiting_s, working = fleet.floats[replica, WAITING_WORK], fleet.counts[replica, WORKING]
     kind = fleet.counts[replica, KIND]
     if kind == BATCH:
-        return float(owed_s + max(0.0, fleet.floats[replica, DONE] - now_s))
+        return float(waiting_s + max(0.0, fleet.floats[replica, DONE] - now_s))
     if kind == SLOTS:
-        return float(owed_s + (fleet.floats[replica, DONE_SUM] - working * now_s) / fleet.counts[replica, WIDTH])
+        return float(waiting_s + (fleet.floats[replica, DONE_SUM] - working * now_s) / fleet.counts[replica, WIDTH])
     if kind == SHARED:
         return float(get_remaining_work_s(fleet, replica, now_s) / fleet.counts[replica, WIDTH])
-    return float(owed_s + fleet.floats[replica, DONE_SUM])
+    return float(waiting_s + fleet.floats[replica, DONE_SUM])
 
 
 @compiled
 def route(fleet: Fleet, now_s: float) -> int:
-    """Return the number of the replica for the next request."""
+    """Return the index of the replica that gets the next request."""
     router, choices = fleet.settings[ROUTER], fleet.settings[ROUTABLE]
     if choices == 1:
         return int(fleet.settings[ROUTABLE_AT + 0])
     if router == ROUND_ROBIN:
-        return int(fleet.settings[ROUTABLE_AT + _next_turn(fleet, choices)])
+        return int(fleet.settings[ROUTABLE_AT + _advance_turn(fleet, choices)])
     if router == RANDOM:
         return int(
             fleet.settings[
@@ -94,7 +97,7 @@ def route(fleet: Fleet, now_s: float) -> int:
             ]
         )
     if router == POWER_OF_TWO:
-        return _better_of_two(fleet, choices, now_s)
+        return _choose_of_two(fleet, choices, now_s)
     if router == SESSION_HASH:
         session = high_below(
             draw_word(np.uint64(fleet.settings[SESSION]), fleet.settings[INDEX]), fleet.settings[SESSIONS]
@@ -102,11 +105,11 @@ def route(fleet: Fleet, now_s: float) -> int:
         return int(
             fleet.settings[ROUTABLE_AT + high_below(draw_word(np.uint64(fleet.settings[ROUTING]), session), choices)]
         )
-    return _least_loaded(fleet, router, choices, now_s)
+    return _choose_least_loaded(fleet, router, choices, now_s)
 
 
 @inlined
-def _next_turn(fleet: Fleet, choices: int) -> int:
+def _advance_turn(fleet: Fleet, choices: int) -> int:
     index = fleet.settings[TURN]
     if index >= choices:
         index = 0
@@ -115,7 +118,7 @@ def _next_turn(fleet: Fleet, choices: int) -> int:
 
 
 @inlined
-def _better_of_two(fleet: Fleet, choices: int, now_s: float) -> int:
+def _choose_of_two(fleet: Fleet, choices: int, now_s: float) -> int:
     word = draw_word(np.uint64(fleet.settings[ROUTING]), fleet.settings[INDEX])
     first_choice = high_below(word, choices)
     second_choice = first_choice + 1 + low_below(word, choices - 1)
@@ -126,12 +129,12 @@ def _better_of_two(fleet: Fleet, choices: int, now_s: float) -> int:
 
 
 @compiled
-def _least_loaded(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
-    """Return the replica with the least load.
+def _choose_least_loaded(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
+    """Return the replica with the lowest load.
 
-    The search starts one place further each time, so that equal ones alternate.
+    Each search starts one position later than the previous one, so that equally loaded replicas alternate.
     """
-    begin = _next_turn(fleet, choices)
+    begin = _advance_turn(fleet, choices)
     best, lowest_load = -1, math.inf
     for step in range(choices):
         position = begin + step

@@ -1,4 +1,6 @@
-"""Requests in work at a replica with continuous batching: a queue of prompts, and a heap of sequences by last step."""
+"""Running requests of a replica with continuous batching: a queue of prompts, and a heap of sequences ordered by
+last step.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def count_output_tokens(fleet: Fleet, mark: int) -> int:
 
 @compiled
 def count_reserved_tokens(fleet: Fleet, replica: int, mark: int) -> int:
-    """Return the tokens that a request reserves: all of its tokens, at most the whole cache."""
+    """Return the number of cached tokens that a request reserves: input and output, at most the entire cache."""
     return min(
         count_input_tokens(fleet, mark) + count_output_tokens(fleet, mark), int(fleet.counts[replica, KV_TOKENS])
     )
@@ -72,7 +74,7 @@ def count_reserved_tokens(fleet: Fleet, replica: int, mark: int) -> int:
 
 @compiled
 def estimate_work_s(fleet: Fleet, replica: int, mark: int) -> float:
-    """Return the time that a request takes of the replica at a full batch."""
+    """Return the time in seconds that a request takes on the replica at a full batch."""
     token_s = fleet.floats[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.floats[replica, PER_ITEM]
     return float(
         count_input_tokens(fleet, mark) * fleet.floats[replica, PER_PROMPT] + count_output_tokens(fleet, mark) * token_s
@@ -82,14 +84,14 @@ def estimate_work_s(fleet: Fleet, replica: int, mark: int) -> float:
 @compiled
 def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, mark: int) -> None:
     width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
-    place = fleet.heaps[replica, width - working - 1, FREE]
-    fleet.in_work[replica, place, ARRIVAL] = arrival_s
-    fleet.in_work[replica, place, MARK] = mark
-    reading = fleet.counts[replica, READING]
-    fleet.heaps[replica, (fleet.counts[replica, READ_HEAD] + reading) % width, READ] = place
-    if reading == 0:
+    slot = fleet.heaps[replica, width - working - 1, FREE]
+    fleet.in_work[replica, slot, ARRIVAL] = arrival_s
+    fleet.in_work[replica, slot, MARK] = mark
+    prompt_count = fleet.counts[replica, READING]
+    fleet.heaps[replica, (fleet.counts[replica, READ_HEAD] + prompt_count) % width, READ] = slot
+    if prompt_count == 0:
         fleet.counts[replica, UNREAD] = count_input_tokens(fleet, mark)
-    fleet.counts[replica, READING] = reading + 1
+    fleet.counts[replica, READING] = prompt_count + 1
     fleet.counts[replica, WORKING] = working + 1
     fleet.counts[replica, RESERVED] += count_reserved_tokens(fleet, replica, mark)
     fleet.floats[replica, DONE_SUM] += estimate_work_s(fleet, replica, mark)
@@ -97,14 +99,14 @@ def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, mark: int) -> No
 
 @compiled
 def process_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
-    """Process `tokens` tokens of the prompts; a completed prompt decodes from this step on, with its first token."""
+    """Process `tokens` prompt tokens; a completed prompt returns its first token and decodes from this step on."""
     while fleet.counts[replica, READING] > 0:
         if fleet.counts[replica, UNREAD] > tokens:
             fleet.counts[replica, UNREAD] -= tokens
             return
         tokens -= fleet.counts[replica, UNREAD]
         head = fleet.counts[replica, READ_HEAD]
-        _begin_decoding(fleet, replica, fleet.heaps[replica, head, READ])
+        _start_decoding(fleet, replica, fleet.heaps[replica, head, READ])
         head = (head + 1) % fleet.counts[replica, WIDTH]
         fleet.counts[replica, READ_HEAD] = head
         fleet.counts[replica, READING] -= 1
@@ -116,25 +118,25 @@ def process_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
 
 @compiled
 def count_unprocessed_tokens(fleet: Fleet, replica: int, max_tokens: int) -> int:
-    """Return the unprocessed tokens of all prompts, at most `max_tokens`."""
-    unread, width = fleet.counts[replica, UNREAD], fleet.counts[replica, WIDTH]
+    """Return the number of unprocessed tokens of all prompts, at most `max_tokens`."""
+    unprocessed, width = fleet.counts[replica, UNREAD], fleet.counts[replica, WIDTH]
     for step in range(1, fleet.counts[replica, READING]):
-        if unread >= max_tokens:
+        if unprocessed >= max_tokens:
             break
-        place = fleet.heaps[replica, (fleet.counts[replica, READ_HEAD] + step) % width, READ]
-        unread += count_input_tokens(fleet, int(fleet.in_work[replica, place, MARK]))
-    return int(min(unread, max_tokens))
+        slot = fleet.heaps[replica, (fleet.counts[replica, READ_HEAD] + step) % width, READ]
+        unprocessed += count_input_tokens(fleet, int(fleet.in_work[replica, slot, MARK]))
+    return int(min(unprocessed, max_tokens))
 
 
 @compiled
-def _begin_decoding(fleet: Fleet, replica: int, place: int) -> None:
-    mark = int(fleet.in_work[replica, place, MARK])
-    fleet.in_work[replica, place, ENDS] = fleet.floats[replica, DONE]
+def _start_decoding(fleet: Fleet, replica: int, slot: int) -> None:
+    packed_class = int(fleet.in_work[replica, slot, MARK])
+    fleet.in_work[replica, slot, ENDS] = fleet.floats[replica, DONE]
     heaps = fleet.heaps
-    last_step = fleet.counts[replica, STEP] + count_output_tokens(fleet, mark) - 1
+    last_step = fleet.counts[replica, STEP] + count_output_tokens(fleet, packed_class) - 1
     position = fleet.counts[replica, DECODING]
     fleet.counts[replica, DECODING] = position + 1
-    fleet.counts[replica, CONTEXT] += count_input_tokens(fleet, mark) + 1
+    fleet.counts[replica, CONTEXT] += count_input_tokens(fleet, packed_class) + 1
     while position > 0:
         parent = (position - 1) // 2
         if heaps[replica, parent, LAST_STEP] <= last_step:
@@ -144,23 +146,25 @@ def _begin_decoding(fleet: Fleet, replica: int, place: int) -> None:
             heaps[replica, parent, PLACE],
         )
         position = parent
-    heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = last_step, place
+    heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = last_step, slot
 
 
 @compiled
 def finish_sequences(fleet: Fleet, replica: int) -> None:
-    """Finish the sequences whose last step is done."""
+    """Finish all sequences whose last step is done."""
     while fleet.counts[replica, DECODING] > 0 and fleet.heaps[replica, 0, LAST_STEP] <= fleet.counts[replica, STEP]:
-        place = fleet.heaps[replica, 0, PLACE]
-        mark = int(fleet.in_work[replica, place, MARK])
+        slot = fleet.heaps[replica, 0, PLACE]
+        packed_class = int(fleet.in_work[replica, slot, MARK])
         _pop_sequence(fleet, replica)
-        _record_response(fleet, replica, place, mark)
+        _record_response(fleet, replica, slot, packed_class)
         working = fleet.counts[replica, WORKING] - 1
         fleet.counts[replica, WORKING] = working
-        fleet.heaps[replica, fleet.counts[replica, WIDTH] - working - 1, FREE] = place
-        fleet.counts[replica, CONTEXT] -= count_input_tokens(fleet, mark) + count_output_tokens(fleet, mark)
-        fleet.counts[replica, RESERVED] -= count_reserved_tokens(fleet, replica, mark)
-        fleet.floats[replica, DONE_SUM] -= estimate_work_s(fleet, replica, mark)
+        fleet.heaps[replica, fleet.counts[replica, WIDTH] - working - 1, FREE] = slot
+        fleet.counts[replica, CONTEXT] -= count_input_tokens(fleet, packed_class) + count_output_tokens(
+            fleet, packed_class
+        )
+        fleet.counts[replica, RESERVED] -= count_reserved_tokens(fleet, replica, packed_class)
+        fleet.floats[replica, DONE_SUM] -= estimate_work_s(fleet, replica, packed_class)
         if working == 0:
             fleet.floats[replica, DONE_SUM] = 0.0
 
@@ -170,7 +174,7 @@ def _pop_sequence(fleet: Fleet, replica: int) -> None:
     heaps = fleet.heaps
     size = fleet.counts[replica, DECODING] - 1
     fleet.counts[replica, DECODING] = size
-    last_step, place = heaps[replica, size, LAST_STEP], heaps[replica, size, PLACE]
+    last_step, slot = heaps[replica, size, LAST_STEP], heaps[replica, size, PLACE]
     position = 0
     while True:
         child = 2 * position + 1
@@ -185,26 +189,26 @@ def _pop_sequence(fleet: Fleet, replica: int) -> None:
             heaps[replica, child, PLACE],
         )
         position = child
-    heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = last_step, place
+    heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = last_step, slot
 
 
 @compiled
-def _record_response(fleet: Fleet, replica: int, place: int, mark: int) -> None:
-    class_index, now_s, outside_s = get_class(mark), fleet.floats[replica, DONE], fleet.floats[replica, OUTSIDE]
-    arrival_s = fleet.in_work[replica, place, ARRIVAL]
-    times_s = (now_s - arrival_s + outside_s, fleet.in_work[replica, place, ENDS] - arrival_s + outside_s)
-    gaps = count_output_tokens(fleet, mark) - 1
-    token_s = (times_s[0] - times_s[1]) / gaps if gaps > 0 else 0.0
+def _record_response(fleet: Fleet, replica: int, slot: int, packed_class: int) -> None:
+    class_index, now_s, outside_s = get_class(packed_class), fleet.floats[replica, DONE], fleet.floats[replica, OUTSIDE]
+    arrival_s = fleet.in_work[replica, slot, ARRIVAL]
+    latencies_s = (now_s - arrival_s + outside_s, fleet.in_work[replica, slot, ENDS] - arrival_s + outside_s)
+    gaps = count_output_tokens(fleet, packed_class) - 1
+    token_s = (latencies_s[0] - latencies_s[1]) / gaps if gaps > 0 else 0.0
     is_good = (
-        times_s[0] <= fleet.classes[class_index, LIMIT]
-        and times_s[1] <= fleet.classes[class_index, FIRST_LIMIT]
+        latencies_s[0] <= fleet.classes[class_index, LIMIT]
+        and latencies_s[1] <= fleet.classes[class_index, FIRST_LIMIT]
         and token_s <= fleet.classes[class_index, TOKEN_LIMIT]
     )
     fleet.tallies[class_index, GOOD if is_good else LATE] += 1
-    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + find_bucket(times_s[0])] += 1
-    fleet.tallies[class_index, HISTOGRAMS + FIRST_TOKEN * BUCKETS + find_bucket(times_s[1])] += 1
-    fleet.classes[class_index, SUM + LATENCY] += times_s[0]
-    fleet.classes[class_index, SUM + FIRST_TOKEN] += times_s[1]
+    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + find_bucket(latencies_s[0])] += 1
+    fleet.tallies[class_index, HISTOGRAMS + FIRST_TOKEN * BUCKETS + find_bucket(latencies_s[1])] += 1
+    fleet.classes[class_index, SUM + LATENCY] += latencies_s[0]
+    fleet.classes[class_index, SUM + FIRST_TOKEN] += latencies_s[1]
     if gaps > 0:
         fleet.tallies[class_index, HISTOGRAMS + PER_TOKEN * BUCKETS + find_bucket(token_s)] += 1
         fleet.classes[class_index, SUM + PER_TOKEN] += token_s

@@ -1,6 +1,6 @@
-"""Arrivals of a fleet, chunk by chunk, and the operations on it between chunks.
+"""Simulation of a fleet's arrivals, chunk by chunk, and operations on the fleet between chunks.
 
-No request is stored after its response: 1e9 arrivals take the memory of one chunk.
+Requests are not stored after their response, so memory usage is independent of the number of requests.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ _NO_LENGTHS: Ints = np.empty(0, dtype=np.int64)
 
 
 def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
-    """Simulate arrivals, which are ascending within a call and between calls.
+    """Simulate arrivals, which must be ascending within and across calls.
 
-    No normals at all means that service times do not vary. `lengths` are row numbers in the design's pairs of lengths,
-    one for each arrival; without any they are drawn. Raises ValueError for fewer normals than arrivals.
+    If `unit_normals` is empty, service times do not vary. `lengths` holds row numbers in the design's pairs of lengths,
+    one per arrival; if it is empty, lengths are drawn. Raises ValueError if there are fewer normals than arrivals.
     """
     if 0 < unit_normals.size < arrivals_s.size:
         raise ValueError(f"{arrivals_s.size} arrivals have {unit_normals.size} normals")
@@ -76,12 +76,12 @@ def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints 
 
 
 def advance_to(fleet: Fleet, now_s: float) -> None:
-    """Advance all replicas to `now_s`; otherwise a replica is advanced only when it is accessed."""
+    """Advance all replicas to `now_s`. Without this call, a replica is advanced only when it is accessed."""
     _advance_all(fleet, now_s)
 
 
 def get_totals(fleet: Fleet) -> DayTotals:
-    """Return the counts as of the last `advance_to`."""
+    """Return the total counts as of the last call of `advance_to`."""
     totals = np.empty(HISTOGRAMS + 1, dtype=np.int64)
     _sum_counts(fleet, totals)
     return DayTotals(*totals.tolist())
@@ -89,7 +89,9 @@ def get_totals(fleet: Fleet) -> DayTotals:
 
 @compiled
 def _sum_counts(fleet: Fleet, totals: Ints) -> None:
-    """Write the sums of the columns of `tallies` over all classes, then the requests in flight in all replicas."""
+    """Write the column sums of `tallies` over all classes, followed by the number of requests in flight, to
+    `totals`.
+    """
     totals[:] = 0
     for class_index in range(fleet.tallies.shape[0]):
         for column in range(HISTOGRAMS):
@@ -99,21 +101,21 @@ def _sum_counts(fleet: Fleet, totals: Ints) -> None:
 
 
 def get_outstanding(fleet: Fleet) -> Ints:
-    """Return the requests in each replica, as of the last `advance_to`."""
+    """Return the number of requests in each replica as of the last call of `advance_to`."""
     return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, WORKING])
 
 
 def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
-    """Route requests only to these replicas from now on; the others finish theirs.
+    """Route new requests only to these replicas; other replicas finish their requests.
 
-    Without any, all arrivals are dropped.
+    If `replicas` is empty, all arrivals are dropped.
     """
     fleet.settings[ROUTABLE] = len(replicas)
     fleet.settings[ROUTABLE_AT : ROUTABLE_AT + len(replicas)] = replicas
 
 
 def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
-    """Fail all requests of the replica and empty it. Whether it gets new requests is set by `set_routable`."""
+    """Fail all requests of the replica and empty it. It still gets new requests, unless excluded by `set_routable`."""
     _fail(fleet, replica, now_s)
 
 
@@ -122,10 +124,10 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> 
     last_normal = normals.size - 1
     for number in range(arrivals_s.size):
         now_s = arrivals_s[number]
-        mark = _mark(fleet)
+        packed_class = _draw_packed_class(fleet)
         if lengths.size:
-            mark = (mark & 255) + (lengths[number] << 8)
-        class_index = mark & 255
+            packed_class = (packed_class & 255) + (lengths[number] << 8)
+        class_index = packed_class & 255
         fleet.tallies[class_index, ARRIVED] += 1
         if fleet.settings[ROUTABLE] == 0:
             fleet.tallies[class_index, DROPPED] += 1
@@ -137,7 +139,14 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> 
                 fleet.tallies[class_index, DROPPED] += 1
             else:
                 normal = normals[min(number, last_normal)]
-                push_waiting(fleet, replica, now_s, normal, estimate_request_work_s(fleet, replica, normal, mark), mark)
+                push_waiting(
+                    fleet,
+                    replica,
+                    now_s,
+                    normal,
+                    estimate_request_work_s(fleet, replica, normal, packed_class),
+                    packed_class,
+                )
                 _update_after_arrival(fleet, replica, now_s)
         fleet.settings[INDEX] += 1
 
@@ -146,7 +155,8 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> 
 def _update_after_arrival(fleet: Fleet, replica: int, now_s: float) -> None:
     """Update the replica after an arrival.
 
-    A busy replica only has its timeout to consider; others begin when they are next accessed.
+    A replica with a free slot or shared cores starts the request at once. A token replica or idle batch replica starts
+    it the next time the replica is accessed. Otherwise only the time of the next timeout may change.
     """
     kind, working = fleet.counts[replica, KIND], fleet.counts[replica, WORKING]
     if kind == SLOTS and working < fleet.counts[replica, WIDTH]:
@@ -167,33 +177,35 @@ def _advance_all(fleet: Fleet, now_s: float) -> None:
 
 
 @inlined
-def _mark(fleet: Fleet) -> int:
-    """Return the class of the next request, and the index of its lengths in the bits above 8."""
-    mark, number = 0, fleet.settings[INDEX]
+def _draw_packed_class(fleet: Fleet) -> int:
+    """Draw the class and the lengths of the next request, as class + 256 × index of the lengths."""
+    packed_class, number = 0, fleet.settings[INDEX]
     if fleet.classes.shape[0] > 1:
         share = to_unit_interval(draw_word(np.uint64(fleet.settings[CLASSES]), number))
-        while mark < fleet.classes.shape[0] - 1 and share >= fleet.classes[mark, SHARE]:
-            mark += 1
+        while packed_class < fleet.classes.shape[0] - 1 and share >= fleet.classes[packed_class, SHARE]:
+            packed_class += 1
     if fleet.settings[PAIRS] > 1:
         share = to_unit_interval(draw_word(np.uint64(fleet.settings[LENGTHS]), number))
-        mark += int(share * fleet.settings[PAIRS]) << 8
-    return mark
+        packed_class += int(share * fleet.settings[PAIRS]) << 8
+    return packed_class
 
 
 @inlined
 def is_full(fleet: Fleet, replica: int) -> bool:
-    """Return whether the replica's queue is full; requests that fit into work or the gathering batch are not queued."""
-    free_places, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
+    """Return whether the replica's queue is full; requests that fit into free slots or the next batch are not
+    queued.
+    """
+    free_slots, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     if fleet.counts[replica, KIND] == BATCH:
-        free_places = free_places if working == 0 else 0
+        free_slots = free_slots if working == 0 else 0
     else:
-        free_places -= working
-    return bool(fleet.counts[replica, WAITING] >= fleet.settings[QUEUE_LIMIT] + free_places)
+        free_slots -= working
+    return bool(fleet.counts[replica, WAITING] >= fleet.settings[QUEUE_LIMIT] + free_slots)
 
 
 @inlined
 def estimate_request_work_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
-    """Return the work that a request adds to its replica; 0 where the router does not need it."""
+    """Return the work in seconds that a request adds to its replica; 0 if the router does not use it."""
     if fleet.settings[ROUTER] != LEAST_WORK:
         return 0.0
     kind, width = fleet.counts[replica, KIND], fleet.counts[replica, WIDTH]
@@ -210,14 +222,14 @@ def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
     advance_replica(fleet, replica, now_s)
     ring_size = fleet.queues.shape[0]
     for step in range(fleet.counts[replica, WAITING]):
-        mark = int(fleet.queues[(fleet.counts[replica, HEAD] + step) % ring_size, replica, MARK])
-        fleet.tallies[mark & 255, FAILED] += 1
+        packed_class = int(fleet.queues[(fleet.counts[replica, HEAD] + step) % ring_size, replica, MARK])
+        fleet.tallies[packed_class & 255, FAILED] += 1
     width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
     if fleet.counts[replica, KIND] == TOKENS:
         _fail_sequences(fleet, replica)
     else:
-        for place in range(working):
-            fleet.tallies[int(fleet.in_work[replica, place, MARK]) & 255, FAILED] += 1
+        for slot in range(working):
+            fleet.tallies[int(fleet.in_work[replica, slot, MARK]) & 255, FAILED] += 1
         if fleet.counts[replica, KIND] == BATCH and working > 0:
             fleet.floats[replica, BUSY] -= fleet.floats[replica, DONE] - now_s
         elif fleet.counts[replica, KIND] == SHARED:
@@ -232,13 +244,13 @@ def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
 
 @inlined
 def _fail_sequences(fleet: Fleet, replica: int) -> None:
-    """Fail all sequences. The free places are a stack; those not on it are in work."""
-    free = fleet.counts[replica, WIDTH] - fleet.counts[replica, WORKING]
-    for place in range(fleet.counts[replica, WIDTH]):
+    """Fail all sequences. Free slots are a stack; slots that are not on the stack are running."""
+    free_count = fleet.counts[replica, WIDTH] - fleet.counts[replica, WORKING]
+    for slot in range(fleet.counts[replica, WIDTH]):
         is_free = False
-        for index in range(free):
-            is_free = is_free or fleet.heaps[replica, index, FREE] == place
+        for index in range(free_count):
+            is_free = is_free or fleet.heaps[replica, index, FREE] == slot
         if not is_free:
-            fleet.tallies[int(fleet.in_work[replica, place, MARK]) & 255, FAILED] += 1
-            fleet.heaps[replica, free, FREE] = place
-            free += 1
+            fleet.tallies[int(fleet.in_work[replica, slot, MARK]) & 255, FAILED] += 1
+            fleet.heaps[replica, free_count, FREE] = slot
+            free_count += 1

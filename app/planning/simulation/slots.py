@@ -1,4 +1,4 @@
-"""Replica with several slots: served in order of arrival, one request per slot."""
+"""Simulated replica with several slots: requests are served in order of arrival, one per slot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from app.planning.simulation.state import (
 
 @compiled
 def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
-    """Advance the replica to `until_s`. While any request waits, every slot is taken."""
+    """Advance the replica to `until_s`. Requests wait only while all slots are taken."""
     while fleet.counts[replica, WORKING] > 0 and fleet.in_work[replica, 0, ENDS] <= until_s:
         done_s = fleet.in_work[replica, 0, ENDS]
         record_response(
@@ -60,12 +60,12 @@ def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return
     head = fleet.counts[replica, HEAD]
-    mark = int(fleet.queues[head, replica, MARK])
-    duration_s = fleet.floats[replica, PER_ITEM] * fleet.classes[get_class(mark), WORK]
+    packed_class = int(fleet.queues[head, replica, MARK])
+    duration_s = fleet.floats[replica, PER_ITEM] * fleet.classes[get_class(packed_class), WORK]
     duration_s *= get_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
     arrival_s = fleet.queues[head, replica, ARRIVAL]
     pop_waiting(fleet, replica)
-    push_work(fleet, replica, now_s + duration_s, arrival_s, mark)
+    push_work(fleet, replica, now_s + duration_s, arrival_s, packed_class)
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += 1
     fleet.floats[replica, BUSY] += duration_s / fleet.counts[replica, WIDTH]
@@ -73,48 +73,48 @@ def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
 
 @compiled
 def push_work(fleet: Fleet, replica: int, done_s: float, arrival_s: float, mark: int) -> None:
-    works, place = fleet.in_work, fleet.counts[replica, WORKING]
-    fleet.counts[replica, WORKING] = place + 1
+    running, position = fleet.in_work, fleet.counts[replica, WORKING]
+    fleet.counts[replica, WORKING] = position + 1
     fleet.floats[replica, DONE_SUM] += done_s
-    while place > 0:
-        parent = (place - 1) // 2
-        if works[replica, parent, ENDS] <= done_s:
+    while position > 0:
+        parent = (position - 1) // 2
+        if running[replica, parent, ENDS] <= done_s:
             break
-        _move(fleet, replica, parent, place)
-        place = parent
-    works[replica, place, ENDS] = done_s
-    fleet.in_work[replica, place, ARRIVAL] = arrival_s
-    fleet.in_work[replica, place, MARK] = mark
+        _move(fleet, replica, parent, position)
+        position = parent
+    running[replica, position, ENDS] = done_s
+    fleet.in_work[replica, position, ARRIVAL] = arrival_s
+    fleet.in_work[replica, position, MARK] = mark
 
 
 @compiled
 def pop_work(fleet: Fleet, replica: int) -> None:
-    works, size = fleet.in_work, fleet.counts[replica, WORKING] - 1
+    running, size = fleet.in_work, fleet.counts[replica, WORKING] - 1
     fleet.counts[replica, WORKING] = size
-    fleet.floats[replica, DONE_SUM] = fleet.floats[replica, DONE_SUM] - works[replica, 0, ENDS] if size > 0 else 0.0
-    last_s, arrival_s, mark = (
-        works[replica, size, ENDS],
+    fleet.floats[replica, DONE_SUM] = fleet.floats[replica, DONE_SUM] - running[replica, 0, ENDS] if size > 0 else 0.0
+    last_s, arrival_s, packed_class = (
+        running[replica, size, ENDS],
         fleet.in_work[replica, size, ARRIVAL],
         int(fleet.in_work[replica, size, MARK]),
     )
-    place = 0
+    position = 0
     while True:
-        child = 2 * place + 1
+        child = 2 * position + 1
         if child >= size:
             break
-        if child + 1 < size and works[replica, child + 1, ENDS] < works[replica, child, ENDS]:
+        if child + 1 < size and running[replica, child + 1, ENDS] < running[replica, child, ENDS]:
             child += 1
-        if works[replica, child, ENDS] >= last_s:
+        if running[replica, child, ENDS] >= last_s:
             break
-        _move(fleet, replica, child, place)
-        place = child
-    works[replica, place, ENDS] = last_s
-    fleet.in_work[replica, place, ARRIVAL] = arrival_s
-    fleet.in_work[replica, place, MARK] = mark
+        _move(fleet, replica, child, position)
+        position = child
+    running[replica, position, ENDS] = last_s
+    fleet.in_work[replica, position, ARRIVAL] = arrival_s
+    fleet.in_work[replica, position, MARK] = packed_class
 
 
 @compiled
-def _move(fleet: Fleet, replica: int, origin: int, to: int) -> None:
-    fleet.in_work[replica, to, ENDS] = fleet.in_work[replica, origin, ENDS]
-    fleet.in_work[replica, to, ARRIVAL] = fleet.in_work[replica, origin, ARRIVAL]
-    fleet.in_work[replica, to, MARK] = int(fleet.in_work[replica, origin, MARK])
+def _move(fleet: Fleet, replica: int, origin: int, target: int) -> None:
+    fleet.in_work[replica, target, ENDS] = fleet.in_work[replica, origin, ENDS]
+    fleet.in_work[replica, target, ARRIVAL] = fleet.in_work[replica, origin, ARRIVAL]
+    fleet.in_work[replica, target, MARK] = int(fleet.in_work[replica, origin, MARK])

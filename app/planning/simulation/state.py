@@ -1,4 +1,4 @@
-"""State of a simulated fleet: arrays whose size depends on the design, never on the number of requests."""
+"""State of a simulated fleet: arrays whose size depends on the design, not on the number of requests."""
 
 from __future__ import annotations
 
@@ -13,92 +13,93 @@ from app.planning.simulation.design import ROUTERS, FleetDesign, compute_max_thr
 from app.planning.simulation.histogram import BUCKETS
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
-# Columns of `floats`: next time at which the replica's state changes; when its work ends or its last work ended
-# (tokens: when its step began); the sum of such ends over slots (tokens: work in progress, s); waiting work, s; busy
-# time, s; the factor of its steps; then its service model (batch: fixed and per item; step: fixed, per sequence, per
-# token in the cache and per token of prompt); the timeout of waiting requests; and for processor sharing the work that
-# each request has received since the replica was idle, as of DONE (ends are on this clock).
+# Columns of `floats`: time of the next state change; end of the current or last work (tokens: start of the current
+# step); sum of these ends over slots (tokens: remaining work in s); waiting work in s; busy time in s; factor of the
+# steps; then the service model (batch: fixed and per item; step: fixed, per sequence, per cached token and per prompt
+# token); timeout of waiting requests in s; and, for processor sharing, the work that each request has received since
+# the replica was idle, as of DONE (the clock on which ends are measured).
 NEXT, DONE, DONE_SUM, WAITING_WORK, BUSY, FACTOR = range(6)
 FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT, CLOCK = range(6, 16)
-# Columns of `counts`: the queue's place and size; requests in work; batches and the requests in them (tokens: steps and
-# sequences); steps so far; tokens reserved and in the cache; prompts being read, and the unread tokens of the first;
-# sequences decoding; then its limits.
+# Columns of `counts`: start and size of the queue; running requests; batches and the requests in them (tokens: steps
+# and sequences); steps so far; tokens reserved and in the cache; start and size of the queue of prompts being
+# prefilled, and unprocessed tokens of the first prompt; decoding sequences; then the limits of the service model.
 HEAD, WAITING, WORKING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING = range(12)
 KIND, WIDTH, KV_TOKENS, CHUNK_TOKENS = range(12, 16)
 SLOTS, BATCH, TOKENS, SHARED = range(4)
-# Columns of waiting and running requests; a mark is the class + 256 × the index of the lengths.
+# Columns of waiting and running requests; MARK is class + 256 × index of the lengths.
 ARRIVAL, MARK, NORMAL, WORK_S = range(4)
-ENDS = 2  # tokens: when the first token was returned
-# Columns of `heaps`: a heap of last steps with the places in `works`; the places being read, in order; a stack of free
-# places.
+ENDS = 2  # end of a running request; tokens: time of the first token
+# Columns of `heaps`: heap of last steps, with the slots of the sequences; queue of the slots of prompts being
+# prefilled; stack of free slots.
 LAST_STEP, PLACE, READ, FREE = range(4)
 # Columns of `classes`
 SHARE, WORK, LIMIT, FIRST_LIMIT, TOKEN_LIMIT, SUM = range(6)
-LATENCY, FIRST_TOKEN, PER_TOKEN = range(3)  # also the order of the histograms and of the sums
+LATENCY, FIRST_TOKEN, PER_TOKEN = range(3)  # order of the histograms and of the sums
 # Columns of `tallies`
 ARRIVED, GOOD, LATE, DROPPED, TIMED_OUT, FAILED, HISTOGRAMS = range(7)
-# Places of `settings`; the last four are seeds
+# Indices of `settings`; ROUTING, CLASSES, SESSION and LENGTHS are seeds
 ROUTER, ROUTABLE, TURN, INDEX, QUEUE_LIMIT, SESSIONS, PAIRS, PAIRS_AT = range(8)
 ROUTING, CLASSES, SESSION, LENGTHS, ROUTABLE_AT = range(8, 13)
 
 
 class Fleet(NamedTuple):
-    """Arrays of a fleet. Rows are replicas, except in `classes` and `tallies`, where they are classes.
+    """Arrays of a simulated fleet. Rows are replicas, except in `classes` and `tallies`, where rows are request
+    classes.
 
-    There are few arrays, since each makes every call slower.
+    There are few arrays, because each one makes every compiled call slower.
     """
 
     floats: Floats
     counts: Ints
-    queues: Floats  # rings of a size that is a power of 2; by place first, so that short queues are adjacent in memory
+    queues: Floats  # ring buffers, position first so that short queues are adjacent; the size is a power of 2
     in_work: Floats
     heaps: Ints
     classes: Floats
     tallies: Ints
-    settings: Ints  # at the end: the routable replicas, then the pairs of lengths
+    settings: Ints  # ends with the routable replicas and the pairs of lengths
 
 
 def create_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     """Create an empty fleet with all replicas routable.
 
-    Designs with one seed share routing, classes, sessions and lengths.
+    Designs with the same seed share the random numbers of routing, classes, sessions and lengths.
     """
     replicas = len(design.services)
-    limits = np.array([_limits(service) for service in design.services], dtype=np.int64)
+    limits = np.array([_get_limits(service) for service in design.services], dtype=np.int64)
     width = int(limits[:, WIDTH - KIND].max())
-    with_tokens = bool((limits[:, 0] == TOKENS).any())
+    has_tokens = bool((limits[:, 0] == TOKENS).any())
     is_shared = bool((limits[:, 0] == SHARED).any())
-    ring = 1 << (design.queue_limit + width).bit_length()
+    ring_size = 1 << (design.queue_limit + width).bit_length()
     return Fleet(
-        floats=_reals(design),
+        floats=_build_floats(design),
         counts=np.concatenate([np.zeros((replicas, KIND), dtype=np.int64), limits], axis=1),
-        queues=np.empty((ring, replicas, 4)),
+        queues=np.empty((ring_size, replicas, 4)),
         in_work=np.empty((replicas, width + (design.queue_limit if is_shared else 0), 3)),
-        heaps=_heaps(replicas, width if with_tokens else 1),
-        classes=_classes(design),
-        tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if with_tokens else 1) * BUCKETS), dtype=np.int64),
-        settings=_knobs(design, seed),
+        heaps=_build_heaps(replicas, width if has_tokens else 1),
+        classes=_build_classes(design),
+        tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if has_tokens else 1) * BUCKETS), dtype=np.int64),
+        settings=_build_settings(design, seed),
     )
 
 
-def _reals(design: FleetDesign) -> Floats:
+def _build_floats(design: FleetDesign) -> Floats:
     weights = design.weights or tuple(
         compute_max_throughput_per_s(service, design.lengths) for service in design.services
     )
     rows = [
-        (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_service_columns(service, weight), design.timeout_s, 0.0)
+        (np.inf, -np.inf, 0.0, 0.0, 0.0, 1.0, *_build_service_columns(service, weight), design.timeout_s, 0.0)
         for service, weight in zip(design.services, weights, strict=True)
     ]
     return np.array(rows)
 
 
-def _heaps(replicas: int, width: int) -> Ints:
+def _build_heaps(replicas: int, width: int) -> Ints:
     heaps = np.zeros((replicas, width, 4), dtype=np.int64)
     heaps[:, :, FREE] = np.arange(width)
     return heaps
 
 
-def _classes(design: FleetDesign) -> Floats:
+def _build_classes(design: FleetDesign) -> Floats:
     shares = np.cumsum([request_class.share for request_class in design.classes])
     rows = [
         (
@@ -116,26 +117,35 @@ def _classes(design: FleetDesign) -> Floats:
     return np.array(rows)
 
 
-def _knobs(design: FleetDesign, seed: np.random.SeedSequence) -> Ints:
+def _build_settings(design: FleetDesign, seed: np.random.SeedSequence) -> Ints:
     replicas = len(design.services)
     router = ROUTERS.index(design.router)
-    lengths = _flat_lengths(design.lengths)
-    head = [router, replicas, 0, 0, design.queue_limit, design.sessions, len(design.lengths), ROUTABLE_AT + replicas]
+    lengths = _flatten_lengths(design.lengths)
+    first_settings = [
+        router,
+        replicas,
+        0,
+        0,
+        design.queue_limit,
+        design.sessions,
+        len(design.lengths),
+        ROUTABLE_AT + replicas,
+    ]
     seeds = seed.generate_state(4, np.uint64).view(np.int64)
-    return np.concatenate([np.array(head, dtype=np.int64), seeds, np.arange(replicas), lengths])
+    return np.concatenate([np.array(first_settings, dtype=np.int64), seeds, np.arange(replicas), lengths])
 
 
 @lru_cache(16)
-def _flat_lengths(lengths: tuple[tuple[int, int], ...]) -> Ints:
-    """Return the lengths flattened; cached, since a trace has many thousands."""
+def _flatten_lengths(lengths: tuple[tuple[int, int], ...]) -> Ints:
+    """Return the lengths as a flat array; cached, because a trace has many thousands of them."""
     return np.maximum(np.array(lengths, dtype=np.int64).ravel(), 1)
 
 
-def _limits(service: ServiceModel) -> tuple[int, int, int, int]:
+def _get_limits(service: ServiceModel) -> tuple[int, int, int, int]:
     match service:
         case RequestService(discipline="processor sharing"):
             return (SHARED, service.slots, 0, 0)
-        case RequestService():  # one slot is a batch of one, which is faster to simulate
+        case RequestService():  # a single slot is a batch size of one, which is faster to simulate
             return (BATCH if service.slots == 1 else SLOTS, service.slots, 0, 0)
         case BatchService():
             return (BATCH, service.max_batch, 0, 0)
@@ -143,8 +153,8 @@ def _limits(service: ServiceModel) -> tuple[int, int, int, int]:
             return (TOKENS, service.max_sequences, service.kv_tokens, service.chunk_tokens)
 
 
-def _service_columns(service: ServiceModel, weight: float) -> tuple[float, ...]:
-    """Return the columns from FIXED to PER_PROMPT."""
+def _build_service_columns(service: ServiceModel, weight: float) -> tuple[float, ...]:
+    """Return the columns FIXED to PER_PROMPT of `floats`."""
     sigma, outside_s = float(np.sqrt(np.log1p(service.cv**2))), service.outside_s
     if is_two_phase(service):
         sigma = FLEET_SIGMA

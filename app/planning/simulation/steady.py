@@ -1,4 +1,4 @@
-"""Simulation of a fleet at one rate for long enough to estimate its percentiles."""
+"""Simulation of a fleet at a constant rate, long enough to estimate percentiles."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ from app.planning.simulation.serving import advance_to, serve
 from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, create_fleet
 
 CELL = 64
+"""Default maximum number of simulated replicas."""
 _MAX_CACHED = 131_072
-"""Maximum number of requests whose random numbers are cached: two megabytes per seed."""
+"""Maximum number of requests whose random numbers are cached, which takes two megabytes per seed."""
 WARM_UP_SHARE, WARM_UP_RESPONSES = 0.05, 10
 
 
 Result = TypeVar("Result")
-_Simulated = tuple[Fleet, float]
-"""Fleet after all requests have finished, with its utilization from the end of the warm-up to the last arrival."""
+_SeedResult = tuple[Fleet, float]
+"""Fleet after all requests have finished, and its utilization from the end of the warm-up to the last arrival."""
 
 
 class SteadyOutcome(msgspec.Struct, frozen=True):
-    """Results of a simulation.
+    """Results of a steady-state simulation.
 
-    `simulated_replicas` of the `replicas` were simulated, at the same rate per replica: fewer where the fleet is larger
-    than a cell, which for power of two choices puts p99 up to 2 % high at four times the cell.
+    `simulated_replicas` of the `replicas` were simulated, at the same rate per replica. For fleets larger than a cell,
+    this is a part of the fleet; with power-of-two-choices routing, p99 is then up to 2 % too high for a fleet of four
+    cells.
     """
 
     rate_per_s: float
@@ -65,27 +67,31 @@ def simulate_steady(
     workers: int = 2,
     max_replicas: int = CELL,
 ) -> SteadyOutcome:
-    """Simulate `requests` with each seed, from an empty fleet to the end of the last request.
+    """Simulate `requests` requests with each seed, from an empty fleet to the end of the last request.
 
-    A warm-up of 5 % or 10 mean responses, whichever is longer, is not counted. Designs with the same seeds share their
-    random numbers. `arrivals`, one per seed at the cell's rate, replace Poisson arrivals.
+    The warm-up, which is 5 % of the requests or 10 mean latencies, whichever is longer, is not counted. Designs with
+    the same seeds share random numbers. `arrivals`, one iterator per seed at the rate of the cell, replaces Poisson
+    arrivals.
     """
     cell = build_cell(design, max_replicas)
     cell_per_s = rate_per_s * len(cell.services) / len(design.services)
     chunk = max(1, min(CHUNK, requests // 10))
 
-    def play(number: int) -> _Simulated:
-        fleet_seed = np.random.SeedSequence(seeds[number]).spawn(3)[2]
-        gaps, normals = _draw(seeds[number], requests)
-        source = arrivals[number] if arrivals else split_into_chunks(np.cumsum(gaps[:requests] / cell_per_s), chunk)
+    def simulate_seed(seed_index: int) -> _SeedResult:
+        fleet_seed = np.random.SeedSequence(seeds[seed_index]).spawn(3)[2]
+        gaps, normals = _draw_numbers(seeds[seed_index], requests)
+        source = arrivals[seed_index] if arrivals else split_into_chunks(np.cumsum(gaps[:requests] / cell_per_s), chunk)
         varies = any(service.cv > 0 for service in cell.services)
         normals = compute_fleet_normals(normals, cell.services[0])
         return _simulate(
-            create_fleet(cell, fleet_seed), _take(source, requests), normals if varies else normals[:0], requests
+            create_fleet(cell, fleet_seed),
+            _limit_requests(source, requests),
+            normals if varies else normals[:0],
+            requests,
         )
 
-    results = run_parallel(play, len(seeds), workers)
-    utilization = sum(utilization_of_seed for _, utilization_of_seed in results) / len(results)
+    results = run_parallel(simulate_seed, len(seeds), workers)
+    utilization = sum(seed_utilization for _, seed_utilization in results) / len(results)
     return summarize(cell, [fleet for fleet, _ in results], percentiles, rate_per_s, len(design.services), utilization)
 
 
@@ -97,9 +103,9 @@ def summarize(
     replicas: int,
     utilization: float,
 ) -> SteadyOutcome:
-    """Summarize `fleets`, the cell under several seeds.
+    """Summarize `fleets`, which are the same cell simulated with several seeds.
 
-    `rate_per_s` and `replicas` are those of the represented fleet.
+    `rate_per_s` and `replicas` are those of the fleet that the cell represents.
     """
     overall = summarize_classes(fleets, slice(None), percentiles)
     class_count = len(cell.classes)
@@ -111,7 +117,7 @@ def summarize(
         overall=overall,
         classes=(overall,)
         if class_count == 1
-        else tuple(_class_outcome(fleets, index, percentiles) for index in range(class_count)),
+        else tuple(_summarize_class(fleets, index, percentiles) for index in range(class_count)),
         good_share_per_seed=tuple(compute_good_share([fleet.tallies]) for fleet in fleets),
         utilization=utilization,
         mean_batch=compute_mean_batch(fleets),
@@ -119,32 +125,32 @@ def summarize(
 
 
 def run_parallel(run: Callable[[int], Result], count: int, workers: int) -> list[Result]:
-    """Run the simulations in threads and return their results in order.
+    """Run the simulations in `workers` threads and return their results in order.
 
-    This thread is one of the workers: starting another takes as long as many simulations.
+    The calling thread is one of the workers, because starting a thread takes as long as many simulations.
     """
     numbers, results = iter(range(count)), dict[int, Result]()
 
-    def work() -> None:
+    def run_remaining() -> None:
         for number in numbers:
             results[number] = run(number)
 
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(work) for _ in range(workers - 1)]
-        work()
+        futures = [pool.submit(run_remaining) for _ in range(workers - 1)]
+        run_remaining()
     for future in futures:
         future.result()
     return [results[number] for number in range(count)]
 
 
-def _class_outcome(fleets: Sequence[Fleet], index: int, percentiles: Sequence[float]) -> ClassOutcome:
+def _summarize_class(fleets: Sequence[Fleet], index: int, percentiles: Sequence[float]) -> ClassOutcome:
     return summarize_classes(fleets, slice(index, index + 1), percentiles)
 
 
 def build_cell(design: FleetDesign, max_replicas: int = CELL) -> FleetDesign:
     """Return the design with at most `max_replicas` of its replicas.
 
-    They are picked evenly, so that the shares of fast and slow ones are preserved.
+    Replicas are picked evenly, so that the mix of fast and slow replicas is preserved.
     """
     replicas = len(design.services)
     if replicas <= max_replicas:
@@ -158,32 +164,32 @@ def build_cell(design: FleetDesign, max_replicas: int = CELL) -> FleetDesign:
 
 
 def _simulate(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, requests: int) -> tuple[Fleet, float]:
-    """Return the fleet after all requests, and its utilization from the end of the warm-up to the last arrival."""
-    since_s, now_s, served, is_warm = 0.0, 0.0, 0, False
+    """Simulate all requests; return the fleet, and its utilization from the end of the warm-up to the last arrival."""
+    warm_s, now_s, served, is_warm = 0.0, 0.0, 0, False
     for times_s in arrivals:
         serve(fleet, times_s, normals[served : served + times_s.size])
         now_s, served = float(times_s[-1]), served + times_s.size
-        if not is_warm and served >= WARM_UP_SHARE * requests and _has_warmed(fleet, now_s, served, requests):
+        if not is_warm and served >= WARM_UP_SHARE * requests and _is_warm(fleet, now_s, served, requests):
             advance_to(fleet, now_s)
             reset_counts(fleet)
-            since_s, is_warm = now_s, True
+            warm_s, is_warm = now_s, True
     advance_to(fleet, now_s)
     busy_s = float(fleet.floats[:, BUSY].sum())
     advance_to(fleet, np.inf)
-    return fleet, busy_s / (fleet.floats.shape[0] * (now_s - since_s)) if now_s > since_s else 0.0
+    return fleet, busy_s / (fleet.floats.shape[0] * (now_s - warm_s)) if now_s > warm_s else 0.0
 
 
-def _has_warmed(fleet: Fleet, now_s: float, served: int, requests: int) -> bool:
-    """Return whether the warm-up is over, at the latest after half of the run.
+def _is_warm(fleet: Fleet, now_s: float, served: int, requests: int) -> bool:
+    """Return whether the warm-up is over, at the latest after half of the requests.
 
-    An overloaded fleet never has a typical response.
+    The limit is needed because the mean latency of an overloaded fleet never stops growing.
     """
-    answered = int(get_histogram(fleet).sum())
-    mean_s = float(fleet.classes[:, SUM + LATENCY].sum()) / answered if answered else np.inf
+    responses = int(get_histogram(fleet).sum())
+    mean_s = float(fleet.classes[:, SUM + LATENCY].sum()) / responses if responses else np.inf
     return now_s >= WARM_UP_RESPONSES * mean_s or 2 * served >= requests
 
 
-def _take(source: Iterator[Floats], requests: int) -> Iterator[Floats]:
+def _limit_requests(source: Iterator[Floats], requests: int) -> Iterator[Floats]:
     remaining = requests
     for times_s in source:
         if times_s.size:
@@ -193,15 +199,21 @@ def _take(source: Iterator[Floats], requests: int) -> Iterator[Floats]:
             return
 
 
-def _draw(seed: int, requests: int) -> tuple[Floats, Floats]:
-    """Return at least this many unit exponentials and standard normals; shorter runs use the start of longer ones'."""
+def _draw_numbers(seed: int, requests: int) -> tuple[Floats, Floats]:
+    """Return at least `requests` unit exponentials and standard normals.
+
+    Shorter simulations use the first numbers of longer ones with the same seed.
+    """
     draw = _draw_once if requests <= _MAX_CACHED else _draw_once.__wrapped__
     return draw(seed, 1 << (requests - 1).bit_length())
 
 
 @lru_cache(20)
 def _draw_once(seed: int, count: int) -> tuple[Floats, Floats]:
-    """Draw the numbers. All simulations of a search use the same ones, and drawing them takes a quarter of its time."""
+    """Draw the random numbers; cached, because all simulations of a search use the same numbers.
+
+    Drawing takes a quarter of the time of a search.
+    """
     arrival_seed, service_seed, _ = np.random.SeedSequence(seed).spawn(3)
     gaps = np.random.Generator(np.random.SFC64(branch(arrival_seed, 0))).standard_exponential(count)
     return gaps, np.random.Generator(np.random.SFC64(service_seed)).standard_normal(count)

@@ -1,6 +1,7 @@
-"""Compiled loop of one replica with continuous batching, described in `replica.simulate_token_latencies`.
+"""Compiled loop of a replica with continuous batching, as described in `replica.simulate_token_latencies`.
 
-Includes how many equal steps fit into a time, where each is `growth_s` longer than the previous one.
+The module also computes how many decode steps fit into a time span, where each step is `growth_s` longer than the
+previous one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def compute_steps_s(steps: int, step_s: float, growth_s: float) -> float:
 
 @inlined
 def count_whole_steps(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
-    """Return the most steps, at most `max_steps`, that end within `wait_s`."""
+    """Return the maximum number of steps, up to `max_steps`, that end within `wait_s` seconds."""
     if compute_steps_s(max_steps, step_s, growth_s) <= wait_s:
         return max_steps
     if growth_s > 0:
@@ -38,19 +39,23 @@ def count_whole_steps(wait_s: float, step_s: float, growth_s: float, max_steps: 
 
 @inlined
 def count_steps_until(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
-    """Return the fewest steps, at least 1 and at most `max_steps`, that last `wait_s`."""
+    """Return the minimum number of steps, from 1 to `max_steps`, that last at least `wait_s` seconds."""
     steps = count_whole_steps(wait_s, step_s, growth_s, max_steps)
     if steps < max_steps and (steps == 0 or compute_steps_s(steps, step_s, growth_s) < wait_s):
         steps += 1
     return steps
 
 
-# indices of `hold`: next to be admitted; first whose prompt is not fully read, and its unread tokens; sequences
-# decoding; tokens reserved, and in the cache; steps so far
+# indices of `state`: next request to admit; first request whose prompt is not completely processed, and its unprocessed
+# tokens; decoding sequences; tokens reserved, and tokens in the cache; steps so far
 ADMITTED, READING, UNREAD, DECODING, RESERVED, CONTEXT, STEP = range(7)
 
 
 class TokenRequests(NamedTuple):
+    """Requests of a simulation: arrival times, input and output tokens, and service time factors, one element per
+    request.
+    """
+
     arrivals_s: Floats
     inputs: Ints
     outputs: Ints
@@ -58,6 +63,8 @@ class TokenRequests(NamedTuple):
 
 
 class TokenParameters(NamedTuple):
+    """Parameters of a token service, with the same meaning as in `TokenService`."""
+
     step_s: float
     per_sequence_s: float
     per_kv_token_s: float
@@ -77,11 +84,11 @@ def simulate_tokens(
     first_s: Floats,
     last_s: Floats,
 ) -> None:
-    """Simulate the requests of all runs.
+    """Simulate the requests of all concatenated simulations; write the times of first and last tokens.
 
-    A sequence's last step is known when its prompt has been read, so a heap of these determines how many equal steps
-    come next, and they are simulated as one. `sequences` is space for the heap: last steps, and the requests they
-    belong to.
+    The last step of a sequence is known once its prompt is prefilled, so a heap of last steps determines how many
+    decode steps follow without a change, and these are simulated at once. `sequences` is memory for the heap: last
+    steps, and the requests that they belong to. `state` is memory for the counters.
     """
     begin = 0
     for end in ends:
@@ -95,23 +102,23 @@ def simulate_tokens(
             if state[READING] == state[ADMITTED]:
                 now_s = _decode(requests, end, parameters, state, sequences, now_s)
             else:
-                now_s = _read(requests, parameters, state, sequences, now_s, first_s)
+                now_s = _prefill(requests, parameters, state, sequences, now_s, first_s)
             _finish(requests, parameters, state, sequences, now_s, last_s)
         begin = end
 
 
 @inlined
-def _reserve(requests: TokenRequests, parameters: TokenParameters, index: int) -> int:
+def _count_reserved(requests: TokenRequests, parameters: TokenParameters, index: int) -> int:
     return min(int(requests.inputs[index] + requests.outputs[index]), parameters.kv_tokens)
 
 
 @inlined
 def _fits(requests: TokenRequests, end: int, parameters: TokenParameters, state: Ints) -> bool:
-    """Return whether there is room for the next request, once it has arrived."""
+    """Return whether there is capacity for the next request, regardless of whether it has arrived."""
     index = state[ADMITTED]
     if index == end or state[DECODING] + index - state[READING] == parameters.max_sequences:
         return False
-    return bool(state[RESERVED] + _reserve(requests, parameters, index) <= parameters.kv_tokens)
+    return bool(state[RESERVED] + _count_reserved(requests, parameters, index) <= parameters.kv_tokens)
 
 
 @inlined
@@ -120,12 +127,12 @@ def _admit(requests: TokenRequests, end: int, parameters: TokenParameters, state
         index = state[ADMITTED]
         if state[READING] == index:
             state[UNREAD] = requests.inputs[index]
-        state[RESERVED] += _reserve(requests, parameters, index)
+        state[RESERVED] += _count_reserved(requests, parameters, index)
         state[ADMITTED] += 1
 
 
 @inlined
-def _step_s(parameters: TokenParameters, state: Ints) -> float:
+def _compute_step_s(parameters: TokenParameters, state: Ints) -> float:
     return float(
         parameters.step_s + parameters.per_sequence_s * state[DECODING] + parameters.per_kv_token_s * state[CONTEXT]
     )
@@ -135,8 +142,8 @@ def _step_s(parameters: TokenParameters, state: Ints) -> float:
 def _decode(
     requests: TokenRequests, end: int, parameters: TokenParameters, state: Ints, sequences: Ints, now_s: float
 ) -> float:
-    """Simulate every step up to the first that changes the state, and return its end."""
-    step_s, growth_s = _step_s(parameters, state), parameters.per_kv_token_s * state[DECODING]
+    """Simulate decode steps up to the first one that changes the state, and return the end of that step."""
+    step_s, growth_s = _compute_step_s(parameters, state), parameters.per_kv_token_s * state[DECODING]
     factor, steps = requests.factors[state[ADMITTED] - 1], sequences[0, 0] - state[STEP]
     if _fits(requests, end, parameters, state):
         wait_s = (requests.arrivals_s[state[ADMITTED]] - now_s) / factor
@@ -147,29 +154,29 @@ def _decode(
 
 
 @inlined
-def _read(
+def _prefill(
     requests: TokenRequests, parameters: TokenParameters, state: Ints, sequences: Ints, now_s: float, first_s: Floats
 ) -> float:
-    """Simulate one step, which processes prompts together with decoding, and return its end."""
+    """Simulate a step that processes prompts together with decoding, and return the end of the step."""
     begin, admitted, budget = state[READING], state[ADMITTED], parameters.chunk_tokens
-    stop, unread = begin, state[UNREAD]
-    while stop < admitted and budget >= unread:
-        budget -= unread
+    stop, unprocessed = begin, state[UNREAD]
+    while stop < admitted and budget >= unprocessed:
+        budget -= unprocessed
         stop += 1
-        unread = requests.inputs[stop] if stop < admitted else 0
+        unprocessed = requests.inputs[stop] if stop < admitted else 0
     if stop < admitted:
-        unread -= budget
+        unprocessed -= budget
         budget = 0
-    duration_s = _step_s(parameters, state) + parameters.per_prompt_token_s * (parameters.chunk_tokens - budget)
+    duration_s = _compute_step_s(parameters, state) + parameters.per_prompt_token_s * (parameters.chunk_tokens - budget)
     now_s += requests.factors[admitted - 1] * duration_s
     state[STEP] += 1
     state[CONTEXT] += state[DECODING]
     for index in range(begin, stop):
         first_s[index] = now_s
-        _push(sequences, state[DECODING], state[STEP] + requests.outputs[index] - 1, index)
+        _push_sequence(sequences, state[DECODING], state[STEP] + requests.outputs[index] - 1, index)
         state[DECODING] += 1
         state[CONTEXT] += requests.inputs[index] + 1
-    state[READING], state[UNREAD] = stop, unread
+    state[READING], state[UNREAD] = stop, unprocessed
     return float(now_s)
 
 
@@ -181,38 +188,38 @@ def _finish(
         index = sequences[1, 0]
         last_s[index] = now_s
         state[DECODING] -= 1
-        _pop(sequences, state[DECODING])
-        state[RESERVED] -= _reserve(requests, parameters, index)
+        _pop_sequence(sequences, state[DECODING])
+        state[RESERVED] -= _count_reserved(requests, parameters, index)
         state[CONTEXT] -= requests.inputs[index] + requests.outputs[index]
 
 
 @inlined
-def _push(sequences: Ints, size: int, end_step: int, index: int) -> None:
+def _push_sequence(sequences: Ints, size: int, end_step: int, index: int) -> None:
     last_step, request = sequences[0], sequences[1]
-    place = size
-    while place > 0:
-        parent = (place - 1) // 2
+    position = size
+    while position > 0:
+        parent = (position - 1) // 2
         if last_step[parent] <= end_step:
             break
-        last_step[place], request[place] = last_step[parent], request[parent]
-        place = parent
-    last_step[place], request[place] = end_step, index
+        last_step[position], request[position] = last_step[parent], request[parent]
+        position = parent
+    last_step[position], request[position] = end_step, index
 
 
 @inlined
-def _pop(sequences: Ints, size: int) -> None:
-    """Remove the sequence that ends first; `size` is how many remain."""
+def _pop_sequence(sequences: Ints, size: int) -> None:
+    """Remove the sequence that ends first; `size` is the number of remaining sequences."""
     last_step, request = sequences[0], sequences[1]
     end_step, index = last_step[size], request[size]
-    place = 0
+    position = 0
     while True:
-        child = 2 * place + 1
+        child = 2 * position + 1
         if child >= size:
             break
         if child + 1 < size and last_step[child + 1] < last_step[child]:
             child += 1
         if last_step[child] >= end_step:
             break
-        last_step[place], request[place] = last_step[child], request[child]
-        place = child
-    last_step[place], request[place] = end_step, index
+        last_step[position], request[position] = last_step[child], request[child]
+        position = child
+    last_step[position], request[position] = end_step, index

@@ -1,4 +1,6 @@
-"""Replica with continuous batching: prompts are processed in chunks together with decoding; nothing is preempted."""
+"""Simulated replica with continuous batching: prompts are processed in chunks, together with decoding, without
+preemption.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,10 @@ from app.planning.simulation.token_kernel import compute_steps_s, count_steps_un
 
 @compiled
 def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
-    """Simulate every step that ends by `until_s`. `DONE` is then the start of the step in progress, simulated later."""
+    """Simulate every step that ends by `until_s`.
+
+    `DONE` is then the start of the next step, which is not yet simulated.
+    """
     while True:
         if fleet.counts[replica, WORKING] == 0:
             if fleet.counts[replica, WAITING] == 0:
@@ -57,22 +62,22 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
             break
         expire_waiting(fleet, replica, fleet.floats[replica, DONE])
         _admit(fleet, replica)
-        if fleet.counts[replica, WORKING] == 0:  # all requests that had arrived have timed out
+        if fleet.counts[replica, WORKING] == 0:  # all requests that have arrived have timed out
             continue
         if fleet.counts[replica, READING] > 0:
-            has_stepped = _read(fleet, replica, until_s)
+            has_stepped = _prefill(fleet, replica, until_s)
         else:
             has_stepped = _decode(fleet, replica, until_s)
         if not has_stepped:
             break
         finish_sequences(fleet, replica)
     expire_waiting(fleet, replica, until_s)
-    fleet.floats[replica, NEXT] = min(_next_end_s(fleet, replica), get_expiry_s(fleet, replica))
+    fleet.floats[replica, NEXT] = min(_compute_earliest_end_s(fleet, replica), get_expiry_s(fleet, replica))
 
 
 @compiled
 def _fits(fleet: Fleet, replica: int) -> bool:
-    """Return whether there is room for the oldest waiting request."""
+    """Return whether there is capacity for the oldest waiting request."""
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
         return False
     needed_tokens = count_reserved_tokens(fleet, replica, int(fleet.queues[fleet.counts[replica, HEAD], replica, MARK]))
@@ -92,8 +97,8 @@ def _admit(fleet: Fleet, replica: int) -> None:
 
 
 @compiled
-def _step_s(fleet: Fleet, replica: int) -> float:
-    """Return the time of a step without prompts, before its factor."""
+def _compute_step_s(fleet: Fleet, replica: int) -> float:
+    """Return the duration of a step without prompts in seconds, before its factor."""
     return float(
         fleet.floats[replica, FIXED]
         + fleet.floats[replica, PER_ITEM] * fleet.counts[replica, DECODING]
@@ -102,23 +107,23 @@ def _step_s(fleet: Fleet, replica: int) -> float:
 
 
 @compiled
-def _read(fleet: Fleet, replica: int, until_s: float) -> bool:
-    """Simulate one step that also processes prompts, if it ends in time."""
+def _prefill(fleet: Fleet, replica: int, until_s: float) -> bool:
+    """Simulate a step that also processes prompts, if it ends by `until_s`; return whether it was simulated."""
     tokens = count_unprocessed_tokens(fleet, replica, fleet.counts[replica, CHUNK_TOKENS])
-    duration_s = _step_s(fleet, replica) + fleet.floats[replica, PER_PROMPT] * tokens
+    duration_s = _compute_step_s(fleet, replica) + fleet.floats[replica, PER_PROMPT] * tokens
     duration_s *= fleet.floats[replica, FACTOR]
     if fleet.floats[replica, DONE] + duration_s > until_s:
         return False
-    _count_steps(fleet, replica, 1, duration_s)
+    _record_steps(fleet, replica, 1, duration_s)
     process_prompts(fleet, replica, tokens)
     return True
 
 
 @compiled
 def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
-    """Simulate as many equal steps as come before any change of state, and end in time."""
+    """Simulate all decode steps before the next change of state that end by `until_s`; return whether there was any."""
     now_s, factor = fleet.floats[replica, DONE], fleet.floats[replica, FACTOR]
-    step_s = _step_s(fleet, replica)
+    step_s = _compute_step_s(fleet, replica)
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
     steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     change_s = get_expiry_s(fleet, replica)
@@ -130,12 +135,12 @@ def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
         steps = count_whole_steps((until_s - now_s) / factor, step_s, growth_s, steps)
     if steps == 0:
         return False
-    _count_steps(fleet, replica, steps, factor * compute_steps_s(steps, step_s, growth_s))
+    _record_steps(fleet, replica, steps, factor * compute_steps_s(steps, step_s, growth_s))
     return True
 
 
 @compiled
-def _count_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> None:
+def _record_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> None:
     fleet.floats[replica, DONE] += duration_s
     fleet.floats[replica, BUSY] += duration_s
     fleet.counts[replica, BATCHES] += steps
@@ -145,8 +150,8 @@ def _count_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> N
 
 
 @compiled
-def _next_end_s(fleet: Fleet, replica: int) -> float:
-    """Return a time before which no request ends."""
+def _compute_earliest_end_s(fleet: Fleet, replica: int) -> float:
+    """Return a time before which no request can end."""
     if fleet.counts[replica, WORKING] == 0:
         if fleet.counts[replica, WAITING] == 0:
             return math.inf
@@ -155,5 +160,5 @@ def _next_end_s(fleet: Fleet, replica: int) -> float:
     if fleet.counts[replica, READING] == 0 and not _fits(fleet, replica):
         steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
-    duration_s = compute_steps_s(steps, _step_s(fleet, replica), growth_s)
+    duration_s = compute_steps_s(steps, _compute_step_s(fleet, replica), growth_s)
     return float(fleet.floats[replica, DONE] + fleet.floats[replica, FACTOR] * duration_s)

@@ -99,7 +99,7 @@ def test_dearer_as_dear_and_a_static_fleet_are_told_apart() -> None:
     ("autoscaler", "words"),
     [
         (Fixed(12), "No autoscaler: 12 replicas all day."),
-        (Hpa(0.6, 12), "HPA: target of 60% busy per replica, from 1 to 12 replicas."),
+        (Hpa(0.6, 12), "HPA: target of 60% utilization per replica, from 1 to 12 replicas."),
         (Keda(9.0, 12, "rate"), "KEDA: target of 9 req/s per replica, from 0 to 12 replicas."),
         (Knative(10.0, max=12), "target of 7 requests in flight per replica (70% of a target of 10), from 0 to 12"),
         (

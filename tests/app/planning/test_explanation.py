@@ -62,8 +62,8 @@ def test_the_instance_binds_where_one_is_enough() -> None:
 def test_a_budget_without_room_is_said() -> None:
     limits = PlanLimits(redundancy=0, budget_usd_per_month=1200.0)
     found = recommended(250.0, limits, SMALL)
-    assert found.binding_constraint.endswith("the budget of $1,200/month has no room for another")
-    assert "A budget under $1,095/month does not cover it." in found.would_change_it
+    assert found.binding_constraint.endswith("the budget of $1,200/month does not cover another instance")
+    assert "A budget below $1,095/month does not cover this fleet." in found.would_change_it
 
 
 def test_why_names_the_runner_up_and_the_cheapest_refused() -> None:
@@ -81,7 +81,7 @@ def test_what_would_change_it() -> None:
         250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0)
     )  # fmt: skip
     assert "A peak above 300 req/s needs one more instance." in found.would_change_it
-    assert "A peak up to 200 req/s needs one less." in found.would_change_it
+    assert "A peak up to 200 req/s needs one instance fewer." in found.would_change_it
     assert "acme/big in here becomes cheaper below $1.5/h; it costs $2/h." in found.would_change_it
     # 64 vCPUs carry 6,400/s, sized at 4,953/s: 50 of the small ones at 25 USD an hour against 2
     assert sum("becomes cheaper at a peak of" in sentence for sentence in found.would_change_it) == 1

@@ -122,7 +122,7 @@ def test_another_vendor_is_another_runtime() -> None:
 
 @pytest.mark.parametrize(("measured", "other"), [("cpu-xeon-8488c", "gaudi3"), ("gaudi3", "cpu-xeon-8488c")])
 def test_a_processor_is_not_a_card(measured: str, other: str) -> None:
-    assert "with its cores" in refused(measured, other, "saturated", "bf16")
+    assert "scales with the number of cores" in refused(measured, other, "saturated", "bf16")
 
 
 def test_a_figure_that_is_needed_and_not_known_is_named() -> None:

@@ -105,7 +105,7 @@ def test_an_old_price_wins_only_where_it_is_lower_by_what_it_may_have_moved() ->
     plan = plan_fleets(question(of=catalogue(offer("new"), old)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.offer == "acme/new@here"
-    assert any("/month less (5%), at a less certain price of" in why for why in plan.recommendation.why)
+    assert any("/month less (5%), at a less certain price from" in why for why in plan.recommendation.why)
     assert not any("becomes cheaper below" in one for one in plan.recommendation.would_change_it)
     cheap = msgspec.structs.replace(old, on_demand_usd_per_hour=0.5)
     plan = plan_fleets(question(of=catalogue(offer("new"), cheap)))

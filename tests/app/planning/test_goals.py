@@ -50,7 +50,8 @@ def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(
 ) -> None:
     found = goals(text)
     assert [goal.time for goal in found.time_goals] == [time]
-    assert found.notes == (f"{shown} is applied to the whole {time.replace('_', ' ')} time.",)
+    simulated = {"latency": "the entire latency", "first_token": "TTFT", "per_token": "TPOT"}[time]
+    assert found.notes == (f"{shown} is evaluated as a limit on {simulated}.",)
 
 
 def test_a_goodput_is_the_share_that_is_asked_for() -> None:

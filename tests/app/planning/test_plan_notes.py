@@ -26,7 +26,7 @@ def notes(asked: PlanningInputs) -> str:
 def test_a_measured_rate_is_told_with_why_it_stands_alone() -> None:
     told = notes(question())
     assert "Measured on acme/c16: 100 req/s within the SLO." in told
-    assert "as if each replica had its own share of requests: too few rates were measured." in told
+    assert "without the benefit of a shared queue: too few rates were measured." in told
     assert "A month is 730 hours of every instance, on demand. Disk, network," in told
     assert "at today's mean rate of 2,000 req/s." in told
 
@@ -50,7 +50,7 @@ def test_a_service_model_is_told_with_how_far_it_is_off() -> None:
     [
         ({"cache_share": 0.3}, "30 % of requests are assumed to be served from a cache."),
         ({"growth_per_year": 0.5}, "Sized for the peak in 12 months, 3,000 req/s."),
-        ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s vary 9 times as much as in a Poisson process"),
+        ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s is 9 times that of a Poisson process"),
     ],
 )
 def test_what_bends_the_traffic_is_told_and_what_does_not_is_not(traffic: dict[str, Any], sentence: str) -> None:
@@ -61,7 +61,7 @@ def test_what_bends_the_traffic_is_told_and_what_does_not_is_not(traffic: dict[s
 
 def test_requests_taken_to_be_as_long_as_measured_are_told_unless_the_traffic_says() -> None:
     measured = target(lengths=(500.0, 120.0))
-    assert "as long as those of run-1: on average 500 tokens in and 120 tokens out" in notes(question(measured))
+    assert "as long as those of run-1: on average 500 input and 120 output tokens" in notes(question(measured))
     assert "as long as those of" not in notes(question(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
 
 
@@ -79,14 +79,14 @@ def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
     old = offer("d", region="z", as_of=datetime.date(2026, 1, 1))
     told = notes(question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90)))
     assert (
-        "No instance type qualifies: the price of 2026-01-01 is 212 days old, above plan.max_price_age of 90d "
+        "No instance type qualifies: the price from 2026-01-01 is 212 days old, above plan.max_price_age of 90d "
         "(acme/d@z," in told
     )
     beside = PlanLimits(providers=("acme",))
     law = fit_of(fitted(RequestService(1, 0.01, 0.5)))
     told = notes(question(target(fit=law), of=catalogue(offer("c", provider="aws"), offer("d")), limits=beside,
                           slo=("ttft_ms.p95 < 100",)))  # fmt: skip
-    assert "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token times: measure it with" in told
+    assert "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token latencies: measure" in told
     assert "No instance type qualifies: the catalog is empty." in notes(question(of=catalogue()))
 
 
@@ -115,7 +115,7 @@ def test_how_a_trace_is_replayed_and_how_bursty_it_is_is_stated(times: float, se
     rows, facts = select_busiest_rows(at_s), compute_trace_statistics(at_s)
     stated = notes(question(peak_per_s=times * compute_rate_per_s(rows), rows=rows, trace=facts))
     assert sentence in stated
-    assert "times over 1 s" in stated
+    assert "times the variance over 1 s" in stated
     assert f"its busiest second had {facts.peak_1s_per_s:g} req/s" in stated
     assert "shorter than an hour, so the uncertainty about the rest of the peak hour widens the interval." in stated
     assert plan_fleets(question(rows=rows, trace=facts), estimate_only=True).traffic.rows is None

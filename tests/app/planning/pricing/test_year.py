@@ -81,7 +81,7 @@ def test_a_capacity_of_every_hour() -> None:
         assert year.worst_wait_s[design] == pytest.approx((backlogs / by_minute).max())
     same = simulate_year(rates, np.full((1, 100), 120.0))
     assert same.worst_backlog == pytest.approx(simulate_year(rates, np.array([120.0])).worst_backlog)
-    with pytest.raises(ValueError, match="capacities of 99 hours for rates of 100"):
+    with pytest.raises(ValueError, match="capacities cover 99 hours, but the rates cover 100"):
         simulate_year(rates, np.ones((1, 99)))
 
 

@@ -54,7 +54,7 @@ def test_batches_are_played_and_tokens_are_not() -> None:
     found = drawn(2.0).simulate(BatchService(1.0, 0.0, 64), QUANTILES)
     # the whole batch before, at most, and one's own
     assert 0 < found.log_means[0] < found.log_means[1] < math.log(2.0)
-    with pytest.raises(TypeError, match="by tokens"):
+    with pytest.raises(TypeError, match="requires TokenSimulation"):
         drawn(2.0).simulate(TokenService(1.0, 0.1, 0.1, 8, 100), QUANTILES)
 
 
