@@ -102,7 +102,9 @@ def format_quantity(quantity: Quantity) -> str:
 
 
 def format_value_unit(one: Quantity) -> str:
-    return NOT_AVAILABLE if one.value is None else with_unit(format_value(one), display_unit(one))
+    """Format the value with its unit, and a percentile of too few samples with their number: 54.4 ms (n = 57)."""
+    shown = one.undersampled if one.value is None else one.value
+    return NOT_AVAILABLE if shown is None else with_unit(_digits(one, shown), display_unit(one)) + _sample_note(one)
 
 
 def format_inference_rate(one: Quantity) -> str:
@@ -123,7 +125,12 @@ def display_tiles(report: Report) -> list[HeadlineTile]:
 
 def format_value(one: Quantity) -> str:
     """Format the value alone, with the digits that its interval justifies."""
-    return NOT_AVAILABLE if one.value is None else _digits(one, one.value)
+    shown = one.undersampled if one.value is None else one.value
+    return NOT_AVAILABLE if shown is None else _digits(one, shown) + _sample_note(one)
+
+
+def _sample_note(one: Quantity) -> str:
+    return f" (n = {format_count(one.n)})" if one.is_undersampled and one.n is not None else ""
 
 
 def format_interval(one: Quantity) -> str | None:
@@ -235,14 +242,14 @@ def _digits(source: Quantity, shown: float) -> str:
         return "100"
     scale = 100 if source.unit == "share" else 1
     # an interval around zero still has its own digits: 0.00 (0.00–0.12) %
-    leading = source.value or (source.ci95[1] if source.ci95 else 0.0)
+    leading = (shown if source.value is None else source.value) or (source.ci95[1] if source.ci95 else 0.0)
     decimals = _decimals(leading * scale)
     return _fixed(shown * scale, max(decimals, _decimals_below_all(source)) if source.unit == "share" else decimals)
 
 
 def _decimals_below_all(share: Quantity) -> int:
     """Return the decimals for a share close to 1, where the missing part counts: 99.96 %, not 100 %."""
-    value = share.value or 0.0
+    value = share.value or share.undersampled or 0.0
     missing = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
     return max(0, _decimals(100 * missing) - 2) if 0 < missing < 0.1 else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from reports import formatting
+from reports.dimming import dim_undersampled, shown_width
 from reports.local_model import ColdStartRow, LocalSection, VariantRow
 from reports.model import Quantity
 
@@ -83,7 +84,7 @@ def _variant_label(variant: VariantRow, shown: Sequence[VariantRow]) -> str:
 
 
 def _column_width(column: Sequence[str]) -> int:
-    return max(map(len, column)) + 2
+    return max(map(shown_width, column)) + 2
 
 
 def _queueing_scenarios(variants: Sequence[VariantRow]) -> list[str]:
@@ -97,11 +98,7 @@ def _sequential_cell(variant: VariantRow) -> str:
     stages = [row for row in variant.scenarios if not row.tried]
     row = next((row for row in stages if row.scenario == "single-stream"), None)
     row = row or next(iter(stages), None)
-    return (
-        "–"
-        if row is None
-        else _mark_invalid(row.validity, f"{formatting.format_value(row.p50)} / {formatting.format_value(row.p99)}")
-    )
+    return "–" if row is None else _mark_invalid(row.validity, f"{_value_text(row.p50)} / {_value_text(row.p99)}")
 
 
 def _throughput_cell(variant: VariantRow) -> str:
@@ -124,7 +121,11 @@ def _p99_cell(variant: VariantRow, scenario: str) -> str:
     """Return the p99 at the highest arrival rate; rates that a search only tried are excluded."""
     rows = [row for row in variant.scenarios if row.scenario == scenario and not row.tried]
     row = max(rows, key=lambda row: row.rate_per_s or 0.0, default=None)
-    return "–" if row is None else _mark_invalid(row.validity, formatting.format_value(row.p99))
+    return "–" if row is None else _mark_invalid(row.validity, _value_text(row.p99))
+
+
+def _value_text(quantity: Quantity) -> str:
+    return dim_undersampled(quantity, formatting.format_value(quantity))
 
 
 def _mark_invalid(trust: str, text: str) -> str:

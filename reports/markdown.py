@@ -192,9 +192,8 @@ def _check(check: CheckRow) -> str:
 def _quantity(quantity: Quantity) -> str:
     """Format a value with its interval; struck through if it is INVALID."""
     if quantity.value is None:
-        return escape_text(
-            f"{formatting.NOT_AVAILABLE} ({quantity.reason})" if quantity.reason else formatting.NOT_AVAILABLE
-        )
+        text = formatting.format_value_unit(quantity)
+        return escape_text(f"{text} ({quantity.reason})" if quantity.reason else text)
     shown = escape_text(formatting.format_quantity(quantity))
     return f"~~{shown}~~ INVALID" if quantity.validity == "INVALID" else shown
 

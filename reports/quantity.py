@@ -11,7 +11,10 @@ Validity = Literal["VALID", "WARN", "INVALID"]
 
 
 class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number in a report. Without a `value` it is shown as n/a, with its `reason`."""
+    """One number in a report. Without a `value` it is shown as n/a, with its `reason`.
+
+    If it is a percentile of too few samples, `undersampled` is shown instead, in gray and with `n`.
+    """
 
     value: float | None
     unit: str
@@ -20,6 +23,11 @@ class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
     basis: Basis = "measured"
     reason: str | None = None
     validity: Validity = "VALID"
+    undersampled: float | None = None
+
+    @property
+    def is_undersampled(self) -> bool:
+        return self.value is None and self.undersampled is not None
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from reports import formatting
 from reports.comparison_text import comparison_summary_lines
 from reports.definitions import definition_blocks
+from reports.dimming import dim_undersampled, pad, replace_marks, shown_width
 from reports.formatting import sanitize
 from reports.local_model import LocalSection
 from reports.local_text import headline_variant_lines, remaining_variant_lines, variant_table
@@ -43,7 +44,7 @@ _MAX_ROWS = 8
 def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -> str:
     """Render a summary of at most a screen or two, without a trailing line break.
 
-    `with_marks` leaves statuses marked, for a terminal that colors them.
+    `with_marks` leaves the marks of `reports.statuses` and `reports.dimming`, which a terminal colors.
     """
     report = sanitize(report)
     header, verdict = report.header, report.verdict
@@ -77,7 +78,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         blocks += definition_blocks(report.definitions, width)
     text = "\n\n".join("\n".join(block) for block in blocks if block)
     text = text.replace(formatting.THIN, " ")  # not every terminal font has a thin space
-    return text if with_marks else write_statuses(text)
+    return text if with_marks else write_statuses(replace_marks(text))
 
 
 def render_plan(plan: PlanSection, width: int = 100) -> str:
@@ -103,6 +104,18 @@ def _wrapped(line: str, width: int, margin: int) -> list[str]:
         subsequent_indent=indent + "  " * bool(margin),
         break_on_hyphens=False,
     )
+
+
+def _format_value_unit(quantity: Quantity) -> str:
+    return dim_undersampled(quantity, formatting.format_value_unit(quantity))
+
+
+def _format_value(quantity: Quantity) -> str:
+    return dim_undersampled(quantity, formatting.format_value(quantity))
+
+
+def _format_quantity(quantity: Quantity) -> str:
+    return dim_undersampled(quantity, formatting.format_quantity(quantity))
 
 
 def _checks(checks: Sequence[CheckRow]) -> list[str]:
@@ -131,18 +144,19 @@ def _check(check: CheckRow) -> str:
 def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
     """Return label, number, limit and basis in columns; the spaces between them must not be folded."""
     rows = [
-        (tile.label, formatting.format_quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
+        (tile.label, _format_quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
         for tile, note in zip(tiles, _distinct_notes(tiles), strict=True)
     ]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    widths = [max((shown_width(row[column]) for row in rows), default=0) for column in range(3)]
     return [line for row in rows for line in _columns(row, widths, width)]
 
 
 def _columns(row: tuple[str, str, str, str], widths: list[int], width: int) -> list[str]:
     """Return a row of columns; the last column is wrapped below itself if the line is too short."""
-    before = "".join(f"{cell.ljust(size)}  " for cell, size in zip(row, widths, strict=False) if size)
-    first, *rest = textwrap.wrap(row[3], max(width - len(before), _MIN_COLUMN_WIDTH)) or [""]
-    return [before + first, *(" " * len(before) + part for part in rest)]
+    before = "".join(f"{pad(cell, size)}  " for cell, size in zip(row, widths, strict=False) if size)
+    room = shown_width(before)
+    first, *rest = textwrap.wrap(row[3], max(width - room, _MIN_COLUMN_WIDTH)) or [""]
+    return [before + first, *(" " * room + part for part in rest)]
 
 
 def _limit(tile: HeadlineTile) -> str:
@@ -169,7 +183,7 @@ def _objective(row: ObjectiveRow) -> str:
     implied = " (default: no error limit set)" if row.implied else ""
     location = f" in {row.stage}" if row.stage else ""
     reason = f"; {row.why}" if row.why else ""
-    observed = formatting.format_quantity(row.observed)
+    observed = _format_quantity(row.observed)
     return f"{mark_status(row.outcome)} {row.display_text}{implied}: {observed}{location}{reason}"
 
 
@@ -194,9 +208,9 @@ def _stage(row: StageRow) -> tuple[str, ...]:
     return (
         f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,
         _arrivals(row),
-        formatting.NOT_AVAILABLE if row.responses is None else formatting.format_value_unit(row.responses),
-        formatting.format_value_unit(row.p50),
-        formatting.format_value_unit(row.p95),
+        formatting.NOT_AVAILABLE if row.responses is None else _format_value_unit(row.responses),
+        _format_value_unit(row.p50),
+        _format_value_unit(row.p95),
         formatting.format_count(row.failed),
         states[state],
     )
@@ -212,9 +226,9 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Join columns side by side, omitting empty ones."""
     if not rows:
         return []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(shown_width, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows
+        "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows
     ]
 
 
@@ -247,13 +261,13 @@ def _token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
 
 
 def _in_ms(quantity: Quantity) -> str:
-    return formatting.format_value_unit(quantity) if quantity.unit == "share" else formatting.format_value(quantity)
+    return _format_value_unit(quantity) if quantity.unit == "share" else _format_value(quantity)
 
 
 def _errors(errors: Sequence[ErrorRow]) -> list[str]:
     """Return the errors of the whole run by class."""
     lines = [
-        f"{row.error}: {formatting.format_count(row.count)}, {formatting.format_value_unit(row.share)} of all "
+        f"{row.error}: {formatting.format_count(row.count)}, {_format_value_unit(row.share)} of all "
         "requests" + ("" if row.sample is None else f"; first example: {row.sample}")
         for row in errors[:_MAX_ROWS]
     ]
@@ -261,14 +275,14 @@ def _errors(errors: Sequence[ErrorRow]) -> list[str]:
 
 
 def _spike(row: SpikeSummary) -> str:
-    violated, drained = formatting.format_value_unit(row.slo_violated), formatting.format_value_unit(row.drained)
+    violated, drained = _format_value_unit(row.slo_violated), _format_value_unit(row.drained)
     reasons = [f"{quantity.reason}" for quantity in (row.slo_violated, row.drained) if quantity.reason]
     reason_note = f" ({'; '.join(reasons)})" if reasons else ""
     return (
         f"{row.stage}: {formatting.format_plain(row.baseline_per_s)} to "
         f"{formatting.with_unit(formatting.format_plain(row.peak_per_s), 'req/s')} for "
         f"{formatting.format_duration(row.spike_s)}; SLO violated for {violated}, peak backlog "
-        f"{formatting.format_value_unit(row.backlog_peak)}, drained {drained} after the spike{reason_note}"
+        f"{_format_value_unit(row.backlog_peak)}, drained {drained} after the spike{reason_note}"
     )
 
 
@@ -276,22 +290,15 @@ def _knees(knees: KneeSection | None) -> list[str]:
     if knees is None:
         return []
     lines = [
-        f"{row.method}: {formatting.format_value_unit(row.at)}"
-        + (
-            f", mean latency {formatting.format_value_unit(row.latency)}"
-            if row.at.value is not None
-            else _reason_suffix(row.at)
-        )
+        f"{row.method}: {_format_value_unit(row.at)}"
+        + (f", mean latency {_format_value_unit(row.latency)}" if row.at.value is not None else _reason_suffix(row.at))
         for row in knees.rows
     ]
     return [*lines, *([knees.note] if knees.note else [])]
 
 
 def _cold_start(parts: Sequence[NamedQuantity]) -> list[str]:
-    listed = [
-        f"{part.name} after {formatting.format_value_unit(part.quantity)}{_reason_suffix(part.quantity)}"
-        for part in parts
-    ]
+    listed = [f"{part.name} after {_format_value_unit(part.quantity)}{_reason_suffix(part.quantity)}" for part in parts]
     return [", ".join(listed)] if listed else []
 
 
@@ -302,8 +309,8 @@ def _reason_suffix(quantity: Quantity) -> str:
 def _group(group: GroupTable) -> list[str]:
     lines = [
         f"{row.label}: {formatting.format_count(row.requests)} requests ({formatting.format_percent(row.share)}), "
-        f"{formatting.format_count(row.failed)} failed, p50 {formatting.format_value_unit(row.p50)}, "
-        f"p95 {formatting.format_value_unit(row.p95)}"
+        f"{formatting.format_count(row.failed)} failed, p50 {_format_value_unit(row.p50)}, "
+        f"p95 {_format_value_unit(row.p95)}"
         for row in group.rows[:_MAX_ROWS]
     ]
     return [*lines, *_more_note(len(group.rows))]
@@ -312,9 +319,9 @@ def _group(group: GroupTable) -> list[str]:
 def _workers(rows: Sequence[WorkerRow]) -> list[str]:
     lines = [
         f"worker {row.worker} on {row.host}: sent {formatting.format_count(row.sent)}"
-        + ("" if row.cpu.value is None else f", CPU time {formatting.format_value_unit(row.cpu)}")
-        + f", max send lag {formatting.format_value_unit(row.max_lag)}"
-        + ("" if row.clock.value is None else f", max clock error {formatting.format_value_unit(row.clock)}")
+        + ("" if row.cpu.value is None else f", CPU time {_format_value_unit(row.cpu)}")
+        + f", max send lag {_format_value_unit(row.max_lag)}"
+        + ("" if row.clock.value is None else f", max clock error {_format_value_unit(row.clock)}")
         + ("" if row.lost_s is None else f"; disconnected at {formatting.format_duration(row.lost_s)}")
         for row in rows[:_MAX_ROWS]
     ]
@@ -330,7 +337,7 @@ def _model(model: ModelSection | None) -> list[str]:
         return []
     best = max(model.batches, key=lambda row: row.throughput.value or 0.0)
     rows = dict.fromkeys((model.batches[0], best))
-    accuracy = f"; accuracy {formatting.format_quantity(model.accuracy)}" if model.accuracy else ""
+    accuracy = f"; accuracy {_format_quantity(model.accuracy)}" if model.accuracy else ""
     return [f"{model.name} without server{accuracy}", *map(_batch, rows)]
 
 
@@ -343,7 +350,7 @@ def _local(local: LocalSection | None, width: int) -> list[list[str]]:
 
 
 def _batch(row: BatchRow) -> str:
-    p50, p95 = (formatting.format_value_unit(quantity) for quantity in (row.p50, row.p95))
+    p50, p95 = (_format_value_unit(quantity) for quantity in (row.p50, row.p95))
     throughput = formatting.format_inference_rate(row.throughput)
     provider = row.provider.removesuffix("ExecutionProvider")
     return f"batch {row.batch} on {provider}: p50 {p50}, p95 {p95}, {throughput}"

@@ -31,7 +31,8 @@ def percentile(values: npt.ArrayLike, q: float) -> Estimate:
     ceil(n q)-th in order.
 
     The interval is by order statistics (no distribution assumed). With fewer than `needed_samples(q)` values the
-    estimate is withheld; if the interval's upper rank exceeds the number of values, the interval is withheld.
+    estimate is withheld, and given as `undersampled`; if the interval's upper rank exceeds the number of values, the
+    interval is withheld.
     """
     timed = _drop_nan(values)
     return _percentile(timed, np.sort(timed), q)
@@ -128,9 +129,9 @@ def batch_means(timed: Values | Hits) -> Values:
 
 def _percentile(timed: Values, ordered: Values, q: float) -> Estimate:
     n, needed = ordered.size, needed_samples(q)
-    if n < needed:
-        return Estimate(None, n=n, reason=f"needs {needed:,}, has {n:,}")
-    value = float(ordered[math.ceil(n * q - 1e-9) - 1])
+    value = float(ordered[math.ceil(n * q - 1e-9) - 1]) if n else None
+    if value is None or n < needed:
+        return Estimate(None, n=n, reason=f"needs {needed:,}, has {n:,}", undersampled=value)
     lower, upper = _ranks(n, q, math.sqrt(_inflation(timed <= value)))
     if upper > n:
         return Estimate(value, n=n, reason="no interval: too few samples in the tail")

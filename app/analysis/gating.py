@@ -21,7 +21,7 @@ from app.records.comparison import Comparison, MetricChange
 from app.records.estimate import Estimate
 from app.records.metrics import RUN_METRICS, metric_label
 from app.records.plan import Fleet, Plan
-from app.records.result import Cause, Exit, MaxRate, Objective, ObjectiveResult, Result, Stage, Verdict
+from app.records.result import Cause, CauseId, Exit, MaxRate, Objective, ObjectiveResult, Result, Stage, Verdict
 
 _NO_BASELINE = "no baseline was given"
 _RANK = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
@@ -146,10 +146,16 @@ class Gating(msgspec.Struct, frozen=True):
 DEFAULT = Gating()
 
 
-def build_exit(causes: Sequence[Cause]) -> Exit:
-    """Sort the causes by precedence; the exit code is that of the first."""
+_SHOWN_BY_DEMONSTRATIONS: tuple[CauseId, ...] = ("invalid", "objective_failed", "objective_inconclusive", "no_rate")
+"""Causes that a demonstration shows without failing: what was measured, not that nothing could be measured."""
+
+
+def build_exit(causes: Sequence[Cause], *, is_demonstration: bool = False) -> Exit:
+    """Sort the causes by precedence; the exit code is that of the first. A demonstration only fails if it was stopped,
+    or its target did not respond."""
     ordered = tuple(sorted(causes, key=lambda cause: precedence(cause.code)))
-    return Exit(ordered[0].code if ordered else ExitCode.OK, ordered)
+    deciding = [cause for cause in ordered if not (is_demonstration and cause.id in _SHOWN_BY_DEMONSTRATIONS)]
+    return Exit(deciding[0].code if deciding else ExitCode.OK, ordered)
 
 
 def find_causes(results: Iterable[ObjectiveResult], gating: Gating) -> list[Cause]:

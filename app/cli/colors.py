@@ -1,35 +1,64 @@
-"""Color marked statuses such as PASS and INVALID on a terminal."""
+"""Color marked statuses such as PASS and INVALID on a terminal, and dim marked percentiles of too few samples."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal, TextIO
 
 from app.cli.streams import escape_controls, unescaped_stream
+from reports.dimming import replace_marks
 from reports.statuses import write_statuses
 
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 _COLORS = {"PASS": _GREEN, "WARN": _YELLOW, "FAIL": _RED, "FAILED": _RED, "INVALID": _RED}
+_DIM, _NOT_DIM = "\x1b[2m", "\x1b[22m"
+
+
+ColorWhen = Literal["auto", "always", "never"]
+_when: ContextVar[ColorWhen] = ContextVar("when", default="auto")
+
+
+@contextmanager
+def use_colors(when: ColorWhen) -> Iterator[None]:
+    """Decide for everything printed inside when to use colors: `auto` is as described in `is_colored`."""
+    token = _when.set(when)
+    try:
+        yield
+    finally:
+        _when.reset(token)
 
 
 def print_with_colors(text: str, stream: TextIO | None = None) -> None:
-    """Print a text to the stream, by default to standard output. Its marked statuses are colored if the stream is a
-    terminal."""
+    """Print a text to the stream, by default to standard output. Its marked statuses are colored, and its marked
+    percentiles dimmed, if `is_colored` allows it."""
     stream = sys.stdout if stream is None else stream
     if is_colored(stream):
-        print(color_statuses(escape_controls(text)), file=unescaped_stream(stream))
+        print(color(escape_controls(text)), file=unescaped_stream(stream))
     else:
-        print(write_statuses(text), file=stream)
+        print(drop_marks(text), file=stream)
+
+
+def color(text: str) -> str:
+    """Return the text with its marked statuses in their colors and its marked percentiles dimmed."""
+    colored = write_statuses(
+        text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status
+    )
+    return replace_marks(colored, _DIM, _NOT_DIM)
+
+
+def drop_marks(text: str) -> str:
+    """Return the text without colors and marks."""
+    return write_statuses(replace_marks(text))
 
 
 def is_colored(stream: TextIO) -> bool:
-    """Return whether colors may be written: to a terminal that is not dumb, unless NO_COLOR is set."""
+    """Return whether colors may be written: as `--color` says, by default to a terminal that is not dumb, unless
+    NO_COLOR is set."""
+    when = _when.get()
+    if when != "auto":
+        return when == "always"
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def color_statuses(text: str) -> str:
-    """Return the text with its marked statuses in their colors."""
-    return write_statuses(
-        text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status
-    )

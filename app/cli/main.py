@@ -28,6 +28,7 @@ from app.cli import (
     simulate,
     worker,
 )
+from app.cli.colors import use_colors
 from app.cli.streams import escape_controls, escape_output, ignore_broken_pipe
 from app.errors import OPEN_FILES_HINT, ExitCode, SizewiseError, is_too_many_open_files
 
@@ -37,15 +38,20 @@ COMMANDS: tuple[ModuleType, ...] = (
 )  # fmt: skip
 
 
+_COLOR = "--color"
+
+
 def build_parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="sizewise",
         description="Benchmark AI inference and plan the hardware for it.",
-        epilog="Start with `sizewise quickstart`. Every command accepts --debug, which prints the traceback of an "
-        "error, "
-        "and --error-json, which also prints the error as a line of JSON to standard error.",
+        epilog="Start with `sizewise quickstart`. Every command accepts --color, --debug, which prints the traceback "
+        "of an error, and --error-json, which also prints the error as a line of JSON to standard error.",
     )
     root.add_argument("--version", action="version", version=f"sizewise {__version__}")
+    root.add_argument(_COLOR, choices=["auto", "always", "never"], default="auto", metavar="WHEN",
+                      help="color verdicts: auto (default; on a terminal, unless NO_COLOR is set), always or "
+                      "never")  # fmt: skip
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
@@ -69,9 +75,9 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
     flags = {*argv} & {"--debug", "--error-json"}  # accepted anywhere, since they belong to no command
     code = ExitCode.OK
     try:
-        arguments = build_parser().parse_args([argument for argument in argv if argument not in flags])
+        arguments = build_parser().parse_args(_color_first([argument for argument in argv if argument not in flags]))
         arguments.open_window = open_window
-        with ignore_broken_pipe():
+        with ignore_broken_pipe(), use_colors(arguments.color):
             code = arguments.execute(arguments)
     except SizewiseError as error:
         return _print_error(str(error), error.hint, error.exit_code, flags)
@@ -83,6 +89,19 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
         hint = "This is a bug in Sizewise. Run again with --debug and report the output."
         return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, flags)
     return int(code)
+
+
+def _color_first(argv: Sequence[str]) -> list[str]:
+    """Move `--color WHEN` before the command. It belongs to no command, and is accepted anywhere."""
+    first: list[str] = []
+    rest: list[str] = []
+    remaining = iter(argv)
+    for argument in remaining:
+        if argument == _COLOR:
+            first += [argument, *([when] if (when := next(remaining, None)) is not None else [])]
+        else:
+            (first if argument.startswith(f"{_COLOR}=") else rest).append(argument)
+    return [*first, *rest]
 
 
 def _print_error(message: str, hint: str | None, code: ExitCode, flags: set[str]) -> int:

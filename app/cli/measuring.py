@@ -24,7 +24,7 @@ from app.cli.streams import escape_controls, ignore_broken_pipe, warn
 from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError, is_too_many_open_files
 from app.profiles.local import LocalProfile
 from app.profiles.objective_lines import find_objective_lines
-from app.profiles.profile import Profile
+from app.profiles.profile import EndpointProfile, Profile
 from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
 from app.records.result import Objective
@@ -98,6 +98,15 @@ class NewRun(msgspec.Struct, frozen=True):
     spec_text: str
     directory: Path
     slo: tuple[Objective, ...]
+    started_at: datetime
+
+
+class MeasuredRun(msgspec.Struct, frozen=True):
+    """A run that has ended and is stored."""
+
+    outcome: RunOutcome
+    report: Report
+    directory: Path
 
 
 def measure(
@@ -112,12 +121,37 @@ def measure(
     `remote` workers share the load. The results are stored however the run ends.
     """
     request_consent(profile, getattr(arguments, "allow_secrets", []))
-    started_at = datetime.now(UTC)
-    run_id = _run_id(arguments.out, profile.name, started_at)
-    directory = arguments.out or runs_home() / run_id
-    running = _build_session(profile, run_id, started_at, remote, gating, baseline, recalibrate=arguments.recalibrate)
-    started = NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo)
-    return _run_and_report(started, running, None, arguments, gating)
+    new_run = _new_run(profile, arguments.out)
+    running = _build_session(profile, new_run, remote, gating, baseline, recalibrate=arguments.recalibrate)
+    return show_run(_run_and_store(new_run, running, None, arguments), arguments, gating)
+
+
+def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespace, out: Path | None) -> MeasuredRun:
+    """Run the profile as a demonstration (`RunSpec.is_demonstration`), and store it in `out`, by default in the runs'
+    home. Prints its progress only."""
+    new_run = _new_run(profile, out)
+    spec = build_spec(
+        profile,
+        new_run.run_id,
+        today=new_run.started_at.date(),
+        recalibrate=arguments.recalibrate,
+        is_demonstration=True,
+    )
+    gather = build_gather(profile, None)
+    return _run_and_store(
+        new_run,
+        lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop),
+        None,
+        arguments,
+    )
+
+
+def show_run(measured: MeasuredRun, arguments: argparse.Namespace, gating: Gating = DEFAULT) -> int:
+    """Print the summary of a run, with annotations in GitHub Actions, and return its exit code."""
+    with ignore_broken_pipe():
+        _print(measured, arguments, gating)
+    write_github_annotations(measured.report, getattr(arguments, "profile", None), os.environ)
+    return measured.outcome.result.exit.code
 
 
 def resume(
@@ -137,23 +171,26 @@ def resume(
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=baseline_for(profile.name))
     gather = build_gather(profile, remote)
-    started = NewRun(run_id, profile.name, run_to_resume.spec_text or "", run_to_resume.directory, profile.slo)
-    return _run_and_report(
-        started,
+    spec_text, now = run_to_resume.spec_text or "", datetime.now(UTC)
+    resumed = _run_and_store(
+        NewRun(run_id, profile.name, spec_text, run_to_resume.directory, profile.slo, now),
         lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted),
         lambda: reopen_run(run_to_resume, interrupted),
         arguments,
-        gating,
     )
+    return show_run(resumed, arguments, gating)
 
 
-def _run_and_report(
-    started: NewRun,
-    running: RunSession,
-    reopen: Callable[[], RunWriter] | None,
-    arguments: argparse.Namespace,
-    gating: Gating,
-) -> int:
+def _new_run(profile: Profile, out: Path | None) -> NewRun:
+    started_at = datetime.now(UTC)
+    run_id = _run_id(out, profile.name, started_at)
+    directory = out or runs_home() / run_id
+    return NewRun(run_id, profile.name, format_spec(profile), directory, profile.slo, started_at)
+
+
+def _run_and_store(
+    started: NewRun, running: RunSession, reopen: Callable[[], RunWriter] | None, arguments: argparse.Namespace
+) -> MeasuredRun:
     directory = started.directory
     try:
         outcome, report = _run_session(started, running, reopen, mirror=arguments.events == "-")
@@ -161,10 +198,7 @@ def _run_and_report(
     except OSError as error:
         hint = OPEN_FILES_HINT if is_too_many_open_files(error) else _NOT_WRITTEN_HINT
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
-    with ignore_broken_pipe():
-        _print(outcome, render_text(report, with_marks=True), str(directory), arguments, gating)
-    write_github_annotations(report, getattr(arguments, "profile", None), os.environ)
-    return outcome.result.exit.code
+    return MeasuredRun(outcome, report, directory)
 
 
 def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
@@ -176,8 +210,7 @@ def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
 
 def _build_session(
     profile: Profile,
-    run_id: str,
-    started_at: datetime,
+    new_run: NewRun,
     remote: RemoteWorkers | None,
     gating: Gating,
     baseline: BaselineSpec | None,
@@ -188,9 +221,10 @@ def _build_session(
     if isinstance(profile, LocalProfile):
         if remote is not None:
             raise UsageError("remote workers need an endpoint, but this profile runs a model on this machine")
-        local = msgspec.structs.replace(build_local_spec(profile, run_id, gating), baseline=baseline)
+        local = msgspec.structs.replace(build_local_spec(profile, new_run.run_id, gating), baseline=baseline)
         return lambda store, emit, stop: run_locally(local, build_local_dependencies(profile, store), emit, stop)
-    spec = build_spec(profile, run_id, today=started_at.date(), recalibrate=recalibrate, gating=gating)
+    today = new_run.started_at.date()
+    spec = build_spec(profile, new_run.run_id, today=today, recalibrate=recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=baseline)
     gather = build_gather(profile, remote)
     return lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop)
@@ -233,16 +267,19 @@ def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Report:
     return report
 
 
-def _print(outcome: RunOutcome, text: str, directory: str, arguments: argparse.Namespace, gating: Gating) -> None:
+def _print(measured: MeasuredRun, arguments: argparse.Namespace, gating: Gating) -> None:
+    outcome = measured.outcome
     if arguments.json:
         print(outcome.result_text)
     where = sys.stderr if arguments.json or arguments.events else sys.stdout
-    print_with_colors(text, where)
-    print(f"Report: {directory}/{REPORT_HTML}", file=where)
+    print_with_colors(render_text(measured.report, with_marks=True), where)
+    print(f"Report: {measured.directory}/{REPORT_HTML}", file=where)
     for sentence in list_warnings(outcome.result, gating):
         warn(sentence)
+    code = outcome.result.exit.code
+    first = f"exit {code}" if code else "exit 0, as a demonstration"
     for index, cause in enumerate(outcome.result.exit.texts):
-        print(f"{'also' if index else f'exit {outcome.result.exit.code}'}: {cause}", file=sys.stderr)
+        print(f"{'also' if index else first}: {cause}", file=sys.stderr)
 
 
 def _listeners(store: RunWriter, progress: ProgressView, *, mirror: bool) -> Callable[[Event], None]:

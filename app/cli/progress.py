@@ -16,7 +16,7 @@ from rich.text import Text
 
 from app.analysis.number_format import format_number
 from app.analysis.run_progress import format_load, stage_duration_s, stage_elapsed_s
-from app.cli.colors import color_statuses
+from app.cli.colors import color, drop_marks, is_colored, print_with_colors
 from app.cli.streams import escape_controls, unescaped_stream
 from app.records.events import (
     CallsFinished,
@@ -39,8 +39,9 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
-from app.records.result import Stage
-from reports.statuses import mark_status, write_statuses
+from app.records.result import Estimate, Stage
+from reports.dimming import END, START
+from reports.statuses import mark_status
 
 
 class ProgressView(Protocol):
@@ -73,7 +74,8 @@ class _Lines:
             line = _snapshot_text(event)
         if line is not None:
             self._last_s = time.monotonic()
-            print(write_statuses(line), file=sys.stderr, flush=True)
+            print_with_colors(line, sys.stderr)
+            sys.stderr.flush()
 
 
 class _Terminal:
@@ -113,7 +115,10 @@ class _Terminal:
             case _:
                 line = _event_sentence(event)
                 if line is not None:
-                    self._bar.console.print(Text.from_ansi(color_statuses(escape_controls(line))))
+                    text = escape_controls(line)
+                    self._bar.console.print(
+                        Text.from_ansi(color(text)) if is_colored(sys.stderr) else Text(drop_marks(text))
+                    )
 
 
 def _snapshot_text(event: Snapshot) -> str:
@@ -194,13 +199,18 @@ def _calls_sentence(stage: Stage) -> str:
 def _latency_summary(stage: Stage) -> str:
     """Format latencies: including waiting for calls that are due at a scheduled time, else the service time."""
     if "latency_ms" in stage.metrics:
-        p50, p95 = (_latency_text(stage.metrics["latency_ms"][aggregate].value) for aggregate in ("p50", "p95"))
+        p50, p95 = (_percentile_text(stage.metrics["latency_ms"][aggregate]) for aggregate in ("p50", "p95"))
         return f"latency p50 {p50}, p95 {p95}"
-    return f"p50 {_latency_text(stage.metrics['service_ms']['p50'].value)}"
+    return f"p50 {_percentile_text(stage.metrics['service_ms']['p50'])}"
 
 
-def _latency_text(value: float | None) -> str:
-    return "n/a" if value is None else f"{format_number(value, 4)} ms"
+def _percentile_text(estimate: Estimate | None) -> str:
+    """Format a percentile in ms; one of too few samples is dimmed, with their number."""
+    if estimate is None:
+        return "n/a"
+    if estimate.value is None and estimate.undersampled is not None:
+        return f"{START}{format_number(estimate.undersampled, 4)} ms (n = {estimate.n:,}){END}"
+    return "n/a" if estimate.value is None else f"{format_number(estimate.value, 4)} ms"
 
 
 def _per_s(value: float | None) -> str:
@@ -211,8 +221,7 @@ def _stage(event: StageFinished) -> str | None:
     stage = event.stage
     if stage.kind == "warmup":
         return None
-    p95 = stage.metrics.get("latency_ms", {}).get("p95")
-    shown = "n/a" if p95 is None or p95.value is None else f"{format_number(p95.value, 4)} ms"
+    shown = _percentile_text(stage.metrics.get("latency_ms", {}).get("p95"))
     failed_checks = [check for check in stage.checks if check.verdict != "VALID"]
     unknown = "too few samples" if any(check.id == "samples" for check in failed_checks) else ""
     outcomes = {True: "SLO met", False: "SLO missed", None: unknown}[stage.meets_slo]

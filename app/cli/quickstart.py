@@ -1,11 +1,27 @@
-"""Size a real endpoint on this machine: measure, plan and report, with no configuration and no network."""
+"""Size a real endpoint on this machine: measure, plan and report, with no configuration and no network.
+
+This is a demonstration: if the measurement is INVALID or misses the SLO, it says so and exits with 0. `sizewise run
+quickstart` exits with 4 or 10 then.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.cli.options import build_workers_override
 from app.cli.run import add_run_arguments
+from app.cli.streams import escape_controls
+from app.errors import ExitCode
+
+if TYPE_CHECKING:
+    from app.cli.measuring import MeasuredRun
+    from app.profiles.profile import EndpointProfile
+    from app.records.result import Result
 
 _MAX_STEPS = 22
 """Number of steps that fit into the search.
@@ -17,6 +33,8 @@ _MIN_SEARCH_S = 45
 
 At a few requests per second, a step must be longer than requested to get enough responses.
 """
+_LONGER_STEPS = 2
+"""Factor of the steps' duration in the second attempt."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,20 +42,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"duration of each search step (default: 3); the search takes at most {_MAX_STEPS} steps or {_MIN_SEARCH_S} s"
     )
     parser.add_argument("--seconds", type=_parse_seconds, default=3.0, metavar="N", help=what)
+    parser.add_argument("--no-retry", dest="retry", action="store_false",
+                        help="do not measure again, with longer steps, if the measurement is INVALID")  # fmt: skip
     add_run_arguments(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from app.cli.measuring import measure
+    from app.cli.measuring import measure_demonstration, show_run
+
+    arguments.recalibrate = True
+
+    def measure(step_s: float, out: Path | None) -> MeasuredRun:
+        return measure_demonstration(_profile(arguments, step_s), arguments, out)
+
+    step_s, out = arguments.seconds, arguments.out
+    return show_run(
+        measure_twice_if_invalid(measure, step_s, out) if arguments.retry else measure(step_s, out), arguments
+    )
+
+
+Measure = Callable[[float, Path | None], "MeasuredRun"]
+"""Measures with this duration of a step in s, and stores the run in this directory."""
+
+
+def measure_twice_if_invalid(measure: Measure, step_s: float, out: Path | None) -> MeasuredRun:
+    """Return the run; if it is INVALID, the one that is measured after it with longer steps, whatever it gives."""
+    first = measure(step_s, out)
+    why = _why_repeat(first.outcome.result)
+    if why is None:
+        return first
+    step_s *= _LONGER_STEPS
+    print(f"{escape_controls(why)}. Measuring once more, with steps of {step_s:g} s.", file=sys.stderr)
+    return measure(step_s, None if out is None else _next_directory(out))
+
+
+def _why_repeat(result: Result) -> str | None:
+    """Return why the measurement is INVALID; `None` if it is not, or if something else cut it short."""
+    if result.exit.code != ExitCode.OK:
+        return None
+    return next((cause.text for cause in result.exit.causes if cause.id == "invalid"), None)
+
+
+def _next_directory(out: Path) -> Path:
+    """Return a directory beside that of the first attempt, which keeps its run."""
+    return next(path for number in count(2) if not (path := out.with_name(f"{out.name}-{number}")).exists())
+
+
+def _profile(arguments: argparse.Namespace, step_s: float) -> EndpointProfile:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
+    from app.profiles.profile import OipProfile
 
-    step_s = arguments.seconds
     within_s = max(_MIN_SEARCH_S, _MAX_STEPS * step_s)
     overrides = [f"load.search.step_duration={step_s:g}s", f"load.search.max_duration={within_s:g}s"]
     profile = load_profile(find_profile("quickstart"), [*overrides, *build_workers_override(arguments)])
-    arguments.recalibrate = True
-    return measure(profile, arguments)
+    assert isinstance(profile, OipProfile)
+    return profile
 
 
 def _parse_seconds(text: str) -> float:

@@ -162,6 +162,7 @@ def _style_sheet(theme: Theme, size_pt: float) -> str:
     [role="title"] {{ font-size: {1.6 * size_pt:.1f}pt; font-weight: 600; }}
     [role="heading"] {{ font-size: {1.25 * size_pt:.1f}pt; font-weight: 600; }}
     [role="big"] {{ font-size: {1.8 * size_pt:.1f}pt; font-weight: 600; }}
+    [role="undersampled"] {{ font-size: {1.8 * size_pt:.1f}pt; font-weight: 600; color: {theme.muted}; }}
     [role="strong"] {{ font-weight: 600; }}
     [role="muted"] {{ color: {theme.muted}; }}
     [role="badge"] {{ border: 1px solid {theme.muted}; border-radius: 3px; padding: 0 6px; font-weight: 600;

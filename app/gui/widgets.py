@@ -56,8 +56,8 @@ def tool_tip_text(text: str) -> str:
 def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy: QWidget | None = None) -> QLabel:
     """Create a plain-text label.
 
-    `role` is a role of the style sheet: title, heading, big, muted, badge or word. The mnemonic of the label focuses
-    its `buddy`.
+    `role` is a role of the style sheet: title, heading, big, undersampled, muted, badge or word. The mnemonic of the
+    label focuses its `buddy`.
     """
     widget = QLabel(text)
     widget.setTextFormat(Qt.TextFormat.PlainText)

@@ -153,8 +153,8 @@ def _check_memory(measured: Accelerator, target: Accelerator, settings: Unmeasur
     measured_text, target_text = f"{measured.memory_gib:g} GiB", f"{target.memory_gib:g} GiB"
     return Refusal(
         "replica_memory_unknown",
-        f"has {target_text}, but was measured with {measured_text}; set plan.unmeasured_gpus.memory to the memory that a "
-        "replica needs",
+        f"has {target_text}, but was measured with {measured_text}; set plan.unmeasured_gpus.memory to the memory of a "
+        "replica",
     )
 
 

@@ -191,6 +191,12 @@ def _explain_missing_token_times(target: MeasuredTarget, question: PlanningInput
 def _extrapolate(target: MeasuredTarget, offer: Offer, question: PlanningInputs) -> Capacity | Refusal:
     accelerators, unmeasured_gpus = question.catalog.accelerators, question.limits.unmeasured_gpus
     capacity = extrapolate_capacity(target.curve, target.hardware, offer, accelerators, unmeasured_gpus)
+    if isinstance(capacity, Capacity) and target.disturbance_sigma:
+        capacity = msgspec.structs.replace(
+            capacity,
+            sigma=math.hypot(capacity.sigma, target.disturbance_sigma),
+            speed_sigma=math.hypot(capacity.speed_sigma, target.disturbance_sigma),
+        )
     if isinstance(capacity, Refusal) or not (target.is_assumed or target.is_hardware_declared):
         return capacity
     risk = Risk(3, f"{target.name} is assumed, not measured")

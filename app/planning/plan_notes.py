@@ -85,8 +85,8 @@ def _format_assumption_notes(question: PlanningInputs) -> Iterator[str]:
     if question.assumed_model is not None:
         billions = f"{question.assumed_model.model.parameters / 1e9:.3g} billion parameters"
         yield (
-            f"{question.assumed_model.name} ({billions}) is planned from its shape and each accelerator's data sheet if "
-            "it was not measured. With 80 % probability the true rate is within a factor of 1.6. One minute on a "
+            f"{question.assumed_model.name} ({billions}) is planned from its shape and each accelerator's data sheet "
+            "if it was not measured. With 80 % probability the true rate is within a factor of 1.6. One minute on a "
             "rented accelerator removes most of this uncertainty."
         )
 

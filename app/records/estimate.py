@@ -10,13 +10,18 @@ Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A number with its uncertainty and basis. A withheld value is None with its `reason`."""
+    """A number with its uncertainty and basis. A withheld value is None with its `reason`.
+
+    A percentile of too few samples is withheld. `undersampled` is then the percentile of those samples, which readers
+    see with `n`; nothing is decided by it.
+    """
 
     value: float | None
     ci95: tuple[float, float] | None = None
     n: int | None = None
     basis: Basis = "measured"
     reason: str | None = None
+    undersampled: float | None = None
 
 
 class Variant(msgspec.Struct, frozen=True):

@@ -159,6 +159,8 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     """Caveats of the measurement, as sentences."""
     load_points: tuple[MeasuredLoadPoint, ...] = ()
     """Load points of one replica: a plan must agree with the rates at which they met or missed the SLO."""
+    disturbance_sigma: float = 0.0
+    """Sigma of ln rate by which the measurement may be wrong as a whole, because something disturbed it."""
 
 
 class PlanningInputs(msgspec.Struct, frozen=True):

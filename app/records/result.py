@@ -329,10 +329,16 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """Exit code of a run, and its causes; `code` is that of the first."""
+    """Exit code of a run, and its causes; `code` is that of the first. A demonstration (`quickstart`) has `code` 0 if
+    its measurement or its objectives are the only causes."""
 
     code: int
     causes: tuple[Cause, ...] = ()
+
+    @property
+    def first_code(self) -> int:
+        """Code of the first cause, with which any run but a demonstration ends; 0 without a cause."""
+        return self.causes[0].code if self.causes else self.code
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ def build_quantity(estimate: Estimate, unit: str, trust: Validity = "VALID") -> 
         basis=estimate.basis,
         reason=estimate.reason,
         validity=trust,
+        undersampled=estimate.undersampled,
     )
 
 

@@ -174,7 +174,7 @@ def build_verdict(result: Result) -> model.ReportVerdict:
 def _outcome(result: Result) -> Outcome:
     evaluated = [evaluation for evaluation in (*result.slo, *result.gates) if evaluation.objective.level == "fail"]
     judgements = {evaluation.outcome for evaluation in evaluated}
-    code = result.exit.code
+    code = result.exit.first_code
     if result.verdict.status == "INVALID":
         return "INVALID"
     if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in judgements:

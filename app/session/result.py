@@ -47,7 +47,7 @@ from app.analysis.search import SearchOutcome
 from app.analysis.validity import clock_check, compute_verdict, run_checks, telemetry_check
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
-from app.planning.service_models.measured import build_measured_target
+from app.planning.service_models.measured import build_measured_target, lower_trust
 from app.records.comparison import Comparison
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import (
@@ -188,7 +188,7 @@ def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Arti
     slo = tuple(
         evaluate_worst(objective, judged_on) for objective in (binding_objectives(spec.slo) if spec.slo else ())
     )
-    plan = _plan(spec, measured.stages, highest)
+    plan = _plan(spec, measured.stages, highest, verdict)
     of_run = collect_run_metrics(highest, plan)
     gates = tuple(evaluate_gate(objective, judged_on, measured.stages, of_run) for objective in spec.gates)
     invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
@@ -214,10 +214,10 @@ def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Arti
         gates=gates,
         plan=plan,
         cold_start=measured.cold_start,
-        notes=measured.notes,
+        notes=(*measured.notes, *_demonstration_notes(spec, verdict, plan)),
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
-        exit=build_exit(causes),
+        exit=build_exit(causes, is_demonstration=spec.is_demonstration),
     )
     return compare_with_baseline(result, spec.baseline, spec.gating)
 
@@ -293,7 +293,20 @@ def _causes(
     return causes
 
 
-def _plan(spec: RunSpec, stages: tuple[Stage, ...], highest: MaxRate | None) -> Plan | None:
+_TRY_AGAIN = "Close other programs and run again."
+
+
+def _demonstration_notes(spec: RunSpec, verdict: Verdict, plan: Plan | None) -> Iterator[str]:
+    """Yield what an INVALID measurement means for the plan of a demonstration, and what to do."""
+    if not spec.is_demonstration or verdict.status != "INVALID":
+        return
+    if plan is None:
+        yield f"The max rate is not known well enough to plan a fleet. {_TRY_AGAIN}"
+    else:
+        yield f"The measurement is INVALID, so the plan uses its max rate as an assumption. {_TRY_AGAIN}"
+
+
+def _plan(spec: RunSpec, stages: tuple[Stage, ...], highest: MaxRate | None, verdict: Verdict) -> Plan | None:
     if spec.plan is None or spec.target.hardware is None or highest is None or highest.per_s.value is None:
         return None
     valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
@@ -303,6 +316,8 @@ def _plan(spec: RunSpec, stages: tuple[Stage, ...], highest: MaxRate | None) -> 
         build_capacity_curve(stages, spec.slo, highest),
         build_load_points(valid_stages, spec.target.hardware.replicas),
     )
+    if spec.is_demonstration:
+        target = lower_trust(target, verdict.status)
     return plan_fleets(
         PlanningInputs((target,), spec.plan.traffic, spec.slo, spec.plan.limits, spec.plan.catalog, spec.plan.today)
     )

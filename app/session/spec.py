@@ -164,3 +164,6 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy of always predicting the most frequent label; `None` without labels."""
     baseline: BaselineSpec | None = None
     """Baseline that the result is compared with."""
+    is_demonstration: bool = False
+    """Whether the run shows what Sizewise does, as `quickstart` does: it also plans from an INVALID measurement, whose
+    capacity then counts as assumed, and neither the measurement nor an objective fails it."""

@@ -28,11 +28,13 @@ _PROMOTE = "Set a run as the baseline of its profile with `sizewise runs promote
 def promote(run: StoredRun) -> Result:
     """Make a run the baseline of its profile name, replacing the previous one. Raises UsageError if the run failed."""
     result = run.complete_result
-    if result.verdict.status == "INVALID" or result.exit.code != 0:
+    if result.verdict.status == "INVALID" or result.exit.first_code != 0:
         why = (
             "its measurement is INVALID"
             if result.verdict.status == "INVALID"
             else f"its exit code is {result.exit.code}"
+            if result.exit.code
+            else "an objective failed"
         )
         causes = "; ".join(result.exit.texts or result.verdict.reasons)
         raise UsageError(

@@ -106,6 +106,8 @@ def find_last_duration_s(name: str) -> float | None:
             finished = _finished(directory / EVENTS)
         except OSError:  # the directory holds no run
             continue
-        if started is not None and finished is not None and started.name == name and finished.exit_code in _COMPLETE:
+        if started is None or finished is None or started.name != name or finished.status == "INVALID":
+            continue  # an INVALID demonstration has an exit code of 0
+        if finished.exit_code in _COMPLETE:
             return (finished.at_ns - started.at_ns) / 1e9
     return None

@@ -80,7 +80,13 @@ def build_start_spec(profile: EndpointProfile) -> StartSpec | None:
 
 
 def build_spec(
-    profile: EndpointProfile, run_id: str, *, today: datetime.date, recalibrate: bool, gating: Gating = DEFAULT
+    profile: EndpointProfile,
+    run_id: str,
+    *,
+    today: datetime.date,
+    recalibrate: bool,
+    gating: Gating = DEFAULT,
+    is_demonstration: bool = False,
 ) -> RunSpec:
     """Resolve a profile: secrets, addresses, hardware. Raises UsageError and UnavailableError; starts nothing."""
     catalogue = load_catalog()
@@ -110,6 +116,7 @@ def build_spec(
         notes=_notes(profile, endpoint),
         workload_hash=compute_workload_hash(profile),
         chance_accuracy=chance_accuracy(profile),
+        is_demonstration=is_demonstration,
     )
 
 

@@ -40,8 +40,9 @@ def test_a_plan_is_opened_edited_and_copied_as_a_command(
     plan = presenter.state.plan
     assert plan is not None
     assert plan.recommendation is not None
-    assert bench.card.sentence.text() == plan.recommendation.sentence
-    assert plan.recommendation.fleet.offer == "acme/c4@here"
+    fleet = plan.recommendation.fleet
+    assert bench.card.sentence.text().startswith(f"{fleet.instances} × {fleet.offer}: $")
+    assert fleet.offer == "acme/c4@here"
     line = page.command_line()
     assert line is not None
     capsys.readouterr()
@@ -93,7 +94,7 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     qtbot.waitUntil(lambda: "price." not in (page.command_line() or ""))
     qtbot.waitUntil(answered, timeout=60_000)
     assert bench.card.title.text() == "Recommendation"
-    assert bench.card.sentence.text() == plan.recommendation.sentence
+    assert bench.card.sentence.text().startswith(f"{plan.recommendation.fleet.instances} × {best}: $")
     chosen = click_a_point(qtbot, bench.chart, but_not=best)
     assert bench.card.title.text() == "Alternative offer"
     assert chosen in bench.card.sentence.text()

@@ -68,6 +68,20 @@ def test_limits_of_shares_are_percent() -> None:
     assert formatting.format_limit(Limit(comparator="<=", value=50.0, unit="ms")) == "<= 50\u202fms"
 
 
+@pytest.mark.parametrize(
+    ("quantity", "with_unit", "alone"),
+    [
+        (Quantity(None, "ms", n=57, undersampled=54.43), "54.4\u202fms (n = 57)", "54.4 (n = 57)"),
+        (Quantity(None, "ms", n=1200, undersampled=0.0412), "0.0412\u202fms (n = 1,200)", "0.0412 (n = 1,200)"),
+        (Quantity(54.43, "ms", n=57), "54.4\u202fms", "54.4"),
+        (Quantity(None, "ms", n=0), "n/a", "n/a"),
+    ],
+)
+def test_a_percentile_of_too_few_samples_has_their_number(quantity: Quantity, with_unit: str, alone: str) -> None:
+    assert formatting.format_value_unit(quantity) == formatting.format_quantity(quantity) == with_unit
+    assert formatting.format_value(quantity) == alone
+
+
 def test_checks_show_words_numbers_and_what_is_missing() -> None:
     missing = CheckRow(id="ceiling", name="ceiling", value=None, limit=0.7, unit="share", verdict="INVALID")
     words = CheckRow(id="provider", name="provider", value="CPU", limit=None, unit=None, verdict="VALID")

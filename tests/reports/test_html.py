@@ -203,6 +203,11 @@ def test_sections_without_content_say_so(rendered: Rendered) -> None:
         assert sentence in text
 
 
+def test_a_percentile_of_too_few_samples_is_gray_and_says_so(full_html: str) -> None:
+    title = "too few samples for a percentile: needs 368, has 150"
+    assert f'<span class="number undersampled" title="{title}">9.59\u202fms (n = 150)</span>' in full_html
+
+
 def test_an_interrupted_run_shows_what_it_has(rendered: Rendered) -> None:
     text = _text(rendered("interrupted_report"))
     assert "INCONCLUSIVE" in text

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -333,7 +334,8 @@ def _latency_of_arrivals(calls: CallRows) -> dict[str, Estimate]:
 
 def _withhold_endless(estimate: Estimate, reason: str) -> Estimate:
     if estimate.value is None:
-        return estimate
+        is_endless = estimate.undersampled is not None and estimate.undersampled >= _ENDLESS_MS
+        return msgspec.structs.replace(estimate, undersampled=None) if is_endless else estimate
     if estimate.value >= _ENDLESS_MS:
         return Estimate(None, n=estimate.n, reason=reason)
     is_known = estimate.ci95 is not None and estimate.ci95[1] < _ENDLESS_MS

@@ -17,7 +17,7 @@ from app.records.machine import GpuState, MachineInfo, MachineNow
 if TYPE_CHECKING:
     from app.reporting.run_rows import RunRow
 
-QUICK_CHECK = ("quickstart", "--seconds", "2")
+QUICK_CHECK = ("quickstart", "--seconds", "2", "--no-retry")
 MAX_RECENT_RUNS = 5
 
 

@@ -7,7 +7,8 @@ from functools import partial
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from app.gui.formatting import format_plain, sentence
+from app.gui.caveats import Caveat, Caveats
+from app.gui.formatting import NOT_AVAILABLE, format_plain, sentence
 from app.gui.plan.figures import (
     format_latency_metric,
     format_percent,
@@ -24,15 +25,16 @@ from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.slo_editor import objective_label
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
+from app.planning.formatting import format_share
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
 
-_STALE_DAYS = 30
 _MAX_SENTENCES = 8
 
 
 class PlanCard(SideColumn):
-    """Result card. `change_requested` carries the Change of a relaxation; `offer_requested` the key of an offer to
+    """Result card. Its `head`, with the decision, its confidence and its caveats, is a widget of its own above the
+    panels. `change_requested` carries the Change of a relaxation; `offer_requested` the key of an offer to
     show, empty for the recommended one.
     """
 
@@ -47,10 +49,11 @@ class PlanCard(SideColumn):
         self.title = label("Recommendation", "muted")
         self.sentence = label("", "heading", wrap=True)
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.badge, self.basis, self.price_badge = Badge(), Badge(), Badge()
+        self.confidence, self.based_on = label("", wrap=True), label("", "muted", wrap=True)
+        self.caveats = Caveats()
+        self.badge, self.basis = Badge(), Badge()
         self.back_button = button("Show recommended &fleet", self._show_recommended)
         self.properties = PropertyList()
-        self.risks = Sentences("Risks")
         self.why = Sentences("Why")
         self.sensitivity_notes = Sentences("Sensitivity")
         self.sensitivity = SensitivityTable()
@@ -64,18 +67,16 @@ class PlanCard(SideColumn):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        badges = hbox(self.badge, self.basis, self.price_badge, 1, spacing=6)
-        line = QWidget()
-        line.setLayout(badges)
-        badges.setContentsMargins(0, 0, 0, 0)
-        head = card(self.title, self.sentence, line, self.properties, self.back_button)
+        first = QWidget()
+        hbox(self.title, self.badge, self.basis, 1, self.back_button, within=first, spacing=6)
+        self.head = card(first, self.sentence, self.confidence, self.based_on, self.caveats)
+        self.head.setAccessibleName("Decision")
         inner = QWidget()
         vbox(
-            head,
             self.blockers,
             self.relax_title,
             self.relaxations,
-            self.risks,
+            self.properties,
             self.why,
             self.sensitivity_notes,
             self.sensitivity,
@@ -92,10 +93,11 @@ class PlanCard(SideColumn):
         self._state = state
         plan = state.plan
         self._show_badge(state)
+        fleet = None if plan is None else self._fleet(plan)
+        self._show_confidence(fleet, plan)
         if plan is None:
             self.sentence.setText("Calculating the plan…")
             return
-        fleet = self._fleet(plan)
         is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
         self.back_button.setVisible(not is_recommended and plan.recommendation is not None)
         if plan.recommendation is None:
@@ -104,10 +106,8 @@ class PlanCard(SideColumn):
             self.blockers.set_sentences(())
             self._show_relaxations(())
             self.relax_title.hide()
-        if fleet is None:
-            self.properties.set_properties(())
-            self.risks.set_sentences(())
-        else:
+        self.properties.set_properties(() if fleet is None else _facts(fleet, plan))
+        if fleet is not None:
             self._show_fleet(fleet, plan, is_recommended)
         self._show_reasons(plan if is_recommended else None)
         self.assumptions.set_sentences(plan.notes[:_MAX_SENTENCES])
@@ -128,28 +128,22 @@ class PlanCard(SideColumn):
 
     def _show_fleet(self, fleet: Fleet, plan: Plan, is_recommended: bool) -> None:
         self.title.setText("Recommendation" if is_recommended else "Alternative offer")
+        self.basis.show_verdict(fleet.basis.upper() if fleet.rejected is None else "", _BASES.get(fleet.basis, ""))
         if fleet.rejected is not None:
             self.title.setText("Excluded offer")
             self.sentence.setText(f"{fleet.offer} is excluded: {fleet.rejected}")
-        elif is_recommended and plan.recommendation is not None:
-            self.sentence.setText(_headline(plan, plan.recommendation.sentence))
-        else:
-            template = "{instances} × {offer}: {usd}/month"
-            self.sentence.setText(
-                template.format(instances=fleet.instances, offer=fleet.offer, usd=format_usd(fleet.usd_per_month.value))
-            )
-        self._show_validity(fleet)
-        self.properties.set_properties(_facts(fleet, plan))
-        self.risks.set_sentences((f"Risk {format_risk(fleet.risk)}.", *fleet.risk_reasons))
+            return
+        text = f"{fleet.instances} × {fleet.offer}: {format_usd(fleet.usd_per_month.value)}/month"
+        self.sentence.setText(_headline(plan, text) if is_recommended else text)
 
-    def _show_validity(self, fleet: Fleet) -> None:
-        is_feasible = fleet.rejected is None
-        self.basis.show_verdict(fleet.basis.upper() if is_feasible else "", _BASES.get(fleet.basis, ""))
-        is_stale = fleet.price_age_days > _STALE_DAYS
-        tooltip = "Prices change. Check the current price before you decide."
-        text = f"price {fleet.price_age_days} days old"
-        self.price_badge.show_verdict(text if is_stale else "", tooltip)
-        restyle(self.price_badge, "warn")
+    def _show_confidence(self, fleet: Fleet | None, plan: Plan | None) -> None:
+        texts, caveats = ("", ""), []
+        if fleet is not None and plan is not None and fleet.rejected is None:
+            texts, caveats = (_confidence(fleet, plan), _based_on(fleet)), _caveats(fleet, plan)
+        for line, text in zip((self.confidence, self.based_on), texts, strict=True):
+            line.setText(text)
+            line.setVisible(bool(text))
+        self.caveats.show_caveats(caveats)
 
     def _show_reasons(self, plan: Plan | None) -> None:
         """Show the reasons, which exist only for the recommended fleet."""
@@ -170,8 +164,7 @@ class PlanCard(SideColumn):
         )
         self.sentence.setText(_headline(plan, text))
         self.title.setText("No recommendation")
-        for badge in (self.basis, self.price_badge):
-            badge.show_verdict("")
+        self.basis.show_verdict("")
         self.blockers.set_sentences(rejection_reasons(plan))
         self.relax_title.show()
         relaxations = state.relaxations
@@ -213,6 +206,27 @@ _BASES = {
 }
 
 
+def _confidence(fleet: Fleet, plan: Plan) -> str:
+    """Return what the fleet serves, and how likely it does."""
+    chance = NOT_AVAILABLE if fleet.slo_probabilities is None else format_share(fleet.chances.planned)
+    slo = " and ".join(map(objective_label, plan.slo))
+    return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}. P(SLO met): {chance}."
+
+
+def _based_on(fleet: Fleet) -> str:
+    return f"Based on {fleet.measured_on or 'assumptions'}. {_BASES[fleet.basis]}"
+
+
+def _caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
+    """Return the checks, which exist only for the recommended fleet, and the risks."""
+    is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
+    checks = plan.checks if is_recommended else ()
+    return [
+        *(Caveat(check.name, sentence(check.hint or check.name), check.verdict) for check in checks),
+        *(Caveat(reason, sentence(reason)) for reason in fleet.risk_reasons),
+    ]
+
+
 def badge_text(state: PlanState) -> tuple[str, str]:
     """Return the text and tooltip of the badge: how the numbers were computed, and whether newer ones are pending."""
     if state.plan is None:
@@ -239,6 +253,7 @@ def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
         ("Monthly cost", format_usd(fleet.usd_per_month.value)),
         ("Cost range (80 %)", format_spread(fleet.usd_per_month_needed)),
         ("Instances", _instances_text(fleet)),
+        ("Risk", format_risk(fleet.risk)),
         ("Chance of meeting SLO", format_slo_probabilities(fleet.slo_probabilities)),
         ("Model error at SLO", format_percent(fleet.fit_error_at_slo)),
         (format_latency_metric(plan.latency_metric), format_quantity(fleet.latency_at_peak.value, "ms")),
@@ -248,8 +263,6 @@ def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
     ]
     facts += _token_facts(fleet) + _energy_facts(fleet)
     facts += [("Price", format_price(fleet)), ("Price date", format_price_age(fleet))]
-    if fleet.measured_on is not None:
-        facts.append(("Based on", fleet.measured_on))
     return tuple(facts)
 
 

@@ -1,4 +1,4 @@
-"""Workbench of the Plan page: inputs, cost chart, recommendation and offers.
+"""Workbench of the Plan page: the decision, and below it inputs, cost chart, details of the fleet and offers.
 
 The four panels are side by side if there is room, otherwise stacked, so that they are never wider than the page.
 """
@@ -136,7 +136,7 @@ class Workbench(QWidget):
         self.card = PlanCard()
         self.offers = OffersView()
         self.panel_layout = ResponsiveLayout(Panels(self.inputs, self.chart, self.card, self.offers))
-        vbox(self.panel_layout, within=self)
+        vbox(self.card.head, (self.panel_layout, 1), within=self, spacing=6)
         for part in (self.inputs, self.card, self.offers):
             part.change_requested.connect(presenter.apply_change)
         self.offers.price_list_requested.connect(presenter.add_prices)

@@ -65,6 +65,7 @@ class Content(QWidget):
             self.drawer,
             self.verdict,
             self.tiles,
+            self.header.label_fields,
             (self.tabs, 1),
             within=self,
             margins=(0, 0, 8, 0),

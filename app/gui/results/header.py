@@ -16,7 +16,10 @@ _MAX_CHARACTERS = 300
 
 class Header(QWidget):
     """Shows and edits the labels of a run, and emits what the user requests. Tags are entered as words separated by
-    spaces or commas."""
+    spaces or commas.
+
+    `label_fields` is a widget of its own, so that the result comes before it.
+    """
 
     export_requested = Signal()
     compare_requested = Signal()
@@ -111,7 +114,9 @@ class Header(QWidget):
             field.setPlaceholderText(placeholder)
             label_row.addWidget(field_label)
             label_row.addWidget(field, 1)
+        self.label_fields = QWidget()
+        vbox(label_row, self.notes, within=self.label_fields, spacing=4)
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
         self.title_field.setToolTip("Title in lists and reports. Trends use the profile's name.")
         self.note.setMaxLength(MAX_NOTE_LENGTH)
-        vbox(title_row, self.details, label_row, self.notes, within=self, spacing=4)
+        vbox(title_row, self.details, within=self, spacing=4)

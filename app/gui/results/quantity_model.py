@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
-from PySide6.QtGui import QFont
+from PySide6.QtGui import QBrush, QFont, QGuiApplication, QPalette
 
 from app.gui.formatting import cell, format_count, format_quantity
 from app.gui.tables import FrameModel
@@ -42,6 +42,8 @@ class QuantityModel(FrameModel):
         is_number = str(self.frame.columns[index.column()]) in self._quantities
         if role == _ROLE.FontRole:
             return _struck_font() if is_number and self._is_struck(index) else None
+        if role == _ROLE.ForegroundRole:
+            return _gray() if is_number and self._is_undersampled(index) else None
         if role in (_ROLE.ToolTipRole, _ROLE.AccessibleDescriptionRole):
             hint = self._hint(index)
             return tool_tip_text(hint) if hint is not None and role == _ROLE.ToolTipRole else hint
@@ -58,8 +60,13 @@ class QuantityModel(FrameModel):
     def _is_struck(self, index: QModelIndex | QPersistentModelIndex) -> bool:
         row = self.frame_row(index.row())
         value = self.frame.iat[row, index.column()]
-        is_invalid = isinstance(value, Quantity) and value.trust == "INVALID"
-        return (is_invalid or row in self._struck) and not (isinstance(value, Quantity) and value.value is None)
+        is_invalid = isinstance(value, Quantity) and value.validity == "INVALID"
+        is_missing = isinstance(value, Quantity) and value.value is None and not value.is_undersampled
+        return (is_invalid or row in self._struck) and not is_missing
+
+    def _is_undersampled(self, index: QModelIndex | QPersistentModelIndex) -> bool:
+        value = self.frame.iat[self.frame_row(index.row()), index.column()]
+        return isinstance(value, Quantity) and value.is_undersampled
 
     def _hint(self, index: QModelIndex | QPersistentModelIndex) -> str | None:
         row = self.frame_row(index.row())
@@ -77,7 +84,8 @@ def format_value(value: object) -> str:
 
 def describe_quantity(quantity: Quantity) -> str:
     """Return the sample size, confidence interval, basis and validity of a number as one line."""
-    parts = [quantity.reason or ""] if quantity.value is None or quantity.reason else []
+    parts = ["too few samples for a percentile"] if quantity.is_undersampled else []
+    parts += [quantity.reason or ""] if quantity.value is None or quantity.reason else []
     if quantity.n is not None and quantity.value is not None:
         parts.append(f"n = {format_count(quantity.n)}")
     if quantity.ci95 is not None:
@@ -90,6 +98,11 @@ def describe_quantity(quantity: Quantity) -> str:
 
 def _value(value: object) -> object:
     return value.value if isinstance(value, Quantity) else None
+
+
+def _gray() -> QBrush:
+    """Return the gray of the current theme."""
+    return QGuiApplication.palette().brush(QPalette.ColorRole.PlaceholderText)
 
 
 def _struck_font() -> QFont:

@@ -41,8 +41,10 @@ class TileCard(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         quantity = tile.quantity
-        is_invalid = quantity.validity == "INVALID" and quantity.value is not None
-        self.value = label(formatting.format_value_unit(quantity), "big")
+        is_invalid = quantity.validity == "INVALID" and (quantity.value is not None or quantity.is_undersampled)
+        self.value = label(
+            formatting.format_value_unit(quantity), "undersampled" if quantity.is_undersampled else "big"
+        )
         if is_invalid:
             font = self.value.font()
             font.setStrikeOut(True)

@@ -1,22 +1,23 @@
-"""Verdict of the run: outcome, finding, reasons, and the checks that need attention."""
+"""Verdict of the run: the decision or the max rate, its confidence, what it is based on, caveats and reasons."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
+from PySide6.QtWidgets import QFrame
 
+from app.gui.caveats import Caveat, Caveats
 from app.gui.formatting import state_for_verdict
+from app.gui.results.headline import based_on_text, decision_detail, decision_text, interval_text
 from app.gui.results.state import ShownRun
-from app.gui.widgets import Badge, button, clear, hbox, label, restyle, vbox
+from app.gui.widgets import Badge, button, hbox, label, restyle, vbox
 from reports import formatting
 from reports.model import CheckRow, Report
 
-_MAX_CHECKS = 4
 _MAX_REASONS = 4
 
 
 class VerdictCard(QFrame):
-    """Verdict and checks.
+    """Verdict and caveats.
 
     `reset_requested` requests the evaluation with the run's own SLO and time range, `validity_requested` the list of
     all checks.
@@ -29,16 +30,15 @@ class VerdictCard(QFrame):
         super().__init__()
         self.setProperty("role", "verdict")
         self.setAccessibleName("Verdict")
+        self.decision, self.decision_detail = label("", "title", wrap=True), label("", wrap=True)
         self.outcome, self.sentence = Badge(), label("", "heading", wrap=True)
+        self.interval, self.based_on = label("", wrap=True), label("", "muted", wrap=True)
+        self.caveats = Caveats()
         self.rest = label("", wrap=True)
         self.stamp = label("", "word", wrap=True)
         restyle(self.stamp, "warn")
         self.reset = button("As &measured", self.reset_requested.emit)
         self.reasons = label("", wrap=True)
-        self.checks = QWidget()
-        self._grid = QGridLayout(self.checks)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setColumnStretch(1, 1)
         self.more = button("All &checks", self.validity_requested.emit)
         self._build()
 
@@ -50,26 +50,24 @@ class VerdictCard(QFrame):
         self.reset.setVisible(verdict.stamp is not None)
         self.outcome.show_verdict(verdict.outcome, verdict.sentence)
         self.sentence.setText(verdict.headline or verdict.finding)
-        self.rest.setText(verdict.detail)
-        self.rest.setVisible(bool(verdict.detail))
+        for line, text in (
+            (self.decision, decision_text(report)),
+            (self.decision_detail, decision_detail(report)),
+            (self.interval, interval_text(report)),
+            (self.based_on, based_on_text(report)),
+            (self.rest, verdict.detail),
+            (self.reasons, "\n".join(_reasons(shown))),
+        ):
+            line.setText(text)
+            line.setVisible(bool(text))
         self.setAccessibleDescription(f"{verdict.outcome}. {verdict.sentence}")
-        self.reasons.setText("\n".join(_reasons(shown)))
-        self.reasons.setVisible(bool(self.reasons.text()))
         restyle(self, state_for_verdict(verdict.outcome))
         self._show_checks(report)
 
     def _show_checks(self, report: Report) -> None:
-        clear(self._grid)
-        warnings = sorted((row for row in report.checks if row.verdict != "VALID"), key=_severity_rank)
-        for number, row in enumerate(warnings[:_MAX_CHECKS]):
-            self._grid.addWidget(Badge(row.verdict, row.hint or ""), number, 0, Qt.AlignmentFlag.AlignTop)
-            self._grid.addWidget(label(check_sentence(row), wrap=True), number, 1)
-        self.checks.setVisible(bool(warnings))
-        passed, total = len(report.checks) - len(warnings), len(report.checks)
-        hidden = len(warnings) - _MAX_CHECKS
-        text = f"{passed} of {total} checks passed"
-        suffix = f"; {hidden} more need attention" if hidden > 0 else ""
-        self.more.setText(f"{text}{suffix}")
+        self.caveats.show_caveats(list_caveats(report))
+        passed = sum(row.verdict == "VALID" for row in report.checks)
+        self.more.setText(f"{passed} of {formatting.format_count_noun(len(report.checks), 'check')} passed")
         self.more.setVisible(bool(report.checks))
 
     def _build(self) -> None:
@@ -78,15 +76,26 @@ class VerdictCard(QFrame):
         self.more.setFlat(True)
         vbox(
             stamp,
+            self.decision,
+            self.decision_detail,
             first,
+            self.interval,
+            self.based_on,
+            self.caveats,
             self.rest,
             self.reasons,
-            self.checks,
             (self.more, 0, Qt.AlignmentFlag.AlignLeft),
             within=self,
             margins=(14, 10, 14, 10),
             spacing=6,
         )
+
+
+def list_caveats(report: Report) -> list[Caveat]:
+    """Return the checks that are not VALID, the worst first, and then the notes."""
+    warnings = sorted((row for row in report.checks if row.verdict != "VALID"), key=_severity_rank)
+    checks = [Caveat(row.name, check_sentence(row), row.verdict) for row in warnings]
+    return [*checks, *(Caveat("note", note) for note in report.notes)]
 
 
 def check_sentence(row: CheckRow) -> str:

@@ -23,7 +23,7 @@ from app.records.estimate import Estimate, Variant
 from app.records.local import BatchModel, VariantData
 from app.records.offers import CapacityCurve, CurvePoint
 from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint, MeasuredTarget, PlanningInputs
-from app.records.result import Hardware, Objective, Result, Stage
+from app.records.result import Hardware, Objective, Result, Stage, Validity
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, TokenService
 from app.records.traffic import TokenLengths
 
@@ -44,6 +44,27 @@ def build_measured_target(
         lengths=compute_mean_lengths(load_points), load_points=_drop_lengths(load_points),
         token_sample=merge_load_point_samples(load_points),
     )  # fmt: skip
+
+
+_DISTURBANCE_SIGMA: dict[Validity, float] = {"VALID": 0.0, "WARN": 0.1, "INVALID": 0.2}
+
+
+def lower_trust(target: MeasuredTarget, validity: Validity) -> MeasuredTarget:
+    """Return the target with a capacity that is as uncertain as the validity of its measurement suggests. What an
+    INVALID measurement gives is assumed."""
+    sigma = _DISTURBANCE_SIGMA[validity]
+    if not sigma:
+        return target
+    note = (
+        f"The measurement is {validity}, so the plan adds an uncertainty of {100 * sigma:.0f} % (one sigma) to the "
+        "capacity."
+    )
+    return msgspec.structs.replace(
+        target,
+        disturbance_sigma=sigma,
+        is_assumed=target.is_assumed or validity == "INVALID",
+        notes=(*target.notes, note),
+    )
 
 
 def _drop_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoadPoint, ...]:

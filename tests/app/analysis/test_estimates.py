@@ -56,11 +56,15 @@ def test_a_percentile_is_withheld_below_the_samples_it_needs(q: float) -> None:
     needed = needed_samples(q)
     rng = np.random.default_rng(0)
     for n in {0, 1, 2, needed // 2, needed - 1}:
-        withheld = percentile(rng.exponential(1, n), q)
+        values = rng.exponential(1, n)
+        withheld = percentile(values, q)
         assert (withheld.value, withheld.ci95, withheld.n) == (None, None, n)
         assert withheld.reason == f"needs {needed:,}, has {n:,}"
+        assert withheld.undersampled == (np.quantile(values, q, method="inverted_cdf") if n else None)
     for n in (needed, needed + 1, 2 * needed):
-        assert percentile(rng.exponential(1, n), q).value is not None
+        estimate = percentile(rng.exponential(1, n), q)
+        assert estimate.value is not None
+        assert estimate.undersampled is None
 
 
 def test_the_ranks_are_the_binomials() -> None:

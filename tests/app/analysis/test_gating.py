@@ -320,6 +320,25 @@ def test_the_cause_that_decides_stands_first() -> None:
     assert build_exit([]) == Exit(0)
 
 
+def test_a_demonstration_shows_what_would_fail_a_run_and_fails_only_if_it_was_stopped_or_nothing_responded() -> None:
+    invalid = Cause("invalid", ExitCode.INVALID, "a")
+    shown = (
+        invalid,
+        Cause("objective_failed", ExitCode.GATE_FAILED, "b"),
+        Cause("no_rate", ExitCode.GATE_FAILED, "c"),
+        Cause("objective_inconclusive", ExitCode.INCONCLUSIVE, "d"),
+    )
+    assert build_exit(shown) == Exit(ExitCode.INVALID, shown)
+    assert build_exit(shown, is_demonstration=True) == Exit(ExitCode.OK, shown)
+    assert build_exit(shown, is_demonstration=True).first_code == ExitCode.INVALID
+    for cause in (
+        Cause("interrupted", ExitCode.INTERRUPTED, "e"),
+        Cause("limit", ExitCode.LIMIT, "f"),
+        Cause("target_failed", ExitCode.GATE_FAILED, "g"),
+    ):
+        assert build_exit([invalid, cause], is_demonstration=True).code == cause.code
+
+
 @pytest.mark.parametrize(
     ("gating", "told"),
     [

@@ -41,6 +41,8 @@ def stage(**metrics: dict[str, Estimate]) -> Stage:
         (Estimate(49.0, (40.0, 50.0)), "INCONCLUSIVE"),
         (Estimate(60.0, (50.0, 70.0)), "FAIL"),
         (Estimate(None, reason="needs 72, has 3"), "INCONCLUSIVE"),
+        (Estimate(None, n=71, reason="needs 72, has 71", undersampled=90.0), "INCONCLUSIVE"),
+        (Estimate(None, n=71, reason="needs 72, has 71", undersampled=10.0), "INCONCLUSIVE"),
         (Estimate(40.0), "PASS"),
         (Estimate(60.0), "FAIL"),
         (Estimate(40.0, reason="no interval"), "INCONCLUSIVE"),
@@ -59,7 +61,7 @@ def test_a_lower_limit_is_judged_from_its_own_side() -> None:
 
 @pytest.mark.parametrize(("value", "met"), [(49.9, True), (50.0, False), (None, None)])
 def test_a_search_judges_the_point(value: float | None, met: bool | None) -> None:
-    assert is_met(parse_objective("latency_ms.p95 < 50"), Estimate(value, (0.0, 1e9))) is met
+    assert is_met(parse_objective("latency_ms.p95 < 50"), Estimate(value, (0.0, 1e9), undersampled=90.0)) is met
 
 
 def test_an_estimate_is_found_by_metric_and_aggregate() -> None:

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from app.cli.colors import color_statuses, print_with_colors
+from app.cli.colors import ColorWhen, color, print_with_colors, use_colors
 from app.cli.streams import escape_output
 from app.cli.tables import format_table
+from reports.dimming import END, START
 from reports.statuses import mark_status
 
 
@@ -18,13 +19,13 @@ class Terminal(io.StringIO):
 
 def test_marked_statuses_are_colored_and_the_same_words_without_marks_are_not() -> None:
     text = f"{mark_status('PASS')} PASS, {mark_status('INVALID')} INVALID, {mark_status('VALID')} VALID"
-    assert color_statuses(text) == "\x1b[32mPASS\x1b[0m PASS, \x1b[31mINVALID\x1b[0m INVALID, VALID VALID"
-    assert color_statuses(f"{mark_status('WARN')}: x") == "\x1b[33mWARN\x1b[0m: x"
+    assert color(text) == "\x1b[32mPASS\x1b[0m PASS, \x1b[31mINVALID\x1b[0m INVALID, VALID VALID"
+    assert color(f"{mark_status('WARN')}: x") == "\x1b[33mWARN\x1b[0m: x"
 
 
 def test_only_the_status_columns_of_a_table_are_colored_and_columns_stay_aligned() -> None:
     table = format_table(("verdict", "note"), [("WARN", "WARN"), ("n/a", "x")], status_columns=(0,))
-    assert color_statuses(table).splitlines()[2:] == ["\x1b[33mWARN\x1b[0m     WARN", "n/a      x"]
+    assert color(table).splitlines()[2:] == ["\x1b[33mWARN\x1b[0m     WARN", "n/a      x"]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,18 @@ def test_only_a_terminal_gets_colors(
     assert output.getvalue() == ("\x1b[31mFAIL\x1b[0m stall\n" if is_colored else "FAIL stall\n")
 
 
+@pytest.mark.parametrize(("stream", "when", "is_colored"), [(io.StringIO, "always", True), (Terminal, "never", False)])
+def test_the_option_overrides_the_terminal_and_the_environment(
+    stream: type[io.StringIO], when: ColorWhen, is_colored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1") if is_colored else monkeypatch.delenv("NO_COLOR", raising=False)
+    output = stream()
+    with use_colors(when):
+        print_with_colors(f"{mark_status('FAIL')} stall", output)
+    assert output.getvalue() == ("\x1b[31mFAIL\x1b[0m stall\n" if is_colored else "FAIL stall\n")
+
+
 def test_control_characters_of_a_colored_text_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -57,3 +70,14 @@ def test_control_characters_of_a_colored_text_are_escaped(monkeypatch: pytest.Mo
     with escape_output():
         print_with_colors(f"{mark_status('WARN')} \x1b[2J")
     assert output.getvalue() == "\x1b[33mWARN\x1b[0m \\u001b[2J\n"
+
+
+@pytest.mark.parametrize(
+    ("when", "shown"), [("always", "p95 \x1b[2m9 ms (n = 5)\x1b[22m"), ("never", "p95 9 ms (n = 5)")]
+)
+def test_what_is_marked_is_dimmed_or_as_any_other_text(
+    when: ColorWhen, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with use_colors(when):
+        print_with_colors(f"p95 {START}9 ms (n = 5){END}")
+    assert capsys.readouterr().out == f"{shown}\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import msgspec
 import pytest
 
 from app import __version__
+from app.cli import doctor
+from app.cli.colors import print_with_colors
 from app.cli.main import main
 from app.errors import ExitCode
 from app.records.trial import Failure
@@ -70,6 +73,27 @@ def test_a_limit_of_open_files_that_is_too_low_is_no_bug(tmp_path: Path, limit: 
     told, hint = done.stderr.splitlines()[-2:]
     assert error in told
     assert hint.startswith("hint: Raise the limit of open files: `ulimit -n 1024`")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--color", "always", "doctor"], ["doctor", "--color", "always"], ["doctor", "--color=always"]],
+)
+def test_colors_can_be_chosen_before_and_after_the_command(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def execute(_: argparse.Namespace) -> int:
+        print_with_colors("PASS")
+        return 0
+
+    monkeypatch.setattr(doctor, "execute", execute)
+    assert main(argv) == 0
+    assert capsys.readouterr().out == "\x1b[32mPASS\x1b[0m\n"
+    assert main(["doctor", "--color", "never"]) == 0
+    assert capsys.readouterr().out == "PASS\n"
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", "--color", "sometimes"])
+    assert left.value.code == ExitCode.USAGE
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:

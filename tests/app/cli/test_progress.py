@@ -87,6 +87,9 @@ def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.
     )
     (line,) = told(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert "p95 n/a too few samples WARN (samples)" in line
+    metrics["latency_ms"] = {"p95": Estimate(None, n=12, reason="needs 72, has 12", undersampled=63.214)}
+    (line,) = told(capsys, StageFinished(1, 0, stage_facts(), replace(stage, metrics=metrics)))
+    assert "p95 63.21 ms (n = 12) too few samples WARN (samples)" in line
 
 
 def test_phases_and_doubtful_checks_are_told(capsys: pytest.CaptureFixture[str]) -> None:

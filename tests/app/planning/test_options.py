@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from typing import get_args
+
+import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.planning.candidates import Candidate, RefusedOffer
 from app.planning.goals import build_goals
 from app.planning.options import Option, get_candidate, list_options
+from app.planning.service_models.measured import lower_trust
 from app.planning.sizing import build_demand
 from app.records.offers import PlanLimits
 from app.records.planning_inputs import PlanningInputs
-from app.records.result import Hardware
-from app.records.service import BatchService, RequestService
+from app.records.result import Hardware, Validity
+from app.records.service import BatchService, RequestService, ServiceFit
 from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer, question, target
 from tests.fakes.planned import sized
 from tests.fakes.services import fit_of, fitted
@@ -50,6 +54,18 @@ def test_what_misses_the_slo_by_formula_is_simulated_before_it_is_refused() -> N
     (hopeless,) = list_options(replace(asked, slo=()), demand, build_goals([parse_objective("latency_ms.p99 < 40")]),
                              estimate_only=False)  # fmt: skip
     assert refused(hopeless) == "misses the SLO at any load"
+
+
+@pytest.mark.parametrize("fit", [None, LAW])
+def test_a_measurement_that_was_disturbed_has_a_wider_interval(fit: ServiceFit | None) -> None:
+    widths = []
+    for validity in get_args(Validity):
+        found = get_candidate(only(question(lower_trust(target(fit=fit), validity)))).capacity
+        assert found.basis == ("assumed" if validity == "INVALID" else "measured")
+        low, high = found.estimate.ci95 or (0.0, 0.0)
+        widths.append(high / low)
+    valid, warned, invalid = widths
+    assert 1 < valid < warned < invalid
 
 
 def test_what_a_person_said_is_a_risk_of_its_own() -> None:

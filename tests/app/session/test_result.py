@@ -13,16 +13,17 @@ from app.analysis.gating import Gating
 from app.analysis.objectives import parse_gate, parse_objective
 from app.errors import ExitCode, UsageError
 from app.records.abort import AbortRule
-from app.records.result import ObjectiveOutcome, Result
+from app.records.result import Hardware, ObjectiveOutcome, Result
 from app.session.result import collect_notes
-from app.session.spec import BaselineSpec, LimitSpec, StageSpec
+from app.session.spec import BaselineSpec, LimitSpec, PlanSpec, StageSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from loadgen.records import ClosedArrivals
 from loadgen.workloads import FixedLength, HttpWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
-from tests.fakes.bench import SPEC, Bench, check_of, poisson
+from tests.fakes.bench import SEARCH, SPEC, Bench, check_of, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
+from tests.fakes.offers import catalogue, offer, question
 from tests.fakes.parts import NOON
 
 
@@ -172,6 +173,49 @@ def test_a_machine_that_slept_during_the_run_spoils_it(bench: Bench) -> None:
     assert (check.unit, check.verdict) == ("s suspended", "INVALID")
     assert check.value == pytest.approx(5.0)
     assert outcome.result.exit.code == ExitCode.INVALID
+
+
+def demonstration(tmp_path: Path, suspended_s: float = 0.0, **changes: Any) -> Result:
+    bench = Bench(tmp_path / str(len(list(tmp_path.iterdir()))))
+    here = Hardware("here", vcpus=16, architecture="x86_64")
+    asked = question(of=catalogue(offer("other", vcpus=32)))
+    spec = msgspec.structs.replace(
+        SEARCH,
+        target=msgspec.structs.replace(SEARCH.target, hardware=here),
+        plan=PlanSpec(asked.traffic, asked.limits, asked.catalog, asked.today),
+        is_demonstration=True,
+    )
+    reading = stepped(bench.clock, suspended_s, suspended_s)
+    return bench.run(msgspec.structs.replace(spec, **changes), read_clock=reading).result
+
+
+def test_a_demonstration_plans_from_an_invalid_measurement_as_assumed_and_exits_with_0(tmp_path: Path) -> None:
+    shown, run = (demonstration(tmp_path, 5.0, is_demonstration=is_shown) for is_shown in (True, False))
+    for result in (shown, run):
+        assert result.verdict.status == "INVALID"
+        assert [cause.id for cause in result.exit.causes] == ["invalid"]
+    assert (shown.exit.code, run.exit.code) == (ExitCode.OK, ExitCode.INVALID)
+    assert shown.plan is not None
+    assert shown.plan.recommendation is not None
+    assert shown.plan.recommendation.fleet.basis == "assumed"
+    assert "Close other programs and run again." in shown.notes[-1]
+    assert run.plan is not None
+    assert {fleet.basis for fleet in run.plan.offers} == {"extrapolated"}
+    assert not any("Close other programs" in note for note in run.notes)
+
+
+def test_a_demonstration_whose_max_rate_is_not_known_says_so_in_place_of_a_plan(tmp_path: Path) -> None:
+    slo = (parse_objective("latency_ms.p95 < 0.001"),)
+    result = demonstration(tmp_path, 5.0, slo=slo)
+    assert (result.plan, result.exit.code) == (None, ExitCode.OK)
+    assert result.notes[-1].startswith("The max rate is not known well enough")
+    assert demonstration(tmp_path, 5.0, slo=slo, is_demonstration=False).exit.code == ExitCode.INVALID
+
+
+def test_a_demonstration_without_doubt_plans_as_any_run(tmp_path: Path) -> None:
+    shown, run = (demonstration(tmp_path, is_demonstration=is_shown) for is_shown in (True, False))
+    assert shown.verdict.status == "VALID", shown.verdict
+    assert (shown.plan, shown.notes, shown.exit) == (run.plan, run.notes, run.exit)
 
 
 def test_the_objectives_of_a_sweep_are_judged_where_it_was_heaviest_and_held(bench: Bench) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.errors import UsageError
-from app.records.result import Verdict
+from app.records.result import Cause, Exit, Verdict
 from app.storage.baselines import promote, read_baseline, read_baselines
 from app.storage.run_directory import RunWriter, StoredRun
 from tests.fakes.results import ended, full_run
@@ -40,6 +40,7 @@ def test_the_run_promoted_last_is_the_baseline_of_its_name_wherever_it_is(home: 
     ("changes", "why"),
     [
         ({"exit": ended(10, "latency_ms.p95 < 5 failed")}, "its exit code is 10"),
+        ({"exit": Exit(0, (Cause("objective_failed", 10, "shown only"),))}, "an objective failed"),
         ({"verdict": Verdict("INVALID", ("too busy",)), "exit": ended(4, "INVALID: too busy")}, "INVALID"),
     ],
 )

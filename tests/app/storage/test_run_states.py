@@ -85,5 +85,7 @@ def test_how_long_the_last_whole_run_of_a_name_took(runs: Path) -> None:
         with begun(runs / directory, GONE, "mine") as writer:
             writer.append_event(PhaseChanged(1_500_000_000, "doctor", ""))
             writer.append_event(RunFinished(ended_ns, "VALID", code))
+    with begun(runs / "4", GONE, "mine") as writer:
+        writer.append_event(RunFinished(2_000_000_000, "INVALID", 0))
     assert find_last_duration_s("mine") == 8.0
     assert find_last_duration_s("another") is None

@@ -41,8 +41,8 @@ def test_enter_and_f5_start_the_quick_check(qtbot: QtBot, navigation: Navigation
             press()
         (launch,) = wanted.args
         assert isinstance(launch, Launch)
-        assert launch.arguments == ("quickstart", "--seconds", "2")
-    assert page.command_line() == "sizewise quickstart --seconds 2"
+        assert launch.arguments == ("quickstart", "--seconds", "2", "--no-retry")
+    assert page.command_line() == "sizewise quickstart --seconds 2 --no-retry"
 
 
 def test_enter_on_another_button_presses_that_one(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:

@@ -76,4 +76,4 @@ def test_the_quick_check_has_a_directory_of_its_own_at_home() -> None:
     first, second = quick_check(), quick_check()
     assert first.directory.parent == runs_home()
     assert first.directory != second.directory
-    assert first.arguments == ("quickstart", "--seconds", "2")
+    assert first.arguments == ("quickstart", "--seconds", "2", "--no-retry")

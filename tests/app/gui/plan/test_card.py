@@ -5,6 +5,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.plan.card import PlanCard
 from app.gui.plan.state import PlanState
+from app.records.checks import Check
 from app.records.plan import CapacityKnowledge, NextMeasurement, Spread
 from tests.fakes.whole_plan import whole_plan
 
@@ -25,3 +26,25 @@ def test_what_is_not_known_leads_the_recommendation_and_its_absence(qtbot: QtBot
     known = replace(plan, capacity_knowledge=replace(UNCERTAIN, state="known"))
     card.show_state(PlanState(phase="simulated", plan=known, is_current=True))
     assert card.sentence.text().startswith("5 × ")
+
+
+def test_the_decision_has_its_probability_what_it_is_based_on_and_its_caveats_folded(qtbot: QtBot) -> None:
+    card, plan = PlanCard(), whole_plan()
+    qtbot.addWidget(card)
+    qtbot.addWidget(card.head)
+    check = Check("price_age", 118.0, 90.0, "d", "WARN", "Import a current price list.")
+    plan = replace(plan, checks=(check,))
+    assert plan.recommendation is not None
+    fleet = plan.recommendation.fleet
+    card.show_state(PlanState(phase="simulated", plan=plan, is_current=True))
+    assert card.confidence.text().startswith(f"Serves {plan.traffic.peak_per_s:,.0f} req/s within ")
+    assert "P(SLO met): " in card.confidence.text()
+    assert card.based_on.text().startswith(f"Based on {fleet.measured_on}. ")
+    assert not card.caveats.is_open
+    texts = [caveat.text for caveat in card.caveats.shown]
+    assert texts[0] == "Import a current price list."
+    assert len(texts) == 1 + len(fleet.risk_reasons)
+    card.select_offer(next(offer.offer for offer in plan.offers if offer.rejected is not None))
+    assert (card.confidence.text(), card.based_on.text(), card.caveats.shown) == ("", "", ())
+    card.show_state(PlanState())
+    assert (card.sentence.text(), card.confidence.text()) == ("Calculating the plan…", "")

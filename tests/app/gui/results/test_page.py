@@ -6,13 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
 from app.gui.navigation import Navigation
+from app.gui.results.headline import based_on_text
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import ShownRun
 from app.gui.results.tiles import tile_lines
@@ -49,6 +50,11 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
         assert formatting.format_value_unit(tile.quantity) in shown
         assert set(tile_lines(tile)) <= set(shown)
     assert any(report.verdict.sentence.startswith(text.rstrip(".")) for text in shown if len(text) > 20)
+    card = page.content().verdict
+    order = [card.sentence.text(), based_on_text(report), report.tiles[0].label]
+    lines = [next(line for line in page.findChildren(QLabel) if line.text() == text) for text in order]
+    tops = [line.mapTo(page, QPoint()).y() for line in lines]
+    assert tops == sorted(tops), "the result, what it is based on, then the numbers"
     for row in report.objectives:
         assert any(formatting.format_quantity(row.observed) in text for text in shown), row.text
     content = page.content()

@@ -11,6 +11,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.tiles import TileCard, Tiles
+from app.gui.theme import ThemeChoice, ThemeController
 from app.records.result import Result
 from app.reporting import build_report
 from reports import formatting
@@ -55,6 +56,11 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
         (Quantity(12.3, "ms", (11.0, 14.0), 378), False, ["95 % CI: 11.0–14.0\u202fms", "measured, n = 378", "in low"]),
         (Quantity(12.3, "ms", validity="INVALID"), True, ["INVALID", "measured", "in low"]),
         (Quantity(None, "ms", n=7, reason="needs 368, has 7", validity="INVALID"), False, ["needs 368, has 7"]),
+        (
+            Quantity(None, "ms", n=7, reason="needs 368, has 7", validity="INVALID", undersampled=12.3),
+            True,
+            ["INVALID", "needs 368, has 7"],
+        ),
     ],
 )
 def test_what_is_not_to_be_relied_on_is_struck_through_with_the_word(
@@ -79,3 +85,25 @@ def test_an_invalid_stage_is_struck_through_in_tables_and_sorts_by_its_number(qa
     model.sort(1, Qt.SortOrder.DescendingOrder)
     assert [model.index(row, 0).data() for row in range(3)] == ["b", "a", "c"]
     assert model.index(2, 1).data() == "n/a"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_percentile_of_too_few_samples_is_gray_with_their_number(
+    qtbot: QtBot, qapp: QApplication, theme: ThemeChoice
+) -> None:
+    controller = ThemeController(qapp, theme)
+    few = Quantity(None, "ms", n=57, reason="needs 72, has 57", undersampled=54.43)
+    enough, missing = Quantity(54.43, "ms"), Quantity(None, "ms", reason="not measured")
+    model = QuantityModel(None, ("p95",))
+    model.set_rows(pd.DataFrame({"stage": ["a", "b", "c"], "p95": [few, enough, missing]}))
+    shown = [model.index(row, 1) for row in range(3)]
+    assert [index.data() for index in shown] == ["54.4\u202fms (n = 57)", "54.4\u202fms", "n/a"]
+    colors = [index.data(Qt.ItemDataRole.ForegroundRole) for index in shown]
+    assert colors[0].color().name() == controller.theme.muted
+    assert colors[1:] == [None, None]
+    assert "too few samples" in shown[0].data(Qt.ItemDataRole.ToolTipRole)
+    card = TileCard(HeadlineTile(label="p95 latency", quantity=few))
+    qtbot.addWidget(card)
+    card.ensurePolished()
+    assert card.value.text() == "54.4\u202fms (n = 57)"
+    assert card.value.palette().windowText().color().name() == controller.theme.muted

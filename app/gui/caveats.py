@@ -1,0 +1,50 @@
+"""Caveats of a result: their number and names in one line, which unfolds to what each of them says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QWidget
+
+from app.gui.forms.collapsible import CollapsibleSection
+from app.gui.widgets import Badge, clear, label
+from reports.formatting import format_count_noun
+
+
+class Caveat(msgspec.Struct, frozen=True):
+    """`name` is shown in the line of all caveats, `text` when they are unfolded. `verdict` is empty for what is no
+    check."""
+
+    name: str
+    text: str
+    verdict: str = ""
+
+
+class Caveats(CollapsibleSection):
+    """Folded list of caveats. Hidden if there are none."""
+
+    def __init__(self) -> None:
+        self.shown: tuple[Caveat, ...] = ()
+        self._rows = QWidget()
+        self._grid = QGridLayout(self._rows)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setColumnStretch(1, 1)
+        super().__init__("", lambda: self._rows)
+
+    def show_caveats(self, caveats: Sequence[Caveat]) -> None:
+        """Show other caveats. An INVALID one unfolds them, because the result cannot be used."""
+        self.shown = tuple(caveats)
+        clear(self._grid)
+        for number, caveat in enumerate(caveats):
+            if caveat.verdict:
+                self._grid.addWidget(Badge(caveat.verdict, caveat.text), number, 0, Qt.AlignmentFlag.AlignTop)
+            text = label(caveat.text, wrap=True)
+            text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self._grid.addWidget(text, number, 1)
+        names = dict.fromkeys(caveat.name for caveat in caveats)
+        self.set_heading(format_count_noun(len(caveats), "caveat"), ", ".join(names))
+        self.setVisible(bool(caveats))
+        if any(caveat.verdict == "INVALID" for caveat in caveats):
+            self.set_open()

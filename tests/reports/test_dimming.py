@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import msgspec
+
+from reports.dimming import END, START, pad, replace_marks, shown_width
+from reports.model import HeadlineTile, Quantity, Report
+from reports.text import render_text
+
+FEW = Quantity(None, "ms", n=57, reason="needs 72, has 57", undersampled=54.43)
+
+
+def test_only_a_percentile_of_too_few_samples_is_dimmed_and_its_columns_stay_aligned(full_report: Report) -> None:
+    tiles = (*full_report.tiles, HeadlineTile(label="p95 TTFT", quantity=FEW))
+    report = msgspec.structs.replace(full_report, tiles=tiles)
+    marked = render_text(report, with_marks=True)
+    assert marked.count(START) == marked.count(END) == 1
+    assert f"{START}54.4 ms (n = 57){END}" in marked
+    plain = render_text(report)
+    assert plain == replace_marks(marked)
+    first = next(line for line in plain.splitlines() if line.startswith("Numbers"))
+    few = next(line for line in plain.splitlines() if "p95 TTFT" in line)
+    assert first.index("measured") == few.index("needs 72, has 57"), "the last column begins at the same place"
+
+
+def test_marks_take_no_width() -> None:
+    text = f"{START}54.4{END}"
+    assert shown_width(text) == 4
+    assert pad(text, 6) == f"{text}  "
+    assert replace_marks(text, "<", ">") == "<54.4>"
