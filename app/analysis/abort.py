@@ -1,8 +1,7 @@
-"""Decides whether a running stage must be aborted: by an abort rule of the profile, or because its backlog keeps
+"""Decides whether to abort a running stage: because of an abort rule of the profile, or because its backlog keeps
 growing.
 
-A probe with a growing backlog has failed, and running it to its end would only cost time.
-"""
+A search probe with a growing backlog has already failed, so running it to the end would only waste time."""
 
 from __future__ import annotations
 
@@ -21,26 +20,25 @@ from app.records.metrics import PERCENTILES
 from app.records.result import Objective
 
 ABORTABLE = ("error_rate", "latency_ms")
-"""Metrics that are known while a stage runs."""
+"""Metrics that abort rules can use, because they are known while a stage runs."""
 
 
 def find_abort_reason(
     rule: AbortRule, stage: str, elapsed_s: float, *, failed: int, completed: int, recent_ms: Collection[float]
 ) -> str | None:
-    """Return the reason to abort as a sentence; None if the run may continue.
+    """Return the reason to abort the stage as a sentence; `None` if the stage may continue.
 
-    Errors count from the start of the stage; latency is that of its recent responses. The point estimate decides,
-    because a late abort is worse than one by chance.
-    """
+    The error rate is computed over the whole stage so far, latency over its recent responses. The point estimate is
+    compared with the limit, without a confidence interval, because aborting late is worse than aborting by chance."""
     if elapsed_s < rule.after_s:
         return None
-    value = _observe(rule.objective, failed, completed, recent_ms)
+    value = _observe_value(rule.objective, failed, completed, recent_ms)
     if is_met(rule.objective, Estimate(value)) is not True or value is None:
         return None
     return f"abort_when: {rule.text}: {format_against_limit(rule.objective, value)} in {stage} after {elapsed_s:.3g} s"
 
 
-def _observe(objective: Objective, failed: int, completed: int, recent_ms: Collection[float]) -> float | None:
+def _observe_value(objective: Objective, failed: int, completed: int, recent_ms: Collection[float]) -> float | None:
     if objective.metric == "error_rate":
         return failed / (failed + completed) if failed + completed else None
     if not recent_ms:
@@ -73,19 +71,19 @@ def is_over_saturated(
 ) -> bool:
     """Return True if the backlog of a stage shows that the endpoint cannot sustain the rate.
 
-    `history` holds pairs (at_ns, open requests) of a stage from its start, several per second. `response_s` is the p95
-    response time of the stage's first `FIRST_RESPONSES` responses, or of those so far; None without any. Later
-    responses are not usable, because with a backlog they take as long as it has grown.
+    `history` holds pairs (timestamp in ns, open requests) from the start of the stage, several per second. `response_s`
+    is the p95 response time, in s, of the first `FIRST_RESPONSES` responses (or of the responses so far); `None` if
+    there is no response. Later responses are not used, because their latency includes the wait in the backlog.
 
-    Three conditions must hold: the backlog is over twice what the SLO's latency allows (rate times limit, by Little's
-    law), it exceeds three standard deviations of the random backlog at exact capacity, and it grew by at least 5 % of
-    the arrivals in each third of the time: a single stall does not grow through all of it.
+    Three conditions must be met: the backlog exceeds twice the number of requests in flight that the SLO's latency
+    limit allows (rate times limit, by Little's law); it exceeds three standard deviations of the random backlog at
+    exactly full capacity; and it grew in each third of the elapsed time by at least 5 % of the arrivals in that third,
+    which a single stall does not cause.
 
-    Requests in flight are not a queue: their number grows at any rate until one response time has passed. An SLO
-    without a limit on whole responses does not bound the number in flight, so twice that time must pass first, and a
-    queue of half a second is allowed: otherwise nothing would show that the rate is more than the endpoint sustains,
-    until requests time out.
-    """
+    Requests in flight are not a queue: their number grows at any rate until one response time has passed. Without an
+    SLO limit on whole responses, the number in flight has no upper bound. In that case, twice the response time must
+    pass first, and a queue of half a second is allowed; otherwise overload would stay undetected until requests time
+    out."""
     if len(history) < _MIN_READINGS:
         return False
     start_ns, at_ns, backlog = history[0][0], history[-1][0], history[-1][1]
@@ -102,16 +100,19 @@ def is_over_saturated(
 
 
 def _backlog_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the backlog at the start, after one and two thirds of the time, and at the end."""
+    """Return the backlog at the start, after one third and two thirds of the elapsed time, and at the end."""
     times_ns = [at_ns for at_ns, _ in history]
     length_ns = times_ns[-1] - times_ns[0]
     return [history[bisect_left(times_ns, times_ns[0] + length_ns * part // 3)][1] for part in range(4)]
 
 
-def _exceeds_in_flight(history: Sequence[tuple[int, int]], elapsed_s: float, answer_s: float | None) -> bool:
-    """Return True if the backlog grew by more than random variation in the second half of the time, when the number of
-    requests in flight is stationary: the variance of the difference between two times is twice their number (M/G/∞)."""
-    if answer_s is None or elapsed_s < _FILL_FACTOR * answer_s:
+def _exceeds_in_flight(history: Sequence[tuple[int, int]], elapsed_s: float, response_s: float | None) -> bool:
+    """Return True if the backlog grew by more than random variation in the second half of the elapsed time, during
+    which the number of requests in flight is stationary.
+
+    For a stationary M/G/∞ system, the variance of the difference between two points in time is twice the number in
+    flight."""
+    if response_s is None or elapsed_s < _FILL_FACTOR * response_s:
         return False
     halfway_ns = (history[0][0] + history[-1][0]) // 2
     backlog, before = history[-1][1], history[bisect_left(history, (halfway_ns, 0))][1]

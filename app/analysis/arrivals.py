@@ -1,7 +1,7 @@
 """How a stage's requests arrive: as a text, as a key for comparisons, and as a rate curve.
 
-A rate curve consists of points joined by straight lines; the first and the last rate apply beyond them.
-"""
+A rate curve consists of points joined by straight lines. Before the first point and after the last one, the rate is
+constant."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NAMES: dict[ArrivalKind, str] = {"poisson": "Poisson", "constant": "constant", 
 
 
 def format_process(kind: ArrivalKind, cv: float | None) -> str:
-    """Return the name of an open arrival process, such as "Poisson" or "gamma (cv 2)"."""
+    """Return the display name of an open arrival process, such as "Poisson" or "gamma (cv 2)"."""
     return _NAMES[kind] + (f" (cv {cv:.4g})" if kind == "gamma" else "")
 
 
 def format_search_arrivals(stage: Stage) -> str | None:
-    """Describe the arrivals of a searched stage without its rate."""
+    """Describe the arrivals of a search stage without the rate; `None` if they are unknown."""
     kind = stage.arrival_kind
     return stage.arrivals if kind is None or kind not in _NAMES else format_process(kind, stage.arrival_cv)
 
@@ -68,21 +68,21 @@ def format_arrivals(facts: StageData) -> str:
     return f"{name}, {_describe_curve(facts, unit)}"
 
 
-def _describe_clients(facts: StageData) -> str:
-    plural_s = "" if facts.concurrency == 1 else "s"
-    who = f"Locust user{plural_s}" if facts.arrival_kind == "locust" else f"client{plural_s}"
-    number = "" if facts.concurrency is None else f"{facts.concurrency:,} "
-    think = f", {facts.think_s:.4g} s think time" if facts.think_s else ""
+def _describe_clients(stage_data: StageData) -> str:
+    plural_s = "" if stage_data.concurrency == 1 else "s"
+    who = f"Locust user{plural_s}" if stage_data.arrival_kind == "locust" else f"client{plural_s}"
+    number = "" if stage_data.concurrency is None else f"{stage_data.concurrency:,} "
+    think = f", {stage_data.think_s:.4g} s think time" if stage_data.think_s else ""
     return f"closed loop, {number}{who}{think}"
 
 
-def _describe_curve(facts: StageData, unit: str) -> str:
-    rates = [rate for _, rate in facts.rates]
+def _describe_curve(stage_data: StageData, unit: str) -> str:
+    rates = [rate for _, rate in stage_data.rates]
     if not rates:
         return "varying rate"
-    if facts.kind == "spike":
+    if stage_data.kind == "spike":
         return f"spike {format_number(rates[0])}→{format_number(max(rates))}→{format_number(rates[-1])} {unit}"
-    if _is_stepped(facts):
+    if _is_stepped(stage_data):
         steps = [rate for index, rate in enumerate(rates) if index == 0 or rate != rates[index - 1]]
         if len(steps) <= 6:
             return f"steps {'→'.join(format_number(rate) for rate in steps)} {unit}"
@@ -91,44 +91,45 @@ def _describe_curve(facts: StageData, unit: str) -> str:
     return f"varying from {format_number(min(rates))} to {format_number(max(rates))} {unit}"
 
 
-def _is_stepped(facts: StageData) -> bool:
-    """Return True if the rate changes only by jumps."""
-    points = facts.rates
-    return all(point[1] == following[1] or point[0] == following[0] for point, following in pairwise(points))
+def _is_stepped(stage_data: StageData) -> bool:
+    """Return True if the rate is piecewise constant."""
+    points = stage_data.rates
+    return all(point[1] == next_point[1] or point[0] == next_point[0] for point, next_point in pairwise(points))
 
 
 @dataclass(frozen=True)
 class RateCurve:
-    """A rate over time: `at_s` in seconds from the stage's start, `per_s` in requests per second. Two points at one
-    time are a jump."""
+    """A piecewise linear rate over time: `at_s` in seconds from the start of the stage, `per_s` in requests per second.
+    Two points with the same time represent a step."""
 
     at_s: Floats
     per_s: Floats
 
     def expected_arrivals(self, until_s: Floats) -> Floats:
-        """Compute the expected number of arrivals from the stage's start to each of these times, which must not be
-        before it."""
+        """Compute the expected number of arrivals between the start of the stage and each time in `until_s` (at least
+        0)."""
         last_s = float(max(until_s.max(initial=0.0), self.at_s[-1])) + 1.0
         at_s = np.concatenate(([min(0.0, self.at_s[0])], self.at_s, [last_s]))
-        per_s = np.concatenate((self.per_s[:1], self.per_s, self.per_s[-1:]))
+        rates_per_s = np.concatenate((self.per_s[:1], self.per_s, self.per_s[-1:]))
         lengths = np.diff(at_s)
-        areas = np.concatenate(([0.0], np.cumsum(lengths * (per_s[1:] + per_s[:-1]) / 2)))
-        slopes = np.divide(np.diff(per_s), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        areas = np.concatenate(([0.0], np.cumsum(lengths * (rates_per_s[1:] + rates_per_s[:-1]) / 2)))
+        slopes = np.divide(np.diff(rates_per_s), lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
         def area(times_s: Floats) -> Floats:
             segment = np.clip(np.searchsorted(at_s, times_s, side="right") - 1, 0, lengths.size - 1)
             offset_s = times_s - at_s[segment]
-            return np.asarray(areas[segment] + offset_s * (per_s[segment] + slopes[segment] * offset_s / 2))
+            return np.asarray(areas[segment] + offset_s * (rates_per_s[segment] + slopes[segment] * offset_s / 2))
 
         return np.asarray(area(until_s) - area(np.zeros(1)))
 
 
 def build_rate_curve(facts: StageData) -> RateCurve | None:
-    """Build the rate curve of a stage; None if its arrivals do not follow a curve."""
+    """Build the rate curve of a stage; `None` if the arrivals do not follow a rate curve (traces, closed loops, Locust
+    users)."""
     points: Sequence[tuple[float, float]] = facts.rates
     if not points and facts.rate_per_s is not None:
         points = ((0.0, facts.rate_per_s),)
     if not points or facts.arrival_kind in ("trace", "closed", "locust"):
         return None
-    times, rates = zip(*points, strict=True)
-    return RateCurve(np.array(times, dtype=np.float64), np.array(rates, dtype=np.float64))
+    times_s, rates_per_s = zip(*points, strict=True)
+    return RateCurve(np.array(times_s, dtype=np.float64), np.array(rates_per_s, dtype=np.float64))

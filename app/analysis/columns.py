@@ -1,4 +1,4 @@
-"""Converts columns of a data frame to plain arrays, however their nulls are represented."""
+"""Converts data frame columns to NumPy or Arrow arrays, regardless of how nulls are represented."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Categories:
-    """A categorical column: the index in `words` for each row, -1 for a missing value."""
+    """A categorical column: for each row, the index into `categories`; -1 for a missing value."""
 
     codes: npt.NDArray[np.int32]
     categories: tuple[str, ...]
@@ -27,10 +27,10 @@ class Categories:
         return self.codes >= 0
 
     def count(self, mask: Mask) -> dict[str, int]:
-        """Count each word among the rows where the mask is true; words with count 0 are omitted."""
+        """Count the rows of each category where the mask is true; categories with count 0 are omitted."""
         indices = self.codes[mask]
-        word_counts = np.bincount(indices[indices >= 0], minlength=len(self.categories))
-        return {word: int(count) for word, count in zip(self.categories, word_counts, strict=True) if count}
+        category_counts = np.bincount(indices[indices >= 0], minlength=len(self.categories))
+        return {category: int(count) for category, count in zip(self.categories, category_counts, strict=True) if count}
 
     def equals(self, word: str) -> Mask:
         return np.asarray(self.codes == self.categories.index(word))
@@ -40,10 +40,10 @@ class Categories:
 
 
 def join_categories(parts: Sequence[Categories]) -> Categories:
-    words = tuple(dict.fromkeys(word for part in parts for word in part.categories))
-    # the last entry is the target of index -1
-    renamed = [np.array([*map(words.index, part.categories), -1], dtype=np.int32)[part.codes] for part in parts]
-    return Categories(np.concatenate(renamed), words)
+    categories = tuple(dict.fromkeys(category for part in parts for category in part.categories))
+    # index -1 (missing) selects the last entry, which is -1 again
+    remapped = [np.array([*map(categories.index, part.categories), -1], dtype=np.int32)[part.codes] for part in parts]
+    return Categories(np.concatenate(remapped), categories)
 
 
 def read_categories(column: pd.Series) -> Categories:
@@ -52,7 +52,7 @@ def read_categories(column: pd.Series) -> Categories:
 
 
 def read_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
-    """Return the times, 0 for missing values, and a mask of the known ones."""
+    """Return the timestamps in ns (0 for missing values), and a mask that is true where a timestamp is present."""
     known = column.notna().to_numpy(dtype=bool)
     if isinstance(column.dtype, pd.ArrowDtype):
         return np.asarray(_arrow(column).fill_null(0).to_numpy(), dtype=np.int64), known  # ten times as fast
@@ -60,12 +60,12 @@ def read_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
 
 
 def read_numbers(column: pd.Series) -> Floats:
-    """Return the numbers, NaN for missing values."""
+    """Return the column as float64; missing values become NaN."""
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def read_lists(column: pd.Series, kind: pa.DataType) -> pa.ListArray | None:
-    """Return the lists of `kind`; None if no row has one."""
+    """Return the column as an Arrow list array with items of type `kind`; `None` if all rows are null."""
     if not column.notna().any():
         return None
     if isinstance(column.dtype, pd.ArrowDtype):

@@ -1,9 +1,8 @@
-"""Capacity curve of one replica, from the stages of a run, and the knees of a sweep.
+"""Capacity curve of one replica, computed from the stages of a run, and the knees of a sweep.
 
-A knee is the load above which latency grows faster than throughput. There is no single definition, so three independent
-methods are used, and their agreement shows how sharp the knee is. All use the mean latency, for which the first is
-defined.
-"""
+A knee is the load above which latency grows faster than throughput. As there is no single definition, three independent
+methods are used; their agreement shows how sharp the knee is. All three use the mean latency, because the power method
+is defined for the mean."""
 
 from __future__ import annotations
 
@@ -30,19 +29,19 @@ _CURVE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
 
 
 def select_curve_stages(stages: Sequence[Stage]) -> list[Stage]:
-    """Select the stages with one chosen rate, each a point of the capacity curve. Holds count individually, not
-    pooled."""
+    """Return the stages with a constant open-loop rate; each is one point of the capacity curve. Holds of a search are
+    included individually, not pooled."""
     unpooled = (stage for stage in stages if not stage.is_pooled)
     return [stage for stage in unpooled if stage.kind in _CURVE_KINDS and stage.scheduled_per_s is not None]
 
 
 def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
-    """Build the capacity curve of every rate tried, including failed ones, by rising rate. The max rate is 0 if no rate
-    met the SLO."""
+    """Build the capacity curve with one point per tried rate, including failed rates, in order of increasing rate. The
+    max rate is 0 if no rate met the SLO."""
     rate = max_rate.per_s
-    metric, aggregate = _slo_latency(slo)
+    metric, aggregate = _find_slo_latency(slo)
     curve_stages = select_curve_stages(stages)
-    points = [_curve_point(stage, metric, aggregate) for stage in curve_stages]
+    points = [_build_curve_point(stage, metric, aggregate) for stage in curve_stages]
     return CapacityCurve(
         points=tuple(sorted(points, key=lambda point: point.offered_per_s)),
         latency_metric=f"{metric}.{aggregate}",
@@ -63,8 +62,8 @@ _LATENCY_NAMES = {"latency_ms": "latency", "ttft_ms": "ttft", "tpot_ms": "tpot",
 
 
 def build_load_points(stages: Sequence[Stage], replicas: int = 1) -> tuple[MeasuredLoadPoint, ...]:
-    """Return the load points of one of this number of replicas at each rate tried, by rising rate; INVALID stages are
-    dropped."""
+    """Build one load point per tried rate, in order of increasing rate, with rates and counts divided by `replicas`.
+    INVALID stages are dropped."""
     points = [
         _build_load_point(stage, replicas) for stage in select_curve_stages(stages) if stage.verdict.status != "INVALID"
     ]
@@ -81,12 +80,12 @@ def _build_load_point(stage: Stage, replicas: int) -> MeasuredLoadPoint:
         completed=stage.completed // replicas,
         failed=sum(stage.errors.values()) // replicas,
         latencies_s={
-            time: {
-                name: estimate.value / 1000
-                for name, estimate in stage.metrics[metric].items()
+            latency_name: {
+                aggregate: estimate.value / 1000
+                for aggregate, estimate in stage.metrics[metric].items()
                 if estimate.value is not None
             }
-            for metric, time in _LATENCY_NAMES.items()
+            for metric, latency_name in _LATENCY_NAMES.items()
             if metric in stage.metrics
         },
         input_tokens_mean=_mean(stage, "input_tokens"),
@@ -97,7 +96,7 @@ def _build_load_point(stage: Stage, replicas: int) -> MeasuredLoadPoint:
 
 
 def _gaps(stage: Stage) -> GapDistribution:
-    """Return the kind of arrival gaps. For sessions, which have several requests each, it is unknown."""
+    """Return the distribution of the gaps between requests; "other" for sessions, which send several requests each."""
     return "other" if stage.sessions or stage.arrival_kind is None else _GAPS.get(stage.arrival_kind, "other")
 
 
@@ -106,17 +105,19 @@ def _mean(stage: Stage, metric: str) -> float | None:
     return None if mean is None else mean.value
 
 
-def _slo_latency(slo: Sequence[Objective]) -> tuple[str, str]:
-    """Return the first latency percentile of the SLO that decides whether a stage passes."""
-    named = (
+def _find_slo_latency(slo: Sequence[Objective]) -> tuple[str, str]:
+    """Return metric and aggregate of the first binding latency percentile of the SLO; p95 latency if there is none."""
+    latency_objectives = (
         (objective.metric, objective.aggregate)
         for objective in binding_objectives(slo)
         if objective.metric in LIMIT_METRICS
     )
-    return next(((metric, aggregate) for metric, aggregate in named if aggregate in PERCENTILES), _DEFAULT_LATENCY)
+    return next(
+        ((metric, aggregate) for metric, aggregate in latency_objectives if aggregate in PERCENTILES), _DEFAULT_LATENCY
+    )
 
 
-def _curve_point(stage: Stage, metric: str, aggregate: str) -> CurvePoint:
+def _build_curve_point(stage: Stage, metric: str, aggregate: str) -> CurvePoint:
     latency = stage.metrics.get(metric, {}).get(aggregate)
     return CurvePoint(
         offered_per_s=stage.scheduled_per_s or 0.0,
@@ -145,7 +146,7 @@ _MAX_KNEE_RATIO = 1.3
 
 
 class LoadPoint(msgspec.Struct, frozen=True):
-    """One load. `load` is in requests per second or in clients; `latency_ms` is the mean."""
+    """Results at one load of a sweep. `load` is in requests per second or in clients; `latency_ms` is the mean."""
 
     load: float
     throughput_per_s: float
@@ -153,7 +154,7 @@ class LoadPoint(msgspec.Struct, frozen=True):
 
 
 def find_sweep_knees(stages: Sequence[Stage]) -> tuple[Knee, ...]:
-    """Find the knees of the sweep among these stages, without INVALID stages; empty if there is no sweep."""
+    """Find the knees of the sweep in these stages, ignoring INVALID stages; empty if there is no sweep."""
     sweep = [stage for stage in stages if SWEEP_TAG in stage.tags]
     if not sweep:
         return ()
@@ -162,68 +163,72 @@ def find_sweep_knees(stages: Sequence[Stage]) -> tuple[Knee, ...]:
 
 
 def find_knees(points: Sequence[LoadPoint], kind: LoadUnit) -> tuple[Knee, ...]:
-    """Find the knees of `points`, which must be sorted by rising load, with one point per load."""
+    """Find the knee of a load curve by each method. `points` must be in order of increasing load, with one point per
+    load."""
     methods: tuple[KneeMethod, ...] = ("power", "chord", "two lines")
     if len(points) < _MIN_LOADS:
         return tuple(
-            _no_knee(method, kind, (f"needs {_MIN_LOADS} load points, has {len(points)}")) for method in methods
+            _build_no_knee(method, kind, (f"needs {_MIN_LOADS} load points, has {len(points)}")) for method in methods
         )
     latencies = [point.latency_ms for point in points]
     if max(latencies) < _FLAT_RATIO * min(latencies):
         return tuple(
-            _no_knee(method, kind, "the curve is still flat: no knee within the tested loads") for method in methods
+            _build_no_knee(method, kind, "the curve is still flat: no knee within the tested loads")
+            for method in methods
         )
     return _knee_by_power(points, kind), _knee_by_chord(points, kind), _knee_by_two_lines(points, kind)
 
 
 def has_disagreement(knees: Sequence[Knee]) -> bool:
-    """Return True if the highest knee is more than 30 % above the lowest."""
+    """Return True if the highest knee is more than 30 % above the lowest knee."""
     loads = [knee.at for knee in knees if knee.at is not None]
     return len(loads) > 1 and max(loads) > _MAX_KNEE_RATIO * min(loads)
 
 
 def _knee_by_power(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
-    """Find the knee by power, which is throughput over mean latency and highest at the knee (Kleinrock, Power and
-    deterministic rules of thumb for probabilistic problems in computer communications, ICC 1979). For M/M/1 that is
-    half of capacity."""
+    """Find the knee by power, which is throughput divided by mean latency: it is highest at the knee (Kleinrock, Power
+    and deterministic rules of thumb for probabilistic problems in computer communications, ICC 1979). For M/M/1, this
+    is half the capacity."""
     best = max(points, key=lambda point: point.throughput_per_s / point.latency_ms)
     if best is points[-1]:
-        return _no_knee("power", kind, ("throughput was still growing faster than latency at the highest tested load"))
+        return _build_no_knee(
+            "power", kind, ("throughput was still growing faster than latency at the highest tested load")
+        )
     return Knee("power", kind, best.load, best.latency_ms)
 
 
 def _knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
-    """Find the knee by chord: with throughput and latency scaled to 0 … 1, the point farthest below the line from
-    the first to the last (Satopää et al., Finding a "Kneedle" in a haystack, ICDCS workshops 2011, for a complete
-    curve)."""
-    throughput = _scaled(np.array([point.throughput_per_s for point in points]))
-    latency = _scaled(np.array([point.latency_ms for point in points]))
+    """Find the knee by chord: with throughput and latency scaled to 0 … 1, the knee is the point farthest below the
+    line from the first to the last point (Satopää et al., Finding a "Kneedle" in a haystack, ICDCS workshops 2011, for
+    a complete curve)."""
+    throughput = _scale_to_unit(np.array([point.throughput_per_s for point in points]))
+    latency = _scale_to_unit(np.array([point.latency_ms for point in points]))
     chord = latency[0] + (latency[-1] - latency[0]) * throughput
     bend = chord - latency
     index = int(np.argmax(bend))
     if bend[index] < _MIN_BEND:
-        return _no_knee("chord", kind, "latency grew about as fast as throughput: the curve has no knee")
+        return _build_no_knee("chord", kind, "latency grew about as fast as throughput: the curve has no knee")
     return Knee("chord", kind, points[index].load, points[index].latency_ms)
 
 
 def _knee_by_two_lines(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
-    """Find the knee where two joined straight lines fit the logarithm of latency best by least squares (Hinkley,
-    Inference about the intersection in two-phase regression, Biometrika 56, 1969), over rates, or over the logarithm of
-    clients."""
+    """Find the knee as the intersection of the two joined straight lines that best fit the logarithm of latency by
+    least squares (Hinkley, Inference about the intersection in two-phase regression, Biometrika 56, 1969). The x axis
+    is the rate, or the logarithm of the number of clients."""
     loads = np.array([point.load for point in points])
     x = np.log(loads) if kind == "clients" else loads
     y = np.log(np.array([point.latency_ms for point in points]))
     cuts = np.linspace(x[1], x[-2], _CUTS)
     fits = [_fit(np.column_stack((np.ones_like(x), x, np.maximum(0.0, x - cut))), y) for cut in cuts]
     index = int(np.argmin([error for _, error in fits]))
-    (level, slope, turn), error = fits[index]
-    one_line = _fit(np.column_stack((np.ones_like(x), x)), y)[1]
-    is_straight = one_line <= _ROUNDING * float(np.sum((y - y.mean()) ** 2))  # only rounding errors are left
-    if turn <= 0 or is_straight or error > (1 - _MIN_FIT_GAIN) * one_line:
-        return _no_knee("two lines", kind, "two lines fit the curve hardly better than one")
+    (intercept, slope, slope_change), error = fits[index]
+    one_line_error = _fit(np.column_stack((np.ones_like(x), x)), y)[1]
+    is_straight = one_line_error <= _ROUNDING * float(np.sum((y - y.mean()) ** 2))  # the residuals are rounding errors
+    if slope_change <= 0 or is_straight or error > (1 - _MIN_FIT_GAIN) * one_line_error:
+        return _build_no_knee("two lines", kind, "two lines do not fit the curve clearly better than one line")
     cut = float(cuts[index])
     load = math.exp(cut) if kind == "clients" else cut
-    return Knee("two lines", kind, load, math.exp(level + slope * cut))
+    return Knee("two lines", kind, load, math.exp(intercept + slope * cut))
 
 
 def _fit(columns: Floats, y: Floats) -> tuple[Floats, float]:
@@ -231,24 +236,27 @@ def _fit(columns: Floats, y: Floats) -> tuple[Floats, float]:
     return coefficients, float(np.sum((columns @ coefficients - y) ** 2))
 
 
-def _scaled(values: Floats) -> Floats:
+def _scale_to_unit(values: Floats) -> Floats:
     low, high = float(values.min()), float(values.max())
     return np.asarray((values - low) / (high - low)) if high > low else np.zeros_like(values)
 
 
-def _no_knee(method: KneeMethod, kind: LoadUnit, reason: str) -> Knee:
+def _build_no_knee(method: KneeMethod, kind: LoadUnit, reason: str) -> Knee:
     return Knee(method, kind, None, None, reason)
 
 
 def _load_points(stages: Sequence[Stage]) -> list[LoadPoint]:
-    """Average the repeats of each load; a load without a response is dropped."""
-    by_load: dict[float, list[tuple[float, float]]] = {}
+    """Return one point per load, averaged over its repeats; loads without a response are dropped."""
+    measurements_by_load: dict[float, list[tuple[float, float]]] = {}
     for stage in stages:
         load = stage.scheduled_per_s if stage.concurrency is None else float(stage.concurrency)
         throughput, latency_ms = _value(stage, "completed_per_s", "value"), _latency_ms(stage)
         if load is not None and throughput is not None and latency_ms is not None and latency_ms > 0:
-            by_load.setdefault(load, []).append((throughput, latency_ms))
-    return [LoadPoint(load, *map(float, np.mean(by_load[load], axis=0))) for load in sorted(by_load)]
+            measurements_by_load.setdefault(load, []).append((throughput, latency_ms))
+    return [
+        LoadPoint(load, *map(float, np.mean(measurements_by_load[load], axis=0)))
+        for load in sorted(measurements_by_load)
+    ]
 
 
 def _latency_ms(stage: Stage) -> float | None:

@@ -1,9 +1,8 @@
-"""Estimates with 95 % confidence intervals: percentiles, means, shares and rates of one stage.
+"""Estimates with 95 % confidence intervals: percentiles, means, proportions and rates of one stage.
 
-Values must be in time order. Requests near saturation are autocorrelated, so every interval is widened by batch means:
-by the variance of the means of 20 batches over that expected for independent values, at least 1. NaN values are
-ignored.
-"""
+Values must be in chronological order. Requests near saturation are autocorrelated, so each interval is widened by the
+variance of the means of 20 batches, relative to the variance expected for independent values (at least 1). NaN values
+are ignored."""
 
 from __future__ import annotations
 
@@ -27,69 +26,73 @@ _FEW_EVENTS = 100
 
 
 def percentile(values: npt.ArrayLike, q: float) -> Estimate:
-    """Estimate a percentile: the smallest value with at least the share `q` of all values at or below it, which is the
-    ceil(n q)-th in order.
+    """Estimate a percentile: the ceil(n q)-th smallest value, which is the smallest value with at least the proportion
+    `q` of all values at or below it.
 
-    The interval is by order statistics (no distribution assumed). With fewer than `needed_samples(q)` values the
-    estimate is withheld, and given as `undersampled`; if the interval's upper rank exceeds the number of values, the
-    interval is withheld.
+    The interval uses order statistics and assumes no distribution. With fewer than `needed_samples(q)` values the
+    estimate is withheld and given as `undersampled`; the interval is withheld if its upper rank exceeds the number of
+    values.
     """
-    timed = _drop_nan(values)
-    return _percentile(timed, np.sort(timed), q)
+    ordered_in_time = _drop_nan(values)
+    return _percentile(ordered_in_time, np.sort(ordered_in_time), q)
 
 
 def distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
-    """Compute all percentiles of the metric catalog, the mean and the maximum, sorting once."""
-    timed = _drop_nan(values)
-    ordered = np.sort(timed)
+    """Compute all percentiles of the metric catalog, the mean and the maximum; the values are sorted only once."""
+    ordered_in_time = _drop_nan(values)
+    ordered = np.sort(ordered_in_time)
     return {
-        **{name: _percentile(timed, ordered, q) for name, q in PERCENTILES.items()},
-        "mean": mean(timed),
-        "max": maximum(timed),
+        **{name: _percentile(ordered_in_time, ordered, q) for name, q in PERCENTILES.items()},
+        "mean": mean(ordered_in_time),
+        "max": maximum(ordered_in_time),
     }
 
 
 def mean(values: npt.ArrayLike) -> Estimate:
-    """Estimate the mean, with Student's t interval on batch means, or on the values if there are too few for
+    """Estimate the mean with Student's t interval, computed on batch means, or on the values if there are too few for
     batches."""
-    timed = _drop_nan(values)
-    n = timed.size
+    ordered_in_time = _drop_nan(values)
+    n = ordered_in_time.size
     if n == 0:
-        return _no_values()
-    value = float(timed.mean())
+        return _build_no_values()
+    value = float(ordered_in_time.mean())
     if n == 1:
         return Estimate(value, n=1, reason="no interval: only one value")
-    spread = float(timed.std(ddof=1)) / math.sqrt(n)
+    standard_error = float(ordered_in_time.std(ddof=1)) / math.sqrt(n)
     t = float(special.stdtrit(n - 1, 1 - ALPHA / 2))
-    half_width = t * spread
+    half_width = t * standard_error
     if n >= 2 * BATCHES:
-        half_width = max(half_width, _T * float(batch_means(timed).std(ddof=1)) / math.sqrt(BATCHES))
+        half_width = max(half_width, _T * float(batch_means(ordered_in_time).std(ddof=1)) / math.sqrt(BATCHES))
     return Estimate(value, (value - half_width, value + half_width), n)
 
 
 def maximum(values: npt.ArrayLike) -> Estimate:
-    """Return the largest observed value, which has no interval."""
-    timed = _drop_nan(values)
-    return Estimate(float(timed.max()), n=timed.size) if timed.size else _no_values()
+    """Return the largest observed value, without an interval."""
+    ordered_in_time = _drop_nan(values)
+    return (
+        Estimate(float(ordered_in_time.max()), n=ordered_in_time.size) if ordered_in_time.size else _build_no_values()
+    )
 
 
 def share(k: int, n: int) -> Estimate:
-    """Estimate the share of k in n independent trials, with Wilson's interval."""
-    return Estimate(k / n, _wilson(k / n, n), n) if n else _no_values()
+    """Estimate the proportion of k successes in n independent trials, with Wilson's interval."""
+    return Estimate(k / n, _compute_wilson(k / n, n), n) if n else _build_no_values()
 
 
 def estimate_ordered_share(hits: Hits) -> Estimate:
-    """Estimate the share of true values, in time order, with Wilson's interval for the effective number of trials."""
+    """Estimate the proportion of true values, with Wilson's interval for the effective number of trials. The values
+    must be in chronological order."""
     if hits.size == 0:
-        return _no_values()
+        return _build_no_values()
     p = float(hits.mean())
-    return Estimate(p, _wilson(p, hits.size / _inflation(hits)), hits.size)
+    return Estimate(p, _compute_wilson(p, hits.size / _compute_inflation(hits)), hits.size)
 
 
 def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
-    """Estimate events per second in the window [start, end) in nanoseconds; events outside do not count.
+    """Estimate the event rate per second in the window [start, end), given in ns; events outside the window are
+    ignored.
 
-    The interval is Student's t on the counts of 20 time bins, or the exact Poisson interval for few events.
+    The interval is Student's t on the counts of 20 time bins, or the exact Poisson interval for fewer than 100 events.
     """
     start_ns, end_ns = window
     length_s = (end_ns - start_ns) / 1e9
@@ -109,7 +112,8 @@ def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
 
 
 def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
-    """Estimate a rate from the amounts in equal parts of the time, with Student's t interval."""
+    """Estimate a rate per second from the amounts in equal time bins, with Student's t interval. `length_s` is the
+    total length of the bins."""
     if length_s <= 0:
         return Estimate(None, n=0, reason="the measurement window is empty")
     total = float(amounts.sum())
@@ -120,27 +124,27 @@ def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
     )
 
 
-def batch_means(timed: Values | Hits) -> Values:
-    """Compute the means of 20 equal batches; the first few values that do not fit are dropped."""
-    size = timed.size // BATCHES
-    means: Values = timed[timed.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
+def batch_means(ordered_in_time: Values | Hits) -> Values:
+    """Compute the means of 20 equally large batches; leading values that do not fill a batch are dropped."""
+    size = ordered_in_time.size // BATCHES
+    means: Values = ordered_in_time[ordered_in_time.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
     return means
 
 
-def _percentile(timed: Values, ordered: Values, q: float) -> Estimate:
+def _percentile(ordered_in_time: Values, ordered: Values, q: float) -> Estimate:
     n, needed = ordered.size, needed_samples(q)
     value = float(ordered[math.ceil(n * q - 1e-9) - 1]) if n else None
     if value is None or n < needed:
         return Estimate(None, n=n, reason=f"needs {needed:,}, has {n:,}", undersampled=value)
-    lower, upper = _ranks(n, q, math.sqrt(_inflation(timed <= value)))
+    lower, upper = _compute_ranks(n, q, math.sqrt(_compute_inflation(ordered_in_time <= value)))
     if upper > n:
         return Estimate(value, n=n, reason="no interval: too few samples in the tail")
     return Estimate(value, (float(ordered[lower - 1]), float(ordered[upper - 1])), n)
 
 
-def _ranks(n: int, q: float, widening: float) -> tuple[int, int]:
-    """Compute the ranks of the interval's order statistics, from 1: the binomial ones, moved away from n q by
-    `widening`."""
+def _compute_ranks(n: int, q: float, widening: float) -> tuple[int, int]:
+    """Compute the ranks (from 1) of the two order statistics that bound the interval: the binomial ranks, with their
+    distance from n q multiplied by `widening`."""
     lower = _binomial_quantile(ALPHA / 2, n, q)
     upper = _binomial_quantile(1 - ALPHA / 2, n, q) + 1
     center = n * q
@@ -156,18 +160,18 @@ def _binomial_quantile(p: float, n: int, q: float) -> int:
     return k if float(special.bdtr(k, n, q)) >= p else k + 1
 
 
-def _wilson(p: float, n: float) -> tuple[float, float]:
+def _compute_wilson(p: float, n: float) -> tuple[float, float]:
     z2 = _Z**2
     center = (p + z2 / (2 * n)) / (1 + z2 / n)
     half_width = _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return (max(0.0, center - half_width) if p > 0 else 0.0, min(1.0, center + half_width) if p < 1 else 1.0)
 
 
-def _inflation(hits: Hits) -> float:
-    """Compute the variance inflation of the share of hits relative to independent values; at least 1.
+def _compute_inflation(hits: Hits) -> float:
+    """Compute the factor (at least 1) by which the variance of the proportion of hits exceeds that of independent
+    values.
 
-    The variance from 20 batches is itself uncertain, for which Student's factor compensates.
-    """
+    The variance from 20 batches is itself uncertain, which Student's factor compensates."""
     p = float(hits.mean())
     if hits.size < 2 * BATCHES or p in (0.0, 1.0):
         return 1.0
@@ -177,10 +181,10 @@ def _inflation(hits: Hits) -> float:
 
 
 def _drop_nan(values: npt.ArrayLike) -> Values:
-    timed = np.asarray(values, dtype=np.float64)
-    missing = np.isnan(timed)
-    return timed[~missing] if missing.any() else timed
+    ordered_in_time = np.asarray(values, dtype=np.float64)
+    missing = np.isnan(ordered_in_time)
+    return ordered_in_time[~missing] if missing.any() else ordered_in_time
 
 
-def _no_values() -> Estimate:
+def _build_no_values() -> Estimate:
     return Estimate(None, n=0, reason="no values")

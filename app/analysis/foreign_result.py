@@ -1,4 +1,4 @@
-"""Converts load points of another tool to a result, to be reported and compared with other results."""
+"""Converts load points measured by another tool to a result, which can be reported and compared."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _MACHINE = Environment(
     cpu_limit_cores=None, gpus=(), nvidia_driver=None,
     onnxruntime=None, providers=(), packages={}, clock_resolution_ns=0, fingerprint=NOT_REPORTED,
 )  # fmt: skip
-"""Environment of another tool's run, which its file does not describe."""
+"""Environment of a run of another tool, whose file does not describe it."""
 
 
 def build_foreign_result(curve: ImportedCurve) -> Result:
-    """Convert a curve to a result. Numbers are the tool's own, without intervals; the verdict is WARN, because no
-    Sizewise check observed the measurement."""
+    """Convert a load curve measured by another tool to a result. Values are taken from the tool, without intervals. The
+    verdict is WARN, because Sizewise did not check the measurement."""
     ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.load_points))
     stages = tuple(_stage(point, end_s) for point, end_s in zip(curve.load_points, ends_s, strict=True))
     tool = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
@@ -63,21 +63,21 @@ def build_foreign_result(curve: ImportedCurve) -> Result:
 
 
 def _stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
-    """Convert one load point. The stage is named by its rate or number of clients, by which stages of two files are
-    matched."""
+    """Convert one load point to a stage. The stage is named after its rate or number of clients, so that stages of two
+    files can be matched."""
     is_open = point.offered_per_s is not None
     load = f"{point.offered_per_s:.4g}/s" if is_open else _clients(point)
     failed, completed = point.failed or 0, point.completed or 0
     sent = failed + completed
     metrics = {
-        _METRICS[time]: {name: Estimate(1000 * value) for name, value in estimates.items()}
-        for time, estimates in point.latencies_s.items()
+        _METRICS[latency_name]: {aggregate: Estimate(1000 * value) for aggregate, value in estimates.items()}
+        for latency_name, estimates in point.latencies_s.items()
     }
     if point.completed is not None and point.failed is not None and sent:
         metrics["error_rate"] = {"value": Estimate(failed / sent, n=sent)}
-    for name, mean in (("input_tokens", point.input_tokens_mean), ("output_tokens", point.output_tokens_mean)):
+    for metric_name, mean in (("input_tokens", point.input_tokens_mean), ("output_tokens", point.output_tokens_mean)):
         if mean is not None:
-            metrics[name] = {"mean": Estimate(mean)}
+            metrics[metric_name] = {"mean": Estimate(mean)}
     return Stage(
         name=load,
         kind="steady" if is_open else "closed",

@@ -1,8 +1,7 @@
-"""Evaluates objectives and gates, and derives how a run ends: its causes, its exit code, its warnings.
+"""Evaluates objectives and gates, and determines how a run ends: causes, exit code and warnings.
 
-Objectives are evaluated on the stages they apply to, on the run as a whole, or against a baseline. Metrics of a run as
-a whole are its max rate and the costs of the planned fleet.
-"""
+Objectives are evaluated on their stages, on the run as a whole, or against a baseline. Metrics of the run as a whole
+are the max rate and the costs of the planned fleet."""
 
 from __future__ import annotations
 
@@ -23,24 +22,25 @@ from app.records.metrics import RUN_METRICS, metric_label
 from app.records.plan import Fleet, Plan
 from app.records.result import Cause, CauseId, Exit, MaxRate, Objective, ObjectiveResult, Result, Stage, Verdict
 
-_NO_BASELINE = "no baseline was given"
+_NO_BASELINE = "no baseline was specified"
 _RANK = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
 
 
 def evaluate_gate(
     gate: Objective, evaluated_on: Sequence[Stage], stages: Sequence[Stage], run_estimates: Mapping[str, Estimate]
 ) -> ObjectiveResult:
-    """Evaluate a gate in the worst stage that has its tags; without tags, in the worst of `evaluated_on`, the stages of
-    the result.
+    """Evaluate a gate on the worst stage that has the gate's tags. A gate without tags is evaluated on the worst stage
+    of `evaluated_on`.
 
-    A gate on a change is INCONCLUSIVE until `evaluate_change` has the comparison.
-    """
+    A gate on a change is INCONCLUSIVE until `evaluate_change` is called with a comparison."""
     if gate.is_change:
         return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
     if gate.metric in RUN_METRICS:
         return evaluate_objective(gate, run_estimates[gate.metric])
     return evaluate_worst(
-        gate, filter_by_tags(stages, gate.tags) if gate.tags else evaluated_on, missing_reason=_no_stage_reason(gate)
+        gate,
+        filter_by_tags(stages, gate.tags) if gate.tags else evaluated_on,
+        missing_reason=_format_no_stage_reason(gate),
     )
 
 
@@ -55,13 +55,12 @@ def evaluate_worst(
 
 
 def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Comparison | None) -> ObjectiveResult:
-    """Evaluate a gate on the relative change of a metric: the ratio of medians minus 1, with its interval. `stages` are
-    the run's.
+    """Evaluate a gate on the relative change of a metric, which is the ratio of medians minus 1. `stages` are all
+    stages of the run.
 
-    Without an interval, as with too few repeats, a change cannot be distinguished from chance: the gate is
-    INCONCLUSIVE. If the comparison is advisory, or the metric too noisy, the gate only warns. A gate without tags
-    applies to the stages that the profile requested, if there are any, not to a search's probes.
-    """
+    The gate is INCONCLUSIVE if the change has no confidence interval (too few repeats), because it may be random. If
+    the comparison is advisory or the metric too noisy, the gate can only warn. A gate without tags applies to the
+    stages that the profile requested, if any, and not to search probes."""
     if comparison is None:
         return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
     gate = replace(gate, level="warn") if comparison.is_advisory else gate
@@ -81,7 +80,8 @@ def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Compar
 
 
 def build_tags(stage: Stage) -> dict[str, str]:
-    """Return the tags by which a gate can select the stage, including the variant of a local model."""
+    """Return the tags by which a gate can select the stage. For a local model these include provider, precision, batch
+    size, streams and threads."""
     variant = stage.variant
     if variant is None:
         return {"stage": stage.name, **stage.tags}
@@ -96,25 +96,25 @@ def filter_by_tags(stages: Iterable[Stage], tags: Mapping[str, str]) -> tuple[St
 def _evaluate_metric_change(gate: Objective, change: MetricChange) -> ObjectiveResult:
     ratio = change.ratio
     if ratio.value is None:
-        share = Estimate(None, n=ratio.n, reason=ratio.reason)
+        relative_change = Estimate(None, n=ratio.n, reason=ratio.reason)
     elif ratio.ci95 is None:
-        share = Estimate(
+        relative_change = Estimate(
             ratio.value - 1, n=ratio.n, reason=ratio.reason or ("too few repeats for a confidence interval")
         )
     else:
-        share = Estimate(ratio.value - 1, (ratio.ci95[0] - 1, ratio.ci95[1] - 1), ratio.n)
+        relative_change = Estimate(ratio.value - 1, (ratio.ci95[0] - 1, ratio.ci95[1] - 1), ratio.n)
     gate = replace(gate, level="warn") if is_noisy(change) else gate
-    evaluated = replace(evaluate_objective(gate, share), stage=change.stage or None)
-    return evaluated if share.ci95 is not None else replace(evaluated, outcome="INCONCLUSIVE")
+    evaluated = replace(evaluate_objective(gate, relative_change), stage=change.stage or None)
+    return evaluated if relative_change.ci95 is not None else replace(evaluated, outcome="INCONCLUSIVE")
 
 
 def _find_worst(evaluated: Iterable[ObjectiveResult]) -> ObjectiveResult:
-    def badness(candidate: ObjectiveResult) -> tuple[int, float]:
+    def severity(candidate: ObjectiveResult) -> tuple[int, float]:
         value = candidate.observed.value
         is_low_good = candidate.objective.comparator in ("<", "<=")
         return _RANK[candidate.outcome], (-math.inf if value is None else value if is_low_good else -value)
 
-    return max(evaluated, key=badness)
+    return max(evaluated, key=severity)
 
 
 def _format_gate_metric(gate: Objective) -> str:
@@ -122,7 +122,7 @@ def _format_gate_metric(gate: Objective) -> str:
     return f"{name}{_format_tags(gate.tags)}" if gate.tags else name
 
 
-def _no_stage_reason(gate: Objective) -> str:
+def _format_no_stage_reason(gate: Objective) -> str:
     return f"no stage with {_format_tags(gate.tags)} was run" if gate.tags else "not evaluated: no stage qualified"
 
 
@@ -136,8 +136,8 @@ _SPANS_LIMIT = "the 95 % CI crosses the limit"
 
 
 class Gating(msgspec.Struct, frozen=True):
-    """Settings of gating. `kinds` lists what can fail a run: `slo` is the SLO and every gate on measured values,
-    `regression` every gate on a change. Other gates are evaluated and shown, but fail nothing."""
+    """Settings that determine what can fail a run. `kinds`: "slo" stands for the SLO and all gates on measured values,
+    "regression" for all gates on a change. Gates of other kinds are evaluated and reported, but cannot fail the run."""
 
     on_inconclusive: OnInconclusive = "warn"
     kinds: tuple[GateKind, ...] = ("slo", "regression")
@@ -175,14 +175,14 @@ def no_rate_cause(reason: str | None) -> Cause:
 def apply_comparison(
     result: Result, comparison: Comparison, gating: Gating, extra_causes: Sequence[Cause] = ()
 ) -> Result:
-    """Return the result with its gates on changes evaluated by the comparison, and its new exit code. `extra_causes`
-    are causes that come from the comparison itself."""
+    """Return the result with change gates evaluated by the comparison, and with the new exit code. `extra_causes`
+    result from the comparison itself."""
     gates = tuple(
         evaluate_change(outcome.objective, result.stages, comparison) if outcome.objective.is_change else outcome
         for outcome in result.gates
     )
     comparison_codes = (ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
-    other_causes = [cause for cause in result.exit.causes if cause.code not in comparison_codes]
+    unaffected_causes = [cause for cause in result.exit.causes if cause.code not in comparison_codes]
     comparison_causes = [
         cause for cause in find_causes((*result.slo, *gates), gating) if cause.code in comparison_codes
     ]
@@ -190,19 +190,19 @@ def apply_comparison(
         cause for cause in extra_causes if cause.code != ExitCode.REGRESSION or "regression" in gating.kinds
     ]
     return msgspec.structs.replace(
-        result, gates=gates, comparison=comparison, exit=build_exit([*other_causes, *comparison_causes])
+        result, gates=gates, comparison=comparison, exit=build_exit([*unaffected_causes, *comparison_causes])
     )
 
 
 def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
-    """Yield sentences on missed limits that fail nothing, and on inconclusive objectives."""
+    """Yield a sentence for each violated limit that does not fail the run, and for each inconclusive objective."""
     for outcome in (*result.slo, *result.gates):
         if outcome.outcome == "FAIL" and not _decides(outcome, gating):
-            yield f"{_failure_text(outcome)} (warning only)"
+            yield f"{_format_failure(outcome)} (warning only)"
         elif outcome.outcome == "INCONCLUSIVE" and gating.on_inconclusive == "warn":
             has_no_baseline = outcome.objective.is_change and result.comparison is None
-            hint = "; name a baseline with --baseline RUN" if has_no_baseline else ""
-            yield f"{_inconclusive_text(outcome)}{hint}"
+            hint = "; set a baseline with --baseline RUN" if has_no_baseline else ""
+            yield f"{_format_inconclusive(outcome)}{hint}"
 
 
 def _decides(result: ObjectiveResult, gating: Gating) -> bool:
@@ -216,38 +216,40 @@ def get_gate_kind(objective: Objective) -> GateKind:
 def _build_cause(result: ObjectiveResult, gating: Gating) -> Cause | None:
     if result.outcome == "FAIL":
         if result.objective.is_change:
-            return Cause("change_failed", ExitCode.REGRESSION, _failure_text(result))
-        return Cause("objective_failed", ExitCode.GATE_FAILED, _failure_text(result))
+            return Cause("change_failed", ExitCode.REGRESSION, _format_failure(result))
+        return Cause("objective_failed", ExitCode.GATE_FAILED, _format_failure(result))
     if result.outcome == "INCONCLUSIVE" and gating.on_inconclusive == "fail":
-        return Cause("objective_inconclusive", ExitCode.INCONCLUSIVE, _inconclusive_text(result))
+        return Cause("objective_inconclusive", ExitCode.INCONCLUSIVE, _format_inconclusive(result))
     return None
 
 
-def _failure_text(result: ObjectiveResult) -> str:
+def _format_failure(result: ObjectiveResult) -> str:
     observed = result.observed.value or 0.0
     return (
-        f"{result.objective.label} was not met{_stage_suffix(result)}: measured "
+        f"{result.objective.label} was not met{_format_stage_suffix(result)}: measured "
         f"{format_against_limit(result.objective, observed)}"
     )
 
 
-def _inconclusive_text(result: ObjectiveResult) -> str:
-    return f"{result.objective.label} is inconclusive{_stage_suffix(result)}: {result.observed.reason or _SPANS_LIMIT}"
+def _format_inconclusive(result: ObjectiveResult) -> str:
+    reason = result.observed.reason or _SPANS_LIMIT
+    return f"{result.objective.label} is inconclusive{_format_stage_suffix(result)}: {reason}"
 
 
-def _stage_suffix(result: ObjectiveResult) -> str:
+def _format_stage_suffix(result: ObjectiveResult) -> str:
     return f" in {result.stage}" if result.stage else ""
 
 
 def collect_run_metrics(rate_result: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
-    """Return each of `RUN_METRICS`; withheld if there is no max rate, no plan, or no recommended fleet."""
+    """Return the estimate of each metric in `RUN_METRICS`. The value is withheld if there is no max rate, no plan or no
+    recommended fleet."""
     max_rate = Estimate(None, reason="no max rate was searched for") if rate_result is None else rate_result.per_s
-    return {"max_rate_within_slo": max_rate, **_cost_metrics(plan)}
+    return {"max_rate_within_slo": max_rate, **_build_cost_metrics(plan)}
 
 
-def _cost_metrics(plan: Plan | None) -> dict[str, Estimate]:
+def _build_cost_metrics(plan: Plan | None) -> dict[str, Estimate]:
     if plan is None or plan.recommendation is None:
-        withheld = Estimate(None, reason="nothing was planned" if plan is None else "the plan recommends no fleet")
+        withheld = Estimate(None, reason="no plan was computed" if plan is None else "the plan recommends no fleet")
         return dict.fromkeys(("usd_per_month", "usd_per_1k_inferences", "usd_per_1m_tokens"), withheld)
     fleet = plan.recommendation.fleet
     return {
@@ -258,7 +260,7 @@ def _cost_metrics(plan: Plan | None) -> dict[str, Estimate]:
 
 
 def _usd_per_1m_tokens(fleet: Fleet) -> Estimate:
-    """Return the cost per 1M tokens at the mean traffic. Its relative uncertainty is that of the monthly cost."""
+    """Return the cost per 1M tokens at mean traffic. Its relative uncertainty is that of the monthly cost."""
     tokens = None if fleet.per_1m_tokens is None else fleet.per_1m_tokens.all
     month = fleet.usd_per_month
     if tokens is None or tokens.at_mean is None or not month.value:

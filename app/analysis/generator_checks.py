@@ -1,8 +1,7 @@
 """Checks whether the load generator kept up, and how close it was to its capacity.
 
-Anything that it could not send in time is its own fault, however good the responses to the other requests are. Includes
-checks of the limits of the load generator's machine: file descriptors, local ports, connections, memory.
-"""
+If requests are not sent in time, the load generator is at fault, even if all other requests succeed. Limits of the load
+generator's machine are also checked: file descriptors, local ports, connections and memory."""
 
 from __future__ import annotations
 
@@ -21,94 +20,98 @@ from app.records.stage import StageData
 
 LATE_MS = 10.0
 MAX_UTILIZATION = 0.70
-"""Maximum utilization of its capacity at which a generator is reliable; above it, its own queue grows fast."""
-_CEILING_INVALID = 0.85
+"""Maximum utilization at which the load generator is reliable. Above it, requests queue inside the generator itself."""
+_INVALID_UTILIZATION = 0.85
 _MAX_LATE_MS = 100.0
 _ALLOWED_WAIT_RATIO = 0.5
 _WAIT_WARN, _WAIT_INVALID = 0.05, 0.15
-"""Limits on the share of the time for which a worker waited for a core, beyond half of its own CPU time: if its
-endpoint uses the same cores, the two pass them back and forth.
+"""Limits on the proportion of time that a worker waited for a CPU core, beyond half of its own CPU time (an endpoint on
+the same cores alternates with the worker).
 
-Measured on two cores: at most 0.03 in 51 stages of a quiet machine, of a quickstart and on null servers, although a
-closed loop of 32 waited up to 0.38 of the time; beside two busy loops 0.35 and 0.43 in closed loops, beside four 0.31
-and 0.52.
-"""
+Measured on two cores: at most 0.03 in 51 stages on an idle machine, of a quickstart and on null servers, although a
+closed loop of 32 clients waited up to 0.38 of the time. Next to two busy loops, closed loops waited 0.35 and 0.43; next
+to four, 0.31 and 0.52."""
 _LIMITED_METRICS = ("service_ms", *INTENDED_START_METRICS)
 _SECOND_NS = 1_000_000_000
 
 
 class GeneratorDemand(msgspec.Struct, frozen=True):
-    """Load of a stage on the generator: requests and stream chunks per second, and the combined utilization of its
-    capacities; None if a capacity is unknown."""
+    """Load of a stage on the generator: requests and stream chunks per second, and the total utilization of the
+    generator's capacity (`None` if a capacity is unknown)."""
 
     requests_per_s: float
     chunks_per_s: float
     utilization: float | None
 
     def reliable_rate_per_s(self, capacity_per_s: float | None) -> float | None:
-        """Compute the highest rate of requests like these at which the generator is reliable."""
+        """Compute the highest rate of similar requests at which the generator is reliable; `None` if unknown.
+        `capacity_per_s` is used if the stage caused no utilization."""
         if self.utilization:
             return self.requests_per_s * MAX_UTILIZATION / self.utilization
         return None if self.utilization is None or capacity_per_s is None else MAX_UTILIZATION * capacity_per_s
 
 
 def generator_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
-    """Run the generator checks. `rows` are those of arrivals inside the window."""
+    """Run the load generator checks. `rows` holds the requests scheduled inside the window."""
     if facts.arrival_kind == "locust":
-        hint = "The capacity applies to Sizewise's own load generator only. For a Locust test, see its CPU."
+        hint = "The capacity applies to Sizewise's own load generator only. For a Locust test, see the generator CPU."
         return (Check("generator_capacity", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
     demand = compute_demand(rows, facts, window)
-    reliable_rate = _reliable_rate_text(demand, facts)
+    reliable_rate = _format_reliable_rate(demand, facts)
     return (
         *_lag_checks(rows, slo, reliable_rate),
         _sent_check(rows, window, reliable_rate),
-        _ceiling_check(demand, facts, reliable_rate),
+        _capacity_check(demand, facts, reliable_rate),
         _cpu_check(facts, reliable_rate),
         _wait_check(facts),
     )
 
 
 def compute_demand(rows: StageRows, facts: StageData, window: Window) -> GeneratorDemand:
-    """Compute the load on the generator.
+    """Compute the load of a stage on the generator.
 
-    Requests and chunks use the same CPU, so their utilizations add up. Requests count when they were due, whether or
-    not they could be sent. Chunks count when they were received; but at least as many as the responses to the due
-    requests contain, because a busy generator reads chunks late. If the rate changes, the busiest second counts.
+    Requests and chunks use the same CPU, so their utilizations are added. Requests count at their scheduled time, even
+    if they were not sent. Chunks count at the time of receipt, but at least as many as the responses to the scheduled
+    requests contain, because an overloaded generator reads chunks late. If the rate varies, the busiest second counts.
     """
     is_changing = facts.kind in ("varying", "spike")
     requests_per_s = _compute_rate(rows.intended_ns, window, is_changing)
     chunks_per_s = 0.0
     if rows.tokens is not None and (chunks := rows.tokens.chunks) is not None and rows.was_sent.any():
-        per_response = float(np.mean(chunks.counts[rows.tokens.chunk_index][rows.was_sent]))
-        chunks_per_s = max(_compute_rate(chunks.times_ns, window, is_changing), requests_per_s * per_response)
-    parts = [(requests_per_s, facts.generator_capacity_per_s)]
+        chunks_per_response = float(np.mean(chunks.counts[rows.tokens.chunk_index][rows.was_sent]))
+        chunks_per_s = max(_compute_rate(chunks.times_ns, window, is_changing), requests_per_s * chunks_per_response)
+    rates_and_capacities = [(requests_per_s, facts.generator_capacity_per_s)]
     if chunks_per_s:
-        parts.append((chunks_per_s, facts.generator_chunk_capacity_per_s))
-    shares = [per_s / ceiling for per_s, ceiling in parts if ceiling]
-    return GeneratorDemand(requests_per_s, chunks_per_s, sum(shares) if len(shares) == len(parts) else None)
+        rates_and_capacities.append((chunks_per_s, facts.generator_chunk_capacity_per_s))
+    utilizations = [
+        rate_per_s / capacity_per_s for rate_per_s, capacity_per_s in rates_and_capacities if capacity_per_s
+    ]
+    return GeneratorDemand(
+        requests_per_s, chunks_per_s, sum(utilizations) if len(utilizations) == len(rates_and_capacities) else None
+    )
 
 
 def _compute_rate(times_ns: Nanoseconds, window: Window, is_changing: bool) -> float:
     length_ns = max(1, window.end_ns - window.start_ns)
-    after_ns = times_ns[(times_ns >= window.start_ns) & (times_ns < window.end_ns)] - window.start_ns
-    if is_changing and length_ns >= _SECOND_NS and after_ns.size:
-        return float(np.bincount(after_ns // _SECOND_NS).max())
-    return float(after_ns.size / (length_ns / 1e9))
+    offsets_ns = times_ns[(times_ns >= window.start_ns) & (times_ns < window.end_ns)] - window.start_ns
+    if is_changing and length_ns >= _SECOND_NS and offsets_ns.size:
+        return float(np.bincount(offsets_ns // _SECOND_NS).max())
+    return float(offsets_ns.size / (length_ns / 1e9))
 
 
-def _reliable_rate_text(demand: GeneratorDemand, facts: StageData) -> str:
-    """Describe the rate up to which this generator is reliable, as a sentence; empty if unknown."""
-    per_s = demand.reliable_rate_per_s(facts.generator_capacity_per_s)
-    if per_s is None or demand.utilization is None:
+def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str:
+    """Describe the rate up to which the generator is reliable, as a sentence with a leading space; empty if unknown."""
+    rate_per_s = demand.reliable_rate_per_s(stage_data.generator_capacity_per_s)
+    if rate_per_s is None or demand.utilization is None:
         return ""
     unit = "streams like these" if demand.chunks_per_s else "requests"
     condition = "" if demand.utilization > MAX_UTILIZATION else " if nothing else uses the CPU of its machine"
-    return f" This load generator is reliable up to {per_s:,.0f} {unit} per second{condition}."
+    return f" This load generator is reliable up to {rate_per_s:,.0f} {unit} per second{condition}."
 
 
 def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -> tuple[Check, Check]:
-    """Check how late requests were sent. Lateness that is small beside the SLO's limit is accepted, but never 100 ms:
-    the endpoint then gets another load than the stated one."""
+    """Check how late requests were sent. Lateness that is small compared with the SLO limit is accepted, but never 100
+    ms or more, because the endpoint would then receive a load other than the stated one."""
     limits_ms = [
         objective.limit
         for objective in slo
@@ -117,8 +120,8 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -
     late_ms = min(_MAX_LATE_MS, max(LATE_MS, 0.05 * min(limits_ms, default=0.0)))
     lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
     hint = (
-        f"Requests were sent more than {late_ms:g} ms late. Lower the rate, or run the load generator on a quieter "
-        "machine."
+        f"Requests were sent more than {late_ms:g} ms late. Lower the rate, or stop other work on the load "
+        "generator's machine."
     )
     late = grade_high(
         "late_sends",
@@ -153,19 +156,19 @@ def _sent_check(rows: StageRows, window: Window, reliable_rate: str) -> Check:
     )
 
 
-def _ceiling_check(demand: GeneratorDemand, facts: StageData, reliable_rate: str) -> Check:
-    """Check the utilization of the generator. Never INVALID if the capacity is a lower bound: late sends show in the
-    other checks."""
-    remedy = _LOWER_BOUND_HINT if facts.is_generator_capacity_lower_bound else _CAPACITY_HINT
+def _capacity_check(demand: GeneratorDemand, stage_data: StageData, reliable_rate: str) -> Check:
+    """Check the utilization of the generator. It is never INVALID if the capacity is a lower bound, because an overload
+    then shows in the checks on late requests."""
+    remedy = _LOWER_BOUND_HINT if stage_data.is_generator_capacity_lower_bound else _CAPACITY_HINT
     return grade_high(
         "generator_capacity",
         demand.utilization,
         unit="share",
         warn=MAX_UTILIZATION,
-        invalid=math.inf if facts.is_generator_capacity_lower_bound else _CEILING_INVALID,
-        hint=_unknown_text(facts)
+        invalid=math.inf if stage_data.is_generator_capacity_lower_bound else _INVALID_UTILIZATION,
+        hint=_format_unknown(stage_data)
         if demand.utilization is None
-        else f"{_load_text(demand, facts)}{reliable_rate} {remedy}",
+        else f"{_format_load(demand, stage_data)}{reliable_rate} {remedy}",
     )
 
 
@@ -175,41 +178,37 @@ _LOWER_BOUND_HINT = (
 )
 
 
-def _unknown_text(facts: StageData) -> str:
-    what = (
-        ("how many requests this load generator can send")
-        if facts.generator_capacity_per_s is None
-        else "how many streams it can read"
-    )
+def _format_unknown(stage_data: StageData) -> str:
+    kind = "requests" if stage_data.generator_capacity_per_s is None else "streams"
     return (
-        f"It is unknown {what}. Run `sizewise calibrate` on each machine that generates load, while nothing "
-        "else uses it."
+        f"The load generator's capacity for {kind} is unknown. Run `sizewise calibrate` on each machine that generates "
+        "load, while nothing else uses the machine."
     )
 
 
-def _load_text(demand: GeneratorDemand, facts: StageData) -> str:
-    prefix, suffix = ("at least ", "") if facts.is_generator_capacity_lower_bound else ("", " at most")
-    can_send, can_read = (
-        f"{prefix}{facts.generator_capacity_per_s:,.0f}",
-        f"{prefix}{facts.generator_chunk_capacity_per_s or 0:,.0f}",
+def _format_load(demand: GeneratorDemand, stage_data: StageData) -> str:
+    prefix, suffix = ("at least ", "") if stage_data.is_generator_capacity_lower_bound else ("", " at most")
+    send_capacity, read_capacity = (
+        f"{prefix}{stage_data.generator_capacity_per_s:,.0f}",
+        f"{prefix}{stage_data.generator_chunk_capacity_per_s or 0:,.0f}",
     )
     requests = (
         f"The stage needs {demand.requests_per_s:,.0f} requests per second; the load generator can send "
-        f"{can_send}{suffix}"
+        f"{send_capacity}{suffix}"
     )
     if not demand.chunks_per_s:
         return f"{requests}."
-    chunks = f"{demand.chunks_per_s:,.0f} chunks per second; it can read {can_read}{suffix}"
+    chunks = f"{demand.chunks_per_s:,.0f} chunks per second; it can read {read_capacity}{suffix}"
     return f"{requests}, and {chunks}. Both use the same CPU."
 
 
-def _cpu_check(facts: StageData, reliable_rate: str = "") -> Check:
-    """Check the CPU time of the busiest worker, without lost workers, which do not report it."""
-    reported_s = [worker.cpu_s for worker in facts.workers if worker.lost_ns is None]
-    cpu_s = max(reported_s, default=None if facts.workers else facts.worker_cpu_s)
+def _cpu_check(stage_data: StageData, reliable_rate: str = "") -> Check:
+    """Check the CPU time of the most utilized worker. Lost workers are ignored, as they do not report CPU time."""
+    reported_s = [worker.cpu_s for worker in stage_data.workers if worker.lost_ns is None]
+    cpu_s = max(reported_s, default=None if stage_data.workers else stage_data.worker_cpu_s)
     return grade_high(
         "generator_cpu",
-        None if cpu_s is None else cpu_s / _sending_time_s(facts),
+        None if cpu_s is None else cpu_s / _compute_sending_time_s(stage_data),
         unit="cores",
         warn=0.70,
         invalid=0.90,
@@ -217,18 +216,20 @@ def _cpu_check(facts: StageData, reliable_rate: str = "") -> Check:
     )
 
 
-def _wait_check(facts: StageData) -> Check:
-    """Check the worker that waited longest for a core beyond the allowed time. If responses decide when it sends next,
-    or while it reads streams, such waits show neither in the lag nor in the CPU time."""
-    waited_s = [(worker.cpu_wait_s, worker.cpu_s) for worker in facts.workers] or [
-        (facts.worker_cpu_wait_s, facts.worker_cpu_s)
+def _wait_check(stage_data: StageData) -> Check:
+    """Check the worker that waited longest for a CPU core beyond the allowed time. In a closed loop, or while reading
+    streams, such waits affect neither the send lag nor the CPU time."""
+    wait_and_cpu_s = [(worker.cpu_wait_s, worker.cpu_s) for worker in stage_data.workers] or [
+        (stage_data.worker_cpu_wait_s, stage_data.worker_cpu_s)
     ]
-    excess_s = [max(0.0, waited - _ALLOWED_WAIT_RATIO * cpu_s) for waited, cpu_s in waited_s if waited is not None]
+    excess_s = [
+        max(0.0, wait_s - _ALLOWED_WAIT_RATIO * cpu_s) for wait_s, cpu_s in wait_and_cpu_s if wait_s is not None
+    ]
     if not excess_s:
         return Check("generator_core_wait", None, None, "share", "VALID")
     return grade_high(
         "generator_core_wait",
-        max(excess_s) / _sending_time_s(facts),
+        max(excess_s) / _compute_sending_time_s(stage_data),
         unit="share",
         warn=_WAIT_WARN,
         invalid=_WAIT_INVALID,
@@ -237,32 +238,33 @@ def _wait_check(facts: StageData) -> Check:
     )
 
 
-def _sending_time_s(facts: StageData) -> float:
-    """Return the time in which workers sent, including the lead-in, in s."""
-    return max(1e-9, (facts.end_ns - facts.start_ns) / 1e9 + facts.lead_in_s)
+def _compute_sending_time_s(stage_data: StageData) -> float:
+    """Return the duration for which workers sent requests, in s, including the lead-in."""
+    return max(1e-9, (stage_data.end_ns - stage_data.start_ns) / 1e9 + stage_data.lead_in_s)
 
 
 LOCAL_LIMITS: CheckId = "local_limits"
 FILE_DESCRIPTORS: CheckId = "file_descriptors"
 _ERROR = "local-limit"
 _BASE_DESCRIPTORS = 64
-"""File descriptors that a load worker uses besides its connections."""
+"""Number of file descriptors that a load worker uses in addition to its connections."""
 _TIME_WAIT_S = 60.0
-"""Time for which Linux reserves the local port of a closed connection, in s."""
+"""Duration for which Linux reserves the local port of a closed connection (TIME_WAIT), in s."""
 _CONNECTION_HEADROOM = 1.25
-"""Headroom for Poisson arrivals, which are sometimes closer together than on average."""
+"""Headroom factor for Poisson arrivals, which arrive in bursts."""
 
 
 class MachineLimits(msgspec.Struct, frozen=True):
-    """Limits of this machine; None without a limit, or if it is unknown. `descriptors` applies to each load worker,
-    `ports` is the number of local ports to one address of the target."""
+    """Limits of this machine; `None` if unlimited or unknown. `descriptors` is the number of open files per load
+    worker, `ports` the number of local ports per target address."""
 
     descriptors: int | None = None
     ports: int | None = None
 
 
 class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
-    """Resources that a load needs at its peak. `service_s` is the duration of one request, None if not known yet."""
+    """Resources that a load needs at its peak. `service_s` is the duration of one request in s; `None` if it is not
+    known yet."""
 
     concurrency: int = 0
     rate_per_s: float = 0.0
@@ -274,18 +276,18 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def connections(self) -> int:
-        """Connections of all workers together."""
+        """Number of connections of all workers combined."""
         open_loop = math.ceil(_CONNECTION_HEADROOM * self.rate_per_s * (self.service_s or 0.0))
         return min(self.max_connections, max(self.concurrency, open_loop))
 
     @property
     def descriptors(self) -> int:
-        """File descriptors of each worker."""
+        """Number of file descriptors needed per worker."""
         return math.ceil(self.connections / self.workers) + _BASE_DESCRIPTORS
 
     @property
     def ports(self) -> int:
-        """Local ports to each address."""
+        """Number of local ports needed per target address."""
         waiting = 0.0 if self.has_keep_alive else _TIME_WAIT_S * max(self.rate_per_s, self._closed_rate_per_s)
         return math.ceil((self.connections + waiting) / self.addresses)
 
@@ -295,12 +297,12 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check, ...]:
-    """Return a WARN for each limit that the load is expected to reach, with the value needed; runs before anything is
-    sent."""
+    """Return a WARN check for each limit that the load is expected to exceed, before any request is sent. Each check
+    states the value needed."""
     checks = []
     if demand.concurrency > demand.max_connections:
         hint = (
-            f"{demand.concurrency:,} clients share {demand.max_connections:,} connections, so the others wait. Set "
+            f"{demand.concurrency:,} clients share {demand.max_connections:,} connections, so some clients wait. Set "
             f"target.max_connections to {demand.concurrency:,}."
         )
         checks.append(_check("connections", demand.concurrency, demand.max_connections, hint))
@@ -320,19 +322,19 @@ def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Chec
 
 
 def local_limit_check(rows: StageRows, facts: StageData) -> tuple[Check, ...]:
-    """Check for requests that failed due to a limit of the sending machine, which the target never received. INVALID if
-    there are any."""
+    """Return an INVALID check if requests failed because of a limit of the sending machine, so that they never reached
+    the target; otherwise return no check."""
     failed = rows.count_errors().get(_ERROR, 0)
     if not failed:
         return ()
     sample = next((sample.text for sample in facts.error_samples if sample.error == _ERROR), None)
-    why = "" if sample is None else f" ({sample})"
+    detail = "" if sample is None else f" ({sample})"
     hint = (
-        f"{failed:,} requests failed because of a limit of the load generator's machine, not of the target{why}. "
+        f"{failed:,} requests failed because of a limit of the load generator's machine, not of the target{detail}. "
         "Raise the limit (`ulimit -n` for open files), use more workers or machines, or lower the load."
     )
     return (Check(LOCAL_LIMITS, failed / len(rows.intended_ns), 0.0, "share", "INVALID", hint),)
 
 
-def _check(check: CheckId, needed: int, limit: int, hint: str) -> Check:
-    return Check(check, float(needed), float(limit), None, "WARN", hint)
+def _check(check: CheckId, needed_count: int, limit: int, hint: str) -> Check:
+    return Check(check, float(needed_count), float(limit), None, "WARN", hint)

@@ -1,7 +1,6 @@
-"""GPU use of a stage: energy per item, shares of busy and idle time, and throttling.
+"""GPU metrics of a stage: energy per item, proportions of utilized and idle time, and throttling.
 
-Energy in a window is taken from the card's counter if it has one, else from the integral of its power.
-"""
+Energy is taken from the GPU's energy counter if available, otherwise from the integral of the power."""
 
 from __future__ import annotations
 
@@ -19,11 +18,11 @@ from app.records.gpu import THROTTLE_MASK, EnergyMethod, EnergyPerItem, EnergyUs
 from app.records.result import Check, Stage, Window
 
 GAP_NS = 1_000_000_000
-"""Maximum gap between readings, in ns; larger gaps give no information on the time between them."""
+"""Maximum interval between telemetry samples, in ns. Across longer gaps, values are treated as unknown."""
 
 
 class Readings(NamedTuple):
-    """Readings of one metric of one GPU, in time order; NaN for a failed reading."""
+    """Telemetry samples of one metric of one GPU, in chronological order; NaN for a failed sample."""
 
     at_ns: Nanoseconds
     values: Floats
@@ -34,7 +33,7 @@ class Readings(NamedTuple):
 
 
 def list_gpus(telemetry: pd.DataFrame) -> tuple[str, ...]:
-    """Return the sources that are whole GPUs, not MIG instances or processes."""
+    """Return the telemetry sources that are whole GPUs, not MIG instances or processes."""
     return tuple(
         sorted(str(source) for source in telemetry["source"].unique() if source.startswith("gpu") and "/" not in source)
     )
@@ -54,16 +53,18 @@ class _EnergyEstimate(NamedTuple):
 
 
 def compute_energy(telemetry: pd.DataFrame, source: str, window: Window, idle: Window | None = None) -> EnergyUse:
-    """Compute the energy of one GPU. `idle` is a window in which it was idle; without one, the energy above idle is
-    withheld."""
-    seconds = _seconds(window)
-    total = _energy_in_window(telemetry, source, window)
-    idle_w = _idle_w(telemetry, source, idle)
-    return EnergyUse(total.estimate, _above_idle(total.estimate, idle_w, seconds), idle_w, seconds, total.method)
+    """Compute the energy of one GPU in the window. `idle` is a window in which the GPU was idle; without it, the energy
+    above idle is withheld."""
+    seconds = _get_seconds(window)
+    total = _compute_energy_in_window(telemetry, source, window)
+    idle_w = _compute_idle_w(telemetry, source, idle)
+    return EnergyUse(
+        total.estimate, _compute_energy_above_idle(total.estimate, idle_w, seconds), idle_w, seconds, total.method
+    )
 
 
 def sum_energy(uses: Sequence[EnergyUse]) -> EnergyUse:
-    """Sum the energy of several GPUs in the same window; withheld if it is withheld for one of them."""
+    """Sum the energy of several GPUs over the same window. A sum is withheld if a GPU has no value for it."""
     methods = {use.method for use in uses}
     return EnergyUse(
         total_j=_sum_estimates([use.total_j for use in uses]),
@@ -75,21 +76,21 @@ def sum_energy(uses: Sequence[EnergyUse]) -> EnergyUse:
 
 
 def divide_energy(use: EnergyUse, items: int) -> EnergyPerItem:
-    """Divide energy by the number of items produced in the same window: inferences, responses or tokens."""
+    """Divide the energy by the number of items produced in the same window (inferences, responses or tokens)."""
     return EnergyPerItem(_divide(use.total_j, items), _divide(use.above_idle_j, items), items)
 
 
-def _energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _EnergyEstimate:
-    """Compute the energy by the first method that covers the window; if none does, give the reason for the card's best
-    method."""
+def _compute_energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _EnergyEstimate:
+    """Compute the energy by the first method (counter, power, average power) with samples for the whole window. If none
+    has, return the reason for the most accurate method available."""
     if window.end_ns <= window.start_ns:
         return _EnergyEstimate(Estimate(None, n=0, reason="the measurement window is empty"), None)
     reason: str | None = None
     counter = select_readings(telemetry, source, "gpu_energy_j").drop_unknown()
     if counter.values.size:
-        reason = _counter_problem(counter, window)
+        reason = _find_counter_problem(counter, window)
         if reason is None:
-            return _EnergyEstimate(_energy_from_counter(counter, window), "counter")
+            return _EnergyEstimate(_compute_energy_from_counter(counter, window), "counter")
     methods: tuple[tuple[str, EnergyMethod], ...] = (
         ("gpu_power_w", "power"),
         ("gpu_power_average_w", "average power"),
@@ -97,81 +98,81 @@ def _energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _
     for metric, method in methods:
         power = select_readings(telemetry, source, metric).drop_unknown()
         if power.values.size:
-            problem = _edge_problem(power, window) or _gap_problem(power, window)
+            problem = _find_edge_problem(power, window) or _find_gap_problem(power, window)
             if problem is None:
-                return _EnergyEstimate(_energy_from_power(power, window), method)
+                return _EnergyEstimate(_compute_energy_from_power(power, window), method)
             reason = reason or problem
     return _EnergyEstimate(Estimate(None, n=0, reason=reason or f"{source} reports neither energy nor power"), None)
 
 
-def _counter_problem(counter: Readings, window: Window) -> str | None:
-    if problem := _edge_problem(counter, window):
+def _find_counter_problem(counter: Readings, window: Window) -> str | None:
+    if problem := _find_edge_problem(counter, window):
         return problem
-    first, last = _reading_range(counter, window)
-    went_back = np.any(np.diff(counter.values[first : last + 1]) < 0)
-    return "the energy counter decreased" if went_back else None
+    first, last = _find_sample_range(counter, window)
+    has_decreased = np.any(np.diff(counter.values[first : last + 1]) < 0)
+    return "the energy counter decreased" if has_decreased else None
 
 
-def _edge_problem(readings: Readings, window: Window) -> str | None:
-    """Return why the value at an edge of the window is unknown: interpolation needs a reading on either side, close
-    together."""
+def _find_edge_problem(samples: Readings, window: Window) -> str | None:
+    """Return why the value at the start or end of the window is unknown; `None` if it is known. Interpolation needs a
+    sample on either side, at most `GAP_NS` apart."""
     for edge_ns, name in ((window.start_ns, "start"), (window.end_ns, "end")):
-        after = int(np.searchsorted(readings.at_ns, edge_ns))
-        if after < readings.at_ns.size and readings.at_ns[after] == edge_ns:
+        after = int(np.searchsorted(samples.at_ns, edge_ns))
+        if after < samples.at_ns.size and samples.at_ns[after] == edge_ns:
             continue
-        if after in (0, readings.at_ns.size) or readings.at_ns[after] - readings.at_ns[after - 1] > GAP_NS:
+        if after in (0, samples.at_ns.size) or samples.at_ns[after] - samples.at_ns[after - 1] > GAP_NS:
             return f"no samples around the {name} of the window"
     return None
 
 
-def _gap_problem(readings: Readings, window: Window) -> str | None:
-    first, last = _reading_range(readings, window)
-    longest_ns = int(np.diff(readings.at_ns[first : last + 1]).max(initial=0))
+def _find_gap_problem(samples: Readings, window: Window) -> str | None:
+    first, last = _find_sample_range(samples, window)
+    longest_ns = int(np.diff(samples.at_ns[first : last + 1]).max(initial=0))
     return f"no samples for {longest_ns / 1e9:.1f} s" if longest_ns > GAP_NS else None
 
 
-def _energy_from_counter(counter: Readings, window: Window) -> Estimate:
+def _compute_energy_from_counter(counter: Readings, window: Window) -> Estimate:
     start, end = np.interp([window.start_ns, window.end_ns], counter.at_ns, counter.values)
-    first, last = _reading_range(counter, window)
+    first, last = _find_sample_range(counter, window)
     return Estimate(float(end - start), n=last - first + 1)
 
 
-def _energy_from_power(power: Readings, window: Window) -> Estimate:
+def _compute_energy_from_power(power: Readings, window: Window) -> Estimate:
     inside = (power.at_ns > window.start_ns) & (power.at_ns < window.end_ns)
     at_ns = np.concatenate(([window.start_ns], power.at_ns[inside], [window.end_ns]))
     watts = np.interp(at_ns, power.at_ns, power.values)
     return Estimate(float(np.trapezoid(watts, (at_ns - window.start_ns) / 1e9)), n=int(inside.sum()))
 
 
-def _reading_range(readings: Readings, window: Window) -> tuple[int, int]:
-    """Return the range of readings that covers the window: from the last at or before its start to the first at or
-    after its end."""
-    first = int(np.searchsorted(readings.at_ns, window.start_ns, side="right")) - 1
-    last = int(np.searchsorted(readings.at_ns, window.end_ns, side="left"))
+def _find_sample_range(samples: Readings, window: Window) -> tuple[int, int]:
+    """Return the indices of the first and last sample needed to cover the window: the last sample at or before the
+    start, and the first at or after the end."""
+    first = int(np.searchsorted(samples.at_ns, window.start_ns, side="right")) - 1
+    last = int(np.searchsorted(samples.at_ns, window.end_ns, side="left"))
     return first, last
 
 
-def _idle_w(telemetry: pd.DataFrame, source: str, idle: Window | None) -> Estimate:
+def _compute_idle_w(telemetry: pd.DataFrame, source: str, idle: Window | None) -> Estimate:
     if idle is None:
         return Estimate(None, n=0, reason="idle power was not measured")
-    joules = _energy_in_window(telemetry, source, idle).estimate
+    joules = _compute_energy_in_window(telemetry, source, idle).estimate
     if joules.value is None:
         return Estimate(None, n=0, reason=f"idle: {joules.reason}")
-    return Estimate(joules.value / _seconds(idle), n=joules.n)
+    return Estimate(joules.value / _get_seconds(idle), n=joules.n)
 
 
-def _above_idle(total: Estimate, idle_w: Estimate, seconds: float) -> Estimate:
+def _compute_energy_above_idle(total: Estimate, idle_w: Estimate, seconds: float) -> Estimate:
     if total.value is None or idle_w.value is None:
         return Estimate(None, n=0, reason=total.reason or idle_w.reason)
     return Estimate(total.value - idle_w.value * seconds, n=total.n)
 
 
-def _sum_estimates(parts: Sequence[Estimate]) -> Estimate:
-    values = [part.value for part in parts if part.value is not None]
-    if not parts or len(values) < len(parts):
-        reason = next((part.reason for part in parts if part.value is None), "no GPU")
+def _sum_estimates(estimates: Sequence[Estimate]) -> Estimate:
+    values = [estimate.value for estimate in estimates if estimate.value is not None]
+    if not estimates or len(values) < len(estimates):
+        reason = next((estimate.reason for estimate in estimates if estimate.value is None), "no GPU")
         return Estimate(None, n=0, reason=reason)
-    return Estimate(sum(values), n=sum(part.n or 0 for part in parts))
+    return Estimate(sum(values), n=sum(estimate.n or 0 for estimate in estimates))
 
 
 def _divide(joules: Estimate, items: int) -> Estimate:
@@ -180,39 +181,39 @@ def _divide(joules: Estimate, items: int) -> Estimate:
     return Estimate(joules.value / items, n=items) if items else Estimate(None, n=0, reason="no items")
 
 
-def _seconds(window: Window) -> float:
+def _get_seconds(window: Window) -> float:
     return (window.end_ns - window.start_ns) / 1e9
 
 
 MIN_KNOWN_SHARE = 0.5
-"""Minimum share of the window's time that must be known for a share to be computed."""
+"""Minimum proportion of the window with known samples; below it, proportions of time are not computed."""
 
 
 def compute_gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> GpuShares:
-    """Compute shares of time. Each reading represents the time that is closest to it, up to half a second on either
-    side."""
+    """Compute the proportions of idle, utilized and throttled time. Each sample represents the time closest to it, up
+    to half a second in each direction."""
     utilization = select_readings(telemetry, source, "gpu_utilization_percent")
     reasons = select_readings(telemetry, source, "gpu_throttle_reasons")
     bits = np.nan_to_num(reasons.values).astype(np.int64)
-    busy = _share(utilization, utilization.values > 0, window)
+    utilized = _compute_time_share(utilization, utilization.values > 0, window)
     return GpuShares(
-        idle=None if busy is None else 1 - busy,
-        busy=busy,
-        throttled=_share(reasons, (bits & THROTTLE_MASK) != 0, window),
+        idle=None if utilized is None else 1 - utilized,
+        busy=utilized,
+        throttled=_compute_time_share(reasons, (bits & THROTTLE_MASK) != 0, window),
     )
 
 
-def _share(readings: Readings, hits: Mask, window: Window) -> float | None:
-    weights_ns = np.where(np.isnan(readings.values), 0.0, _time_weights_ns(readings, window))
+def _compute_time_share(samples: Readings, hits: Mask, window: Window) -> float | None:
+    weights_ns = np.where(np.isnan(samples.values), 0.0, _compute_time_weights_ns(samples, window))
     known_ns = float(weights_ns.sum())
     if known_ns <= MIN_KNOWN_SHARE * (window.end_ns - window.start_ns):
         return None
     return float(weights_ns[hits].sum()) / known_ns
 
 
-def _time_weights_ns(readings: Readings, window: Window) -> Floats:
-    """Compute the time of the window that each reading represents, in ns."""
-    at_ns = readings.at_ns
+def _compute_time_weights_ns(samples: Readings, window: Window) -> Floats:
+    """Compute the part of the window that each sample represents, in ns."""
+    at_ns = samples.at_ns
     midpoints = at_ns[:-1] + np.diff(at_ns) // 2
     starts = np.concatenate(([-np.inf], midpoints))[: at_ns.size]
     ends = np.concatenate((midpoints, [np.inf]))[: at_ns.size]
@@ -235,8 +236,8 @@ def compute_gpu_metrics(
     tokens: int = 0,
     sources: Sequence[str] | None = None,
 ) -> Metrics:
-    """Compute GPU metrics of all of this machine's GPUs, or of the named ones; empty if there are none. `idle` is a
-    window in which they were idle."""
+    """Compute the GPU metrics of all GPUs of this machine, or of `sources`; empty if there are none. `idle` is a window
+    in which the GPUs were idle."""
     gpus = (
         list_gpus(telemetry)
         if sources is None
@@ -252,9 +253,9 @@ def compute_gpu_metrics(
         "idle_power_w": use.idle_w,
         "energy_j_per_inference": inference.total_j,
         "energy_above_idle_j_per_inference": inference.above_idle_j,
-        "gpu_busy_share": _mean([gpu.busy for gpu in shares]),
-        "gpu_idle_share": _mean([gpu.idle for gpu in shares]),
-        "gpu_throttled_share": _mean([gpu.throttled for gpu in shares]),
+        "gpu_busy_share": _mean_estimate([gpu.busy for gpu in shares]),
+        "gpu_idle_share": _mean_estimate([gpu.idle for gpu in shares]),
+        "gpu_throttled_share": _mean_estimate([gpu.throttled for gpu in shares]),
     }
     if tokens:
         metrics |= {
@@ -265,7 +266,7 @@ def compute_gpu_metrics(
 
 
 def add_gpu_metrics(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) -> Stage:
-    """Add GPU metrics and the throttling check to an endpoint's stage, per response and per output token."""
+    """Add GPU metrics (per response and per output token) and the throttling check to a stage of an endpoint."""
     tokens = stage.metrics.get("output_tokens", {}).get("mean", Estimate(None)).value
     output_tokens = 0 if tokens is None else round(tokens * stage.completed)
     use = compute_gpu_metrics(telemetry, stage.window, idle, inferences=stage.completed, tokens=output_tokens)
@@ -275,7 +276,7 @@ def add_gpu_metrics(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) 
 
 
 def throttling_check(telemetry: pd.DataFrame, window: Window, sources: Sequence[str] | None = None) -> Check | None:
-    """Check for throttling; None if no GPU reports it."""
+    """Return a check of GPU throttling; `None` if no GPU reports it."""
     worst: float | None = None
     reasons: set[str] = set()
     for source in list_gpus(telemetry) if sources is None else sources:
@@ -297,7 +298,7 @@ def throttling_check(telemetry: pd.DataFrame, window: Window, sources: Sequence[
     return grade_high("gpu_throttled", worst, unit="share", warn=_MAX_THROTTLED_SHARE, hint=hint)
 
 
-def _mean(values: Sequence[float | None]) -> Estimate:
+def _mean_estimate(values: Sequence[float | None]) -> Estimate:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return Estimate(None, reason="not reported by the GPU")

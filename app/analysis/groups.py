@@ -1,4 +1,4 @@
-"""Requests of one run, grouped by target or by the name that a Locust test gave them."""
+"""Groups the requests of a run by target, or by the request name of a Locust test."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _OTHERS = "all others"
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Requests with the same label. `share` is of all requests; times are of successful responses, from the intended
-    start if it is known."""
+    """Requests with the same label. `share` is the proportion of all requests. Latencies are of successful responses,
+    measured from the scheduled start if it is known."""
 
     label: str
     requests: int
@@ -35,8 +35,8 @@ class Group(msgspec.Struct, frozen=True):
 def group_by_target(
     rows: pd.DataFrame | pa.Table, windows: Sequence[Window], urls: Sequence[str] = ()
 ) -> tuple[Group, ...]:
-    """Group the requests intended inside the windows by target, labeled by URL or by number from 1; empty if there is
-    only one."""
+    """Group the requests scheduled inside the windows by target. Labels are URLs, or target numbers from 1. Returns an
+    empty tuple if there is only one target."""
     labels = _labels(rows, "target")
     if labels is None or labels.nunique() < 2:
         return ()
@@ -54,8 +54,8 @@ def _target_label(target: int, urls: Sequence[str]) -> str:
 
 
 def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
-    """Group requests by name, most frequent first: at most `MAX_GROUPS`, and one group for the rest; empty without
-    names."""
+    """Group the requests scheduled inside the windows by name, most frequent first: at most `MAX_GROUPS` groups, and
+    one more for all remaining names. Returns an empty tuple if no request has a name."""
     labels = _labels(rows, "name")
     if labels is None:
         return ()
@@ -65,7 +65,7 @@ def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> t
 
 
 def _labels(rows: pd.DataFrame | pa.Table, column: str) -> pd.Series | None:
-    """Return a label for each row, a common one for rows without a label; None if the column is missing or empty."""
+    """Return a label per row, with a common label for unlabeled rows; `None` if the column is missing or empty."""
     frame = rows.select([column]).to_pandas() if isinstance(rows, pa.Table) else rows
     if column not in frame or not frame[column].notna().any():
         return None
@@ -88,7 +88,7 @@ def _group_rows(rows: pd.DataFrame | pa.Table, labels: pd.Series, windows: Seque
 
 
 def _without_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
-    """Drop the columns that groups do not use, which are the largest part of streamed rows."""
+    """Drop the chunk columns, which groups do not use and which make up most of the size of streamed rows."""
     if isinstance(rows, pa.Table):
         return rows.drop_columns([name for name in _CHUNKS if name in rows.column_names])
     return rows.drop(columns=list(_CHUNKS), errors="ignore")
@@ -103,8 +103,8 @@ def _is_inside(rows: StageRows, windows: Sequence[Window]) -> Mask:
 
 def _summarize_group(label: str, rows: StageRows) -> Group:
     success = rows.filter(rows.is_success)
-    spans_ms = compute_span_ms(success, "latency_ms")
-    values_ms = compute_span_ms(success, "service_ms") if spans_ms is None else spans_ms
+    latency_ms = compute_span_ms(success, "latency_ms")
+    values_ms = compute_span_ms(success, "service_ms") if latency_ms is None else latency_ms
     assert values_ms is not None
     return Group(
         label=label,

@@ -1,7 +1,6 @@
-"""Choice of the stages on which the results of a loaded endpoint are based, and the maximum rate that follows.
+"""Selects the stages on which the headline result of an endpoint is based, and derives the max rate.
 
-For a sweep, also the heaviest load that met the SLO.
-"""
+For a sweep, also finds the highest load that met the SLO."""
 
 from __future__ import annotations
 
@@ -18,10 +17,9 @@ from app.records.result import SWEEP_TAG, MaxRate, Objective, Stage, StageKind
 
 
 def find_heaviest_passed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return the stages of a sweep at the heaviest load below the lightest that failed; empty if none passed.
+    """Return the stages of a sweep at the highest load below the lowest failed load; empty if no load passed.
 
-    Lighter loads are excluded: their fewer responses give wider intervals. INVALID stages are ignored.
-    """
+    Lower loads are excluded, because fewer responses give wider intervals. INVALID stages are ignored."""
     evaluated = [stage for stage in stages if _is_evaluated(stage)]
     failed = find_lightest_failed(stages)
     below = [get_load(stage) for stage in evaluated if failed is None or get_load(stage) < get_load(failed)]
@@ -29,13 +27,13 @@ def find_heaviest_passed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 
 def find_lightest_failed(stages: Sequence[Stage]) -> Stage | None:
-    """Find the first repeat of a sweep's lightest load that failed; None if none failed."""
+    """Return the first stage at the lowest load of a sweep that violated the SLO; `None` if no stage did."""
     failed = [stage for stage in stages if _is_evaluated(stage) and stage.meets_slo is False]
     return min(failed, key=get_load, default=None)
 
 
 def get_load(stage: Stage) -> float:
-    """Return the load of a stage in requests per second, or in clients."""
+    """Return the load of a stage: the scheduled rate in requests per second, or the number of clients."""
     return float(stage.concurrency or 0) if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 
@@ -47,14 +45,15 @@ _UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike")
 
 
 def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) -> MaxRate | None:
-    """Compute the maximum rate from the stages of a run that did not search; None if no stage or no SLO allows it."""
+    """Compute the max rate from the stages of a run without a search; `None` without an SLO or without stages at a
+    constant rate."""
     if not slo or not select_curve_stages(stages):
         return None
     return compute_max_rate(stages, slo, find_highest_passed(stages))
 
 
 def accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
-    """Return the indices in `stages` of the holds at the max rate; empty if no rate was found."""
+    """Return the indices in `stages` of the holds at the max rate; empty if the search found no rate."""
     if search is None or search.max_rate_per_s is None:
         return ()
     return tuple(
@@ -63,21 +62,21 @@ def accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None)
         if stage.kind == "step"
         and stage.meets_slo
         and stage.scheduled_per_s == search.max_rate_per_s
-        and stage.verdict.status != "INVALID"  # an INVALID hold was run again, so it is not part of the result
+        and stage.verdict.status != "INVALID"  # an INVALID hold was repeated and is not part of the result
     )
 
 
 def headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
-    """Return the stages that the headline numbers are based on.
+    """Return the stages on which the headline metrics are based.
 
-    These are the holds at the max rate if one was found, else other stages that met the SLO at it. Without a rate they
-    are all steady stages, else those of a closed loop and of varying rates, and those of a sweep if there is nothing
-    else.
-    """
+    If there is a max rate, these are the holds at that rate or, without holds, all stages that met the SLO at that
+    rate. Otherwise, these are all steady stages; if there are none, closed-loop stages and stages with a varying rate;
+    if there are none either, the stages of a sweep."""
     holds = accepted_hold_indices(stages, search)
     if holds:
         return tuple(stages[index] for index in holds)
-    if search is not None and search.max_rate_per_s is not None:  # with another SLO, a rate that was only probed
+    if search is not None and search.max_rate_per_s is not None:
+        # after re-evaluation with another SLO, the max rate may only have been probed
         return tuple(stage for stage in _stages_at_rate(stages, search.max_rate_per_s) if stage.meets_slo)
     own_stages = tuple(stage for stage in stages if SWEEP_TAG not in stage.tags)
     steady = tuple(stage for stage in own_stages if stage.kind == "steady")
@@ -87,11 +86,11 @@ def headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tu
 def evaluated_stages(
     stages: Sequence[Stage], headline: Sequence[Stage], pooled: Stage | None = None
 ) -> tuple[Stage, ...]:
-    """Return the stages on which the objectives are evaluated: the pooled holds of the result if there are any; for a
-    sweep, its heaviest load that met the SLO."""
+    """Return the stages on which the objectives are evaluated: the pooled holds if there are any; for a sweep, the
+    highest load that met the SLO; otherwise the headline stages."""
     if pooled is not None:
         return (pooled,)
-    headline = tuple(stage for stage in headline if not _is_cut_off(stage))
+    headline = tuple(stage for stage in headline if not _has_unrelated_errors(stage))
     is_sweep = bool(headline) and all(SWEEP_TAG in stage.tags for stage in headline)
     return (find_heaviest_passed(stages) if is_sweep else ()) or tuple(headline)
 
@@ -99,33 +98,32 @@ def evaluated_stages(
 def mark_headline(
     stages: Sequence[Stage], evaluated_on: Sequence[Stage] = (), rate_result: MaxRate | None = None
 ) -> tuple[Stage, ...]:
-    """Mark the headline stages among the `stages` of a loaded endpoint, which include pooled holds.
+    """Set `in_headline` on the headline stages among `stages`, which include pooled holds.
 
-    These are the stages at the max rate if there is one, else those that the objectives are evaluated on, else the last
-    holds of a search that was cut short.
-    """
+    Headline stages are the stages at the max rate if there is one, else the stages on which the objectives are
+    evaluated, else the last holds of an interrupted search."""
     rate = None if rate_result is None else rate_result.per_s.value
     at_rate = () if rate is None else _stages_at_rate(evaluated_on, rate)
     if rate is not None and not at_rate:
         at_rate = tuple(stage for stage in _stages_at_rate(stages, rate) if stage.kind == "steady")
     headline = headline_stages(stages, None)
-    fallback = evaluated_stages(stages, headline) or headline or _last_holds(stages)
+    fallback = evaluated_stages(stages, headline) or headline or _find_last_holds(stages)
     return set_headline(stages, at_rate or evaluated_on or fallback)
 
 
 def set_headline(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return `stages` with `in_headline` set for those of the `headline` and cleared for all others."""
-    chosen = {id(stage) for stage in headline}
-    return tuple(replace(stage, in_headline=id(stage) in chosen) for stage in stages)
+    """Return `stages` with `in_headline` set on the stages of `headline` and cleared on all others."""
+    headline_ids = {id(stage) for stage in headline}
+    return tuple(replace(stage, in_headline=id(stage) in headline_ids) for stage in stages)
 
 
-def _stages_at_rate(stages: Sequence[Stage], per_s: float) -> tuple[Stage, ...]:
-    """Return the stages at that rate, without INVALID ones, which may not have measured the endpoint."""
-    return tuple(stage for stage in stages if stage.scheduled_per_s == per_s and stage.verdict.status != "INVALID")
+def _stages_at_rate(stages: Sequence[Stage], rate_per_s: float) -> tuple[Stage, ...]:
+    """Return the stages at the given rate, without INVALID stages, which may not have measured the endpoint."""
+    return tuple(stage for stage in stages if stage.scheduled_per_s == rate_per_s and stage.verdict.status != "INVALID")
 
 
-def _last_holds(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return every repeat of the last hold that met the SLO; empty if none did."""
+def _find_last_holds(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return all repeats of the last hold that met the SLO; empty if none did."""
     holds = [
         stage for stage in stages if stage.kind == "step" and stage.meets_slo and stage.verdict.status != "INVALID"
     ]
@@ -136,13 +134,14 @@ def _hold_key(stage: Stage) -> tuple[float | None, bool]:
     return stage.scheduled_per_s, stage.is_pooled
 
 
-def _is_cut_off(stage: Stage) -> bool:
-    """Return True if the stage's errors come from a target that had ended or from limits of this machine, so that no
-    objective is evaluated on it."""
+def _has_unrelated_errors(stage: Stage) -> bool:
+    """Return True if the stage failed because the target process had ended or because of limits of this machine.
+    Objectives are not evaluated on such a stage."""
     return any(check.id in (TARGET_PROCESS, LOCAL_LIMITS) and check.verdict == "INVALID" for check in stage.checks)
 
 
 def _sweep_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return the stages of a sweep. It continues until the SLO fails, so failed stages count only if none passed."""
-    swept = tuple(stage for stage in stages if SWEEP_TAG in stage.tags)
-    return tuple(stage for stage in swept if stage.meets_slo is not False) or swept
+    """Return the stages of a sweep that met the SLO, or all stages if none did. A sweep continues until the SLO is
+    violated."""
+    sweep_stages = tuple(stage for stage in stages if SWEEP_TAG in stage.tags)
+    return tuple(stage for stage in sweep_stages if stage.meets_slo is not False) or sweep_stages

@@ -1,5 +1,5 @@
-"""Result of a search: the highest rate that met the SLO, its interval, and the reason why the next higher one did
-not."""
+"""Computes the result of a rate search: the max rate within the SLO, its confidence interval, and why the next higher
+rate failed."""
 
 from __future__ import annotations
 
@@ -24,41 +24,44 @@ _MAX_DIGITS = 10
 
 
 def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
-    """Compute the max rate. `stages` are the run's, in any order.
+    """Compute the max rate from the stages of a run, which may be in any order.
 
-    The interval inverts the test: from the highest rate whose intervals were completely inside every SLO limit to the
-    lowest whose interval was completely outside one. For a rate tried several times, this must be so each time.
-    """
-    deciding = binding_objectives(slo)
+    The interval is found by test inversion: it extends from the highest rate at which the intervals of all metrics are
+    within the SLO limits, to the lowest rate at which one interval is completely outside. If a rate was tried several
+    times, this must apply to each stage."""
+    binding = binding_objectives(slo)
     curve_stages = select_curve_stages(stages)
     max_rate_per_s = outcome.max_rate_per_s or 0.0
     valid_stages = [stage for stage in curve_stages if is_endpoint_evidence(stage)]
-    failed = [stage for stage in valid_stages if stage.meets_slo is False and _scheduled_rate(stage) > max_rate_per_s]
+    failed = [
+        stage for stage in valid_stages if stage.meets_slo is False and _get_scheduled_rate(stage) > max_rate_per_s
+    ]
     limited_by = (
-        _generator_limit_text(curve_stages, outcome)
+        _format_generator_limit(curve_stages, outcome)
         if outcome.is_generator_limited
-        else _endpoint_limit_text(failed, deciding)
+        else _format_endpoint_limit(failed, binding)
     )
     return MaxRate(
-        per_s=_estimate(valid_stages, deciding, outcome),
-        slo=tuple(objective.text for objective in deciding),
+        per_s=_estimate(valid_stages, binding, outcome),
+        slo=tuple(objective.text for objective in binding),
         limited_by=limited_by,
         is_lower_bound=outcome.max_rate_per_s is not None and (outcome.is_generator_limited or not failed),
         sessions=any(stage.sessions for stage in curve_stages),
         is_generator_limit=outcome.is_generator_limited,
-        failed_per_s=None if outcome.is_generator_limited else min(map(_scheduled_rate, failed), default=None),
+        failed_per_s=None if outcome.is_generator_limited else min(map(_get_scheduled_rate, failed), default=None),
     )
 
 
 def is_endpoint_evidence(stage: Stage) -> bool:
-    """Return True if a stage gives information about the endpoint; an INVALID one only shows the generator's
-    behavior."""
+    """Return True if the stage provides information about the endpoint. An INVALID stage only shows the behavior of the
+    load generator."""
     return stage.verdict.status != "INVALID"
 
 
 def find_highest_passed(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
-    """Evaluate stages of these kinds at given rates as a search, which found the highest rate that passed each time."""
-    by_rate: dict[float, list[Stage]] = {}
+    """Evaluate stages at predefined rates as if a search had chosen the rates: find the highest rate at which each
+    stage met the SLO. Only stages of the given `kinds` are included."""
+    stages_by_rate: dict[float, list[Stage]] = {}
     invalid = []
     for stage in stages:
         if stage.kind not in kinds or stage.scheduled_per_s is None:
@@ -66,143 +69,160 @@ def find_highest_passed(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("
         if not is_endpoint_evidence(stage):
             invalid.append(stage.scheduled_per_s)
         elif stage.meets_slo is not None:
-            by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
+            stages_by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
     failed = min(
-        (rate for rate, rate_stages in by_rate.items() if not all(stage.meets_slo for stage in rate_stages)),
+        (rate for rate, rate_stages in stages_by_rate.items() if not all(stage.meets_slo for stage in rate_stages)),
         default=None,
     )
-    highest_passed = max((rate for rate in by_rate if failed is None or rate < failed), default=None)
+    highest_passed = max((rate for rate in stages_by_rate if failed is None or rate < failed), default=None)
     unsendable = [
-        rate for rate in invalid if rate > max(by_rate, default=0.0)
-    ]  # below a rate that could be sent, it was an accident
+        rate for rate in invalid if rate > max(stages_by_rate, default=0.0)
+    ]  # ignore rates below one that was sent successfully
     reason = None if highest_passed is not None else "no tested rate met the SLO"
     if highest_passed is None and failed is None and unsendable:
         reason = "the load generator could not send any of the rates"
-    tried = len(invalid) + sum(map(len, by_rate.values()))
-    return SearchOutcome(highest_passed, reason, (highest_passed, failed), tried, min(unsendable, default=None))
+    stage_count = len(invalid) + sum(map(len, stages_by_rate.values()))
+    return SearchOutcome(highest_passed, reason, (highest_passed, failed), stage_count, min(unsendable, default=None))
 
 
 def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
-    """Check that the generator could load the endpoint enough. No check if a rate was found, or if the endpoint failed
-    at all rates."""
+    """Return an INVALID check if the generator could not create enough load to find the max rate. Returns no check if a
+    rate was found or if the endpoint failed at all rates."""
     if outcome.max_rate_per_s is not None or not outcome.is_generator_limited:
         return ()
     reliable_per_s, unsendable_per_s = outcome.bracket[0], outcome.unsendable_per_s
     hint = "The load was too low to find the endpoint's max rate. Add workers (load.workers, `sizewise worker`), "
-    hint += "or use a faster or quieter machine for them."
+    hint += "or run them on a faster machine or one without other load."
     return (Check("generator_reach", reliable_per_s, unsendable_per_s, "1/s", "INVALID", hint),)
 
 
-def _estimate(tried: Sequence[Stage], deciding: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
+def _estimate(stages: Sequence[Stage], binding: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
     max_rate_per_s = outcome.max_rate_per_s
     if max_rate_per_s is None:
         return Estimate(None, n=0, reason=outcome.reason)
-    by_rate: dict[float, list[Stage]] = {}
-    for stage in tried:
-        by_rate.setdefault(_scheduled_rate(stage), []).append(stage)
+    stages_by_rate: dict[float, list[Stage]] = {}
+    for stage in stages:
+        stages_by_rate.setdefault(_get_scheduled_rate(stage), []).append(stage)
     inside = [
         rate
-        for rate, rate_stages in by_rate.items()
-        if rate <= max_rate_per_s and _all_surely_met(rate_stages, deciding)
+        for rate, rate_stages in stages_by_rate.items()
+        if rate <= max_rate_per_s and _all_clearly_met(rate_stages, binding)
     ]
     outside = [
         rate
-        for rate, rate_stages in by_rate.items()
-        if rate >= max_rate_per_s and _all_surely_missed(rate_stages, deciding)
+        for rate, rate_stages in stages_by_rate.items()
+        if rate >= max_rate_per_s and _all_clearly_violated(rate_stages, binding)
     ]
-    at_max_rate = by_rate.get(max_rate_per_s, [])
+    at_max_rate = stages_by_rate.get(max_rate_per_s, [])
     n = sum(
         stage.completed for stage in [stage for stage in at_max_rate if stage.kind in ("step", "steady")] or at_max_rate
     )
     if not inside:
         return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly met at any rate")
     if not outside:
-        return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly missed at any rate")
+        return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly violated at any rate")
     return Estimate(max_rate_per_s, (max(inside), min(outside)), n)
 
 
-def _all_surely_met(stages: Iterable[Stage], deciding: Sequence[Objective]) -> bool:
-    return all(_is_surely_met(stage, objective) for stage in stages for objective in deciding)
+def _all_clearly_met(stages: Iterable[Stage], binding: Sequence[Objective]) -> bool:
+    return all(_is_clearly_met(stage, objective) for stage in stages for objective in binding)
 
 
-def _all_surely_missed(stages: Iterable[Stage], deciding: Sequence[Objective]) -> bool:
-    return all(any(_is_surely_missed(stage, objective) for objective in deciding) for stage in stages)
+def _all_clearly_violated(stages: Iterable[Stage], binding: Sequence[Objective]) -> bool:
+    return all(any(_is_clearly_violated(stage, objective) for objective in binding) for stage in stages)
 
 
-def _is_surely_met(stage: Stage, objective: Objective) -> bool:
+def _is_clearly_met(stage: Stage, objective: Objective) -> bool:
     """Return True if the objective is met with confidence.
 
-    A share counts by its point estimate: showing an error rate below 0.1 % takes 3,800 responses at every rate, and
-    errors are not what changes with the rate. A percentile whose interval is withheld counts by its goodput's interval.
-    """
+    Proportions count by point estimate: showing an error rate below 0.1 % takes 3,800 responses at every rate, and
+    errors do not depend primarily on the rate. A percentile whose interval is withheld counts by the interval of the
+    goodput."""
     estimate = find_estimate(stage, objective)
     if METRICS[objective.metric].unit == "share":
         return is_met(objective, estimate) is True
     if estimate.ci95 is not None:
         return evaluate_objective(objective, estimate).outcome == "PASS"
-    goodput, q = _goodput(stage, objective)
-    return is_met(objective, estimate) is True and q is not None and goodput is not None and _lower(goodput) > q
+    goodput, required_share = _goodput(stage, objective)
+    return (
+        is_met(objective, estimate) is True
+        and required_share is not None
+        and goodput is not None
+        and _get_lower(goodput) > required_share
+    )
 
 
-def _is_surely_missed(stage: Stage, objective: Objective) -> bool:
-    """Return True if the objective is missed with confidence. A p95 over its limit means that less than 95 % of
-    responses are within it; that share has an interval even if a growing backlog pushes the percentile's beyond the
-    largest value."""
+def _is_clearly_violated(stage: Stage, objective: Objective) -> bool:
+    """Return True if the objective is violated with confidence. If p95 latency exceeds its limit, fewer than 95 % of
+    responses are within it; this proportion has an interval even if a growing backlog pushes the percentile's interval
+    beyond the largest value."""
     estimate = find_estimate(stage, objective)
     if estimate.ci95 is not None:
         return evaluate_objective(objective, estimate).outcome == "FAIL"
-    goodput, q = _goodput(stage, objective)
-    return is_met(objective, estimate) is False and q is not None and goodput is not None and _upper(goodput) < q
+    goodput, required_share = _goodput(stage, objective)
+    return (
+        is_met(objective, estimate) is False
+        and required_share is not None
+        and goodput is not None
+        and _get_upper(goodput) < required_share
+    )
 
 
 def _goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, float | None]:
-    """Return the share of responses within the limits, and the share that the objective requires; None if it is not on
-    a duration of whole requests."""
-    q = PERCENTILES.get(objective.aggregate or "") if objective.metric in LIMIT_METRICS else None
-    return stage.metrics.get("goodput_share", {}).get("value"), q
+    """Return the proportion of responses within the limits, and the proportion that the objective requires (`None` if
+    the objective is not a latency percentile of whole requests)."""
+    required_share = PERCENTILES.get(objective.aggregate or "") if objective.metric in LIMIT_METRICS else None
+    return stage.metrics.get("goodput_share", {}).get("value"), required_share
 
 
-def _lower(estimate: Estimate) -> float:
+def _get_lower(estimate: Estimate) -> float:
     return 0.0 if estimate.ci95 is None else estimate.ci95[0]
 
 
-def _upper(estimate: Estimate) -> float:
+def _get_upper(estimate: Estimate) -> float:
     return 1.0 if estimate.ci95 is None else estimate.ci95[1]
 
 
-def _generator_limit_text(tried: Sequence[Stage], outcome: SearchOutcome) -> str:
-    """Describe the generator's limit, with the rate up to which it is reliable, and what to do."""
+def _format_generator_limit(stages_tried: Sequence[Stage], outcome: SearchOutcome) -> str:
+    """Describe the limit of the load generator, the rate up to which it is reliable, and the remedy."""
     unsendable_per_s = outcome.unsendable_per_s or 0.0
     stages = [
-        stage for stage in tried if not is_endpoint_evidence(stage) and _scheduled_rate(stage) == unsendable_per_s
+        stage
+        for stage in stages_tried
+        if not is_endpoint_evidence(stage) and _get_scheduled_rate(stage) == unsendable_per_s
     ]
     unit = " sessions/s" if any(stage.sessions for stage in stages) else " req/s"
-    why = f" ({stages[0].verdict.reasons[0]})" if stages and stages[0].verdict.reasons else ""
-    sentence = f"the load generator, not the endpoint: it could not send {format_number(unsendable_per_s)}{unit}{why}"
+    reason = f" ({stages[0].verdict.reasons[0]})" if stages and stages[0].verdict.reasons else ""
+    sentence = (
+        f"the load generator, not the endpoint: it could not send {format_number(unsendable_per_s)}{unit}{reason}"
+    )
     reliable_per_s = outcome.bracket[0]
     if reliable_per_s is not None:
         sentence += f"; it is reliable up to {format_number(reliable_per_s)}{unit}, and the endpoint may sustain more"
-    return f"{sentence}. Add workers (load.workers, `sizewise worker`), or use a faster or quieter machine for them"
+    return (
+        f"{sentence}. Add workers (load.workers, `sizewise worker`), or run them on a faster machine or one without "
+        "other load"
+    )
 
 
-def _endpoint_limit_text(failed: Sequence[Stage], deciding: Sequence[Objective]) -> str:
+def _format_endpoint_limit(failed: Sequence[Stage], binding: Sequence[Objective]) -> str:
     if not failed:
         return "highest rate tested; the maximum may be higher"
-    stage = min(failed, key=_scheduled_rate)
+    stage = min(failed, key=_get_scheduled_rate)
     unit = " sessions/s" if stage.sessions else " req/s"
-    sentence = f"at {format_number(_scheduled_rate(stage))}{unit} {describe_failure(stage, deciding)}"
-    if any(find_estimate(stage, objective).value is None for objective in deciding):
-        return sentence  # too few responses to decide, so utilization does not explain a limit
-    utilization = _utilization_text(stage)
-    sentence += f"; there {utilization}" if utilization else ""
+    sentence = f"at {format_number(_get_scheduled_rate(stage))}{unit} {describe_failure(stage, binding)}"
+    if any(find_estimate(stage, objective).value is None for objective in binding):
+        return sentence  # too few responses to decide, so utilization is no explanation
+    utilization = _format_utilization(stage)
+    sentence += f"; at this rate, {utilization}" if utilization else ""
     if any(check.id in _LATENESS_CHECKS and check.verdict != "VALID" for check in stage.checks):
-        sentence += "; the load generator sent late there, so part of this latency is its own"
+        sentence += "; the load generator sent requests late at this rate, which adds to this latency"
     return sentence
 
 
 def describe_failure(stage: Stage, objectives: Sequence[Objective]) -> str:
-    """Describe the first objective that a stage did not meet, such as "p95 latency was 98 ms (objective: p95
-    latency < 80 ms)"."""
+    """Describe the first objective that a stage did not meet, such as "p95 latency was 98 ms (objective: p95 latency <
+    80 ms)". If all were met, state that the backlog kept growing."""
     for objective in objectives:
         estimate = find_estimate(stage, objective)
         if is_met(objective, estimate):
@@ -217,11 +237,8 @@ def describe_failure(stage: Stage, objectives: Sequence[Objective]) -> str:
 
 
 def format_against_limit(objective: Objective, value: float) -> str:
-    """Format a number beside the objective that it missed, to three digits: "48.2 ms", "2,970 ms", "3.6 %", "71.5
-    req/s".
-
-    Uses more digits if three would show the limit itself.
-    """
+    """Format a value that is compared with the limit of an objective, with three significant digits, such as "48.2 ms",
+    "2,970 ms", "3.6 %" or "71.5 req/s". More digits are used if the rounded value would equal the limit."""
     unit = get_unit(objective)
     scale = 100 if unit == "share" else 1
     limit = _round_to_digits(scale * objective.limit, _MAX_DIGITS)
@@ -240,11 +257,11 @@ def _round_to_digits(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def _utilization_text(stage: Stage) -> str:
+def _format_utilization(stage: Stage) -> str:
     means = ((text, stage.metrics.get(name, {}).get("mean")) for name, text in _UTILIZATION_TEXTS)
     texts = [text.format(mean.value) for text, mean in means if mean is not None and mean.value is not None]
     return texts[0] if len(texts) == 1 else ", ".join(texts[:-1]) + " and " + texts[-1] if texts else ""
 
 
-def _scheduled_rate(stage: Stage) -> float:
+def _get_scheduled_rate(stage: Stage) -> float:
     return stage.scheduled_per_s or 0.0

@@ -1,6 +1,6 @@
-"""Objectives (SLO and gates): how they are written, which metrics they use, and whether they are met.
+"""Objectives of the SLO and gates: syntax, metrics, and evaluation.
 
-An SLO compares a metric of every stage with a limit; a gate has more options:
+An SLO objective compares a metric of each stage with a limit; a gate has more options:
 
 ```
 gate   = term comparator limit ["|" "warn"]
@@ -36,122 +36,125 @@ _GRAMMAR = re.compile(
     re.VERBOSE,
 )
 _OBJECTIVE_HINT = (
-    'Write metric.aggregate, comparator and value, such as "latency_ms.p95 < 50" or "error_rate < 0.1% | warn".'
+    'Use metric.aggregate, comparator and value, such as "latency_ms.p95 < 50" or "error_rate < 0.1% | warn".'
 )
 _GATE_HINT = (
-    'Write it like "latency_ms.p95{stage=peak} < 50", "error_rate < 0.1% | warn", "good_per_s >= 95% of '
+    'Use a format such as "latency_ms.p95{stage=peak} < 50", "error_rate < 0.1% | warn", "good_per_s >= 95% of '
     'offered_per_s" or "change(latency_ms.p95) < +8%".'
 )
 
 
 def parse_objective(text: str) -> Objective:
-    """Parse one objective of an SLO. Raises UsageError, which suggests the nearest name for an unknown one."""
-    parts = _match_grammar(text, _OBJECTIVE_HINT)
-    if parts["change"] is not None:
-        raise UsageError("change(…) compares with a baseline and cannot be an SLO", hint=("Write it as a gate."))
-    if parts["tags"] is not None or parts["of"] is not None:
-        what = "tags" if parts["of"] is None else f"a share of {parts['of']}"
-        raise UsageError(f"an SLO applies to every stage alike and cannot have {what}", hint="Write it as a gate.")
-    if parts["metric"] in RUN_METRICS:
+    """Parse one objective of an SLO. Raises UsageError if it is invalid; the hint for an unknown name suggests the
+    closest known name."""
+    match = _match_grammar(text, _OBJECTIVE_HINT)
+    if match["change"] is not None:
+        raise UsageError("change(…) compares with a baseline and cannot be an SLO", hint="Define it as a gate.")
+    if match["tags"] is not None or match["of"] is not None:
+        option = "tags" if match["of"] is None else f"a limit relative to {match['of']}"
+        raise UsageError(f"an SLO applies to all stages and cannot have {option}", hint="Define it as a gate.")
+    if match["metric"] in RUN_METRICS:
         raise UsageError(
-            f"{parts['metric']} is a metric of the whole run, but an SLO applies to stages", hint="Write it as a gate."
+            f"{match['metric']} is a metric of the whole run, but an SLO applies to stages", hint="Define it as a gate."
         )
-    return _build_objective(text, parts, METRICS)
+    return _build_objective(text, match, METRICS)
 
 
 def parse_gate(text: str) -> Objective:
-    """Parse a gate. Raises UsageError, which suggests the nearest name for an unknown one."""
+    """Parse a gate. Raises UsageError if it is invalid; the hint for an unknown name suggests the closest known
+    name."""
     return _build_objective(text, _match_grammar(text, _GATE_HINT), METRICS | RUN_METRICS)
 
 
 def _match_grammar(text: str, hint: str) -> re.Match[str]:
-    parts = _GRAMMAR.fullmatch(text)
-    if parts is None:
+    match = _GRAMMAR.fullmatch(text)
+    if match is None:
         raise UsageError(f'"{text}" is not a valid objective', hint=hint)
-    if parts["level"] not in (None, "warn"):
-        raise UsageError(f'"| {parts["level"]}" is unknown', hint='Only "| warn" may follow the value.')
-    return parts
+    if match["level"] not in (None, "warn"):
+        raise UsageError(f'"| {match["level"]}" is unknown', hint='Use "| warn", or remove it.')
+    return match
 
 
-def _build_objective(text: str, parts: re.Match[str], known: Mapping[str, Metric]) -> Objective:
-    metric = _find_metric(parts["metric"], known)
+def _build_objective(text: str, match: re.Match[str], known: Mapping[str, Metric]) -> Objective:
+    metric = _find_metric(match["metric"], known)
     return Objective(
         text=" ".join(text.split()),
         metric=metric.name,
-        aggregate=_find_aggregate(metric, parts["aggregate"]),
-        comparator=parts["comparator"],  # type: ignore[arg-type]
-        limit=_parse_limit(metric, parts),
-        level="fail" if parts["level"] is None else "warn",
-        tags=_parse_tags(metric, parts["tags"]),
-        of=_parse_reference(metric, parts),
-        is_change=parts["change"] is not None,
+        aggregate=_find_aggregate(metric, match["aggregate"]),
+        comparator=match["comparator"],  # type: ignore[arg-type]
+        limit=_parse_limit(metric, match),
+        level="fail" if match["level"] is None else "warn",
+        tags=_parse_tags(metric, match["tags"]),
+        of=_parse_reference(metric, match),
+        is_change=match["change"] is not None,
     )
 
 
-def _parse_tags(metric: Metric, written: str | None) -> dict[str, str]:
-    if written is None:
+def _parse_tags(metric: Metric, tags_text: str | None) -> dict[str, str]:
+    if tags_text is None:
         return {}
     if metric.name in RUN_METRICS:
         raise UsageError(
-            f"{metric.name} is a metric of the whole run, but tags select stages", hint=f"Write {metric.name}."
+            f"{metric.name} is a metric of the whole run, but tags select stages",
+            hint=f"Use {metric.name} without tags.",
         )
     tags: dict[str, str] = {}
-    for part in written.split(","):
-        tag, equals, value = (piece.strip() for piece in part.partition("="))
+    for entry in tags_text.split(","):
+        tag, equals, value = (text.strip() for text in entry.partition("="))
         if not tag or not equals or not value:
-            raise UsageError(f'"{{{written}}}" are not valid tags', hint="Write them like {stage=peak}.")
+            raise UsageError(f'"{{{tags_text}}}" are not valid tags', hint="Use a format such as {stage=peak}.")
         if tag in tags:
-            raise UsageError(f'tag "{tag}" is given twice', hint="Give each tag once.")
+            raise UsageError(f'tag "{tag}" is set twice', hint="Set each tag once.")
         tags[tag] = value
     return tags
 
 
-def _parse_reference(metric: Metric, parts: re.Match[str]) -> str | None:
-    """Parse the metric that the limit is a share of, as `name.aggregate`; None if the limit is absolute."""
-    if parts["of"] is None:
+def _parse_reference(metric: Metric, match: re.Match[str]) -> str | None:
+    """Parse the metric that a relative limit refers to, as `name.aggregate`; `None` if the limit is absolute."""
+    if match["of"] is None:
         return None
-    if parts["change"] is not None or metric.name in RUN_METRICS:
-        what = "a change" if parts["change"] is not None else metric.name
-        raise UsageError(f"{what} is compared with a number, not with a share of {parts['of']}", hint=_GATE_HINT)
-    reference = _find_metric(parts["of"], METRICS)
-    aggregate = _find_aggregate(reference, parts["of_aggregate"])
+    if match["change"] is not None or metric.name in RUN_METRICS:
+        subject = "a change" if match["change"] is not None else metric.name
+        raise UsageError(f"{subject} needs an absolute limit, not one relative to {match['of']}", hint=_GATE_HINT)
+    reference = _find_metric(match["of"], METRICS)
+    aggregate = _find_aggregate(reference, match["of_aggregate"])
     if reference.unit != metric.unit:
         candidates = [
             name for name, candidate in METRICS.items() if candidate.unit == metric.unit and name != metric.name
         ]
         hint = f"Metrics in {metric.unit}: {', '.join(candidates)}." if candidates else None
         raise UsageError((f"{metric.name} is in {metric.unit}, but {reference.name} is in {reference.unit}"), hint=hint)
-    if (reference.name, aggregate) == (metric.name, _find_aggregate(metric, parts["aggregate"])):
-        raise UsageError(f"{metric.name} cannot be a share of itself", hint='Write another metric after "of".')
+    if (reference.name, aggregate) == (metric.name, _find_aggregate(metric, match["aggregate"])):
+        raise UsageError(f"{metric.name} cannot have a limit relative to itself", hint='Use another metric after "of".')
     return reference.name if aggregate is None else f"{reference.name}.{aggregate}"
 
 
-def _parse_limit(metric: Metric, parts: re.Match[str]) -> float:
-    number, unit = parts["number"], parts["unit"]
+def _parse_limit(metric: Metric, match: re.Match[str]) -> float:
+    number, unit = match["number"], match["unit"]
     if math.isinf(float(number)):
         raise UsageError(f"the limit of {metric.name} is too large", hint="Use a smaller limit.")
-    if parts["change"] is not None or parts["of"] is not None:
+    if match["change"] is not None or match["of"] is not None:
         if unit != "%":
-            what = "a change" if parts["change"] is not None else f"a limit of {parts['of']}"
-            raise UsageError(f"{what} is a share, but {number}{unit} is not", hint=f"Write {number}%.")
+            subject = "a change" if match["change"] is not None else f"a limit relative to {match['of']}"
+            raise UsageError(f"{subject} must be in %, but {number}{unit} is not", hint=f"Use {number}%.")
         return float(number) / 100
     if metric.unit != "share":
         if unit:
-            hint = f"Write {number} alone, in {metric.unit}"
-            hint += f", or name another metric: {number}% of METRIC." if unit == "%" else "."
-            raise UsageError((f'"{unit}" after {number} is not needed: {metric.name} is in {metric.unit}'), hint=hint)
+            hint = f"Use {number} without a unit (in {metric.unit})"
+            hint += f", or set a limit relative to another metric: {number}% of METRIC." if unit == "%" else "."
+            raise UsageError(f'unexpected unit "{unit}" after {number}: {metric.name} is in {metric.unit}', hint=hint)
         return float(number)
     return _parse_share(metric.name, number, unit)
 
 
 def _parse_share(name: str, number: str, unit: str) -> float:
     if not unit:
-        raise UsageError(f"{number} has no unit, but {name} is a share", hint=f"Write it in %: {float(number):g}%.")
+        raise UsageError(f"{number} has no unit, but {name} is in %", hint=f"Use {float(number):g}%.")
     if unit != "%":
-        raise UsageError(f'"{unit}" is not a unit of {name}, which is a share', hint="Write it in %.")
+        raise UsageError(f'"{unit}" is not a unit of {name}, which is in %', hint=f"Use a value such as {number}%.")
     limit = float(number) / 100
     if not 0 <= limit <= 1:
-        raise UsageError(f"{name} is a share, but {number}{unit} is not between 0% and 100%", hint="Write it in %.")
+        raise UsageError(f"{name} must be between 0% and 100% (got {number}{unit})", hint="Use a value such as 99%.")
     return limit
 
 
@@ -162,27 +165,23 @@ def _find_metric(name: str, known: Mapping[str, Metric]) -> Metric:
     return metric
 
 
-def _find_aggregate(metric: Metric, written: str | None) -> str | None:
-    aggregate = None if written is None else written.replace(".", "_")
+def _find_aggregate(metric: Metric, requested: str | None) -> str | None:
+    aggregate = None if requested is None else requested.replace(".", "_")
     choices = ", ".join(metric.aggregates).replace("_", ".")
     if aggregate is None and metric.aggregates:
-        raise UsageError(
-            f"{metric.name} needs an aggregate", hint=(f"Write {metric.name}. followed by one of {choices}.")
-        )
+        raise UsageError(f"{metric.name} needs an aggregate", hint=f"Use {metric.name}. followed by one of {choices}.")
     if aggregate is not None and not metric.aggregates:
-        whole = "run" if metric.name in RUN_METRICS else "stage"
-        raise UsageError(
-            (f"{metric.name} has no aggregates: it has one value per {whole}"), hint=f"Write {metric.name}."
-        )
+        scope = "run" if metric.name in RUN_METRICS else "stage"
+        raise UsageError(f"{metric.name} has no aggregates: it has one value per {scope}", hint=f"Use {metric.name}.")
     if aggregate is not None and aggregate not in metric.aggregates:
-        raise UsageError(f'{metric.name} has no aggregate "{written}"', hint=f"Aggregates: {choices}.")
+        raise UsageError(f'{metric.name} has no aggregate "{requested}"', hint=f"Aggregates: {choices}.")
     return aggregate
 
 
 def _suggest_name(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]}?" if near else f"Metrics: {', '.join(names)}."
+    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"Did you mean {matches[0]}?" if matches else f"Metrics: {', '.join(names)}."
 
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -194,33 +193,33 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 _GAP_METRICS = ("icl_ms", "itl_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 _GOODPUT = ("good_per_s", "offered_per_s")
-"""The first is a share of the second's arrivals, so their ratio is a metric that has an interval of its own."""
+"""Metric and reference whose ratio is the goodput. Good requests are a subset of the offered requests, so this ratio
+has a confidence interval of its own."""
 
 
 def binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]:
-    """Return the objectives that decide whether a stage meets the SLO: those not marked `warn`.
+    """Return the objectives that decide whether a stage meets the SLO, which are those not marked `warn`.
 
-    Latency covers successful requests only, so an SLO that sets no limit on the error rate or the goodput could be met
-    by failing slow requests. Such an SLO also gets a limit of 1 % on the error rate.
-    """
-    deciding = tuple(objective for objective in slo if objective.level == "fail")
-    if not deciding or any(objective.metric in ("error_rate", "goodput_share") for objective in deciding):
-        return deciding
-    return (*deciding, _DEFAULT_ERROR_LIMIT)
+    Latency is measured over successful requests, so an SLO without a limit on the error rate or goodput could be met by
+    failing slow requests. A limit of 1 % on the error rate is added to such an SLO."""
+    binding = tuple(objective for objective in slo if objective.level == "fail")
+    if not binding or any(objective.metric in ("error_rate", "goodput_share") for objective in binding):
+        return binding
+    return (*binding, _DEFAULT_ERROR_LIMIT)
 
 
 def count_samples_needed(slo: Iterable[Objective]) -> int:
-    """Compute the minimum number of responses that can show every percentile of the objectives; 0 if they use none.
+    """Return the minimum number of responses needed to estimate all percentiles of the objectives; 0 if there are none.
 
-    A stream has many gaps per response, so percentiles of gaps need no number of responses. A goodput of 99 % states
-    the same as a p99 within the limits, and needs as many.
-    """
+    Percentiles of gaps between tokens are not counted, because each stream has many gaps. A goodput of 99 % is
+    equivalent to a p99 within the limits, and needs the same number of responses."""
     shares = (_required_share(objective) for objective in slo)
     return max((needed_samples(q) for q in shares if q is not None), default=0)
 
 
 def _required_share(objective: Objective) -> float | None:
-    """Return the share of responses that must be within a limit; None if the objective does not require one."""
+    """Return the proportion of responses that must be within the limit; `None` if the objective does not require
+    one."""
     if objective.metric in _GAP_METRICS:
         return None
     if objective.metric == "goodput_share":
@@ -229,23 +228,23 @@ def _required_share(objective: Objective) -> float | None:
 
 
 def is_met(objective: Objective, estimate: Estimate) -> bool | None:
-    """Return whether the point estimate meets the limit; None if there is no value."""
+    """Return True if the point estimate meets the limit; `None` if there is no value."""
     if estimate.value is None:
         return None
     return _COMPARE[objective.comparator](estimate.value, objective.limit)
 
 
 def evaluate_objective(objective: Objective, estimate: Estimate) -> ObjectiveResult:
-    """Evaluate an objective. PASS and FAIL need the whole interval on one side of the limit.
+    """Evaluate an objective. PASS and FAIL require the whole interval to be on one side of the limit.
 
-    A value that has no interval by nature (a maximum) is evaluated by itself. If its interval was withheld (`reason`
-    says why), it cannot PASS, but fails if it misses the limit.
-    """
+    A value that never has an interval (a maximum) is evaluated by point estimate. If an interval was withheld (`reason`
+    states why), the objective cannot PASS, but FAILs if the value violates the limit."""
     return ObjectiveResult(objective=objective, observed=estimate, outcome=_evaluate(objective, estimate))
 
 
 def find_estimate(stage: Stage, objective: Objective) -> Estimate:
-    """Find the stage's estimate of the objective's metric, or of its share of another; withheld if not measured."""
+    """Return the stage's estimate of the objective's metric, divided by the reference metric if the limit is relative.
+    The value is withheld if it was not measured."""
     estimate = _estimate(stage, objective.metric, objective.aggregate)
     if objective.of is None:
         return estimate
@@ -271,15 +270,15 @@ def _estimate(stage: Stage, metric: str, aggregate: str | None) -> Estimate:
 
 
 def _divide(part: Estimate, whole: Estimate, name: str) -> Estimate:
-    """Divide two estimates; the interval is from lowest `part` over highest `whole` to highest over lowest.
+    """Divide two estimates. The interval extends from the lowest `part` over the highest `whole` to the highest `part`
+    over the lowest `whole`.
 
-    It covers at least 95 % for any dependence of the two: exactly if one falls when the other rises, and more if both
-    rise together, as rates of one stage do. It is withheld if either interval is.
-    """
+    Its coverage is at least 95 % for any dependence between the two: exact if they are perfectly negatively correlated,
+    and higher if they rise together, as rates of the same stage do. It is withheld if either interval is withheld."""
     if part.value is None or whole.value is None:
         return Estimate(None, n=part.n, reason=part.reason if part.value is None else whole.reason)
     if whole.value <= 0 or part.value < 0:
-        return Estimate(None, n=part.n, reason=f"no share of {name}, which was {whole.value:g}")
+        return Estimate(None, n=part.n, reason=f"not computed relative to {name}, which was {whole.value:g}")
     value, reason = part.value / whole.value, part.reason or whole.reason
     if reason is not None or (part.ci95 is None and whole.ci95 is None):
         return Estimate(value, n=part.n, reason=reason)

@@ -1,4 +1,4 @@
-"""Re-evaluates a stored run of an endpoint with another SLO, or only in a part of its time."""
+"""Re-evaluates a stored run of an endpoint with another SLO, or within a shorter time window."""
 
 from __future__ import annotations
 
@@ -53,22 +53,23 @@ from app.records.stage import StageData
 
 
 def clip_stage(facts: StageData, rows: StageRows, window: Window) -> StageData | None:
-    """Clip stage data to the part of the stage inside `window`. Returns `facts` itself if that is the whole stage, None
-    if it is nothing.
+    """Clip stage data to `window`. Returns the data unchanged if the window covers the whole stage, and `None` if they
+    do not overlap.
 
-    The workers' data are only known for the whole stage, so they are assumed to be evenly distributed over it.
-    """
-    whole = compute_offered_window(rows, facts)
-    start_ns, end_ns = max(whole.start_ns, window.start_ns), min(whole.end_ns, window.end_ns)
-    if (start_ns, end_ns) == (whole.start_ns, whole.end_ns):
+    Worker data is known only for the whole stage, so it is scaled in proportion to time."""
+    offered_window = compute_offered_window(rows, facts)
+    start_ns, end_ns = max(offered_window.start_ns, window.start_ns), min(offered_window.end_ns, window.end_ns)
+    if (start_ns, end_ns) == (offered_window.start_ns, offered_window.end_ns):
         return facts
     if end_ns <= start_ns:
         return None
-    is_to_the_end, is_from_the_start = end_ns == whole.end_ns, start_ns == whole.start_ns
-    last_ns = facts.end_ns if is_to_the_end else end_ns
-    lead_in_s = facts.lead_in_s if is_from_the_start else 0.0
-    part = _sending_s(start_ns, last_ns, lead_in_s) / _sending_s(facts.start_ns, facts.end_ns, facts.lead_in_s)
-    after_s = (start_ns - facts.start_ns) / 1e9
+    includes_end, includes_start = end_ns == offered_window.end_ns, start_ns == offered_window.start_ns
+    last_ns = facts.end_ns if includes_end else end_ns
+    lead_in_s = facts.lead_in_s if includes_start else 0.0
+    proportion = _compute_sending_duration_s(start_ns, last_ns, lead_in_s) / _compute_sending_duration_s(
+        facts.start_ns, facts.end_ns, facts.lead_in_s
+    )
+    offset_s = (start_ns - facts.start_ns) / 1e9
     return replace(
         facts,
         kind="varying" if facts.kind == "spike" else facts.kind,
@@ -76,35 +77,36 @@ def clip_stage(facts: StageData, rows: StageRows, window: Window) -> StageData |
         end_ns=last_ns,
         duration_s=(end_ns - start_ns) / 1e9,
         lead_in_s=lead_in_s,
-        rates=tuple((at_s - after_s, per_s) for at_s, per_s in facts.rates),
-        is_saturated=facts.is_saturated and is_to_the_end,
-        stopped_early=facts.stopped_early and is_to_the_end,
-        worker_cpu_s=facts.worker_cpu_s * part,
-        worker_cpu_wait_s=None if facts.worker_cpu_wait_s is None else facts.worker_cpu_wait_s * part,
-        workers=tuple(_scale_worker(worker, part) for worker in facts.workers),
+        rates=tuple((at_s - offset_s, rate_per_s) for at_s, rate_per_s in facts.rates),
+        is_saturated=facts.is_saturated and includes_end,
+        stopped_early=facts.stopped_early and includes_end,
+        worker_cpu_s=facts.worker_cpu_s * proportion,
+        worker_cpu_wait_s=None if facts.worker_cpu_wait_s is None else facts.worker_cpu_wait_s * proportion,
+        workers=tuple(_scale_worker(worker, proportion) for worker in facts.workers),
     )
 
 
-def _scale_worker(worker: WorkerData, part: float) -> WorkerData:
-    waited_s = None if worker.cpu_wait_s is None else worker.cpu_wait_s * part
-    return replace(worker, cpu_s=worker.cpu_s * part, sent=round(worker.sent * part), cpu_wait_s=waited_s)
+def _scale_worker(worker: WorkerData, proportion: float) -> WorkerData:
+    waited_s = None if worker.cpu_wait_s is None else worker.cpu_wait_s * proportion
+    return replace(worker, cpu_s=worker.cpu_s * proportion, sent=round(worker.sent * proportion), cpu_wait_s=waited_s)
 
 
-def _sending_s(start_ns: int, end_ns: int, lead_in_s: float) -> float:
+def _compute_sending_duration_s(start_ns: int, end_ns: int, lead_in_s: float) -> float:
     return max(1e-9, (end_ns - start_ns) / 1e9 + lead_in_s)
 
 
 _SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "step")
-_KEPT_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
+_PRESERVED_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
 _RUN_CHECKS = ("step_duration", "generator_reach")
-"""Run-level checks of the stages that the result is based on, in addition to the checks of each stage."""
+"""Checks of the run that depend on the headline stages, in addition to the checks of each stage."""
 _GPU_ENERGY = "energy_j"
 
 
 @dataclass(frozen=True)
 class RunData:
-    """Data of a stored run from which all its numbers can be computed. `facts` and `rows` are those of its stages, in
-    the order run; `slo` is that of its profile; `idle` is the window in which its GPUs were idle."""
+    """Data of a stored run, sufficient to recompute its whole result. `stage_data` and `rows` contain one entry per
+    stage, in the order in which they ran; `slo` is the SLO of the run's profile; `idle` is the window in which its GPUs
+    were idle."""
 
     result: Result
     slo: tuple[Objective, ...]
@@ -113,15 +115,15 @@ class RunData:
     telemetry: pd.DataFrame
     idle: Window | None = None
     is_whole: bool = True
-    """True if the run was completed, so that its result is final; otherwise the result only contains its stages."""
+    """True if the run was completed and its result is final; otherwise the result contains only its stages."""
 
 
 def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
-    """Re-evaluate a stored run.
+    """Re-evaluate a stored run with another SLO (`slo`) or within a time window (`window_s`).
 
-    `window_s` counts from the start of the run; only arrivals intended inside it count. Stages outside are dropped,
-    partly covered stages are clipped. With neither an SLO nor a window, the result is the run's own.
-    """
+    `window_s` holds start and end in s since the start of the run; only requests scheduled inside it count. Stages
+    outside are dropped, stages that overlap partly are clipped. With neither an SLO nor a window, the result is that of
+    the run."""
     objectives = run.slo if slo is None else slo
     is_same = window_s is None and [objective.text for objective in objectives] == [
         objective.text for objective in run.slo
@@ -134,11 +136,11 @@ def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[flo
     pooled = _pool_holds(run, parts, objectives, search)
     headline = headline_stages(stages, search)
     validity = _replace_stage_checks(run.result, headline or stages, None if is_own else search)
-    judged_on = evaluated_stages(stages, headline, pooled)
-    slo_results = tuple(evaluate_worst(objective, judged_on) for objective in binding_objectives(objectives))
+    evaluated_on = evaluated_stages(stages, headline, pooled)
+    slo_results = tuple(evaluate_worst(objective, evaluated_on) for objective in binding_objectives(objectives))
     plan = run.result.plan if is_own else None
     gates = tuple(
-        evaluate_gate(gate.objective, judged_on, stages, collect_run_metrics(new_rate, plan))
+        evaluate_gate(gate.objective, evaluated_on, stages, collect_run_metrics(new_rate, plan))
         for gate in run.result.gates
     )
     local = tuple(stage for stage in run.result.stages if stage.variant is not None)
@@ -147,7 +149,7 @@ def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[flo
         run.result,
         verdict=compute_verdict(validity),
         validity=validity,
-        stages=local + mark_headline(loaded, judged_on, new_rate),
+        stages=local + mark_headline(loaded, evaluated_on, new_rate),
         max_rate=new_rate,
         knees=find_sweep_knees(stages),
         slo=slo_results,
@@ -155,7 +157,7 @@ def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[flo
     )
     if is_own:
         return result
-    rescored = mark_rescored(result, run.result, slo, window_s, _no_rate_causes(run.result, new_rate))
+    rescored = mark_rescored(result, run.result, slo, window_s, _build_no_rate_causes(run.result, new_rate))
     return replace(rescored, rescoring=None) if is_same else rescored
 
 
@@ -166,11 +168,13 @@ def mark_rescored(
     window_s: tuple[float, float] | None,
     extra_causes: Sequence[Cause] = (),
 ) -> Result:
-    """Mark a re-evaluated result as differing from the run's `original`, and compute its exit code. Plan and comparison
-    are dropped, because they were made for the run's own SLO and whole time."""
-    stamp = Rescoring(None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code)
+    """Mark a re-evaluated result as different from the `original` result of the run, and compute its exit code. Plan
+    and comparison are dropped, because they were based on the run's own SLO and its whole duration."""
+    rescoring = Rescoring(
+        None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code
+    )
     new_exit = _build_exit(original, result, (*result.slo, *result.gates), extra_causes)
-    return replace(result, plan=None, comparison=None, rescoring=stamp, exit=new_exit)
+    return replace(result, plan=None, comparison=None, rescoring=rescoring, exit=new_exit)
 
 
 _EvaluatedPart = tuple[StageData, StageRows, Stage]
@@ -184,31 +188,32 @@ def _absolute_window(result: Result, window_s: tuple[float, float] | None) -> Wi
 
 
 def _evaluate_parts(
-    run: RunData, slo: Sequence[Objective], within: Window | None, *, is_own: bool
+    run: RunData, slo: Sequence[Objective], window: Window | None, *, is_own: bool
 ) -> list[_EvaluatedPart]:
-    """Evaluate the parts of all stages inside the window.
+    """Evaluate the part of each stage that is inside the window.
 
-    For a whole stage, numbers that do not depend on the SLO are taken from the run. If the run's own SLO is requested,
-    everything is recomputed instead: that this gives the same numbers proves the recomputation.
-    """
+    For complete stages, metrics that do not depend on the SLO are copied from the run. If the run's own SLO is
+    requested, all metrics are recomputed instead, which verifies that recomputation gives the same numbers."""
     stored = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
     evaluated = []
-    for facts, rows, original in zip(run.stage_data, run.rows, stored, strict=True):
-        part = facts if within is None else clip_stage(facts, rows, within)
-        if part is facts and run.is_whole and not is_own:
-            evaluated.append((facts, rows, reevaluate_stage(rows, facts, original, slo)))
-        elif part is facts and run.is_whole:
-            stage = _with_stored_telemetry(summarize_rows(rows, None, facts, slo), original)
-            evaluated.append((facts, rows, add_telemetry(stage, None, facts, slo)))
-        elif part is not None:
-            stage = summarize_rows(rows, run.telemetry, part, slo)
+    for stage_data, rows, original in zip(run.stage_data, run.rows, stored, strict=True):
+        clipped_data = stage_data if window is None else clip_stage(stage_data, rows, window)
+        if clipped_data is stage_data and run.is_whole and not is_own:
+            evaluated.append((stage_data, rows, reevaluate_stage(rows, stage_data, original, slo)))
+        elif clipped_data is stage_data and run.is_whole:
+            stage = _with_stored_telemetry(summarize_rows(rows, None, stage_data, slo), original)
+            evaluated.append((stage_data, rows, add_telemetry(stage, None, stage_data, slo)))
+        elif clipped_data is not None:
+            stage = summarize_rows(rows, run.telemetry, clipped_data, slo)
             stage = add_gpu_metrics(stage, run.telemetry, run.idle) if _GPU_ENERGY in original.metrics else stage
-            evaluated.append((part, rows, stage if part is facts else _finish_clipped(stage, original, slo)))
+            evaluated.append(
+                (clipped_data, rows, stage if clipped_data is stage_data else _finish_clipped(stage, original, slo))
+            )
     return evaluated
 
 
 def _with_stored_telemetry(stage: Stage, original: Stage) -> Stage:
-    """Copy telemetry and GPU energy of a whole stage, which do not depend on the SLO."""
+    """Copy telemetry and GPU energy of a complete stage, which do not depend on the SLO."""
     metrics = {
         **stage.metrics,
         **{name: estimates for name, estimates in original.metrics.items() if name not in stage.metrics},
@@ -218,21 +223,21 @@ def _with_stored_telemetry(stage: Stage, original: Stage) -> Stage:
 
 
 def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> Stage:
-    """Restore the kind and arrivals of a clipped stage. In a clipped probe, a withheld percentile leaves open whether
-    the SLO was met."""
+    """Restore the kind and arrivals of a clipped stage. In a clipped search stage, a withheld percentile leaves it
+    undecided whether the SLO was met."""
     met = [is_met(objective, find_estimate(stage, objective)) for objective in binding_objectives(slo)]
-    is_open = stage.kind in _SEARCH_KINDS and None in met and False not in met
+    is_undecided = stage.kind in _SEARCH_KINDS and None in met and False not in met
     return replace(
         stage,
         kind=original.kind,
         arrivals=original.arrivals,
         arrival_kind=original.arrival_kind,
-        meets_slo=None if is_open else stage.meets_slo,
+        meets_slo=None if is_undecided else stage.meets_slo,
     )
 
 
 def _stored_search(result: Result) -> SearchOutcome | None:
-    """Reconstruct the outcome of the run's own search from its result, which only stores the rate found."""
+    """Reconstruct the outcome of the run's own search from the result, which stores only the max rate."""
     if result.max_rate is None or not _is_searched(result.stages):
         return None
     stored = result.max_rate
@@ -240,7 +245,7 @@ def _stored_search(result: Result) -> SearchOutcome | None:
 
 
 def _simulate_search(original: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
-    """Evaluate the rates that were tried as if they had been chosen for this SLO; None for a run without a search."""
+    """Evaluate the tried rates as if a search for this SLO had chosen them; `None` for a run without a search."""
     return find_highest_passed(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
 
 
@@ -259,25 +264,26 @@ def _find_max_rate(
 
 
 def _pool_holds(
-    run: RunData, parts: Sequence[_EvaluatedPart], slo: Sequence[Objective], search: SearchOutcome | None
+    run: RunData, evaluated_parts: Sequence[_EvaluatedPart], slo: Sequence[Objective], search: SearchOutcome | None
 ) -> Stage | None:
-    holds = accepted_hold_indices([stage for _, _, stage in parts], search)
+    holds = accepted_hold_indices([stage for _, _, stage in evaluated_parts], search)
     if not holds:
         return None
-    chosen = [parts[index] for index in holds]
-    rows = [_drop_clipped_rows(rows, facts) for facts, rows, _ in chosen]
-    return pool_rows(rows, run.telemetry, [facts for facts, _, _ in chosen], slo)
+    hold_parts = [evaluated_parts[index] for index in holds]
+    rows = [_drop_clipped_rows(rows, stage_data) for stage_data, rows, _ in hold_parts]
+    return pool_rows(rows, run.telemetry, [stage_data for stage_data, _, _ in hold_parts], slo)
 
 
-def _drop_clipped_rows(rows: StageRows, facts: StageData) -> StageRows:
-    """Drop rows that a clipped stage excludes, which would overlap with the next hold."""
-    return rows.filter(rows.intended_ns < facts.start_ns + round(facts.duration_s * 1e9))
+def _drop_clipped_rows(rows: StageRows, stage_data: StageData) -> StageRows:
+    """Drop rows outside a clipped stage, which would overlap with the next hold."""
+    return rows.filter(rows.intended_ns < stage_data.start_ns + round(stage_data.duration_s * 1e9))
 
 
 def _replace_stage_checks(
     original: Result, headline: Sequence[Stage], search: SearchOutcome | None
 ) -> tuple[Check, ...]:
-    """Replace the run's stage checks with those of the re-evaluated stages; checks of machine and clocks are kept."""
+    """Replace the stage checks of the run with those of the re-evaluated stages; checks of machine and clocks are
+    preserved."""
     names = {check.id for stage in original.stages if stage.variant is None for check in stage.checks} | {*_RUN_CHECKS}
     first = next((index for index, check in enumerate(original.validity) if check.id in names), len(original.validity))
     reach = (
@@ -285,21 +291,23 @@ def _replace_stage_checks(
         if search is None
         else reach_check(search)
     )
-    rest = [check for check in original.validity[first:] if check.id not in names]
-    return (*original.validity[:first], *run_checks(headline), *reach, *rest)
+    remaining_checks = [check for check in original.validity[first:] if check.id not in names]
+    return (*original.validity[:first], *run_checks(headline), *reach, *remaining_checks)
 
 
-def _build_exit(original: Result, result: Result, evaluated: Sequence[ObjectiveResult], more: Sequence[Cause]) -> Exit:
-    """Compute the exit. Causes that stopped the run, or came from its target, are kept; causes based on numbers are
-    recomputed."""
-    causes = [cause for cause in original.exit.causes if cause.id in _KEPT_CAUSES]
+def _build_exit(
+    original: Result, result: Result, evaluated: Sequence[ObjectiveResult], extra_causes: Sequence[Cause]
+) -> Exit:
+    """Compute the exit state. Causes that stopped the run or came from its target are preserved; causes based on
+    metrics are recomputed."""
+    causes = [cause for cause in original.exit.causes if cause.id in _PRESERVED_CAUSES]
     invalid = compute_verdict([check for check in result.validity if check.verdict == "INVALID"])
     if invalid.status == "INVALID":
         causes.append(invalid_cause(invalid))
-    return build_exit([*causes, *find_causes(evaluated, DEFAULT), *more])
+    return build_exit([*causes, *find_causes(evaluated, DEFAULT), *extra_causes])
 
 
-def _no_rate_causes(original: Result, new_rate: MaxRate | None) -> list[Cause]:
+def _build_no_rate_causes(original: Result, new_rate: MaxRate | None) -> list[Cause]:
     if (
         not _is_searched(original.stages)
         or new_rate is None

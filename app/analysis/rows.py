@@ -1,4 +1,4 @@
-"""The rows of one stage as plain arrays with normalized nulls, including the token data of streams."""
+"""The request rows of one stage as NumPy arrays with normalized nulls, including the token data of streams."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ _NULL_TOKENS = 0
 
 @dataclass(frozen=True)
 class Chunks:
-    """The deltas of all responses, concatenated: those of row i are from `offsets[i]` to `offsets[i + 1]`."""
+    """The deltas of all responses, concatenated. The deltas of row i have the indices `offsets[i]` to `offsets[i + 1]`
+    - 1."""
 
     offsets: Nanoseconds
     times_ns: Nanoseconds
     tokens: npt.NDArray[np.int32] | None
-    """Number of tokens in each delta, 0 if not reported by the server; None if it never reports them."""
+    """Number of tokens in each delta, 0 where the server did not report it; `None` if the server never reports it."""
 
     @property
     def counts(self) -> Nanoseconds:
@@ -45,27 +46,27 @@ class Chunks:
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Token data with one entry per arrival. An unknown time is 0, an unknown count NaN."""
+    """Token data with one entry per request. An unknown timestamp is 0; an unknown count is NaN."""
 
     first_token_ns: Nanoseconds
     first_output_ns: Nanoseconds
     last_token_ns: Nanoseconds
     first_event_ns: Nanoseconds
     complete_ns: Nanoseconds
-    """Time at which the whole response had been received, including anything after the last token."""
+    """Time at which the whole response had been received, including data after the last token."""
     tokens_in: Floats
     tokens_out: Floats
     tokens_requested: Floats
     is_counted_by_chunks: Mask
     chunk_index: Nanoseconds
-    """Index of each row's deltas in `chunks`."""
+    """For each row, the index into `chunks.offsets` of its deltas."""
     chunks: Chunks | None
 
     def end_of_response(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
         return np.where(is_success & (self.last_token_ns > 0), self.last_token_ns, end_ns)
 
     def select(self, selection: Mask | Nanoseconds | slice) -> TokenRows:
-        """Select rows. The chunks are shared and not copied: there may be millions of them."""
+        """Select rows. The chunks (possibly millions) are shared instead of copied."""
         return TokenRows(
             first_token_ns=self.first_token_ns[selection],
             first_output_ns=self.first_output_ns[selection],
@@ -94,56 +95,61 @@ class TokenRows:
 
 
 def shift_times(times_ns: Nanoseconds, by_ns: int) -> Nanoseconds:
-    """Shift known times; unknown ones stay 0."""
+    """Shift known timestamps by `by_ns`; unknown timestamps remain 0."""
     return np.where(times_ns > 0, times_ns + by_ns, 0)
 
 
-def join_tokens(parts: Sequence[TokenRows]) -> TokenRows:
+def join_tokens(token_rows: Sequence[TokenRows]) -> TokenRows:
     """Concatenate the token data of several stages."""
-    sizes = [0 if part.chunks is None else part.chunks.counts.size for part in parts]
+    sizes = [0 if rows.chunks is None else rows.chunks.counts.size for rows in token_rows]
     index_offsets = np.cumsum([0, *sizes[:-1]])
-    chunks = [part.chunks for part in parts if part.chunks is not None]
+    chunks = [rows.chunks for rows in token_rows if rows.chunks is not None]
     arrays = {
-        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        field.name: np.concatenate([getattr(rows, field.name) for rows in token_rows])
         for field in fields(TokenRows)
         if field.name not in ("chunk_index", "chunks")
     }
-    place = np.concatenate(
-        [part.chunk_index + index_offset for part, index_offset in zip(parts, index_offsets, strict=True)]
+    chunk_index = np.concatenate(
+        [rows.chunk_index + index_offset for rows, index_offset in zip(token_rows, index_offsets, strict=True)]
     )
-    return TokenRows(**arrays, chunk_index=place, chunks=_join_chunks(chunks) if len(chunks) == len(parts) else None)
+    return TokenRows(
+        **arrays, chunk_index=chunk_index, chunks=_join_chunks(chunks) if len(chunks) == len(token_rows) else None
+    )
 
 
-def _join_chunks(parts: Sequence[Chunks]) -> Chunks:
-    tokens = [np.zeros(part.times_ns.size, np.int32) if part.tokens is None else part.tokens for part in parts]
+def _join_chunks(chunks_by_stage: Sequence[Chunks]) -> Chunks:
+    tokens = [
+        np.zeros(chunks.times_ns.size, np.int32) if chunks.tokens is None else chunks.tokens
+        for chunks in chunks_by_stage
+    ]
     return Chunks(
-        offsets=np.concatenate(([0], np.cumsum(np.concatenate([part.counts for part in parts])))),
-        times_ns=np.concatenate([part.times_ns for part in parts]),
-        tokens=None if all(part.tokens is None for part in parts) else np.concatenate(tokens),
+        offsets=np.concatenate(([0], np.cumsum(np.concatenate([chunks.counts for chunks in chunks_by_stage])))),
+        times_ns=np.concatenate([chunks.times_ns for chunks in chunks_by_stage]),
+        tokens=None if all(chunks.tokens is None for chunks in chunks_by_stage) else np.concatenate(tokens),
     )
 
 
 def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
-    """Read the token data of rows; None if no row has any."""
+    """Read the token data of request rows; `None` if no row has token data."""
     if not any(name in frame and frame[name].notna().any() for name in ("first_token_ns", "tokens_out", "tokens_in")):
         return None
     n = len(frame)
 
-    def times(name: str) -> Nanoseconds:
+    def read_column_times(name: str) -> Nanoseconds:
         return read_times(frame[name])[0] if name in frame else np.zeros(n, np.int64)
 
-    def numbers(name: str) -> Floats:
+    def read_column_numbers(name: str) -> Floats:
         return read_numbers(frame[name]) if name in frame else np.full(n, np.nan)
 
     return TokenRows(
-        first_token_ns=times("first_token_ns"),
-        first_output_ns=times("first_output_ns"),
-        last_token_ns=times("last_token_ns"),
-        first_event_ns=times("first_event_ns"),
-        complete_ns=times("end_ns"),
-        tokens_in=numbers("tokens_in"),
-        tokens_out=numbers("tokens_out"),
-        tokens_requested=numbers("tokens_asked"),
+        first_token_ns=read_column_times("first_token_ns"),
+        first_output_ns=read_column_times("first_output_ns"),
+        last_token_ns=read_column_times("last_token_ns"),
+        first_event_ns=read_column_times("first_event_ns"),
+        complete_ns=read_column_times("end_ns"),
+        tokens_in=read_column_numbers("tokens_in"),
+        tokens_out=read_column_numbers("tokens_out"),
+        tokens_requested=read_column_numbers("tokens_asked"),
         is_counted_by_chunks=_equals(frame, "tokens_from", "chunks"),
         chunk_index=np.arange(n),
         chunks=_read_chunks(frame),
@@ -161,8 +167,8 @@ def _read_chunks(frame: pd.DataFrame) -> Chunks | None:
 
 
 def _align_counts(counts: pa.ListArray, lengths: Nanoseconds, total: int) -> npt.NDArray[np.int32]:
-    """Align token counts with chunk times. In rows whose two lists differ in length, the counts are treated as not
-    reported."""
+    """Align token counts with chunk timestamps. Where the two lists of a row differ in length, the counts are treated
+    as not reported."""
     values = np.asarray(_flatten(counts), dtype=np.int32)
     count_lengths = _lengths(counts)
     if np.array_equal(count_lengths, lengths):
@@ -178,7 +184,7 @@ def _lengths(lists: pa.ListArray) -> Nanoseconds:
 
 
 def _flatten(lists: pa.ListArray) -> npt.NDArray[Any]:
-    # `flatten` skips the values behind null rows, and respects a slice's offset
+    # `flatten` skips the values of null rows, and respects the offset of a slice
     return np.asarray(lists.flatten().fill_null(_NULL_TOKENS).to_numpy(zero_copy_only=False))
 
 
@@ -193,19 +199,17 @@ NOT_STARTED = "not-started"
 
 @dataclass(frozen=True)
 class StageRows:
-    """Rows of a stage, one entry per arrival, in the order of intended starts. An unknown time is 0, and its mask
-    false.
+    """Rows of a stage as arrays, with one entry per request, in order of scheduled start. An unknown timestamp is 0,
+    and the corresponding mask is false.
 
-    If no intended start is known (`has_intended` is false), `intended_ns` is the send time, so that rows can be
-    ordered.
-    """
+    If no scheduled start is known (`has_intended` is false), `intended_ns` contains the send time, so that rows can be
+    ordered."""
 
     intended_ns: Nanoseconds
     sent_ns: Nanoseconds
     first_byte_ns: Nanoseconds
     end_ns: Nanoseconds
-    """End of the response; for a successful stream the time of its last token, even if the connection carried more
-    after it."""
+    """End of the response. For a successful stream, the time of the last token, even if more data followed."""
     has_intended: Mask
     was_sent: Mask
     has_first_byte: Mask
@@ -214,14 +218,15 @@ class StageRows:
     error: Categories
     """Error class of each row; undefined where `is_failed` is false."""
     correct: Floats | None
-    """Number of correct rows in each request's response; NaN without labels, None if no request has labels."""
+    """Number of correct rows in the response to each request; NaN for requests without labels, `None` if no request has
+    labels."""
     tokens: TokenRows | None
-    """Token data; None if no response has any."""
+    """Token data of the stage; `None` if no response has any."""
 
     @property
     def was_started(self) -> Mask:
-        """Mask of the arrivals that were started. A started arrival has a send time even if its connection failed: the
-        time of the connection attempt."""
+        """Mask of the requests that were started. A request whose connection failed counts as started: its send time is
+        the time of the connection attempt."""
         return self.was_sent
 
     @property
@@ -229,17 +234,17 @@ class StageRows:
         return bool(self.has_intended.all())
 
     def count_errors(self) -> dict[str, int]:
-        """Count failures by error class; arrivals that the generator never started are a class of their own."""
+        """Count failures by error class. Requests that the generator never started are counted as a separate class."""
         counts = dict(sorted(self.error.count(self.is_failed).items()))
         not_started = int(np.count_nonzero(~self.was_started))
         return {**counts, NOT_STARTED: not_started} if not_started else counts
 
     def filter(self, mask: Mask) -> StageRows:
-        # nearly every stage keeps all its rows, and copying millions of them costs memory
+        # usually no row is filtered out, and copying millions of rows costs memory
         return self if mask.all() else self._select(mask)
 
     def sort(self) -> StageRows:
-        """Sort rows by intended start; rows already in order are not copied."""
+        """Sort the rows by scheduled start; rows that are already in order are not copied."""
         order = _order(self.intended_ns)
         return self if isinstance(order, slice) else self._select(order)
 
@@ -265,38 +270,39 @@ class StageRows:
 _ARRAYS = tuple(field.name for field in fields(StageRows) if field.name not in ("error", "correct", "tokens"))
 
 
-def join_rows(parts: Sequence[StageRows]) -> StageRows:
-    """Concatenate the rows of several stages as those of one."""
-    token_parts = [part.tokens for part in parts if part.tokens is not None]
-    right = [np.full(len(part.intended_ns), np.nan) if part.correct is None else part.correct for part in parts]
+def join_rows(rows_by_stage: Sequence[StageRows]) -> StageRows:
+    """Concatenate the rows of several stages, and sort them by scheduled start."""
+    token_parts = [rows.tokens for rows in rows_by_stage if rows.tokens is not None]
+    correct = [
+        np.full(len(rows.intended_ns), np.nan) if rows.correct is None else rows.correct for rows in rows_by_stage
+    ]
     return StageRows(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS},
-        error=join_categories([part.error for part in parts]),
-        correct=None if all(part.correct is None for part in parts) else np.concatenate(right),
-        tokens=join_tokens(token_parts) if len(token_parts) == len(parts) else None,
+        **{name: np.concatenate([getattr(rows, name) for rows in rows_by_stage]) for name in _ARRAYS},
+        error=join_categories([rows.error for rows in rows_by_stage]),
+        correct=None if all(rows.correct is None for rows in rows_by_stage) else np.concatenate(correct),
+        tokens=join_tokens(token_parts) if len(token_parts) == len(rows_by_stage) else None,
     ).sort()
 
 
 def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
-    """Read the rows of one stage, in any order, from columns in the wire format.
+    """Read the rows of one stage from columns in the wire format; they may be in any order.
 
-    Columns that the first version of the format lacks may be missing.
-    """
+    Columns that the first version of the format lacks may be missing."""
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
     intended_ns, has_intended = read_times(frame["intended_ns"])
     if not has_intended.all():
         intended_ns = np.where(has_intended, intended_ns, read_times(frame["sent_ns"])[0])
     order = _order(intended_ns)
 
-    def times(name: str) -> tuple[Nanoseconds, Mask]:
+    def read_column_times(name: str) -> tuple[Nanoseconds, Mask]:
         values, known = read_times(frame[name])
         return values[order], known[order]
 
-    sent_ns, was_sent = times("sent_ns")
-    first_byte_ns, has_first_byte = times("first_byte_ns")
-    end_ns, has_end = times("end_ns")
+    sent_ns, was_sent = read_column_times("sent_ns")
+    first_byte_ns, has_first_byte = read_column_times("first_byte_ns")
+    end_ns, has_end = read_column_times("end_ns")
     error, tokens = read_categories(frame["error"]).select(order), read_tokens(frame)
-    # an arrival that the end of the drain cut off before its start has an error, but is not a failure of the target
+    # a request that was not started before the end of the drain has an error, but is not a failure of the target
     is_failed = error.is_known & was_sent
     is_success = was_sent & has_end & ~is_failed
     if tokens is not None:
@@ -320,16 +326,16 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
 
 
 def _order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
-    """Return the order by intended start; if the rows are already in order, a full slice, which copies nothing."""
+    """Return the order by scheduled start. If the rows are already in order, return a full slice, which avoids
+    copying."""
     is_in_order = np.all(intended_ns[1:] >= intended_ns[:-1])
     return slice(None) if is_in_order else np.argsort(intended_ns, kind="stable")
 
 
 def compute_offered_window(rows: StageRows, facts: StageData) -> Window:
-    """Return the window in which load was offered: the stage's duration from its start, without lead-in and drain.
+    """Return the window in which load was offered: the duration of the stage without lead-in and drain.
 
-    A stage stopped early was offered load until the last arrival that was started.
-    """
+    If the stage was stopped early, the window ends with the last started request."""
     end_ns = facts.start_ns + round(facts.duration_s * 1e9)
     if facts.stopped_early:
         started_ns = rows.intended_ns[rows.was_started]

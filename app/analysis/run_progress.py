@@ -1,4 +1,4 @@
-"""Progress of a run, computed from its events alone."""
+"""Progress of a run, computed only from its events."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from app.records.events import (
 
 
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of a run. `done` of `total` are stages, variants of a local model, or runs of an interleaved comparison;
-    warm-ups do not count. `total` is None if unknown, as in a search."""
+    """Progress of a run. `completed` of `total` counts stages without warm-ups, variants of a local model, or runs of
+    an interleaved comparison. `total` is `None` if unknown, as in a search."""
 
     run_id: str | None = None
     name: str | None = None
@@ -35,17 +35,17 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     phase: str = ""
     message: str = ""
     stage: StageStarted | None = None
-    """The running stage."""
+    """The stage that is currently running; `None` between stages."""
     variant: VariantStarted | None = None
     completed: int = 0
     total: int | None = None
     planned_s: float | None = None
-    """Planned duration of all stages of the phase; `spent_s` of it has passed, without the running stage."""
+    """Planned duration of all stages of the phase, in s. `spent_s` is the planned duration of the finished stages."""
     spent_s: float = 0.0
     variants_ns: int | None = None
-    """Start of the first variant, in ns."""
+    """Start of the first variant, in ns; `None` until it starts."""
     pair_run: PairRunStarted | None = None
-    """The last started run of a comparison."""
+    """The run of an interleaved comparison that was started last."""
     finished: RunFinished | None = None
 
     @property
@@ -55,8 +55,8 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         return (self.at_ns - self.started_ns) / 1e9
 
     def eta_s(self, now_ns: int) -> float | None:
-        """Estimate the time until the last stage ends, in s; None if unknown. Excludes time between stages and after
-        them."""
+        """Estimate the time until the last stage ends, in s; `None` if unknown. Pauses between stages and steps after
+        the last stage are not included."""
         if self.finished is not None:
             return None
         if self.variant is not None and self.variants_ns is not None and self.completed:
@@ -76,7 +76,7 @@ def stage_duration_s(stage: StageStarted) -> float:
 
 
 def stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
-    """Return how much of the stage has passed, in s, including its lead-in but not its drain."""
+    """Return the elapsed time of the stage in s, including the lead-in but not the drain."""
     return max(0.0, min((now_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s)
 
 
@@ -102,8 +102,8 @@ def advance(progress: RunProgress, event: Event) -> RunProgress:
             return _extended(progress, event)
         case StageFinished(stage=stage):
             duration_s = 0.0 if progress.stage is None else stage_duration_s(progress.stage)
-            done = progress.completed + (stage.kind != "warmup")
-            return replace(progress, stage=None, completed=done, spent_s=progress.spent_s + duration_s)
+            completed = progress.completed + (stage.kind != "warmup")
+            return replace(progress, stage=None, completed=completed, spent_s=progress.spent_s + duration_s)
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _in_variants(replace(progress, stage=None), event)
         case PairRunStarted(pair=pair, pairs=pairs):

@@ -1,7 +1,6 @@
-"""Search for the highest rate that meets the SLO: which rate to try next, given the results so far.
+"""Search for the max rate within the SLO: chooses the next rate to test from the results so far.
 
-The posterior of the endpoint's capacity is computed from stages at several rates that passed or failed.
-"""
+The posterior of the endpoint's capacity is computed from stages at several rates that passed or failed."""
 
 from __future__ import annotations
 
@@ -24,19 +23,17 @@ _HALVINGS = 14
 
 
 class CapacityPosterior:
-    """Posterior distribution of the capacity, the rate at which a stage passes with a probability of one half.
+    """Posterior distribution of the capacity, which is the rate at which a stage passes with probability 0.5.
 
-    The probability that a stage at a rate passes is logistic in ln(capacity / rate), with a lapse rate of 2 %: the less
-    probable outcome occurs in 1 % of the stages at any rate. The prior is uniform on a log scale. This is Bayesian
-    estimation of a psychometric function (Watson and Pelli, QUEST, Perception & Psychophysics 33, 1983; the lapses:
-    Wichmann and Hill, ibid. 63, 2001). The spread of 2 % is slightly more than holds of 30 s show for queues near
-    saturation (1 to 2 % as logistic spread): a smaller one would overrate a random failure, a larger one only needs
-    more stages.
-    """
+    The probability that a stage passes is logistic in ln(capacity / rate), with a lapse rate of 2 %: the less probable
+    outcome occurs in 1 % of the stages at any rate. The prior is uniform on a log scale. This is Bayesian estimation of
+    a psychometric function (Watson and Pelli, QUEST, Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill,
+    ibid. 63, 2001). The spread of 2 % is slightly more than holds of 30 s show for queues near saturation (logistic
+    spread of 1 to 2 %): a smaller spread would overrate a random failure, a larger spread only requires more stages."""
 
     def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = SPREAD) -> None:
-        """Compute the posterior. `trials` holds pairs of rate and whether the stage passed, at least one of each
-        outcome. `spread` is the scale of the logistic function."""
+        """Compute the posterior. `trials` contains pairs (rate, whether the stage passed), with at least one pass and
+        one failure. `spread` is the scale of the logistic function."""
         self._spread = spread
         passed = [rate for rate, has_passed in trials if has_passed]
         failed = [rate for rate, has_passed in trials if not has_passed]
@@ -51,11 +48,11 @@ class CapacityPosterior:
         return math.exp(self._logs[min(index, self._logs.size - 1)])
 
     def pass_probability(self, rate_per_s: float, times: int) -> float:
-        """Compute the probability that this many stages at this rate all pass."""
+        """Compute the probability that `times` stages at this rate all pass."""
         return float(self._weights @ self._pass_probabilities(rate_per_s) ** times)
 
     def find_highest_rate(self, times: int, probability: float) -> float:
-        """Find the highest rate at which this many stages all pass with this probability."""
+        """Find the highest rate at which `times` stages all pass with at least the given probability."""
         low, high = float(self._logs[0]), float(self._logs[-1])
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
@@ -71,8 +68,8 @@ class CapacityPosterior:
 
 
 def log_likelihood(log_limits: Floats, trials: Sequence[tuple[float, bool]], spread: float = SPREAD) -> Floats:
-    """Compute the log likelihood of the trials for each capacity, given as a logarithm. `spread` is the scale of the
-    logistic function in ln rate by which a stage passes."""
+    """Compute the log likelihood of the trials for each capacity. `log_limits` contains logarithms of capacities;
+    `spread` is the scale of the logistic function in ln rate."""
     total = np.zeros_like(log_limits)
     for rate, has_passed in trials:
         probability = _pass_probability(log_limits, rate, spread)
@@ -94,7 +91,7 @@ _NEAR_GENERATOR_RATIO = 1.05
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """One stage to run. `repeat` counts the holds of one rate from 1."""
+    """A stage to run next. `repeat` counts the holds at one rate, from 1."""
 
     kind: Literal["probe", "step"]
     rate_per_s: float
@@ -102,11 +99,11 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class SearchOutcome(msgspec.Struct, frozen=True):
-    """Outcome of a search. `max_rate_per_s` met the SLO in all its repeats; None with a `reason`. `bracket` is the
-    highest rate that passed and the lowest higher rate that failed; None for one that was not found.
+    """Outcome of a rate search. `max_rate_per_s` met the SLO in all its repeats; if it is `None`, `reason` states why.
 
-    `unsendable_per_s` is the lowest rate that the generator could not send; None if it sent all rates tried.
-    """
+    `bracket` contains the highest rate that passed and the lowest higher rate that failed; each is `None` if there is
+    no such rate. `unsendable_per_s` is the lowest rate that the generator could not send; `None` if it sent all tested
+    rates."""
 
     max_rate_per_s: float | None
     reason: str | None
@@ -116,8 +113,8 @@ class SearchOutcome(msgspec.Struct, frozen=True):
 
     @property
     def is_generator_limited(self) -> bool:
-        """True if the generator ended the search and not the endpoint: no rate that it could send failed just above the
-        result."""
+        """True if the load generator limited the search and not the endpoint: no rate that the generator could send
+        failed just above the result."""
         (sustained, failed), unsendable = self.bracket, self.unsendable_per_s
         if unsendable is None or failed is None:
             return unsendable is not None
@@ -125,16 +122,15 @@ class SearchOutcome(msgspec.Struct, frozen=True):
 
 
 class RateSearch:
-    """Search for the maximum rate that meets the SLO.
+    """Search for the max rate within the SLO.
 
-    The rate doubles from the start (or halves if the start fails) until one rate passed and one failed. Then every
+    The rate is doubled from the start rate (or halved if that fails) until one rate passed and one failed. Then every
     stage updates the posterior of the capacity (`CapacityPosterior`): its median is probed until the capacity is known
-    to some percent, then rates slightly below it are held.
+    to a few percent, then rates slightly below it are held.
 
     All repeats of a rate must pass; a rate that failed once is never held again. If the rate that passed is well below
-    the capacity, a higher one is held as well while the budget lasts. A rate that the generator cannot send is no
-    evidence about the endpoint: the search continues below it.
-    """
+    the capacity, a higher rate is held if the budget permits. A rate that the generator cannot send provides no
+    information about the endpoint: the search continues below it."""
 
     def __init__(self, start_per_s: float, repeats: int, max_probes: int = 25) -> None:
         self._start_per_s, self._repeats, self._max_probes = start_per_s, repeats, max_probes
@@ -150,21 +146,22 @@ class RateSearch:
 
     @property
     def probes_left(self) -> int:
-        """Maximum number of probes that remain."""
+        """Maximum number of remaining probes."""
         return self._max_probes - self._probe_count
 
     def next_probe(self) -> Probe | None:
-        """Return the stage to run now, which stays the same until it is recorded; None if the search is over."""
+        """Return the stage to run next, which does not change until its result is recorded; `None` if the search has
+        finished."""
         return self._next
 
     def limit_probes(self, probes: int) -> None:
-        """Limit the number of further probes; this can change the result of `next_probe`."""
+        """Limit the number of further probes. This can change the result of `next_probe`."""
         if probes < self.probes_left:
             self._max_probes, self.is_shortened = self._probe_count + probes, True
             self._choose()
 
     def record(self, probe: Probe, has_passed: bool) -> None:
-        """Record the result of `probe`, which must come from `next_probe`."""
+        """Record whether the stage of `probe` passed. `probe` must come from `next_probe`."""
         self._trials.append((probe.rate_per_s, has_passed))
         if probe.kind == "step":
             self._holds += 1
@@ -181,13 +178,13 @@ class RateSearch:
         self._choose()
 
     def outcome(self) -> SearchOutcome:
-        """Return the current outcome, whether or not the search is over."""
+        """Return the current outcome, even if the search has not finished."""
         sustained = self._max_rate or self._sustained_rate
-        above = (rate for rate in self._failed_rates if sustained is None or rate > sustained)
+        higher_failed_rates = (rate for rate in self._failed_rates if sustained is None or rate > sustained)
         unsendable = min(self._unsendable_rates, default=None)
         reason = None if self._max_rate else self._reason()
         return SearchOutcome(
-            self._max_rate, reason, (sustained, min(above, default=None)), self._probe_count, unsendable
+            self._max_rate, reason, (sustained, min(higher_failed_rates, default=None)), self._probe_count, unsendable
         )
 
     @property
@@ -195,19 +192,19 @@ class RateSearch:
         return [rate for rate, has_passed in self._trials if not has_passed]
 
     @property
-    def _passed(self) -> list[float]:
+    def _passed_rates(self) -> list[float]:
         return [rate for rate, has_passed in self._trials if has_passed]
 
     @property
     def _is_bracketed(self) -> bool:
-        """True if some rate passed and a higher one failed; a failure at a rate that also passed is due to chance."""
-        return bool(self._passed) and max(self._failed_rates, default=0.0) > max(self._passed)
+        """True if a rate passed and a higher rate failed. A failure at or below a passed rate is treated as random."""
+        return bool(self._passed_rates) and max(self._failed_rates, default=0.0) > max(self._passed_rates)
 
     @property
     def _sustained_rate(self) -> float | None:
-        """Highest rate that passed and that the generator could send."""
+        """Highest rate that passed, below all rates that the generator could not send; `None` if there is none."""
         limit = min(self._unsendable_rates, default=math.inf)
-        return max((rate for rate in self._passed if rate < limit), default=None)
+        return max((rate for rate in self._passed_rates if rate < limit), default=None)
 
     @property
     def _probe_count(self) -> int:
@@ -220,8 +217,8 @@ class RateSearch:
                 self._hold_rate, self._holds = self._next.rate_per_s, 0
         else:
             self._next = Probe("step", self._hold_rate, self._holds + 1)
-        needed = self._repeats - self._holds if self._hold_rate is not None else 1
-        if self.probes_left < needed:
+        needed_probes = self._repeats - self._holds if self._hold_rate is not None else 1
+        if self.probes_left < needed_probes:
             self._next = self._hold_rate = None
 
     def _choose_rate(self) -> Probe | None:
@@ -240,15 +237,17 @@ class RateSearch:
         lowest = min([*self._failed_rates, *self._unsendable_rates], default=None)
         if lowest is None:
             return Probe("probe", self._start_per_s)
-        is_at_the_bottom = lowest <= self._start_per_s / 2**_MAX_HALVINGS
-        return None if is_at_the_bottom else Probe("probe", lowest / 2)
+        is_lowest = lowest <= self._start_per_s / 2**_MAX_HALVINGS
+        return None if is_lowest else Probe("probe", lowest / 2)
 
     def _choose_near_capacity(self, posterior: CapacityPosterior) -> Probe | None:
         median = posterior.quantile(0.5)
         if self._max_rate is not None:
             higher = self._nearest_allowed(median * _HOLD_SHARE_OF_MEDIAN)
-            is_near = self._max_rate >= median * _SUFFICIENT_SHARE_OF_MEDIAN or higher <= self._max_rate * (1 + STEP)
-            return None if is_near else Probe("step", higher)
+            is_sufficient = self._max_rate >= median * _SUFFICIENT_SHARE_OF_MEDIAN or higher <= self._max_rate * (
+                1 + STEP
+            )
+            return None if is_sufficient else Probe("step", higher)
         is_wide = math.log(posterior.quantile(0.9) / posterior.quantile(0.1)) > _WIDE_LOG_RANGE
         if is_wide and self.probes_left > 2 * self._repeats:
             return self._probe_within_generator(median)
@@ -259,27 +258,28 @@ class RateSearch:
 
     @property
     def _rate_to_retry(self) -> float | None:
-        """The only failed rate, if the posterior depends on this single failure and a retry is affordable; else
-        None."""
+        """The only failed rate, if the posterior depends on this single failure and a retry is affordable; otherwise
+        `None`."""
         failed_rates = self._failed_rates
         is_single = len(failed_rates) == 1 and (failed_rates[0], True) not in self._trials
         return failed_rates[0] if is_single and self.probes_left > 2 * self._repeats else None
 
     @property
     def _required_probability(self) -> float:
-        """Required probability that all repeats pass: the fewer sets of repeats are left, the safer the chosen rate."""
-        sets_left = 2 if self.probes_left >= 2 * self._repeats else 1 if self.probes_left > self._repeats else 0
-        return _HOLD_PROBABILITIES[2 - sets_left]
+        """Required probability that all repeats pass. It increases as the number of remaining attempts decreases."""
+        attempts_left = 2 if self.probes_left >= 2 * self._repeats else 1 if self.probes_left > self._repeats else 0
+        return _HOLD_PROBABILITIES[2 - attempts_left]
 
     def _nearest_allowed(self, rate_per_s: float) -> float:
-        """Return this rate, or the next lower rate that never failed and that the generator can send."""
+        """Return the given rate, or the next lower rate that never failed and that the generator can send."""
         rate_per_s = min([rate_per_s, *(rate / (1 + STEP) for rate in self._unsendable_rates)])
         while rate_per_s in self._failed_rates:
             rate_per_s /= 1 + STEP
         return rate_per_s
 
     def _probe_within_generator(self, rate_per_s: float) -> Probe:
-        """Return a probe of this rate, or, if the generator cannot send it, of one halfway to the unsendable rate."""
+        """Return a probe at the given rate. If the generator cannot send that rate, return a probe at the geometric
+        mean of the highest sustained and the lowest unsendable rate."""
         unsendable = min(self._unsendable_rates, default=math.inf)
         if rate_per_s < unsendable:
             return Probe("probe", rate_per_s)
@@ -289,8 +289,8 @@ class RateSearch:
         if self._next is not None:
             return "the search was stopped early"
         if self._unsendable_rates and not self._failed_rates:
-            prefix = "" if self._passed else "even "
+            prefix = "" if self._passed_rates else "even "
             return f"the load generator could not send {prefix}{format_number(min(self._unsendable_rates))} req/s"
-        if self._failed_rates and not self._passed:
+        if self._failed_rates and not self._passed_rates:
             return f"even the lowest tested rate of {format_number(min(self._failed_rates))} req/s failed"
         return f"no rate met the SLO {self._repeats} times within {self._max_probes} probes"

@@ -1,4 +1,4 @@
-"""Durations of single requests, from which distributions are computed and against which limits are checked."""
+"""Durations of individual requests, used for distributions and for comparison with SLO limits."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from app.analysis.rows import StageRows, TokenRows
 from app.records.result import Objective
 
 INTENDED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
-"""Metrics that require the intended start of a request."""
+"""Metrics that require the scheduled start of a request."""
 NO_INTENDED_START = "the scheduled start is unknown"
 _OPTIONAL_SPANS = ("tpot_ms",)
-"""Metrics that a response within its limits may lack: a response of one token has no time per output token."""
+"""Metrics that a response can lack and still meet its limits: a response of one token has no time per output token."""
 
 
 def compute_span_ms(rows: StageRows, metric: str) -> Floats | None:
-    """Return a metric of each request in ms.
+    """Return the values of a latency metric, one per request, in ms.
 
-    The value is NaN for a request without one. Returns None if no request can have one, or if the metric is not a
-    duration of a request.
-    """
+    The value is NaN for a request without one. Returns `None` if no request can have a value, or if the metric is not a
+    duration of a request."""
     if metric in INTENDED_START_METRICS and not rows.has_all_intended:
         return None
     if metric in _SPANS:
@@ -33,19 +32,20 @@ def compute_span_ms(rows: StageRows, metric: str) -> Floats | None:
 
 
 def within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
-    """Return which requests succeeded within every limit on a request's durations, whatever the aggregate it is set on.
+    """Return a mask of the requests that succeeded within every latency limit of the SLO. Each limit is applied to each
+    request, even if it is set on an aggregate such as p95.
 
-    A response without a first token does not meet a limit on the time to first token.
-    """
-    inside = rows.is_success.copy()
+    A response without a first token does not meet a limit on the time to first token."""
+    met = rows.is_success.copy()
     for objective in slo:
         if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<="):
-            inside &= within_limit(objective, compute_span_ms(rows, objective.metric), len(inside))
-    return inside
+            met &= within_limit(objective, compute_span_ms(rows, objective.metric), len(met))
+    return met
 
 
 def within_limit(objective: Objective, values_ms: Floats | None, n: int) -> Mask:
-    """Return which values are within the limit; a missing value passes only for a metric that a response may lack."""
+    """Return a mask of the values within the limit. A missing value passes only for metrics that a response can
+    lack."""
     if values_ms is None:
         return np.zeros(n, dtype=bool)
     with np.errstate(invalid="ignore"):
@@ -53,16 +53,16 @@ def within_limit(objective: Objective, values_ms: Floats | None, n: int) -> Mask
     return met | np.isnan(values_ms) if objective.metric in _OPTIONAL_SPANS else met
 
 
-def _spans_between(start_ns: Nanoseconds, end_ns: Nanoseconds, known: Mask) -> Floats:
-    spans: Floats = (end_ns - start_ns) / 1e6
+def _compute_spans_ms(start_ns: Nanoseconds, end_ns: Nanoseconds, known: Mask) -> Floats:
+    spans_ms: Floats = (end_ns - start_ns) / 1e6
     if not known.all():
-        spans[~known] = np.nan
-    return spans
+        spans_ms[~known] = np.nan
+    return spans_ms
 
 
-def _time_per_token(tokens: TokenRows) -> Floats:
-    """Compute the time per output token: (last − first)/(tokens − 1). NaN for fewer than two tokens, and if all arrived
-    at once."""
+def _compute_time_per_token(tokens: TokenRows) -> Floats:
+    """Compute the time per output token in ms: (last − first)/(tokens − 1). It is NaN for fewer than two tokens, or if
+    all tokens arrived at the same time."""
     first_ns, last_ns = tokens.first_token_ns, tokens.last_token_ns
     known = (first_ns > 0) & (last_ns > first_ns) & (tokens.tokens_out >= 2)
     gaps = np.where(known, tokens.tokens_out - 1, 1)
@@ -70,20 +70,22 @@ def _time_per_token(tokens: TokenRows) -> Floats:
 
 
 _SPANS: dict[str, Callable[[StageRows], Floats]] = {
-    "latency_ms": lambda rows: _spans_between(rows.intended_ns, rows.end_ns, rows.end_ns > 0),
-    "service_ms": lambda rows: _spans_between(rows.sent_ns, rows.end_ns, rows.was_sent & (rows.end_ns > 0)),
-    "first_byte_ms": lambda rows: _spans_between(rows.intended_ns, rows.first_byte_ns, rows.has_first_byte),
-    "send_lag_ms": lambda rows: _spans_between(rows.intended_ns, rows.sent_ns, rows.was_sent),
+    "latency_ms": lambda rows: _compute_spans_ms(rows.intended_ns, rows.end_ns, rows.end_ns > 0),
+    "service_ms": lambda rows: _compute_spans_ms(rows.sent_ns, rows.end_ns, rows.was_sent & (rows.end_ns > 0)),
+    "first_byte_ms": lambda rows: _compute_spans_ms(rows.intended_ns, rows.first_byte_ns, rows.has_first_byte),
+    "send_lag_ms": lambda rows: _compute_spans_ms(rows.intended_ns, rows.sent_ns, rows.was_sent),
 }
 _TOKEN_SPANS: dict[str, Callable[[StageRows, TokenRows], Floats]] = {
-    "ttft_ms": lambda rows, tokens: _spans_between(rows.intended_ns, tokens.first_token_ns, tokens.first_token_ns > 0),
-    "ttft_service_ms": lambda rows, tokens: _spans_between(
+    "ttft_ms": lambda rows, tokens: _compute_spans_ms(
+        rows.intended_ns, tokens.first_token_ns, tokens.first_token_ns > 0
+    ),
+    "ttft_service_ms": lambda rows, tokens: _compute_spans_ms(
         rows.sent_ns, tokens.first_token_ns, tokens.first_token_ns > 0
     ),
-    "ttfo_ms": lambda rows, tokens: _spans_between(
+    "ttfo_ms": lambda rows, tokens: _compute_spans_ms(
         rows.intended_ns, tokens.first_output_ns, tokens.first_output_ns > 0
     ),
-    "tpot_ms": lambda _, tokens: _time_per_token(tokens),
+    "tpot_ms": lambda _, tokens: _compute_time_per_token(tokens),
 }
 LIMIT_METRICS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_SPANS)
-"""Durations of a request that can be compared with an objective's limit, request by request."""
+"""Durations of a request that can be compared with an objective's limit for each request."""

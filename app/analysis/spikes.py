@@ -1,4 +1,4 @@
-"""Effect of a jump of the rate: how long the SLO was violated, how large the backlog grew, how it drained."""
+"""Effect of a load spike: how long the SLO was violated, how large the backlog grew, and how long it took to drain."""
 
 from __future__ import annotations
 
@@ -14,96 +14,95 @@ from app.records.metrics import PERCENTILES
 from app.records.result import Estimate, Objective, Spike, Window
 from app.records.stage import StageData
 
-_USUAL_QUANTILE = 0.99
+_NORMAL_QUANTILE = 0.99
 
 
 def analyze_spike(rows: StageRows, facts: StageData, window: Window, objectives: Sequence[Objective]) -> Spike | None:
-    """Analyze a spike. `rows` are all of the stage, including its lead-in; None if the rate has no spike."""
+    """Analyze a spike stage; `None` if the rate curve has no spike. `rows` must contain all rows of the stage,
+    including its lead-in."""
     curve = build_rate_curve(facts)
-    times_s = None if curve is None else _spike_times_s(curve)
+    times_s = None if curve is None else _find_spike_times_s(curve)
     if curve is None or times_s is None:
         return None
     start_ns, end_ns = (facts.start_ns + round(at_s * 1e9) for at_s in times_s)
-    at_ns, depth = _backlog(rows, facts.end_ns)
+    at_ns, depth = _compute_backlog(rows, facts.end_ns)
     return Spike(
         baseline_per_s=float(curve.per_s[0]),
         peak_per_s=float(curve.per_s.max()),
         spike_s=times_s[1] - times_s[0],
-        slo_violated_s=_violation_time(rows, window, objectives),
-        backlog_peak=_peak_backlog(at_ns, depth, window),
-        drained_s=_drain_time(at_ns, depth, Window(window.start_ns, start_ns), Window(end_ns, window.end_ns)),
+        slo_violated_s=_compute_violation_time(rows, window, objectives),
+        backlog_peak=_compute_peak_backlog(at_ns, depth, window),
+        drained_s=_compute_drain_time(at_ns, depth, Window(window.start_ns, start_ns), Window(end_ns, window.end_ns)),
     )
 
 
-def _spike_times_s(curve: RateCurve) -> tuple[float, float] | None:
-    """Find when the rate leaves its first value, and when it has returned to it or below; None if it never rises above
-    it.
+def _find_spike_times_s(curve: RateCurve) -> tuple[float, float] | None:
+    """Return when the rate rises above its initial value, and when it has returned to that value; `None` if it never
+    rises.
 
-    A rate that never returns ends at its last point.
-    """
-    above = np.flatnonzero(curve.per_s > curve.per_s[0])
-    if not above.size:
+    If the rate never returns, the end is the last point of the curve."""
+    indices_above = np.flatnonzero(curve.per_s > curve.per_s[0])
+    if not indices_above.size:
         return None
-    returned = np.flatnonzero(curve.per_s[above[0] :] <= curve.per_s[0])
-    end = above[0] + returned[0] if returned.size else curve.at_s.size - 1
-    return float(curve.at_s[above[0] - 1]), float(curve.at_s[end])
+    indices_returned = np.flatnonzero(curve.per_s[indices_above[0] :] <= curve.per_s[0])
+    end = indices_above[0] + indices_returned[0] if indices_returned.size else curve.at_s.size - 1
+    return float(curve.at_s[indices_above[0] - 1]), float(curve.at_s[end])
 
 
-def _backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Nanoseconds]:
-    """Compute the number of requests due and not completed, after each change; those never completed count to the
-    stage's end."""
+def _compute_backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Nanoseconds]:
+    """Compute the number of scheduled but uncompleted requests after each change. Requests that never completed count
+    until the end of the stage."""
     ends_ns = np.where(rows.end_ns > 0, rows.end_ns, end_ns)
     at_ns = np.concatenate((ends_ns, rows.intended_ns))
     steps = np.concatenate((np.full(ends_ns.size, -1), np.ones(ends_ns.size, dtype=np.int64)))
-    order = np.argsort(at_ns, kind="stable")  # a response and an arrival at the same time: the response comes first
+    order = np.argsort(at_ns, kind="stable")  # responses precede arrivals with the same timestamp
     return at_ns[order], np.cumsum(steps[order])
 
 
-def _peak_backlog(at_ns: Nanoseconds, depth: Nanoseconds, window: Window) -> Estimate:
+def _compute_peak_backlog(at_ns: Nanoseconds, depth: Nanoseconds, window: Window) -> Estimate:
     depths = depth[at_ns >= window.start_ns]
     return Estimate(float(depths.max()), n=depths.size) if depths.size else Estimate(None, n=0, reason="no requests")
 
 
-def _drain_time(at_ns: Nanoseconds, depth: Nanoseconds, before: Window, after: Window) -> Estimate:
-    """Compute the time until the backlog is back at or below the 99th percentile of the backlog before the spike.
-
-    A backlog that only drains when no more arrivals come has not recovered.
-    """
-    usual = _usual_backlog(at_ns, depth, before)
-    if usual is None:
+def _compute_drain_time(at_ns: Nanoseconds, depth: Nanoseconds, before: Window, after: Window) -> Estimate:
+    """Compute the time in s until the backlog is at or below the 99th percentile of the backlog before the spike. A
+    backlog that drains only after the load has ended does not count as recovered."""
+    normal_backlog = _compute_normal_backlog(at_ns, depth, before)
+    if normal_backlog is None:
         return Estimate(None, reason="no requests arrived before the spike")
     last = int(np.searchsorted(at_ns, after.start_ns, side="right")) - 1
-    if last >= 0 and depth[last] <= usual:
+    if last >= 0 and depth[last] <= normal_backlog:
         return Estimate(0.0)
-    below = np.flatnonzero((depth[last + 1 :] <= usual) & (at_ns[last + 1 :] < after.end_ns))
-    if not below.size:
+    indices_recovered = np.flatnonzero((depth[last + 1 :] <= normal_backlog) & (at_ns[last + 1 :] < after.end_ns))
+    if not indices_recovered.size:
         return Estimate(None, reason="the backlog had not drained when the load ended")
-    return Estimate((int(at_ns[last + 1 + below[0]]) - after.start_ns) / 1e9)
+    return Estimate((int(at_ns[last + 1 + indices_recovered[0]]) - after.start_ns) / 1e9)
 
 
-def _usual_backlog(at_ns: Nanoseconds, depth: Nanoseconds, during: Window) -> float | None:
-    """Compute the percentile of the backlog, each depth weighted by its duration."""
+def _compute_normal_backlog(at_ns: Nanoseconds, depth: Nanoseconds, during: Window) -> float | None:
+    """Compute the time-weighted 99th percentile of the backlog in the window; `None` without requests."""
     inside = (at_ns >= during.start_ns) & (at_ns < during.end_ns)
     if not inside.any():
         return None
     durations_ns = np.diff(at_ns[inside], append=during.end_ns)
     order = np.argsort(depth[inside], kind="stable")
     shares = np.cumsum(durations_ns[order]) / durations_ns.sum()
-    return float(depth[inside][order][min(np.searchsorted(shares, _USUAL_QUANTILE), shares.size - 1)])
+    return float(depth[inside][order][min(np.searchsorted(shares, _NORMAL_QUANTILE), shares.size - 1)])
 
 
-def _violation_time(rows: StageRows, window: Window, deciding: Sequence[Objective]) -> Estimate:
-    """Compute the time from the first second of intended starts that violated a limit to the end of the last."""
+def _compute_violation_time(rows: StageRows, window: Window, objectives: Sequence[Objective]) -> Estimate:
+    """Compute the time in s from the start of the first second that violated a limit to the end of the last. Requests
+    are assigned to seconds by scheduled start."""
     inside = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
     second = (inside.intended_ns - window.start_ns) // 1_000_000_000
-    violated = [
-        seconds_mask
-        for seconds_mask in (_violated_seconds(inside, second, objective) for objective in deciding)
-        if seconds_mask is not None
+    violated_masks = [
+        violated_mask
+        for violated_mask in (_violated_seconds(inside, second, objective) for objective in objectives)
+        if violated_mask is not None
     ]
-    if not violated:
+    if not violated_masks:
         return Estimate(None, reason="the SLO has no limit that can be evaluated per second")
-    seconds = np.flatnonzero(np.logical_or.reduce(violated))
+    seconds = np.flatnonzero(np.logical_or.reduce(violated_masks))
     length_s = (window.end_ns - window.start_ns) / 1e9
     if not seconds.size:
         return Estimate(0.0, n=0)
@@ -113,33 +112,35 @@ def _violation_time(rows: StageRows, window: Window, deciding: Sequence[Objectiv
 
 
 def _violated_seconds(rows: StageRows, second: Nanoseconds, objective: Objective) -> Mask | None:
-    """Return a mask of the seconds that violated the objective; None if it is on neither a duration of a request nor a
-    share of requests."""
+    """Return a mask of the seconds that violated the objective; `None` if the objective limits neither a request
+    duration nor the error rate."""
     count = int(second.max(initial=0)) + 1
     if objective.comparator not in ("<", "<="):
         return None
     if objective.metric == "error_rate":
         started = rows.was_started
-        return _share_is_over(second[started], rows.is_failed[started], objective, count)
+        return _ratio_exceeds_limit(second[started], rows.is_failed[started], objective, count)
     values_ms = compute_span_ms(rows, objective.metric) if objective.metric in LIMIT_METRICS else None
     if values_ms is None:
         return None
     known = rows.is_success & ~np.isnan(values_ms)
     second, values_ms = second[known], values_ms[known]
     if objective.aggregate == "mean":
-        return _mean_is_over(second, values_ms, objective, count)
-    needed = np.ceil(PERCENTILES.get(objective.aggregate or "", 1.0) * np.bincount(second, minlength=count) - 1e-9)
+        return _mean_exceeds_limit(second, values_ms, objective, count)
+    needed_counts = np.ceil(
+        PERCENTILES.get(objective.aggregate or "", 1.0) * np.bincount(second, minlength=count) - 1e-9
+    )
     met = within_limit(objective, values_ms, values_ms.size)
-    return np.asarray(np.bincount(second[met], minlength=count) < needed)
+    return np.asarray(np.bincount(second[met], minlength=count) < needed_counts)
 
 
-def _share_is_over(second: Nanoseconds, hits: Mask, objective: Objective, count: int) -> Mask:
+def _ratio_exceeds_limit(second: Nanoseconds, hits: Mask, objective: Objective, count: int) -> Mask:
     totals = np.bincount(second, minlength=count)
     shares = np.bincount(second[hits], minlength=count) / np.maximum(totals, 1)
     return (totals > 0) & ~(shares < objective.limit if objective.comparator == "<" else shares <= objective.limit)
 
 
-def _mean_is_over(second: Nanoseconds, values_ms: Floats, objective: Objective, count: int) -> Mask:
+def _mean_exceeds_limit(second: Nanoseconds, values_ms: Floats, objective: Objective, count: int) -> Mask:
     totals = np.bincount(second, minlength=count)
     means = np.bincount(second, values_ms, minlength=count) / np.maximum(totals, 1)
     return (totals > 0) & ~(means < objective.limit if objective.comparator == "<" else means <= objective.limit)

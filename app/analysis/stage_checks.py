@@ -1,18 +1,17 @@
 """Validity checks of one stage.
 
-Effects that the endpoint has on itself do not make a measurement invalid: in an open loop the client continues to send,
-so a slow or failing endpoint leaves the sends on time. Arrivals sent late or never, because the generator ran out of
-time or of connections, are the client's fault even if a slow endpoint occupied those connections: it is unknown how the
-endpoint would have handled the load that it did not get. Such a stage is INVALID; `run_checks` decides whether the
-run's result is based on it.
+A slow or failing endpoint does not make a measurement invalid: in an open loop, the client continues to send on time.
+Requests that were sent late or never, because the generator ran out of CPU time or connections, are the client's fault,
+even if a slow endpoint occupied those connections: it is unknown how the endpoint would have handled the load that it
+did not receive. Such a stage is INVALID; `run_checks` decides whether the result of the run is based on it.
 
-The checks of arrivals compare the sends with the load in the profile. A changing rate is removed first: if each send is
-placed at the area under the rate curve until then, the arrivals of any curve are those of a rate of 1 (the
-time-rescaling theorem; Daley and Vere-Jones, Introduction to the Theory of Point Processes, 2003, theorem 7.4.I).
+The arrival checks compare the send times with the load in the profile. A varying rate is normalized first: if each send
+time is replaced by the area under the rate curve up to that time, the arrivals of any curve become those of a rate of 1
+(time-rescaling theorem; Daley and Vere-Jones, Introduction to the Theory of Point Processes, 2003, theorem 7.4.I).
 
-Further checks: whether all arrivals were sent; whether closed-loop clients sent independently of each other; whether
-all load workers sent, and how well their clocks agree; and whether token numbers of streams are reliable, with regard
-to coalesced chunks and responses that ended early.
+Further checks: whether all requests were sent; whether closed-loop clients sent independently of each other; whether
+all load workers sent, and how well their clocks agree; and whether token metrics of streams are reliable (coalesced
+chunks, responses that ended early).
 """
 
 from __future__ import annotations
@@ -43,16 +42,16 @@ _TAIL = 0.0005
 _CONSTANT_LIMIT = 0.1
 _SPACING_LIMIT = 0.05
 _MIN_GAP_S = 0.0001
-_HINT_BUSY = "The load generator's machine was busy. Stop other work on it, or lower the rate."
-_HINT_FEW = "Too few requests for this check. Use a longer stage or a higher rate."
+_OVERLOADED_HINT = "The load generator's machine was overloaded. Stop other work on it, or lower the rate."
+_TOO_FEW_HINT = "Too few requests for this check. Use a longer stage or a higher rate."
 
 
 def arrival_checks(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tuple[Check, ...]:
     """Check the distribution of the arrivals that were sent.
 
-    `sent_ns` are the sends of the stage in any order. There is no check if responses decide the arrivals, nor for a
-    trace, whose send lag is sufficient. A constant schedule is only checked for evenness.
-    """
+    `sent_ns` contains the send times of the stage in any order. There is no check if responses determine the arrivals,
+    nor for a trace, for which the check of the send lag is sufficient. A constant schedule is only checked for
+    evenness."""
     curve = None if facts.sessions else build_rate_curve(facts)
     if curve is None:
         return ()
@@ -67,60 +66,59 @@ def arrival_checks(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tu
 
 
 def _dispersion_check(sent: Floats, length: float, cv: float) -> Check:
-    """Check the index of dispersion, variance over mean of the counts in equal windows.
+    """Check the index of dispersion: the variance divided by the mean of the counts in equal windows.
 
-    It is cv² for a renewal process (Cox, Renewal Theory, 1962, section 4.2), so 1 for a Poisson process; the check
-    allows 10 % around that (20 % if it is not 1) and random variation. With few windows random variation is larger:
-    (windows − 1) times the index over cv² follows a chi-square distribution, of which 99.9 % are allowed. If cv² is not
-    1, it only applies to large windows.
-    """
+    It is cv² for a renewal process (Cox, Renewal Theory, 1962, section 4.2), so 1 for a Poisson process. The check
+    allows a deviation of 10 % (20 % if cv² is not 1) plus random variation. Random variation is larger with few
+    windows: (windows − 1) times the index over cv² follows a chi-square distribution, and its central 99.9 % are
+    allowed. If cv² is not 1, this holds only for large windows, which are used instead."""
     expected, is_poisson = cv * cv, cv == 1.0
     tolerance = 0.1 if is_poisson else 0.2
     if sent.size < (_MIN_ARRIVALS if is_poisson else 2 * _MIN_ARRIVALS):
         limits = f"{(1 - tolerance) * expected:.3g} to {(1 + tolerance) * expected:.3g}"
-        return Check("arrival_dispersion", None, limits, "variance/mean", "WARN", _HINT_FEW)
-    index, counts = _dispersion_index(
+        return Check("arrival_dispersion", None, limits, "variance/mean", "WARN", _TOO_FEW_HINT)
+    dispersion, window_count = _compute_dispersion_index(
         sent, length, _ARRIVALS_PER_WINDOW if is_poisson else min(_ARRIVALS_PER_LARGE_WINDOW, sent.size // 10)
     )
-    low = expected * min(1 - tolerance, float(special.chdtri(counts - 1, 1 - _TAIL)) / (counts - 1))
-    high = expected * max(1 + tolerance, float(special.chdtri(counts - 1, _TAIL)) / (counts - 1))
-    is_valid = low <= index <= high
+    low = expected * min(1 - tolerance, float(special.chdtri(window_count - 1, 1 - _TAIL)) / (window_count - 1))
+    high = expected * max(1 + tolerance, float(special.chdtri(window_count - 1, _TAIL)) / (window_count - 1))
+    is_valid = low <= dispersion <= high
     verdict: Validity = "VALID" if is_valid else "WARN"
-    hint = None if is_valid else _HINT_BUSY
-    return Check("arrival_dispersion", index, f"{low:.2f} to {high:.2f}", "variance/mean", verdict, hint)
+    hint = None if is_valid else _OVERLOADED_HINT
+    return Check("arrival_dispersion", dispersion, f"{low:.2f} to {high:.2f}", "variance/mean", verdict, hint)
 
 
 def _evenness_check(sent: Floats, length: float) -> Check:
-    """Check the index of dispersion of arrivals that should be even: 0, except for one arrival at the edge of a
-    window."""
-    is_few = sent.size < _MIN_ARRIVALS
-    index = None if is_few else _dispersion_index(sent, length, _ARRIVALS_PER_WINDOW)[0]
-    hint = _HINT_FEW if is_few else _HINT_BUSY
+    """Check the index of dispersion of constant-rate arrivals, which is 0 except for arrivals at the edges of the
+    windows."""
+    has_too_few = sent.size < _MIN_ARRIVALS
+    index = None if has_too_few else _compute_dispersion_index(sent, length, _ARRIVALS_PER_WINDOW)[0]
+    hint = _TOO_FEW_HINT if has_too_few else _OVERLOADED_HINT
     return grade_high("arrival_dispersion", index, unit="variance/mean", warn=_CONSTANT_LIMIT, hint=hint)
 
 
-def _dispersion_index(sent: Floats, length: float, per_count: int) -> tuple[float, int]:
-    counts = min(_MAX_WINDOWS, sent.size // per_count)
-    window_counts = np.diff(np.searchsorted(sent, np.linspace(0.0, length, counts + 1)))
-    return float(window_counts.var(ddof=1) / window_counts.mean()), counts
+def _compute_dispersion_index(sent: Floats, length: float, arrivals_per_window: int) -> tuple[float, int]:
+    window_count = min(_MAX_WINDOWS, sent.size // arrivals_per_window)
+    window_counts = np.diff(np.searchsorted(sent, np.linspace(0.0, length, window_count + 1)))
+    return float(window_counts.var(ddof=1) / window_counts.mean()), window_count
 
 
 def _spacing_check(sent: Floats, cv: float, shortest: float) -> Check:
-    """Check the Kolmogorov–Smirnov distance of the gaps from the gamma distribution with mean 1 (cv 1: the
-    exponential).
+    """Check the Kolmogorov–Smirnov distance between the normalized gaps and the gamma distribution with mean 1
+    (exponential if cv is 1).
 
-    Gaps below `shortest` are not compared: bursts contain many that are shorter than a send takes.
-    """
+    Gaps shorter than `shortest` are not compared, because bursts contain many gaps that are shorter than the time a
+    send takes."""
     n = sent.size - 1
     if n < _MIN_ARRIVALS:
-        return Check("arrival_spacing", None, _SPACING_LIMIT, "KS distance", "WARN", _HINT_FEW)
+        return Check("arrival_spacing", None, _SPACING_LIMIT, "KS distance", "WARN", _TOO_FEW_HINT)
     gaps, shape = np.sort(np.diff(sent)), cv**-2
     expected = -np.expm1(-gaps) if cv == 1.0 else special.gammainc(shape, shape * gaps)
     steps = np.arange(n + 1) / n
     distances = np.maximum(steps[1:] - expected, expected - steps[:-1])
     distance = float(np.max(distances, where=gaps >= shortest, initial=0.0))
     limit = round(_SPACING_LIMIT + 1.36 / math.sqrt(n), 3)
-    return grade_high("arrival_spacing", distance, unit="KS distance", warn=limit, hint=_HINT_BUSY)
+    return grade_high("arrival_spacing", distance, unit="KS distance", warn=limit, hint=_OVERLOADED_HINT)
 
 
 _MAX_NEVER_STARTED_SHARE = 0.01
@@ -128,12 +126,12 @@ _CYCLE_PARTS = 20
 _MIN_CYCLES = 10
 _MAX_IN_STEP_SHARE = 0.3
 _MIN_PART_NS = 500_000
-"""Shortest part of a cycle that is checked. In less time, an event loop that reads several responses at once, here or
-in the server, makes clients send together."""
+"""Minimum length in ns of the parts of a cycle that are checked. In less time, an event loop (of the generator or the
+server) that handles several responses at once makes clients send together."""
 
 
 def never_started_check(rows: StageRows) -> Check:
-    """Check for arrivals that were never started. They are the extreme of late sends, and many of them make a stage
+    """Check for requests that were never started. They are an extreme case of late sends, and too many make a stage
     INVALID."""
     return grade_high(
         "arrivals_never_started",
@@ -149,13 +147,12 @@ def never_started_check(rows: StageRows) -> Check:
 
 
 def in_step_check(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tuple[Check, ...]:
-    """Check for clients of a closed loop that send in step: the share of the other clients that send in the same
-    twentieth of a cycle as a given client.
+    """Check whether clients of a closed loop send in step: for a given client, the proportion of the remaining clients
+    that send in the same twentieth of a cycle.
 
-    A cycle is the mean time from one send of a client to its next (Little's law: clients over rate). Independent
-    clients share a twentieth with one in twenty others; clients in step all send at once and then all wait. Only sends
-    of the same cycle are compared, so uneven cycles do not matter.
-    """
+    A cycle is the mean time between two sends of one client (by Little's law: clients divided by rate). For independent
+    clients the proportion is one in twenty; clients in step all send at once and then all wait. Only sends of the same
+    cycle are compared, so uneven cycles have no effect."""
     clients = facts.concurrency or 0
     inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
     if facts.arrival_kind not in ("closed", "locust") or clients < 2 or inside.size < _MIN_CYCLES * clients:
@@ -170,7 +167,7 @@ def in_step_check(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tup
         min(1.0, in_step_share),
         unit="share",
         warn=_MAX_IN_STEP_SHARE,
-        hint="Clients send and wait at the same moment, unlike independent users. Give them a think time (think, "
+        hint="Clients send and wait at the same moment, unlike independent users. Set a think time (think, "
         "or Locust's wait_time), or use an open loop (arrivals: poisson).",
     )
     return (check,)
@@ -187,37 +184,38 @@ _FRACTION_NAMES = {2: "half", 3: "a third", 4: "a quarter"}
 
 
 def worker_checks(facts: StageData) -> tuple[Check, ...]:
-    """Check the load workers; no checks if a single worker sends for itself."""
+    """Return the checks of the load workers; empty if the run used a single local worker."""
     return (_presence_check(facts), _clock_check(facts.workers)) if facts.workers else ()
 
 
 def was_lost_before(worker: WorkerData, facts: StageData) -> bool:
-    """Return True if the worker was lost before the stage, whose load was then shared among the others."""
+    """Return True if the worker was lost before the stage. The remaining workers then took over its load."""
     return worker.lost_ns is not None and worker.lost_ns < facts.start_ns - round(facts.lead_in_s * 1e9)
 
 
-def _presence_check(facts: StageData) -> Check:
-    """Check for lost workers. A share of the load that was not sent makes the stage INVALID; one that other workers
-    took over does not."""
-    total, lost = len(facts.workers), [worker for worker in facts.workers if worker.lost_ns is not None]
-    lost_in_stage = [worker for worker in lost if not was_lost_before(worker, facts)]
+def _presence_check(stage_data: StageData) -> Check:
+    """Check for lost workers. Lost load makes the stage INVALID, unless the remaining workers took it over."""
+    total, lost = len(stage_data.workers), [worker for worker in stage_data.workers if worker.lost_ns is not None]
+    lost_in_stage = [worker for worker in lost if not was_lost_before(worker, stage_data)]
     present = f"{total - len(lost)} of {total}"
     if not lost:
         return Check("workers", present, str(total), None, "VALID")
     if not lost_in_stage:
         hint = f"{_format_lost(lost)} disconnected before the stage. {present} share the load since then."
         return Check("workers", present, str(total), None, "WARN", hint)
-    after_s = max(0.0, (min(worker.lost_ns or 0 for worker in lost_in_stage) - facts.start_ns) / 1e9)
+    after_s = max(0.0, (min(worker.lost_ns or 0 for worker in lost_in_stage) - stage_data.start_ns) / 1e9)
     fraction = _format_fraction(len(lost_in_stage), total - len(lost) + len(lost_in_stage))
-    missing = f"{fraction} of the load was not sent from then on{', and the stage was stopped' * facts.stopped_early}."
-    if after_s >= facts.duration_s:
-        missing = "pending responses are not counted."
-    hint = f"{_format_lost(lost_in_stage)} disconnected {after_s:.1f} s into the stage: {missing}"
+    consequence = (
+        f"{fraction} of the load was not sent from then on{', and the stage was stopped' * stage_data.stopped_early}."
+    )
+    if after_s >= stage_data.duration_s:
+        consequence = "pending responses are not counted."
+    hint = f"{_format_lost(lost_in_stage)} disconnected {after_s:.1f} s into the stage: {consequence}"
     return Check("workers", present, str(total), None, "INVALID", hint)
 
 
 def _clock_check(workers: Sequence[WorkerData]) -> Check:
-    """Check how far the rows of different workers may be off on the common clock."""
+    """Check the maximum clock error between the rows of different workers."""
     residuals_ms = [worker.clock_residual_ms for worker in workers if worker.clock_residual_ms is not None]
     if not residuals_ms:
         return Check("worker_clocks", "one clock", None, None, "VALID")
@@ -233,8 +231,8 @@ def _clock_check(workers: Sequence[WorkerData]) -> Check:
 
 
 def _format_lost(workers: Sequence[WorkerData]) -> str:
-    *others, last = (f"worker {worker.worker} on {worker.host}" for worker in workers)
-    names = f"{', '.join(others)} and {last} were" if others else f"{last} was"
+    *first_names, last_name = (f"worker {worker.worker} on {worker.host}" for worker in workers)
+    names = f"{', '.join(first_names)} and {last_name} were" if first_names else f"{last_name} was"
     return f"{names[:1].upper()}{names[1:]}"
 
 
@@ -248,10 +246,9 @@ _GENERATOR_CHECKS = ("generator_capacity", "generator_cpu", "generator_core_wait
 
 
 def stream_checks(rows: StageRows, facts: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
-    """Check the token data of streams.
+    """Check the token data of streams; returns no checks if there is no token data.
 
-    `rows` are those of arrivals inside the window, `send_checks` the checks of how they were sent; no checks if the
-    rows have no token data.
+    `rows` contains the requests scheduled inside the window; `send_checks` contains the checks of how they were sent.
     """
     return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if facts.requests_output_lengths else ()))
 
@@ -261,50 +258,50 @@ def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, 
     if coalesced_share is None:
         return ()
     hint = (
-        "The load worker was busy or had no core, so it read several chunks at once. ICL and ITL are those of its "
-        "reads, not of the server. Use more workers, or lower the rate."
-        if _is_busy(sending)
-        else "The server, or a proxy in front of it, sent several tokens at once. ICL and ITL are those of the "
-        "chunks received, not of token generation. TPOT is not affected."
+        "The load worker was overloaded, so it read several chunks at once. ICL and ITL reflect these reads, not the "
+        "server. Use more workers, or lower the rate."
+        if _is_overloaded(sending)
+        else "The server, or a proxy in front of it, sent several tokens at once. ICL and ITL reflect the "
+        "received chunks, not token generation. TPOT is not affected."
     )
     return (grade_high("coalesced_chunks", coalesced_share, unit="share", warn=_MAX_COALESCED_SHARE, hint=hint),)
 
 
-def _is_busy(sending: Sequence[Check]) -> bool:
+def _is_overloaded(sending: Sequence[Check]) -> bool:
     return any(
         check.id in _GENERATOR_CHECKS and check.value is not None and check.verdict != "VALID" for check in sending
     )
 
 
 def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
-    """Check the median ratio of the tokens in a response to those requested. Chunks counted as tokens are excluded,
-    because their number is meaningless here."""
+    """Check the median ratio of received to requested output tokens. Responses whose chunks were counted as tokens are
+    excluded, because their counts are meaningless here."""
     tokens = rows.tokens
     if tokens is None:
         return ()
-    counted = (
+    has_counts = (
         rows.is_success & (tokens.tokens_requested > 0) & ~np.isnan(tokens.tokens_out) & ~tokens.is_counted_by_chunks
     )
-    if not counted.any():
+    if not has_counts.any():
         return ()
-    share = float(np.median(tokens.tokens_out[counted] / tokens.tokens_requested[counted]))
+    median_ratio = float(np.median(tokens.tokens_out[has_counts] / tokens.tokens_requested[has_counts]))
     hint = (
-        f"The median response had {100 * share:.0f} % of the requested tokens. Make the server generate all of them "
-        "(ignore_eos in workload.extra_body, if supported), or report this as the throughput of short responses."
+        f"The median response had {100 * median_ratio:.0f} % of the requested tokens. Make the server generate all "
+        "tokens (ignore_eos in workload.extra_body, if supported), or report this as the throughput of short responses."
     )
-    return (grade_low("output_lengths", share, unit="share", warn=_MIN_LENGTH_SHARE, hint=hint),)
+    return (grade_low("output_lengths", median_ratio, unit="share", warn=_MIN_LENGTH_SHARE, hint=hint),)
 
 
 TARGET_PROCESS: CheckId = "target_process"
 _LITTLE_TOLERANCE = 0.1
 _MIN_STAGE_S = 1.0
-"""Minimum length of a stage that was stopped, for INVALID checks of the sends: in less time, one late request or the
-start of the sending decides them. A stage that is ended by its own backlog is longer."""
+"""Minimum duration, in s, of a stopped stage for send checks to be INVALID. In less time, a single late request or the
+start of sending would decide them. A stage stopped because of its backlog is longer."""
 _CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 
 def stage_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
-    """Run all checks of a stage. `rows` are those of arrivals inside the window."""
+    """Run all checks of a stage. `rows` contains the requests scheduled inside the window."""
     sending = (
         (_unpaced_check(), *generator_checks(rows, facts, window, slo))
         if facts.arrival_kind == "locust"
@@ -327,11 +324,13 @@ def stage_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequenc
     )
 
 
-def _sending_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+def _sending_checks(
+    rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]
+) -> tuple[Check, ...]:
     return (
-        *generator_checks(rows, facts, window, slo),
+        *generator_checks(rows, stage_data, window, slo),
         never_started_check(rows),
-        *arrival_checks(rows.sent_ns[rows.was_sent], facts, window),
+        *arrival_checks(rows.sent_ns[rows.was_sent], stage_data, window),
     )
 
 
@@ -350,7 +349,7 @@ def _unpaced_check() -> Check:
         None,
         "WARN",
         (
-            "Locust does not report when a request should have started, so time that users wait while a user is "
+            "Locust does not report when a request should have started, so the time that users wait while a user is "
             "blocked is not measured."
         ),
     )
@@ -369,14 +368,14 @@ def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
     )
 
 
-def _drift_check(rows: StageRows, facts: StageData) -> Check:
+def _drift_check(rows: StageRows, stage_data: StageData) -> Check:
     change = latency_drift((rows.end_ns - rows.intended_ns)[rows.is_success] / 1e6)
-    is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not facts.is_saturated
+    is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not stage_data.is_saturated
     if is_steady:
         return Check("stationarity", change, CHANGE_LIMIT, "share", "VALID")
-    if facts.target_ended is not None:
-        hint = "The target's process exited during the stage."
-    elif facts.is_saturated:
+    if stage_data.target_ended is not None:
+        hint = "The target process exited during the stage."
+    elif stage_data.is_saturated:
         hint = "The backlog kept growing, so the stage was stopped. The endpoint cannot sustain this rate."
     elif change is None:
         hint = "Too few responses for this check. Use a longer stage."
@@ -385,47 +384,53 @@ def _drift_check(rows: StageRows, facts: StageData) -> Check:
     return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)
 
 
-def _clients_check(rows: StageRows, facts: StageData, window: Window) -> tuple[Check, ...]:
-    """Check Little's law (Operations Research 9, 1961): clients = rate × (response time + pause).
+def _clients_check(rows: StageRows, stage_data: StageData, window: Window) -> tuple[Check, ...]:
+    """Check Little's law (Operations Research 9, 1961): clients = rate × (response time + think time).
 
-    Up to one response per client falls on the edges of the window, so short stages may be that far off. Pauses of
-    sessions and of Locust's users are not known here.
-    """
+    Up to one response per client overlaps the edges of the window, so the tolerance is larger for short stages. The
+    check does not apply to sessions and Locust users, whose think times are unknown."""
     length_s = (window.end_ns - window.start_ns) / 1e9
-    ended = rows.was_sent & (rows.end_ns > 0)
-    if facts.arrival_kind != "closed" or facts.sessions or not facts.concurrency or length_s <= 0 or not ended.any():
+    has_ended = rows.was_sent & (rows.end_ns > 0)
+    if (
+        stage_data.arrival_kind != "closed"
+        or stage_data.sessions
+        or not stage_data.concurrency
+        or length_s <= 0
+        or not has_ended.any()
+    ):
         return ()
-    response_s = float(np.mean((rows.end_ns - rows.sent_ns)[ended])) / 1e9 + facts.think_s
-    share = float(np.count_nonzero(ended)) / length_s * response_s / facts.concurrency
+    response_s = float(np.mean((rows.end_ns - rows.sent_ns)[has_ended])) / 1e9 + stage_data.think_s
+    clients_ratio = float(np.count_nonzero(has_ended)) / length_s * response_s / stage_data.concurrency
     tolerance = _LITTLE_TOLERANCE + response_s / length_s
-    is_valid = abs(share - 1) <= tolerance
-    hint = (
-        "Clients were neither waiting nor thinking all the time. The load generator was busy, or requests are missing."
-    )
+    is_valid = abs(clients_ratio - 1) <= tolerance
+    hint = "Clients were idle for part of the time. The load generator was overloaded, or requests are missing."
     limits = f"{1 - tolerance:.2f} to {1 + tolerance:.2f}"
     check = Check(
-        "littles_law", share, limits, ("of these"), "VALID" if is_valid else "WARN", None if is_valid else hint
+        "littles_law", clients_ratio, limits, ("of these"), "VALID" if is_valid else "WARN", None if is_valid else hint
     )
     return (check,)
 
 
 def _token_check(rows: StageRows) -> tuple[Check, ...]:
-    """Report how tokens were counted, if there are any."""
+    """Return a check that states how tokens were counted; empty without token counts."""
     tokens = rows.tokens
     if tokens is None or not np.any(rows.is_success & (tokens.tokens_out > 0)):
         return ()
     if np.any(rows.is_success & tokens.is_counted_by_chunks):
-        hint = "The server does not report token counts. Name its tokenizer in the profile, or request usage from it."
+        hint = (
+            "The server does not report token counts. Set the tokenizer in the profile, or enable usage reporting on "
+            "the server."
+        )
         return (Check("token_counts", "chunks, not tokens", None, None, "WARN", hint),)
     return (Check("token_counts", "tokens", None, None, "VALID"),)
 
 
-def _target_check(facts: StageData) -> tuple[Check, ...]:
-    """Report a target whose process ended: it does not show what the target sustains while it runs."""
-    if facts.target_ended is None:
+def _target_check(stage_data: StageData) -> tuple[Check, ...]:
+    """Report a target whose process exited (INVALID), because the stage does not show what the target can sustain."""
+    if stage_data.target_ended is None:
         return ()
-    hint = "The target's process exited during the stage. Find the cause and measure again."
-    return (Check(TARGET_PROCESS, facts.target_ended, None, None, "INVALID", hint),)
+    hint = "The target process exited during the stage. Find the cause and measure again."
+    return (Check(TARGET_PROCESS, stage_data.target_ended, None, None, "INVALID", hint),)
 
 
 def _error_check(rows: StageRows) -> Check:

@@ -1,7 +1,6 @@
-"""Computes all numbers of one stage from its rows, its telemetry and its stage data.
+"""Computes all metrics of one stage from its rows, its telemetry and its stage data.
 
-Telemetry is only summarized if it was read on this machine, not on pages of other servers.
-"""
+Only telemetry of this machine is summarized, not metrics scraped from other servers."""
 
 from __future__ import annotations
 
@@ -27,32 +26,33 @@ from app.records.stage import StageData
 
 
 def find_remote_sources(telemetry: pd.DataFrame) -> frozenset[str]:
-    """Return the telemetry sources that are pages of other servers, and the devices these report on: `scrape1`,
+    """Return the telemetry sources scraped from other servers, and the devices that these report, such as `scrape1` and
     `scrape1/gpu0`."""
-    pages = set(telemetry.loc[telemetry["metric"] == "scrape_ok", "source"].unique())
-    return frozenset(str(source) for source in telemetry["source"].unique() if str(source).partition("/")[0] in pages)
+    scraped = set(telemetry.loc[telemetry["metric"] == "scrape_ok", "source"].unique())
+    return frozenset(str(source) for source in telemetry["source"].unique() if str(source).partition("/")[0] in scraped)
 
 
 Metrics = dict[str, dict[str, Estimate]]
 
 _SAMPLED_METRICS = [name for name, metric in METRICS.items() if metric.aggregates]
-"""Metrics whose mean over time is meaningful, unlike that of counters and bit masks."""
+"""Metrics whose mean over time is meaningful; not counters and bit masks."""
 
 
 def summarize_stage(
     rows: pd.DataFrame | pa.Table, telemetry: pd.DataFrame | None, facts: StageData, slo: Sequence[Objective]
 ) -> Stage:
-    """Summarize one stage. `rows` must be those of this stage; `telemetry` may be that of the whole run."""
+    """Compute the results of one stage. `rows` must be the rows of this stage; `telemetry` may be that of the whole
+    run."""
     return summarize_rows(read_rows(rows), telemetry, facts, slo)
 
 
 def summarize_rows(
     rows: StageRows, telemetry: pd.DataFrame | None, facts: StageData, slo: Sequence[Objective]
 ) -> Stage:
-    """Summarize one stage. `rows` holds the rows of the stage, including those of its lead-in.
+    """Compute the results of one stage. `rows` contains the rows of the stage, including the lead-in.
 
-    Requests are counted by their arrival, so responses during the drain belong to the stage. Only the completed rates
-    count responses within the window; otherwise the backlog of an overloaded endpoint would count as throughput.
+    Requests are counted by scheduled start, so responses during the drain belong to the stage. Only the completion
+    rates count responses within the window; otherwise, the backlog of an overloaded endpoint would count as throughput.
     """
     window = compute_offered_window(rows, facts)
     offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
@@ -72,7 +72,7 @@ def summarize_rows(
         completed=int(np.count_nonzero(offered.is_success)),
         errors=offered.count_errors(),
         metrics={
-            **_request_metrics(offered, facts.rows_per_request),
+            **_build_request_metrics(offered, facts.rows_per_request),
             "goodput_share": {"value": goodput["goodput_share"]},
             "completed_per_s": {"value": rate(rows.end_ns[rows.is_success], bounds)},
             **compute_token_metrics(offered, bounds, rows),
@@ -96,11 +96,10 @@ def summarize_rows(
 
 
 def reevaluate_stage(rows: StageRows, facts: StageData, original: Stage, slo: Sequence[Objective]) -> Stage:
-    """Evaluate the whole stage with another SLO.
+    """Evaluate a complete stage with another SLO.
 
-    Gives the same as `summarize_rows` on the same rows, without recomputing what does not depend on a limit. `original`
-    is the stage as evaluated with its run's own SLO, including telemetry.
-    """
+    The result equals that of `summarize_rows` on the same rows, but metrics that do not depend on a limit are not
+    recomputed. `original` is the stage as evaluated with the run's own SLO, including telemetry."""
     window = compute_offered_window(rows, facts)
     offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
     checks = stage_checks(offered, facts, window, slo)
@@ -120,54 +119,54 @@ def reevaluate_stage(rows: StageRows, facts: StageData, original: Stage, slo: Se
 
 
 def add_telemetry(stage: Stage, telemetry: pd.DataFrame | None, facts: StageData, slo: Sequence[Objective]) -> Stage:
-    """Add the telemetry inside the stage's window and evaluate the SLO again; some of it arrives after the stage."""
+    """Add the telemetry inside the stage's window and re-evaluate the SLO. This is a separate step because some
+    telemetry arrives after the stage."""
     stage = msgspec.structs.replace(
         stage, metrics={**stage.metrics, **compute_telemetry_metrics(telemetry, stage.window)}
     )
     return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, facts, slo))
 
 
-def _meets_slo(stage: Stage, facts: StageData, slo: Sequence[Objective]) -> bool | None:
-    """Return whether every point estimate met the SLO.
+def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) -> bool | None:
+    """Return True if all point estimates met the SLO, False if one did not.
 
-    A withheld estimate counts as a failure in a search, whose stages are long enough for it; in a stage that the
-    profile requested, it leaves the result open unless others fail. None if there is nothing to evaluate: a warm-up, no
-    SLO, or a stage cut short for another reason than its backlog.
-    """
-    deciding = binding_objectives(slo)
-    if facts.is_saturated:
+    In a search stage, which is long enough, a withheld estimate counts as a failure; in a stage of the profile it
+    leaves the result undecided, unless an estimate fails. Returns `None` if undecided or if there is nothing to
+    evaluate: a warm-up, no SLO, or a stage interrupted for a reason other than its backlog."""
+    binding = binding_objectives(slo)
+    if stage_data.is_saturated:
         return False
-    if facts.kind == "warmup" or facts.stopped_early or not deciding:
+    if stage_data.kind == "warmup" or stage_data.stopped_early or not binding:
         return None
-    met = [is_met(objective, find_estimate(stage, objective)) for objective in deciding]
-    if None in met and False not in met and facts.kind not in ("probe", "step"):
+    met = [is_met(objective, find_estimate(stage, objective)) for objective in binding]
+    if None in met and False not in met and stage_data.kind not in ("probe", "step"):
         return None
     return all(met)
 
 
-def _offered_rate(offered: StageRows, facts: StageData, bounds: tuple[int, int]) -> Estimate:
-    if facts.arrival_kind in ("closed", "locust"):
+def _offered_rate(offered: StageRows, stage_data: StageData, bounds: tuple[int, int]) -> Estimate:
+    if stage_data.arrival_kind in ("closed", "locust"):
         return Estimate(None, reason="closed loop: the next request waits for a response")
     return rate(offered.intended_ns, bounds)
 
 
 def _goodput(offered: StageRows, bounds: tuple[int, int], slo: Sequence[Objective]) -> dict[str, Estimate]:
-    """Compute rate and share of the responses within every SLO limit; withheld if a limit counts from an unknown
-    start."""
-    unknowns = (
+    """Compute rate and proportion of the responses within all SLO limits. Both are withheld if a limit refers to the
+    scheduled start and that is unknown."""
+    unavailable_objectives = (
         [objective.label for objective in slo if objective.metric in INTENDED_START_METRICS]
         if not offered.has_all_intended
         else []
     )
-    if unknowns:
-        unavailable = Estimate(None, reason=f"{NO_INTENDED_START}, but {unknowns[0]} is measured from it")
-        return {"good_per_s": unavailable, "goodput_share": unavailable}
+    if unavailable_objectives:
+        withheld = Estimate(None, reason=f"{NO_INTENDED_START}, but {unavailable_objectives[0]} is measured from it")
+        return {"good_per_s": withheld, "goodput_share": withheld}
     is_good = within_limits(offered, slo)
     return {"good_per_s": rate(offered.intended_ns[is_good], bounds), "goodput_share": estimate_ordered_share(is_good)}
 
 
-def _request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
-    # Latency covers successful requests only: a quick refusal is not a fast response, and a time-out has no latency.
+def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
+    # Latency covers successful requests only: a quick rejection is not a fast response, and a timeout has no latency.
     # Failures are visible in error_rate and goodput_share, and a stage with an error rate over 1 % does not meet the
     # SLO.
     success = rows.filter(rows.is_success)
@@ -186,7 +185,8 @@ def _distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
 
 
 def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:
-    """Compute mean and maximum of every catalog metric read on this machine inside the window; GPUs are pooled."""
+    """Compute mean and maximum of each catalog metric sampled on this machine inside the window. Samples of all GPUs
+    are pooled."""
     if telemetry is None:
         return {}
     inside = telemetry[telemetry["at_ns"].between(window.start_ns, window.end_ns, inclusive="left")]
@@ -194,7 +194,7 @@ def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) ->
         inside["metric"].isin(_SAMPLED_METRICS) & ~inside["source"].isin(find_remote_sources(telemetry))
     ].sort_values("at_ns", kind="stable")
     metrics: Metrics = {}
-    for name, readings in inside.groupby("metric")["value"]:
-        values = readings.to_numpy(dtype=np.float64, na_value=np.nan)
+    for name, samples in inside.groupby("metric")["value"]:
+        values = samples.to_numpy(dtype=np.float64, na_value=np.nan)
         metrics[str(name)] = {"mean": mean(values), "max": maximum(values)}
     return metrics

@@ -1,4 +1,4 @@
-"""Token metrics of a stage: time to tokens, time between them, counts, rates."""
+"""Token metrics of a stage: time to first token, time between tokens, token counts and token rates."""
 
 from __future__ import annotations
 
@@ -20,35 +20,34 @@ _NOT_REPORTED = "the server does not report the number of tokens per chunk; see 
 
 
 def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: StageRows) -> Metrics:
-    """Compute token metrics of successful responses; metrics without data are missing.
+    """Compute the token metrics of successful responses; metrics without data are omitted.
 
-    `rows` are the stage's; `all_rows` also has those before and after it, whose tokens count for the rate if they
-    arrived within `window`.
-    """
+    `rows` contains the rows of the stage. `all_rows` also contains the rows before and after the stage, whose tokens
+    count for the token rate if they arrived within `window`."""
     success = rows.filter(rows.is_success)
     tokens = success.tokens
     if tokens is None:
         return {}
     metrics: Metrics = {}
     if np.any(tokens.first_token_ns > 0):
-        metrics |= _span_metrics(success)
+        metrics |= _build_span_metrics(success)
     if tokens.chunks is not None:
-        metrics |= _chunk_metrics(tokens, tokens.chunks)
+        metrics |= _build_chunk_metrics(tokens, tokens.chunks)
     for name, counts in (("output_tokens", tokens.tokens_out), ("input_tokens", tokens.tokens_in)):
         if not np.isnan(counts).all():
             metrics[name] = distribution(counts)
     if "output_tokens" in metrics:
-        metrics["output_tokens_per_s"] = {"value": _output_rate(all_rows.filter(all_rows.is_success), window)}
+        metrics["output_tokens_per_s"] = {"value": _compute_output_rate(all_rows.filter(all_rows.is_success), window)}
     return metrics
 
 
 def sample_tokens(rows: StageRows) -> TokenSample | None:
-    """Sample the joint lengths of the completed requests; None if the server does not report both."""
+    """Sample input and output lengths of the completed requests; `None` if the server does not report both."""
     tokens = rows.filter(rows.is_success).tokens
     return None if tokens is None else sample_of_rows(tokens.tokens_in, tokens.tokens_out)
 
 
-def _span_metrics(success: StageRows) -> Metrics:
+def _build_span_metrics(success: StageRows) -> Metrics:
     metrics: Metrics = {}
     for name in _TOKEN_SPANS:
         values_ms = compute_span_ms(success, name)
@@ -59,56 +58,61 @@ def _span_metrics(success: StageRows) -> Metrics:
 
 
 def withhold_distribution(reason: str) -> dict[str, Estimate]:
-    """Build a distribution whose aggregates are all withheld."""
+    """Build a distribution whose aggregates are all withheld, with the given reason."""
     return dict.fromkeys(DISTRIBUTION_AGGREGATES, Estimate(None, reason=reason))
 
 
-def _chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
-    """Compute gap metrics, pooled over the responses in memory order, which is the order of their ends, so that batch
-    means capture autocorrelation."""
-    is_kept = np.zeros(chunks.counts.size, dtype=bool)
-    is_kept[tokens.chunk_index] = True
-    follows = _follows_in_row(chunks, is_kept)
-    gaps_ms: Floats = np.diff(chunks.times_ns)[follows] / 1e6
+def _build_chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
+    """Compute the metrics of gaps between chunks, pooled over all responses in order of their ends, so that batch means
+    reflect autocorrelation."""
+    is_selected = np.zeros(chunks.counts.size, dtype=bool)
+    is_selected[tokens.chunk_index] = True
+    is_follower = _follows_in_row(chunks, is_selected)
+    gaps_ms: Floats = np.diff(chunks.times_ns)[is_follower] / 1e6
     if not gaps_ms.size:
         return {}
     pooled = distribution(gaps_ms)
-    read_together = int(np.count_nonzero(gaps_ms == 0))
+    coalesced_count = int(np.count_nonzero(gaps_ms == 0))
     return {
         "icl_ms": pooled,
-        "itl_ms": _token_gap_distribution(tokens, chunks, follows, gaps_ms) or pooled,
-        "coalesced_share": {"value": share(read_together, gaps_ms.size)},
+        "itl_ms": _token_gap_distribution(tokens, chunks, is_follower, gaps_ms) or pooled,
+        "coalesced_share": {"value": share(coalesced_count, gaps_ms.size)},
     }
 
 
 def compute_coalesced_share(rows: StageRows) -> float | None:
-    """Compute the share of chunks of successful responses, except the first of each, that were read together with the
-    previous one."""
+    """Compute the proportion of chunks that were read together with the previous chunk of the same response, over
+    successful responses; `None` without chunks."""
     tokens = rows.filter(rows.is_success).tokens
     if tokens is None or tokens.chunks is None:
         return None
-    is_kept = np.zeros(tokens.chunks.counts.size, dtype=bool)
-    is_kept[tokens.chunk_index] = True
-    follows = _follows_in_row(tokens.chunks, is_kept)
-    following = int(np.count_nonzero(follows))
-    return int(np.count_nonzero((np.diff(tokens.chunks.times_ns) == 0) & follows)) / following if following else None
+    is_selected = np.zeros(tokens.chunks.counts.size, dtype=bool)
+    is_selected[tokens.chunk_index] = True
+    is_follower = _follows_in_row(tokens.chunks, is_selected)
+    follower_count = int(np.count_nonzero(is_follower))
+    return (
+        int(np.count_nonzero((np.diff(tokens.chunks.times_ns) == 0) & is_follower)) / follower_count
+        if follower_count
+        else None
+    )
 
 
-def _follows_in_row(chunks: Chunks, is_kept: Mask) -> Mask:
-    """Return a mask over all chunks but the first: those of kept rows that are not the first of their row."""
-    follows: Mask = np.ones(max(0, chunks.times_ns.size - 1), dtype=bool)
+def _follows_in_row(chunks: Chunks, is_selected: Mask) -> Mask:
+    """Return a mask over all chunks except the first: true for chunks of selected rows that are not the first of their
+    row."""
+    is_follower: Mask = np.ones(max(0, chunks.times_ns.size - 1), dtype=bool)
     firsts = chunks.offsets[1:-1]
-    follows[firsts[(firsts > 0) & (firsts < chunks.times_ns.size)] - 1] = False
-    if not is_kept.all():
-        follows &= np.repeat(is_kept, chunks.counts)[1:]
-    return follows
+    is_follower[firsts[(firsts > 0) & (firsts < chunks.times_ns.size)] - 1] = False
+    if not is_selected.all():
+        is_follower &= np.repeat(is_selected, chunks.counts)[1:]
+    return is_follower
 
 
 def _token_gap_distribution(
-    tokens: TokenRows, chunks: Chunks, follows: Mask, gaps_ms: Floats
+    tokens: TokenRows, chunks: Chunks, is_follower: Mask, gaps_ms: Floats
 ) -> dict[str, Estimate] | None:
-    """Compute the gaps between tokens, where a chunk of k tokens gives k gaps of 1/k; None if every chunk holds one
-    token."""
+    """Compute the gaps between tokens: a chunk of k tokens gives k gaps of 1/k each. Returns `None` if every chunk
+    holds one token."""
     is_reported = _reports_tokens(chunks)[tokens.chunk_index]
     counts = chunks.counts[tokens.chunk_index]
     is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)
@@ -116,27 +120,28 @@ def _token_gap_distribution(
         return withhold_distribution(_NOT_REPORTED)
     if chunks.tokens is None or not is_reported.any():
         return None
-    tokens_per_chunk = np.where(chunks.tokens > 0, chunks.tokens, 1)[1:][follows]
+    tokens_per_chunk = np.where(chunks.tokens > 0, chunks.tokens, 1)[1:][is_follower]
     return (
         None if np.all(tokens_per_chunk == 1) else distribution(np.repeat(gaps_ms / tokens_per_chunk, tokens_per_chunk))
     )
 
 
 def _reports_tokens(chunks: Chunks) -> Mask:
-    """Return a mask of the rows whose every chunk reports its number of tokens."""
+    """Return a mask of the rows in which every chunk reports its number of tokens."""
     if chunks.tokens is None:
         return np.zeros(chunks.counts.size, dtype=bool)
     unreported: Nanoseconds = np.concatenate(([0], np.cumsum(chunks.tokens <= 0)))
     return np.asarray(unreported[chunks.offsets[1:]] == unreported[chunks.offsets[:-1]])
 
 
-def _output_rate(responses: StageRows, window: tuple[int, int]) -> Estimate:
-    """Compute tokens per second, those of a response spread evenly from its first to its last."""
+def _compute_output_rate(responses: StageRows, window: tuple[int, int]) -> Estimate:
+    """Compute output tokens per second within the window. The tokens of a response are spread evenly between its first
+    and last token."""
     tokens = responses.tokens
     assert tokens is not None
     counts = np.nan_to_num(tokens.tokens_out)
     first_ns = np.where(tokens.first_token_ns > 0, tokens.first_token_ns, responses.end_ns)
     length_ns = np.maximum(responses.end_ns - first_ns, 1)
     edges_ns = np.linspace(*window, BATCHES + 1)
-    received = [float(counts @ np.clip((edge - first_ns) / length_ns, 0.0, 1.0)) for edge in edges_ns]
-    return estimate_rate_of_amounts(np.diff(received), (window[1] - window[0]) / 1e9)
+    received_tokens = [float(counts @ np.clip((edge - first_ns) / length_ns, 0.0, 1.0)) for edge in edges_ns]
+    return estimate_rate_of_amounts(np.diff(received_tokens), (window[1] - window[0]) / 1e9)

@@ -1,4 +1,4 @@
-"""Joint input and output lengths of requests: packed for a result, and unpacked for a fit and a simulation."""
+"""Joint samples of input and output lengths of requests, packed for storage in a result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.records.estimate import TokenSample
 from app.records.metrics import PERCENTILES
 
 MAX_PAIRS = 1024
-"""Maximum number of pairs in a sample: enough for a p99 of lengths, small enough to store one per stage in a result."""
+"""Maximum number of pairs in a sample: enough for a p99 of lengths, and small enough to store one sample per stage."""
 _STRATA = 32
 _NODES = 256
 
@@ -20,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def sample_of_rows(inputs: Sequence[float] | Floats, outputs: Sequence[float] | Floats) -> TokenSample | None:
-    """Sample the requests for which both lengths are known, in row order; None if there are none."""
+    """Sample the requests whose input and output lengths are both known, in row order; `None` if there are none."""
     pairs = np.column_stack([np.asarray(inputs, dtype=float), np.asarray(outputs, dtype=float)])
     pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs >= 0).all(axis=1)]
     return sample_of_pairs(np.rint(pairs).astype(np.int64)) if len(pairs) else None
@@ -32,11 +32,10 @@ def sample_of_pairs(pairs: Ints, max_pairs: int = MAX_PAIRS) -> TokenSample:
 
 
 def sample_of_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, float]) -> TokenSample | None:
-    """Build a sample for a tool that reports percentiles of both lengths but no requests; the two are assumed to be
-    independent.
+    """Build a sample from percentiles of input and output lengths, for tools that do not report requests. The two
+    lengths are assumed to be independent.
 
-    Needs the median and a higher percentile of both; reported means are preserved.
-    """
+    The median and a higher percentile of both are required (otherwise `None`); reported means are preserved."""
     columns = [_quantiles_from_percentiles(levels) for levels in (inputs, outputs)]
     if columns[0] is None or columns[1] is None:
         return None
@@ -45,27 +44,27 @@ def sample_of_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, flo
 
 
 def unpack_pairs(sample: TokenSample) -> Ints:
-    """Return the sample as rows of input and output tokens."""
+    """Return the sample as an integer array with the columns input tokens and output tokens."""
     columns = [np.frombuffer(column, "<i4").astype(np.int64) for column in (sample.input_tokens, sample.output_tokens)]
     return np.column_stack(columns)
 
 
 def merge_samples(samples: Iterable[TokenSample], max_pairs: int = MAX_PAIRS) -> TokenSample | None:
-    """Merge samples into one; each is weighted by the number of its requests."""
+    """Merge samples, each weighted by its number of requests; `None` if there are none."""
     pairs = [unpack_pairs(sample) for sample in samples]
     return sample_of_pairs(np.concatenate(pairs), max_pairs) if pairs else None
 
 
 def scale_sample(sample: TokenSample, means: tuple[float, float]) -> TokenSample:
-    """Scale a sample to other means, with the same relative variation."""
+    """Scale a sample to other means of input and output lengths, with the same relative variation."""
     pairs = unpack_pairs(sample)
     return sample_of_pairs(np.rint(pairs * (np.array(means) / pairs.mean(axis=0))).astype(np.int64))
 
 
 def find_sample_error(sample: TokenSample) -> str | None:
-    """Return why a sample from a possibly edited file cannot be used; None if it can."""
-    size, rest = divmod(len(sample.input_tokens), 4)
-    if rest or not 1 <= size <= 4 * MAX_PAIRS or len(sample.output_tokens) != len(sample.input_tokens):
+    """Return why a sample (possibly edited by hand) is invalid; `None` if it is valid."""
+    size, remainder = divmod(len(sample.input_tokens), 4)
+    if remainder or not 1 <= size <= 4 * MAX_PAIRS or len(sample.output_tokens) != len(sample.input_tokens):
         return f"a sample of lengths must have two columns of 1 to {4 * MAX_PAIRS} numbers of 4 bytes"
     return None if (unpack_pairs(sample) >= 1).all() else "a sample of lengths contains a length below 1"
 
@@ -73,9 +72,8 @@ def find_sample_error(sample: TokenSample) -> str | None:
 def _thin(pairs: Ints, max_pairs: int) -> Ints:
     """Draw a systematic sample: every n-th pair along a path through all pairs on which neighbors are similar.
 
-    The start is random, so that the longest requests are represented: without them a fit could find too small a KV
-    cache.
-    """
+    The start is random, so that the longest requests are represented: without them, a fit could find too small a KV
+    cache."""
     if len(pairs) <= max_pairs:
         return pairs
     strata = np.array_split(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))], _STRATA)
@@ -89,17 +87,17 @@ def _thin(pairs: Ints, max_pairs: int) -> Ints:
 
 
 def _quantiles_from_percentiles(levels: Mapping[str, float]) -> Ints | None:
-    """Compute quantiles by linear interpolation of logarithms over normal scores, extrapolated beyond the highest
-    level."""
+    """Compute quantiles by linear interpolation of log lengths over normal scores, extrapolated beyond the highest
+    percentile; `None` with too few percentiles."""
     known = sorted((PERCENTILES[name], value) for name, value in levels.items() if name in PERCENTILES and value >= 1)
     if len(known) < 2 or known[0][0] > 0.5:
         return None
-    from scipy import special  # imported late, because it would delay the start of a run
+    from scipy import special  # imported lazily, as the import would delay the start of a run
 
     shares, values = np.array(known).T
     scores, logs = special.ndtri(shares), np.log(np.maximum.accumulate(values))
-    low = logs[0] - (logs[1] - logs[0]) / (scores[1] - scores[0]) * (scores[0] + 3.0)  # symmetric around the median
+    log_low = logs[0] - (logs[1] - logs[0]) / (scores[1] - scores[0]) * (scores[0] + 3.0)  # symmetric around the median
     nodes = special.ndtri((np.arange(_NODES) + 0.5) / _NODES)
-    quantiles = np.exp(np.interp(nodes, [-3.0, *scores], [low, *logs]))
+    quantiles = np.exp(np.interp(nodes, [-3.0, *scores], [log_low, *logs]))
     mean = levels.get("mean")
     return np.asarray(np.maximum(np.rint(quantiles * (mean / quantiles.mean() if mean else 1.0)), 1), dtype=np.int64)

@@ -1,8 +1,8 @@
-"""Statistics of a recorded trace of arrivals, and the packed trace rows that a plan replays.
+"""Statistics of a recorded arrival trace (rates, burstiness, daily profile), and the packed trace rows that a plan
+replays.
 
-Statistics are its rates, its burstiness and its daily profile. Times are seconds from the first arrival, ascending, and
-may be sparse: no function uses memory in proportion to the time span.
-"""
+Arrival times are in seconds since the first arrival, ascending, and may be sparse: memory use does not depend on the
+time span."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Ints = npt.NDArray[np.int64]
 def compute_trace_statistics(
     at_s: Floats, starts_at: datetime.datetime | None = None, tokens: tuple[float | None, float | None] = (None, None)
 ) -> TraceStatistics:
-    """Compute the statistics of a trace. `tokens` are the mean lengths. Without `starts_at` the trace is assumed to
-    start at midnight, on an unknown weekday."""
+    """Compute the statistics of a trace. `tokens` contains the mean input and output lengths. Without `starts_at`, the
+    trace is assumed to start at midnight, on an unknown weekday."""
     span_s = float(at_s[-1])
     since_midnight_s = 0.0 if starts_at is None else (starts_at - _EPOCH).total_seconds() % DAY_S
     return TraceStatistics(
@@ -54,8 +54,8 @@ def compute_trace_statistics(
 
 
 def peak_per_s(at_s: Floats, window_s: float) -> float | None:
-    """Find the maximum number of arrivals in any window that starts with one, as a rate; None if the trace is shorter
-    than the window."""
+    """Compute the peak arrival rate per second over all windows that start with an arrival; `None` if the trace is
+    shorter than the window."""
     if at_s[-1] < window_s:
         return None
     counts = np.searchsorted(at_s, at_s + window_s, side="left") - np.arange(len(at_s))
@@ -63,8 +63,8 @@ def peak_per_s(at_s: Floats, window_s: float) -> float | None:
 
 
 def compute_squared_cv(at_s: Floats) -> float | None:
-    """Compute the squared coefficient of variation of the gaps, which is 1 for a Poisson process; None for fewer than
-    three arrivals, or if all are simultaneous."""
+    """Compute the squared coefficient of variation of the gaps (1 for a Poisson process); `None` with fewer than three
+    arrivals, or if all are simultaneous."""
     gaps = np.diff(at_s)
     if len(gaps) < 2 or at_s[-1] == 0:
         return None
@@ -72,8 +72,7 @@ def compute_squared_cv(at_s: Floats) -> float | None:
 
 
 def dispersion_index(at_s: Floats, window_s: float) -> float | None:
-    """Compute the variance-to-mean ratio of the counts in whole windows from the start; None with fewer than ten
-    windows."""
+    """Compute the variance-to-mean ratio of the counts in complete windows; `None` with fewer than ten windows."""
     windows = math.floor(at_s[-1] / window_s)
     if windows < _MIN_WINDOWS:
         return None
@@ -83,55 +82,54 @@ def dispersion_index(at_s: Floats, window_s: float) -> float | None:
 
 
 def modulation_shape(at_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
-    """Compute the shape k of the gamma factor, drawn every window, that explains the variance of counts inside the
-    hours.
+    """Compute the shape k of the gamma-distributed rate factor, drawn once per window, that explains the variance of
+    counts within each hour.
 
-    Over the hours, the variance in excess of a Poisson process is the sum of the squared means divided by k;
-    differences between hours, which belong to the daily profile, are excluded. None if random variation explains the
-    excess, or with too little data.
-    """
+    Over all hours, the variance in excess of a Poisson process equals the sum of the squared means divided by k.
+    Differences between hours belong to the daily profile and are excluded. Returns `None` if random variation explains
+    the excess, or with too little data."""
     windows = math.floor(at_s[-1] / window_s)
-    per_hour = min(windows, round(HOUR_S / window_s))
-    if per_hour < _MIN_WINDOWS:
+    windows_per_hour = min(windows, round(HOUR_S / window_s))
+    if windows_per_hour < _MIN_WINDOWS:
         return None
-    hours = windows // per_hour
-    windows_with_arrivals, counts = _count_arrivals(at_s, window_s, hours * per_hour)
-    _, hour = np.unique(windows_with_arrivals // per_hour, return_inverse=True)
-    means = np.bincount(hour, counts) / per_hour
-    variances = (np.bincount(hour, np.square(counts)) - per_hour * means**2) / (per_hour - 1)
-    squared_mean = means**2 - variances / per_hour  # without the variance of the mean itself
-    excess, relative_error = float((variances - means).sum()), math.sqrt(2 / (hours * (per_hour - 1)))
+    hours = windows // windows_per_hour
+    windows_with_arrivals, counts = _count_arrivals(at_s, window_s, hours * windows_per_hour)
+    _, hour = np.unique(windows_with_arrivals // windows_per_hour, return_inverse=True)
+    means = np.bincount(hour, counts) / windows_per_hour
+    variances = (np.bincount(hour, np.square(counts)) - windows_per_hour * means**2) / (windows_per_hour - 1)
+    squared_mean = means**2 - variances / windows_per_hour  # subtracts the variance of the mean itself
+    excess, relative_error = float((variances - means).sum()), math.sqrt(2 / (hours * (windows_per_hour - 1)))
     if excess <= _SIGMAS * relative_error * float(means.sum()):
         return None
     return max(float(squared_mean.sum()), 0.0) / excess or None
 
 
 def hourly_share(at_s: Floats, since_midnight_s: float) -> tuple[float, ...]:
-    """Compute the mean rate of each hour of the day, as a share of the busiest hour's."""
-    return _shares(at_s + since_midnight_s, since_midnight_s, HOUR_S, 24)
+    """Compute the mean rate of each hour of the day, relative to the hour with the highest rate."""
+    return _compute_relative_rates(at_s + since_midnight_s, since_midnight_s, HOUR_S, 24)
 
 
 def weekly_share(at_s: Floats, since_midnight_s: float, weekday: int) -> tuple[float, ...]:
-    """Compute the mean rate of each weekday from Monday, as a share of the busiest day's."""
+    """Compute the mean rate of each weekday from Monday, relative to the day with the highest rate."""
     since_s = since_midnight_s + weekday * DAY_S
-    return _shares(at_s + since_s, since_s, DAY_S, 7)
+    return _compute_relative_rates(at_s + since_s, since_s, DAY_S, 7)
 
 
-def _shares(at_s: Floats, from_s: float, part_s: float, parts: int) -> tuple[float, ...]:
+def _compute_relative_rates(at_s: Floats, start_s: float, part_s: float, parts: int) -> tuple[float, ...]:
     counts = np.bincount((at_s // part_s).astype(np.int64) % parts, minlength=parts)
-    rates = counts / (_covered_s(float(at_s[-1]), part_s, parts) - _covered_s(from_s, part_s, parts))
+    rates = counts / (_compute_covered_s(float(at_s[-1]), part_s, parts) - _compute_covered_s(start_s, part_s, parts))
     return tuple((rates / rates.max()).tolist())
 
 
-def _covered_s(until_s: float, part_s: float, parts: int) -> Floats:
-    """Compute the time spent in each part of the cycle between 0 and `until_s`."""
+def _compute_covered_s(until_s: float, part_s: float, parts: int) -> Floats:
+    """Compute the time spent in each part of the cycle between 0 and `until_s`, in s."""
     cycles, rest_s = divmod(until_s, part_s * parts)
     covered: Floats = cycles * part_s + np.clip(rest_s - np.arange(parts) * part_s, 0.0, part_s)
     return covered
 
 
 def _count_arrivals(at_s: Floats, window_s: float, windows: int) -> tuple[Ints, Floats]:
-    """Count arrivals per window; returns the indices of the non-empty windows, and their counts."""
+    """Count the arrivals per window; return the indices of the non-empty windows, and their counts."""
     indices, counts = np.unique((at_s // window_s).astype(np.int64), return_counts=True)
     inside = indices < windows
     return indices[inside], counts[inside].astype(np.float64)
@@ -147,10 +145,11 @@ def select_busiest_rows(
     tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> TraceRows:
-    """Select the busiest hour of a trace, or all of a shorter one. `at_s` ascends from 0 to a value above 0.
+    """Select the hour with the most requests of a trace, or all rows of a shorter trace. `at_s` must ascend from 0 to a
+    value above 0.
 
-    Of more than `max_rows` requests an independent random sample is stored, so that bursts keep their relative size.
-    """
+    Of more than `max_rows` requests, an independent random sample is stored, so that bursts preserve their relative
+    size."""
     span_s = float(at_s[-1])
     first, stop, window_s = 0, len(at_s), WINDOW_S
     if span_s >= WINDOW_S:
@@ -160,23 +159,24 @@ def select_busiest_rows(
     else:
         window_s = (
             span_s * len(at_s) / (len(at_s) - 1)
-        )  # includes the mean gap after the last row, so that the rate stays the same
+        )  # includes the mean gap after the last row, so that the mean rate is preserved
     selected = np.arange(first, stop)
-    kept_share = min(1.0, max_rows / selected.size)
-    if kept_share < 1.0:
+    sampled_fraction = min(1.0, max_rows / selected.size)
+    if sampled_fraction < 1.0:
         selected = np.sort(np.random.default_rng(0).choice(selected, max_rows, replace=False))
     at_us = np.minimum(np.rint((at_s[selected] - at_s[first]) * _MICROSECONDS), 2**32 - 1)
     inputs, outputs = (b"", b"") if tokens is None else (column[selected].astype("<i4").tobytes() for column in tokens)
-    return TraceRows(window_s, at_us.astype("<u4").tobytes(), inputs, outputs, kept_share)
+    return TraceRows(window_s, at_us.astype("<u4").tobytes(), inputs, outputs, sampled_fraction)
 
 
 def unpack_times_s(rows: TraceRows) -> Floats:
-    """Return arrival times in s from the start of the window, ascending."""
+    """Return the arrival times in s since the start of the window, ascending."""
     return np.frombuffer(rows.at_us, "<u4").astype(np.float64) / _MICROSECONDS
 
 
 def unpack_token_pairs(rows: TraceRows) -> Ints | None:
-    """Return rows of input and output tokens, each at least 1; None if the trace has no token columns."""
+    """Return an integer array with the columns input tokens and output tokens, each at least 1; `None` if the trace has
+    no token columns."""
     if not rows.input_tokens:
         return None
     columns = [np.frombuffer(column, "<i4").astype(np.int64) for column in (rows.input_tokens, rows.output_tokens)]
@@ -184,14 +184,14 @@ def unpack_token_pairs(rows: TraceRows) -> Ints | None:
 
 
 def compute_rate_per_s(rows: TraceRows) -> float:
-    """Compute the mean rate of the recorded window, including requests without a row."""
+    """Compute the mean request rate of the recorded window, including requests that were not sampled."""
     return len(rows.at_us) / 4 / rows.sampled_share / rows.window_s
 
 
 def find_rows_error(rows: TraceRows) -> str | None:
-    """Return why rows from a possibly edited file cannot be replayed; None if they can."""
-    count, rest = divmod(len(rows.at_us), 4)
-    if rest or not 2 <= count <= MAX_ROWS:
+    """Return why trace rows (possibly edited by hand) cannot be replayed; `None` if they are valid."""
+    count, remainder = divmod(len(rows.at_us), 4)
+    if remainder or not 2 <= count <= MAX_ROWS:
         return (
             f"traffic.rows has {len(rows.at_us)} bytes of timestamps; it must have 2 to {MAX_ROWS:,} timestamps of "
             "4 bytes"

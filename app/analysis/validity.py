@@ -1,7 +1,6 @@
 """Builds checks from values and limits, derives verdicts from checks, and defines the checks of a run as a whole.
 
-These include checks of how varied the prompts are, and how many of them a server's prefix cache served.
-"""
+These include checks of prompt diversity and of the cache hit rate of a server's prefix cache."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from app.records.telemetry import Samples
 def grade_high(
     check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
 ) -> Check:
-    """Build a check that is VALID up to `warn` and INVALID above `invalid`; WARN between, and without a value."""
+    """Build a check that is VALID up to `warn`, INVALID above `invalid`, and WARN in between or without a value."""
     if value is None:
         return Check(check, None, warn, unit, "WARN", hint)
     verdict: Validity = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
@@ -34,7 +33,8 @@ def grade_high(
 def grade_low(
     check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
 ) -> Check:
-    """Build a check that is VALID from `warn` up and INVALID below `invalid`; WARN between, and without a value."""
+    """Build a check that is VALID from `warn` upward, INVALID below `invalid`, and WARN in between or without a
+    value."""
     if value is None:
         return Check(check, None, warn, unit, "WARN", hint)
     verdict: Validity = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
@@ -48,20 +48,21 @@ _PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
 _MIN_HOLD_S = 10.0
 _MAX_SUSPENDED_S = 2.0
 _FAST_SOURCES = r"host|gpu\d+"
-"""Telemetry sources that are read many times per second; others are slow by design."""
+"""Pattern of telemetry sources that are sampled several times per second; all remaining sources are slow by design."""
 
 
 def compute_verdict(checks: Sequence[Check]) -> Verdict:
-    """Return the worst of the checks, with all reasons, worst first; VALID without checks."""
+    """Return the worst verdict of the checks, with all reasons, worst first; VALID without checks."""
     problems = sorted((check for check in checks if check.verdict != "VALID"), key=lambda check: -_RANK[check.verdict])
     return Verdict(problems[0].verdict if problems else "VALID", tuple(_reason(check) for check in problems))
 
 
 def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
-    """Return the worst of each check over the checked stages, and a check of the hold duration.
+    """Return the worst instance of each check over the checked stages, and a check of the step duration.
 
-    Checked are the stages that the profile requested and the holds. A rate that failed is a finding about the endpoint,
-    so failed probes and holds count only if no stage passed; a stage cut off by its backlog is then reported as such.
+    The checked stages are the steps of a search and the stages that the profile requested. A failed rate is a finding
+    about the endpoint, so failed probes and steps count only if no stage passed; a stage stopped because of its backlog
+    is then reported as such.
     """
     checked = _checked_stages(stages)
     worst: dict[str, Check] = {}
@@ -69,20 +70,20 @@ def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
         for check in stage.checks:
             previous = worst.get(check.id)
             if previous is None or _RANK[check.verdict] > _RANK[previous.verdict]:
-                hint = None if check.hint is None else f"{_label(stage)}: {check.hint}"
+                hint = None if check.hint is None else f"{_format_label(stage)}: {check.hint}"
                 worst[check.id] = replace(check, hint=hint)
     holds = [stage for stage in checked if stage.kind == "step"]
     return (*worst.values(), _hold_check(holds)) if holds else tuple(worst.values())
 
 
 def provider_check(requested: str, used: str, fallback_nodes: Sequence[str], reason: str | None = None) -> Check:
-    """Check that the model ran on the requested provider. `fallback_nodes` lists what did not, as "Conv on
-    CPUExecutionProvider"."""
-    why = f" ({reason})" if reason else ""
+    """Check that the model ran on the requested execution provider. `fallback_nodes` lists operators that ran
+    elsewhere, such as "Conv on CPUExecutionProvider"."""
+    reason_suffix = f" ({reason})" if reason else ""
     if used != requested:
         hint = (
-            f"{requested} was requested, but {used} was used{why}. Request {used}, or make {requested} work on this "
-            "machine."
+            f"{requested} was requested, but {used} was used{reason_suffix}. Request {used}, or make {requested} work "
+            "on this machine."
         )
         return Check("provider", used, requested, None, "INVALID", hint)
     if fallback_nodes:
@@ -93,18 +94,19 @@ def provider_check(requested: str, used: str, fallback_nodes: Sequence[str], rea
 
 
 def list_fallback_nodes(placements: Sequence[Placement]) -> tuple[str, ...]:
-    """List compute nodes on a provider that was not requested, as `MatMul on CPUExecutionProvider`."""
+    """Return the compute nodes that ran on a provider that was not requested, such as `MatMul on
+    CPUExecutionProvider`."""
     return tuple(
         sorted({f"{placement.operator} on {placement.provider}" for placement in placements if placement.is_fallback})
     )
 
 
 def clock_check(clock: Clock, suspended_s: float | None) -> Check:
-    """Check that the two clocks ran at the same speed, and that the machine was not suspended (None if unknown).
+    """Check that the wall clock and the monotonic clock ran at the same speed, and that the machine was not suspended.
+    `suspended_s` is `None` if unknown.
 
-    Setting the wall clock changes no number, because it is only used for dates; it is a WARN if a suspension is ruled
-    out.
-    """
+    Setting the wall clock affects no metric, as it is only used for dates; it is a WARN if a suspension can be ruled
+    out."""
     if suspended_s is not None and suspended_s > _MAX_SUSPENDED_S:
         hint = "The machine was suspended during the run. Disable sleep and measure again."
         return Check("clock", suspended_s, _MAX_SUSPENDED_S, "s suspended", "INVALID", hint)
@@ -121,16 +123,16 @@ def clock_check(clock: Clock, suspended_s: float | None) -> Check:
 
 
 def telemetry_check(telemetry: pd.DataFrame) -> Check:
-    """Check the 99th percentile of the gaps between readings of the same source."""
-    fast_readings = telemetry[telemetry["source"].str.fullmatch(_FAST_SOURCES)]
-    moments = fast_readings[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
-    gaps_ms = moments.groupby("source")["at_ns"].diff().dropna().to_numpy(dtype=np.float64) / 1e6
+    """Check the 99th percentile of the gaps between samples of the same telemetry source."""
+    fast_samples = telemetry[telemetry["source"].str.fullmatch(_FAST_SOURCES)]
+    sample_times = fast_samples[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
+    gaps_ms = sample_times.groupby("source")["at_ns"].diff().dropna().to_numpy(dtype=np.float64) / 1e6
     return grade_high(
         "telemetry_gaps",
         float(np.quantile(gaps_ms, 0.99, method="inverted_cdf")) if gaps_ms.size else None,
         unit="ms",
         warn=250.0,
-        hint="Utilization and power have gaps because the machine was too busy for the sampler."
+        hint="Utilization and power have gaps because the machine was overloaded. Stop other work on it."
         if gaps_ms.size
         else "No telemetry was recorded.",
     )
@@ -147,8 +149,8 @@ def _checked_stages(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _is_failed_sweep_stage(stage: Stage) -> bool:
-    """Return True for a failed stage of a sweep, which continues until its rates fail: this is no fault of the
-    measurement."""
+    """Return True for a sweep stage that violated the SLO. A sweep continues until rates fail, so this is not a fault
+    of the measurement."""
     return SWEEP_TAG in stage.tags and stage.meets_slo is False and stage.verdict.status != "INVALID"
 
 
@@ -159,13 +161,13 @@ def _hold_check(holds: Sequence[Stage]) -> Check:
         shortest_s,
         unit="s",
         warn=_MIN_HOLD_S,
-        # shares of 100 simulated searches each, by tests.performance.searches: M/M/1 of 1,000/s, p95 met up to 850/s
+        # from 100 simulated searches each (tests.performance.searches): M/M/1 with 1,000/s, p95 met up to 850/s
         hint="In simulated searches, 87 % ended within 5 % of the true rate with 3 s per step, 98 % with 10 s, and "
         "99 % with 30 s. Increase load.search.step_duration.",
     )
 
 
-def _label(stage: Stage) -> str:
+def _format_label(stage: Stage) -> str:
     return f"{stage.name}, repeat {stage.repeat}" if stage.repeat > 1 else stage.name
 
 
@@ -191,49 +193,50 @@ _CACHE_COUNTERS = (
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
     ("trtllm_prompt_cached_tokens_total", "trtllm_prompt_tokens_total"),
 )
-"""Counters of prompt tokens served from a server's prefix cache, and of all prompt tokens.
+"""Pairs of counters: prompt tokens served from a server's prefix cache, and all prompt tokens.
 
-vLLM exposed the second pair up to 0.9, for a while beside the first; SGLang splits the first counter by `cache_source`,
-of which each request counts in one.
-"""
+vLLM exposed the second pair up to 0.9, for some versions together with the first pair. SGLang splits the first counter
+by `cache_source`; each request counts for one source."""
 
 
 def prefix_cache_check(
     before: Sequence[Samples | None], after: Sequence[Samples | None], *, is_expected: bool
 ) -> Check | None:
-    """Check the share of prompt tokens served from prefix caches.
+    """Check the prefix cache hit rate, which is the proportion of prompt tokens served from prefix caches; `None` if no
+    server reports it.
 
-    `before` and `after` are samples of the target's servers, in the same order, before and after the load; None if no
-    server counts them. A chat template in front of every prompt is cached for real users too, so a small share is
-    valid. `is_expected` is True if the profile requests prompts with a shared part.
-    """
-    counted = [
+    `before` and `after` contain samples of the target's servers, in the same order, before and after the load. A chat
+    template at the start of every prompt is cached for real users too, so a small hit rate is VALID. `is_expected` is
+    True if the profile requests prompts with a shared prefix."""
+    counts_by_server = [
         differences
-        for pair in zip(before, after, strict=False)
-        if (differences := _counter_differences(*pair)) is not None
+        for samples in zip(before, after, strict=False)
+        if (differences := _counter_differences(*samples)) is not None
     ]
-    hits, prompt_tokens = (sum(totals) for totals in zip(*counted, strict=True)) if counted else (0.0, 0.0)
+    hits, prompt_tokens = (
+        (sum(totals) for totals in zip(*counts_by_server, strict=True)) if counts_by_server else (0.0, 0.0)
+    )
     if prompt_tokens <= 0:
         return None
-    share = min(1.0, hits / prompt_tokens)
+    hit_rate = min(1.0, hits / prompt_tokens)
     if is_expected:
-        return Check("prefix_cache", share, None, "share", "VALID")
+        return Check("prefix_cache", hit_rate, None, "share", "VALID")
     return grade_high(
         "prefix_cache",
-        share,
+        hit_rate,
         unit="share",
         warn=_MAX_CACHED_SHARE,
-        hint=f"{100 * share:.0f} % of the prompt tokens came from the server's prefix cache. Users with different "
-        "prompts need more work per request. Prepare more distinct prompts (prompts.unique, or a dataset with "
-        "more rows), or, if users share prefixes, declare it (prompts.prefix).",
+        hint=f"{100 * hit_rate:.0f} % of the prompt tokens came from the server's prefix cache. Requests with "
+        "different prompts need more computation. Prepare more distinct prompts (prompts.unique, or a dataset with "
+        "more rows), or, if users share prefixes, set prompts.prefix.",
     )
 
 
 def prompts_check(distinct: int, prepared: int) -> Check:
-    """Check that a language model was sent different prompts."""
+    """Check that the requests to a language model had different prompts."""
     hint = (
         f"All {prepared:,} prepared requests have the same prompt, so a prefix cache computes it only once. Prepare "
-        "more (prompts.unique, or more rows in the dataset)."
+        "more prompts (prompts.unique, or more rows in the dataset)."
         if prepared > 1
         else "The same prompt is sent repeatedly, so a prefix cache computes it only once. Prepare more "
         "(prompts.unique, or more rows in the dataset)."
@@ -242,7 +245,8 @@ def prompts_check(distinct: int, prepared: int) -> Check:
 
 
 def _counter_differences(before: Samples | None, after: Samples | None) -> tuple[float, float] | None:
-    """Compute hits and prompt tokens between two samples; None if a server does not count them, or was restarted."""
+    """Compute the increase of cache hits and prompt tokens between two samples; `None` if a server does not report them
+    or was restarted."""
     if before is None or after is None:
         return None
     for differences in _candidate_differences(before.totals, after.totals):
@@ -252,8 +256,8 @@ def _counter_differences(before: Samples | None, after: Samples | None) -> tuple
 
 
 def _candidate_differences(before: dict[str, float], after: dict[str, float]) -> Iterator[tuple[float, float]]:
-    """Yield the difference of each pair of counters that the server has. A counter with labels is not exposed before
-    its first event, so a missing one is 0."""
+    """Yield the increase of each pair of counters that the server exposes. A labeled counter is not exposed before its
+    first event, so a missing counter is treated as 0."""
     for hits, queries in _CACHE_COUNTERS:
         if queries in after:
             yield after.get(hits, 0.0) - before.get(hits, 0.0), after[queries] - before.get(queries, 0.0)

@@ -1,4 +1,4 @@
-"""Detects the end of a warm-up."""
+"""Detects when a warm-up can end because latency has become stable."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _SPREAD = 1.10
 
 
 def is_stable(medians: Sequence[float]) -> bool:
-    """Return True if the medians of the last three windows lie within 10 % of each other."""
+    """Return True if the medians of the last three windows are within 10 % of each other."""
     latest = medians[-WINDOWS:]
     return len(latest) == WINDOWS and max(latest) <= _SPREAD * min(latest)

@@ -1,7 +1,6 @@
-"""Calls of a model with separate timings: prepare, copy in, execute, copy out and post-process.
+"""Calls of a model with separate timestamps: prepare, copy in, execute, copy out and post-process.
 
-Calls are tables of integers, which streams append to while a scenario runs and which are reported from there.
-"""
+Calls are rows of integer tables, to which streams append while a scenario runs and from which they are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from app.inference.tensor_spec import TensorSpec
 from app.records.calls import COLUMNS
 
 Table = npt.NDArray[np.int64]
-"""Table of calls with shape [calls, columns]; its columns are `COLUMNS`."""
+"""Table of calls with shape [calls, columns]; the columns are `COLUMNS`."""
 WIDTH = len(COLUMNS)
 _INTENDED, _PREPARED, _EXECUTED, _COPIED_OUT = (
     COLUMNS.index(name) for name in ("intended_ns", "prepared_ns", "executed_ns", "copied_out_ns")
@@ -29,46 +28,45 @@ _INTENDED, _PREPARED, _EXECUTED, _COPIED_OUT = (
 
 
 def as_table(rows: array[int]) -> Table:
-    """View packed rows as a table."""
+    """View packed rows as a table, without copying."""
     return np.frombuffer(rows, np.int64).reshape(-1, WIDTH)
 
 
 def new_rows(rows: array[int], reported: list[int], stream: int) -> Table:
-    """Return the calls that one stream has added since its last report. Other threads may append meanwhile."""
-    complete = len(rows) // WIDTH * WIDTH
-    added, reported[stream] = rows[reported[stream] : complete], complete
+    """Return the calls that one stream has added since its last report. Other threads may append at the same time."""
+    complete_length = len(rows) // WIDTH * WIDTH
+    added, reported[stream] = rows[reported[stream] : complete_length], complete_length
     return as_table(added)
 
 
-def concatenate_tables(parts: Sequence[Table]) -> Table:
-    """Concatenate tables."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def concatenate_tables(tables: Sequence[Table]) -> Table:
+    """Concatenate tables; a single table is not copied."""
+    return tables[0] if len(tables) == 1 else np.concatenate(tables)
 
 
 def service_ms(table: Table) -> npt.NDArray[np.float64]:
-    """Return the time of each call in ms: its copies and its execution."""
+    """Return the duration of each call in ms, including copies and execution."""
     done_ns = np.where(table[:, _COPIED_OUT] >= 0, table[:, _COPIED_OUT], table[:, _EXECUTED])
-    times: npt.NDArray[np.float64] = (done_ns - table[:, _PREPARED]) / 1e6
-    return times
+    durations_ms: npt.NDArray[np.float64] = (done_ns - table[:, _PREPARED]) / 1e6
+    return durations_ms
 
 
 def unstarted_calls(numbers: Sequence[int], intended_ns: Sequence[int]) -> Table:
-    """Return a table of arrivals whose call was never started."""
+    """Return a table of arrivals whose calls were never started."""
     table = np.full((len(numbers), WIDTH), -1, np.int64)
     table[:, 0], table[:, _INTENDED] = numbers, intended_ns
     return table
 
 
 Times = tuple[int, int, int, int, int, int]
-"""Timestamps of a call in ns: begin, prepared, copied in, executed, copied out, end.
-
-The copies are -1 if they are part of the execution.
-"""
+"""Timestamps of a call in ns: begin, prepared, copied in, executed, copied out, end. The copies are -1 if they are part
+of the execution."""
 PostProcess = Callable[[Sequence[Array]], object]
 
 
 class Caller(Protocol):
-    """One stream of calls, used by one thread. `outputs` are those of the last call and are not modified afterwards."""
+    """One stream of calls, used by one thread. `outputs` contains the outputs of the last call, which are not modified
+    afterwards."""
 
     outputs: Sequence[Array]
 
@@ -76,7 +74,7 @@ class Caller(Protocol):
 
 
 class PlainCaller:
-    """Calls a model by `run`, which includes the copies."""
+    """Calls a model with `run`, which includes the copies."""
 
     def __init__(self, session: ModelSession, rows: InputRows, batch: int, post_process: PostProcess) -> None:
         self.outputs: Sequence[Array] = ()
@@ -97,24 +95,22 @@ class PlainCaller:
 class BoundCaller:
     """Calls a model with IO binding.
 
-    Each call copies its inputs to fixed device buffers. Outputs with a constant shape have fixed buffers too, as a CUDA
-    graph requires.
-    """
+    Each call copies its inputs to fixed device buffers. Outputs with a constant shape have fixed buffers as well, as
+    CUDA graphs require."""
 
     def __init__(
         self, session: ModelSession, rows: InputRows, batch: int, post_process: PostProcess, device: tuple[str, int]
     ) -> None:
-        """Bind the buffers and run the model once to determine its outputs. `device` is named as in ONNX Runtime, such
-        as ("cuda", 0).
-        """
+        """Bind the buffers, and run the model once to determine the shapes of its outputs. `device` is the ONNX Runtime
+        device, such as ("cuda", 0)."""
         self.outputs: Sequence[Array] = ()
         self._batch, self._size, self._post_process = rows.batch, batch, post_process
         self._session = session.runtime_session
         self._binding = self._session.io_binding()
         feeds = rows.batch(0, batch)
         if any(array.dtype == object for array in feeds.values()):
-            raise UsageError("io_binding does not support text inputs", hint="Remove runtime.io_binding.")
-        # Copy: on a CPU the array itself is the buffer, and the rows must not be overwritten.
+            raise UsageError("io_binding does not support string inputs", hint="Remove runtime.io_binding.")
+        # Copy the array: on a CPU it is used as the buffer, and the rows must not be overwritten.
         self._input_buffers = {
             name: ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *device) for name, array in feeds.items()
         }
@@ -124,9 +120,8 @@ class BoundCaller:
             self._binding.bind_output(output.name, *device)
         self._device = device
         self._unbound_outputs: list[str] = []
-        """Outputs whose length may change, bound again before each call: a fixed binding would keep the first
-        length.
-        """
+        """Outputs whose length may change. They are bound again before each call, because a fixed binding would
+        preserve the first length."""
         self._session.run_with_iobinding(self._binding)
         batch_axes = {spec.axes[0] for spec in session.inputs if spec.axes}
         for output, buffer in zip(session.outputs, self._binding.get_outputs(), strict=True):
@@ -153,9 +148,7 @@ class BoundCaller:
 
 
 def _has_constant_shape(output: TensorSpec, batch_axes: Container[str | None]) -> bool:
-    """Return whether the output's shape depends only on the batch size.
-
-    A free first axis of another name may depend on what the model finds, such as a number of detections.
-    """
+    """Return True if the shape of an output depends only on the batch size. A free first axis with a different name may
+    depend on the data, such as a number of detections."""
     is_batch = not output.shape or output.shape[0] > 0 or output.axes[0] in batch_axes
     return is_batch and all(axis > 0 for axis in output.shape[1:])

@@ -1,4 +1,4 @@
-"""The child's side of a child process: it reports errors, and exits with its parent."""
+"""Functions for child processes: report errors to the parent, and exit with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from app.errors import ExitCode, SizewiseError
 
 
 def run_reporting_errors(main: Callable[[], None]) -> int:
-    """Run `main` and return its exit code; write our own errors to standard error as `error:` and `hint:` lines."""
+    """Run `main` and return its exit code. Errors of Sizewise are written to standard error as `error:` and `hint:`
+    lines."""
     try:
         main()
     except SizewiseError as error:
@@ -23,7 +24,7 @@ def run_reporting_errors(main: Callable[[], None]) -> int:
 
 
 def exit_with_parent() -> None:
-    """Exit this process when its standard input ends, whatever it is doing."""
+    """Exit this process as soon as its standard input ends, regardless of what it is doing."""
     threading.Thread(target=_exit_at_end_of_input, daemon=True, name="parent watch").start()
 
 

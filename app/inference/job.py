@@ -1,4 +1,5 @@
-"""Messages between the engine and the child that runs one variant: length-prefixed MessagePack in both directions."""
+"""Messages between the engine and the child process that runs one variant: length-prefixed MessagePack in both
+directions."""
 
 from __future__ import annotations
 
@@ -10,17 +11,16 @@ import msgspec
 from app.inference.tensor_spec import TensorSpec
 from app.records.local import Fidelity, Placement, Scenario
 
-_HEAD = struct.Struct("<I")
+_HEADER = struct.Struct("<I")
 _MAX_MESSAGE_BYTES = 2**30
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
     """Configuration of ONNX Runtime.
 
-    `axes` maps symbolic axes to lengths; `devices` are ordinals of GPUs as the child sees them, with one session each.
-    `cached_model_path` is where the optimized model is read from, or written to if it does not exist; `engine_folder`
-    is where TensorRT caches its engines.
-    """
+    `axes` maps symbolic axes to lengths; `devices` are GPU ordinals as visible to the child process, with one session
+    per device. `cached_model_path` is where the optimized model is read from, or written to if it does not exist;
+    `engine_folder` is where TensorRT caches its engines."""
 
     threads: int = 1
     spinning: bool = False
@@ -43,9 +43,9 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
     rows: str | None = None
     label: str | None = None
     output: str | None = None
-    """Output that labels are compared with; `None` if there is only one candidate."""
+    """Name of the output that is compared with the labels; `None` if there is only one candidate."""
     unscored_rows: int = 0
-    """Number of labeled rows, spread over the set, that calibrated a variant; they are excluded from every score."""
+    """Number of labeled rows, spread over the set, that were used for calibration and are excluded from all scores."""
     reference: str | None = None
     memory_limit_bytes: int | None = None
 
@@ -53,10 +53,9 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
 class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     """Command to run one scenario.
 
-    The warm-up lasts until three windows agree, at most `max_warmup_s`. The measurement then lasts at least
-    `min_duration_s`, until the interval's half-width is at most `half_width` and there are `min_calls` calls, at most
-    `max_duration_s`. The server scenario always lasts `max_duration_s`, at `rate_per_s`.
-    """
+    The warm-up ends when three windows agree, at the latest after `max_warmup_s`. The measurement then takes at least
+    `min_duration_s`, until the half-width of the confidence interval is at most `half_width` and there are `min_calls`
+    calls, but at most `max_duration_s`. The server scenario always takes `max_duration_s`, at `rate_per_s`."""
 
     scenario: Scenario
     batch: int
@@ -77,7 +76,7 @@ class ComputeOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score"):
-    """Command to return the score of every labeled row."""
+    """Command to return the score of each labeled row."""
 
 
 Command = Measure | ComputeOutputs | Score
@@ -86,8 +85,8 @@ Command = Measure | ComputeOutputs | Score
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     """Report of an opened variant.
 
-    `start_ns` is the time of the program's first line; `first_inference_ms` is measured at the variant's batch size.
-    """
+    `start_ns` is the time when the program's first line ran; `first_inference_ms` is measured at the batch size of the
+    variant."""
 
     start_ns: int
     library_load_ms: float
@@ -103,7 +102,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
 
 
 class MeasurementStarted(msgspec.Struct, frozen=True, kw_only=True, tag="measurement_started"):
-    """Report that the warm-up is over: calls that begin at or after `start_ns` count."""
+    """Report that the warm-up has finished; calls that begin at or after `start_ns` count."""
 
     start_ns: int
     warmup_windows: int
@@ -111,7 +110,7 @@ class MeasurementStarted(msgspec.Struct, frozen=True, kw_only=True, tag="measure
 
 
 class CallRows(msgspec.Struct, frozen=True, tag="calls"):
-    """Report of calls: rows in the packed form of `app.records.calls`."""
+    """Report of new calls, as rows in the packed format of `app.records.calls`."""
 
     packed: bytes
 
@@ -140,11 +139,12 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
     metric: str
     scores: bytes
     chance_accuracy: float | None = None
-    """Accuracy of always predicting the most frequent class; `None` for amounts, or if there is only one class."""
+    """Accuracy of always predicting the most frequent class; `None` for continuous values, or if there is only one
+    class."""
 
 
 class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """Report of the error that ended the variant, with the exit code that a user would see."""
+    """Report of the error that ended the variant, with the exit code for the user."""
 
     message: str
     hint: str | None
@@ -154,36 +154,35 @@ class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 Report = Opened | MeasurementStarted | CallRows | VariantMeasured | Outputs | Scored | VariantFailed
 
 _encode = msgspec.msgpack.Encoder().encode
-_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
-_reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_report_decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def write_message(stream: IO[bytes], message: Command | Report) -> None:
     body = _encode(message)
-    stream.write(_HEAD.pack(len(body)) + body)
+    stream.write(_HEADER.pack(len(body)) + body)
     stream.flush()
 
 
 def read_command(stream: IO[bytes]) -> Command | None:
-    """Return the next command; `None` if the other side has closed the stream."""
+    """Return the next command; `None` if the parent has closed the stream."""
     body = _read_body(stream)
-    return None if body is None else _commands.decode(body)
+    return None if body is None else _command_decoder.decode(body)
 
 
 def read_report(stream: IO[bytes]) -> Report | None:
-    """Return the next report; `None` if the child has exited, even within a message. Raises msgspec.DecodeError if
-    invalid.
-    """
+    """Return the next report; `None` if the child has exited, even within a message. Raises msgspec.DecodeError if the
+    report is invalid."""
     body = _read_body(stream)
-    return None if body is None else _reports.decode(body)
+    return None if body is None else _report_decoder.decode(body)
 
 
 def _read_body(stream: IO[bytes]) -> bytes | None:
-    head = stream.read(_HEAD.size)
-    if len(head) < _HEAD.size:
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
         return None
-    (size,) = _HEAD.unpack(head)
+    (size,) = _HEADER.unpack(header)
     if size > _MAX_MESSAGE_BYTES:
-        raise msgspec.DecodeError(f"a message of {size} bytes")
+        raise msgspec.DecodeError(f"a message has {size} bytes, above the maximum of {_MAX_MESSAGE_BYTES}")
     body = stream.read(size)
     return body if len(body) == size else None

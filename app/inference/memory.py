@@ -1,4 +1,4 @@
-"""Memory of a measuring child process: its limit, its peak, and the detection of out-of-memory errors."""
+"""Memory of a measuring child process: limit, peak, and detection of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ import re
 import sys
 from pathlib import Path
 
-MEMORY_HINT = "Raise limits.memory, free some memory, or use a smaller batch."
+MEMORY_HINT = "Increase limits.memory, free memory, or use a smaller batch."
 _OUT_OF_MEMORY = re.compile(
     r"bad_alloc|\bMemoryError\b|out of memory|cannot allocate|failed to allocate|memory allocation|more memory than"
     r"|failed to map segment|pthread_create failed",
     re.IGNORECASE,
 )
-"""Out-of-memory messages of C++, Python, the OS, ONNX Runtime, OpenBLAS and the dynamic loader; threads fail to
-allocate a stack.
-"""
+"""Out-of-memory messages of C++, Python, the OS, ONNX Runtime, OpenBLAS and the dynamic loader, and of threads whose
+stack cannot be allocated."""
 
 
 def limit_memory(limit_bytes: int | None) -> None:
-    """Limit the private memory of this process from now on, on Linux only.
+    """Limit the private memory of this process (Linux only).
 
-    Beyond the limit an allocation fails, which the runtime reports. If the machine runs out of memory, this process is
-    killed first, not its engine.
-    """
+    Allocations beyond the limit fail, which the runtime reports. If the machine runs out of memory, this process is
+    killed first, not the engine."""
     if sys.platform != "linux":
         return
     import resource
 
-    with contextlib.suppress(OSError):  # Not every container permits this.
+    with contextlib.suppress(OSError):  # Some containers do not permit this.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limit_bytes is not None:
@@ -36,15 +34,14 @@ def limit_memory(limit_bytes: int | None) -> None:
 
 
 def tells_of_want(text: str) -> bool:
-    """Return whether a text is an out-of-memory message."""
+    """Return True if the text contains an out-of-memory message."""
     return _OUT_OF_MEMORY.search(text) is not None
 
 
 def peak_memory_bytes() -> int | None:
-    """Return the peak resident memory of this program; `None` if it is not reported by this OS.
+    """Return the peak resident memory of this process in bytes; `None` if it is not reported by this OS.
 
-    On Linux, getrusage would return the peak of the parent, which survives fork and exec.
-    """
+    On Linux, getrusage is not used, because it would return the peak of the parent, which survives fork and exec."""
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         peak_kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)

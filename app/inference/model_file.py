@@ -1,6 +1,5 @@
-"""Checks before any library opens a model: it must be a regular file of a valid size that refers to no foreign
-files.
-"""
+"""Checks before a library opens a model: the model must be a regular file of a valid size, without references to
+foreign files."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from pathlib import Path
 from app.errors import UsageError
 
 MAX_MODEL_BYTES = 2**31
-"""Protobuf's size limit: a larger file cannot be an ONNX model. Weights may be in separate files."""
+"""Size limit of protobuf, above which a file cannot be an ONNX model. Weights may be in separate files."""
 
 _LOCATION_KEY = b"location"
 
@@ -23,19 +22,18 @@ def check_model_file(model: Path) -> None:
         raise UsageError(f"{model} is not a file", hint="Set the path of an .onnx file.")
     size = model.stat().st_size
     if size == 0:
-        raise UsageError(f"{model.name} is empty and not a valid ONNX model")
+        raise UsageError(f"{model.name} is empty, so it is not a valid ONNX model")
     if size > MAX_MODEL_BYTES:
         raise UsageError(f"{model.name} has {size} bytes, above the maximum of {MAX_MODEL_BYTES} for an ONNX model")
 
 
 def check_external_weights(model: Path) -> None:
-    """Raise UsageError if the model refers to weights in files that are not its own.
+    """Raise UsageError if the model refers to weights in files that do not belong to it.
 
-    A model without external files is read once and never parsed, since the search costs little compared with opening
-    it.
-    """
+    A model without external files is scanned once and not parsed; the scan costs little compared with opening the
+    model."""
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(_LOCATION_KEY) < 0:  # Every external file of a tensor needs this key.
+        if content.find(_LOCATION_KEY) < 0:  # Every reference to an external file needs this key.
             return
     from app.inference.inspection.reading import read_model
     from app.inference.inspection.tensors import weight_files

@@ -1,4 +1,4 @@
-"""Captures as text what native code writes to standard output and standard error."""
+"""Captures the output of native code to standard output and standard error."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ _LIMIT_BYTES = 64 * 1024
 
 
 class CapturedOutput:
-    """Captured text: at most the first 64 KiB, available once the capture has ended."""
+    """Captured output: at most the first 64 KiB, available after the end of the capture."""
 
     text = ""
 
 
 @contextmanager
 def captured_output() -> Iterator[CapturedOutput]:
-    """Redirect both streams of the whole process to a file, by file descriptor, since native loggers bypass
-    Python's.
-    """
+    """Redirect standard output and standard error of the process to a file. The file descriptors are redirected,
+    because native loggers bypass Python's streams."""
     captured = CapturedOutput()
     with tempfile.TemporaryFile() as file:
         originals = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -42,7 +41,7 @@ def captured_output() -> Iterator[CapturedOutput]:
 
 @contextmanager
 def stdout_for_reports() -> Iterator[BinaryIO]:
-    """Reserve standard output for reports: anything that native code prints there goes to standard error."""
+    """Reserve standard output for reports: output of native code to standard output is redirected to standard error."""
     _flush()
     original = os.dup(1)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""The parent's side of a child process: returns its output, or raises its error in our own words."""
+"""Runs child processes: returns the output of a child, or raises its error."""
 
 from __future__ import annotations
 
@@ -18,29 +18,28 @@ _UNINFORMATIVE = re.compile(
     r"\s*($|<no Python frame>|Current thread|Thread 0x|Extension modules:|Python runtime state:|File \""
     r"|Fatal Python error: (Aborted|Segmentation fault)$)"
 )
-"""Lines that Python prints when it is aborted: they say where it was, not why."""
+"""Lines that Python prints when it is aborted, which state the position but not the reason."""
 
 
 class ChildKilledError(MeasurementError):
-    """Raised if the child was ended from outside or by a fault in native code: a signal, a limit, or its timeout."""
+    """Raised if the child process was ended by a signal, a limit, its timeout, or a fault in native code."""
 
 
 def run_child(description: str, module: str, *arguments: str, timeout_s: float) -> bytes:
-    """Run a child process and return what it writes to standard output; raise the error that it reported.
+    """Run a child process and return its standard output; raise the error that it reported.
 
-    `description` names the child in messages, as in "the measurement of digits.onnx".
-    """
-    overdue = threading.Event()
-    with tempfile.TemporaryFile() as errors:
-        process = start_module(module, *arguments, stdout=subprocess.PIPE, stderr=errors)
+    `description` identifies the child in messages, such as "the measurement of digits.onnx"."""
+    has_timed_out = threading.Event()
+    with tempfile.TemporaryFile() as error_file:
+        process = start_module(module, *arguments, stdout=subprocess.PIPE, stderr=error_file)
         assert process.stdin is not None
         assert process.stdout is not None
 
-        def kill_overdue() -> None:
-            overdue.set()
+        def kill_on_timeout() -> None:
+            has_timed_out.set()
             process.kill()
 
-        timer = threading.Timer(timeout_s, kill_overdue)
+        timer = threading.Timer(timeout_s, kill_on_timeout)
         timer.start()
         try:
             output = process.stdout.read()
@@ -52,23 +51,21 @@ def run_child(description: str, module: str, *arguments: str, timeout_s: float) 
             process.wait()
             process.stdin.close()
             process.stdout.close()
-        errors.seek(0)
-        text = errors.read().decode(errors="replace")
-    if overdue.is_set():
+        error_file.seek(0)
+        error_text = error_file.read().decode(errors="replace")
+    if has_timed_out.is_set():
         raise ChildKilledError(
             f"{description} did not finish within {timeout_s:g} s and was stopped",
             hint="Use a smaller model, fewer batch sizes or a shorter duration.",
         )
     if code != 0:
-        raise child_error(description, code, text, memory_hint="Free some memory, or use a smaller model.")
+        raise child_error(description, code, error_text, memory_hint="Free memory, or use a smaller model.")
     return output
 
 
 def child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
-    """Return the error of a child that ended with this exit code and this standard error output.
-
-    `memory_hint` is the hint if it seems to have run out of memory.
-    """
+    """Return the error of a child process with this exit code and this standard error output. `memory_hint` is used as
+    the hint if the child probably ran out of memory."""
     message = _line(text, "error: ")
     hint = _line(text, "hint: ")
     if message is not None and code == ExitCode.USAGE:
@@ -81,11 +78,11 @@ def child_error(description: str, code: int, text: str, *, memory_hint: str = ME
     is_out_of_memory = -code == _SIGKILL or tells_of_want(text)
     hint = memory_hint if is_out_of_memory else _last_line(text)
     return error_type(
-        f"{description} {_ending(code)}{', possibly out of memory' if is_out_of_memory else ''}", hint=hint
+        f"{description} {_describe_exit(code)}{', possibly out of memory' if is_out_of_memory else ''}", hint=hint
     )
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"exited with code {code}"
     if -code == _SIGKILL:
@@ -101,6 +98,6 @@ def _line(text: str, prefix: str) -> str | None:
 
 
 def _last_line(text: str) -> str | None:
-    """Return the last line that carries information, or `None`."""
+    """Return the last informative line of the output; `None` if there is none."""
     lines = [line for line in text.splitlines() if not _UNINFORMATIVE.match(line)]
     return lines[-1].strip()[:_MAX_MESSAGE_LENGTH] if lines else None

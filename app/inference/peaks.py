@@ -1,7 +1,6 @@
-"""Peak rates of this machine's CPU, measured with ONNX Runtime: the roofline for a model's speed.
+"""Peak rates of this machine's CPU, measured with ONNX Runtime, for the roofline of a model.
 
-Run as a program in a process of its own, it prints the peaks.
-"""
+Run as a program in a separate process, the module prints the peaks."""
 
 from __future__ import annotations
 
@@ -28,11 +27,10 @@ _MIN_CALLS = 3
 def measure_peaks(threads: int, weight_bytes: int, timeout_s: float = 60.0) -> dict[str, Peaks]:
     """Measure the peak rates of this CPU for fp32, fp16 and int8.
 
-    Each rate is the best within a quarter second, which neighbors on the same cores lower. The bandwidth is that of
-    reading as many weights as the model has, which caches may hold: `weight_bytes`, limited to 4 to 128 MiB. Runs in a
-    child process, so that the buffers are not kept here. Raises UsageError for more threads than cores, InstrumentError
-    if the child fails.
-    """
+    Each rate is the best within 0.25 s; other load on the same cores reduces it. The bandwidth is that of reading as
+    many weights as the model has (`weight_bytes`, limited to 4 to 128 MiB), which may be cached. Runs in a child
+    process, so that its buffers are released. Raises UsageError for more threads than cores, and MeasurementError if
+    the child process fails."""
     from app.inference.parent import run_child
 
     description = "the measurement of this CPU's peaks"
@@ -47,10 +45,10 @@ def _main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--weight-bytes", type=int, required=True)
     arguments = parser.parse_args()
-    sys.stdout.buffer.write(msgspec.json.encode(_peaks(arguments.threads, arguments.weight_bytes)))
+    sys.stdout.buffer.write(msgspec.json.encode(_read_peaks(arguments.threads, arguments.weight_bytes)))
 
 
-def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
+def _read_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     from app.inference.peak_graphs import build_float_product, build_integer_product, build_weight_read
     from app.inference.session import runtime_version
 
@@ -59,13 +57,13 @@ def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     with TemporaryDirectory() as folder:
         read = build_weight_read(Path(folder), weight_bytes)
         floats, integers = build_float_product(Path(folder)), build_integer_product(Path(folder))
-        bytes_per_s = _best_per_s(read, threads)
-        rates = {"fp32": _best_per_s(floats, threads), "int8": _best_per_s(integers, threads), "fp16": None}
+        bytes_per_s = _best_rate_per_s(read, threads)
+        rates = {"fp32": _best_rate_per_s(floats, threads), "int8": _best_rate_per_s(integers, threads), "fp16": None}
     sources = {
         "fp32": f"{runtime}: {floats.description}; {read.description}",
         "int8": f"{runtime}: {integers.description}; {read.description}",
-        # fp16 is converted to fp32 and back, so it has no peak of its own.
-        "fp16": f"{runtime}: {read.description}; on a CPU it computes fp16 in fp32",
+        # fp16 is converted to fp32 and back, so it has no separate peak.
+        "fp16": f"{runtime}: {read.description}; fp16 is computed in fp32 on a CPU",
     }
     return {
         arithmetic: Peaks(
@@ -79,8 +77,8 @@ def _peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     }
 
 
-def _best_per_s(graph: PeakGraph, threads: int) -> float:
-    """Return the best rate of a graph, per second. The first call allocates buffers and does not count."""
+def _best_rate_per_s(graph: PeakGraph, threads: int) -> float:
+    """Return the best rate of a graph in FLOP/s or bytes/s. The first call, which allocates buffers, is not counted."""
     from app.inference.session import open_session
 
     session = open_session(graph.model, "cpu", threads)

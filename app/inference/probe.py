@@ -1,7 +1,6 @@
-"""Determines which providers can open a session here. Run as a program, it prints a ProviderProbe.
+"""Determines which execution providers can open a session on this machine. Run as a program, it prints a ProviderProbe.
 
-Also locates the sample model and its labeled rows.
-"""
+Also defines the paths of the sample model and its labeled rows."""
 
 from __future__ import annotations
 
@@ -18,18 +17,20 @@ from loadgen.decoding import decode_json
 _MODELS = Path(profiles.__file__).parent / "models"
 DIGITS_MODEL = _MODELS / "digits.onnx"
 DIGITS_ROWS = _MODELS / "digits.npz"
-"""450 held-out rows: `image` is float32 [450,1,8,8], as the model takes it, and `label` is int64 [450]."""
+"""450 held-out rows for the sample model: `image` is float32 [450,1,8,8], as the model expects, and `label` is int64
+[450]."""
 
 
 class RefusedProvider(msgspec.Struct, frozen=True):
-    """A provider that is part of the build but opens no session here."""
+    """An execution provider that is part of the build but cannot open a session on this machine."""
 
     provider: str
     reason: str
 
 
 class ProviderProbe(msgspec.Struct, frozen=True):
-    """Providers on this machine: `listed` are part of the build, `working` opened a session and ran it."""
+    """Execution providers on this machine: those in `listed` are part of the build; those in `working` opened and ran a
+    session."""
 
     runtime_version: str
     listed: tuple[str, ...]
@@ -38,9 +39,8 @@ class ProviderProbe(msgspec.Struct, frozen=True):
 
 
 def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
-    """Probe the providers in a child process, since a broken provider may crash it. Raises InstrumentError if it
-    does.
-    """
+    """Probe the execution providers in a child process, because a broken provider may crash it. Raises MeasurementError
+    if it crashes."""
     from app.inference.parent import run_child
 
     output = run_child("the probe of ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
@@ -55,7 +55,7 @@ def _main() -> None:
 def _probe() -> ProviderProbe:
     from app.inference.session import listed_providers, runtime_version
 
-    reasons = {provider: _refusal_reason(provider) for provider in listed_providers()}
+    reasons = {provider: _failure_reason(provider) for provider in listed_providers()}
     return ProviderProbe(
         runtime_version=runtime_version(),
         listed=tuple(reasons),
@@ -64,7 +64,7 @@ def _probe() -> ProviderProbe:
     )
 
 
-def _refusal_reason(provider: str) -> str | None:
+def _failure_reason(provider: str) -> str | None:
     import numpy as np
 
     from app.inference.session import open_session

@@ -1,4 +1,4 @@
-"""Execution providers of ONNX Runtime, by the names that users write, and the number of usable cores."""
+"""Names of the execution providers of ONNX Runtime as used in profiles, and the number of usable cores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.errors import UsageError
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -34,11 +34,12 @@ PROVIDERS = {
 NVIDIA = frozenset({"cuda", "tensorrt"})
 NVIDIA_DRIVER = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 
-_NAMES = {runtime_name: name for name, runtime_name in PROVIDERS.items()}
+_PROFILE_NAMES = {runtime_name: name for name, runtime_name in PROVIDERS.items()}
 
 
 def runtime_name(provider: str) -> str:
-    """Return ONNX Runtime's name of a provider. Raises UsageError that suggests the closest valid name."""
+    """Return ONNX Runtime's name of an execution provider. Raises UsageError, whose hint suggests the closest valid
+    name."""
     if provider in PROVIDERS:
         return PROVIDERS[provider]
     nearest = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
@@ -47,12 +48,12 @@ def runtime_name(provider: str) -> str:
 
 
 def user_provider_name(runtime_name: str) -> str:
-    """Return the user's name of a provider; a provider without one keeps ONNX Runtime's name."""
-    return _NAMES.get(runtime_name, runtime_name)
+    """Return the name of an execution provider as used in profiles, or ONNX Runtime's name if there is none."""
+    return _PROFILE_NAMES.get(runtime_name, runtime_name)
 
 
 def nvidia_driver_loads() -> bool:
-    """Return whether the management library of the NVIDIA driver loads, which only the driver installs."""
+    """Return True if the management library of the NVIDIA driver, which only the driver installs, can be loaded."""
     try:
         ctypes.CDLL(NVIDIA_DRIVER)
     except OSError:

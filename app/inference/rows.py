@@ -1,8 +1,7 @@
-"""Inputs of a measurement: stored rows, or seeded random numbers of the right shape.
+"""Input rows of a measurement: stored rows, or seeded random numbers of the required shape.
 
-An input is fed row by row if its first axis is free, or, in a model without free first axes, as long as the batch. Any
-other input is passed whole with every call: a scalar, a state, or a fixed example.
-"""
+An input is fed row by row if its first axis is free or, in a model without free first axes, has the length of the
+batch. All other inputs (a scalar, a state, or a fixed example) are passed whole with each call."""
 
 from __future__ import annotations
 
@@ -21,23 +20,23 @@ Feeds = Mapping[str, Array]
 
 _SEED = 7
 _DEFAULT_AXIS_LENGTH = 8
-"""Assumed length of a free axis other than the batch, such as a sequence."""
+"""Assumed length of free axes other than the batch, such as a sequence."""
 _DISTINCT_ROWS = 256
-"""Number of distinct rows fed in turn, so that no cache holds the result: at least two, and at most 64 MiB."""
+"""Number of distinct rows, which are fed in turn so that no cache holds the result: at least two, and at most 64
+MiB."""
 _DISTINCT_BYTES = 64 * 2**20
 _MAX_BYTES = 4 * 2**30
 _STRING_BYTES = 64
 
 
 class InputRows(Protocol):
-    """Rows to feed to a model. `notes` are sentences that a user should know about them."""
+    """Rows to feed to a model. `notes` are messages about the rows for the user."""
 
     def __len__(self) -> int: ...
 
     def batch(self, start: int, size: int) -> Feeds:
-        """Return `size` rows from `start` on, wrapping around at the end. The arrays are views and must not be
-        modified.
-        """
+        """Return `size` rows starting at `start`, wrapping around at the end. The arrays are views and must not be
+        modified."""
 
     @property
     def labels(self) -> Array | None: ...
@@ -47,12 +46,12 @@ class InputRows(Protocol):
 
 
 class _CircularRows:
-    """Rows with the first ones repeated at the end, so that a batch of up to `largest_batch` rows is a slice."""
+    """Rows with the first rows repeated at the end, so that a batch of up to `largest_batch` rows is a slice."""
 
     def __init__(self, feeds: Feeds, whole_inputs: Feeds, count: int, largest_batch: int) -> None:
         indices = np.arange(count + largest_batch) % count
         self._feeds = {name: rows.take(indices, axis=0) for name, rows in feeds.items()}
-        self._whole = dict(whole_inputs)
+        self._whole_inputs = dict(whole_inputs)
         self._count, self._stored_rows = count, len(indices)
 
     def __len__(self) -> int:
@@ -63,17 +62,16 @@ class _CircularRows:
         stop = first + size
         if stop > self._stored_rows:
             indices = np.arange(first, stop) % self._count
-            return self._whole | {name: rows.take(indices, axis=0) for name, rows in self._feeds.items()}
+            return self._whole_inputs | {name: rows.take(indices, axis=0) for name, rows in self._feeds.items()}
         feeds = {name: rows[first:stop] for name, rows in self._feeds.items()}
-        return self._whole | feeds if self._whole else feeds
+        return self._whole_inputs | feeds if self._whole_inputs else feeds
 
 
 class StoredRows(_CircularRows):
     """Rows from a file.
 
     `feeds` maps the names of the model's inputs to arrays whose first axis is the row. `labels` has one value per row,
-    or is `None`. `whole_inputs` is passed with every call. Batches larger than `largest_batch` are copied.
-    """
+    or is `None`. `whole_inputs` is passed with each call. Batches larger than `largest_batch` are copied."""
 
     def __init__(
         self,
@@ -89,30 +87,29 @@ class StoredRows(_CircularRows):
 
 
 class SyntheticRows(_CircularRows):
-    """Generated rows: the same for the same inputs and `axes`, whatever the batch size.
+    """Generated rows, which are the same for the same inputs and `axes`, regardless of the batch size.
 
-    Floats lie in [0, 1). Integers are 0 or 1, so that they are valid indices. Integers passed whole are 1, so that no
-    length is zero, and so are masks, so that every position counts. Strings are digits, so that they can be parsed as
-    numbers. `axes` maps names of free axes to lengths.
-    """
+    Floats are in [0, 1). Integers are 0 or 1, so that they are valid indices. Integers passed whole and masks are 1, so
+    that no length is zero and every position counts. Strings are digits, so that they can be parsed as numbers. `axes`
+    maps names of free axes to lengths."""
 
     labels = None
 
     def __init__(
         self, inputs: tuple[TensorSpec, ...], largest_batch: int, axes: Mapping[str, int] | None = None
     ) -> None:
-        lengths = axes or {}
-        batched = batched_inputs(inputs, largest_batch)
-        shapes = {spec.name: _resolve_shape(spec, lengths)[spec.name in batched :] for spec in inputs}
-        count = _row_count(inputs, shapes, batched, largest_batch)
-        self.notes = (*_length_notes(inputs, lengths), *_batch_notes(inputs, batched))
+        axis_lengths = axes or {}
+        batched_names = batched_inputs(inputs, largest_batch)
+        shapes = {spec.name: _resolve_shape(spec, axis_lengths)[spec.name in batched_names :] for spec in inputs}
+        count = _row_count(inputs, shapes, batched_names, largest_batch)
+        self.notes = (*_build_length_notes(inputs, axis_lengths), *_build_batch_notes(inputs, batched_names))
         feeds, whole_inputs = {}, {}
         for index, spec in enumerate(inputs):
             generator = np.random.default_rng([_SEED, index])
-            if spec.name in batched:
-                feeds[spec.name] = _synthetic(spec, (count, *shapes[spec.name]), generator)
+            if spec.name in batched_names:
+                feeds[spec.name] = _generate(spec, (count, *shapes[spec.name]), generator)
             else:
-                whole_inputs[spec.name] = _synthetic(spec, shapes[spec.name], generator, is_whole=True)
+                whole_inputs[spec.name] = _generate(spec, shapes[spec.name], generator, is_whole=True)
         super().__init__(feeds, whole_inputs, count, largest_batch if feeds else 1)
 
 
@@ -123,25 +120,26 @@ def synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
 
 def batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]:
     """Return the names of the inputs whose first axis is the batch."""
-    free = frozenset(spec.name for spec in inputs if spec.shape[:1] == (-1,))
-    return free or frozenset(spec.name for spec in inputs if spec.shape[:1] == (batch,))
+    free_names = frozenset(spec.name for spec in inputs if spec.shape[:1] == (-1,))
+    return free_names or frozenset(spec.name for spec in inputs if spec.shape[:1] == (batch,))
 
 
 def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
-    """Raise UsageError for a batch size that the model does not take. Size 1 is always valid: one whole example."""
+    """Raise UsageError for a batch size that the model does not support. Size 1 is always valid, as one whole
+    example."""
     if batch == 1 or batched_inputs(inputs, batch):
         return
-    fixed = next((spec for spec in inputs if spec.shape), None)
-    if fixed is None:
-        raise UsageError(f"the model takes single rows, not {batch} rows", hint="Use batch 1.")
+    input_spec = next((spec for spec in inputs if spec.shape), None)
+    if input_spec is None:
+        raise UsageError(f"the model has no batch axis, so it does not support batch {batch}", hint="Use batch 1.")
     raise UsageError(
-        f"the model takes {fixed.shape[0]} rows at a time in {printable(fixed.name)}, not {batch}",
-        hint=f"Use batch {fixed.shape[0]}, or export the model with a dynamic first axis.",
+        f"the model has a fixed batch size of {input_spec.shape[0]} in {printable(input_spec.name)}, not {batch}",
+        hint=f"Use batch {input_spec.shape[0]}, or export the model with a dynamic first axis.",
     )
 
 
 def _resolve_shape(spec: TensorSpec, lengths: Mapping[str, int]) -> tuple[int, ...]:
-    """Return the shape with a length for every free axis."""
+    """Return the shape with a length for each free axis."""
     names = (*spec.axes, *[None] * len(spec.shape))
     return tuple(
         axis if axis != -1 else lengths.get(name or "", _DEFAULT_AXIS_LENGTH)
@@ -152,14 +150,14 @@ def _resolve_shape(spec: TensorSpec, lengths: Mapping[str, int]) -> tuple[int, .
 def _row_count(
     inputs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]], batched: frozenset[str], largest_batch: int
 ) -> int:
-    """Return the number of distinct rows. Raises UsageError if even the minimum takes too much memory."""
+    """Return the number of distinct rows. Raises UsageError if even the minimum number needs too much memory."""
     sizes = {spec.name: math.prod(shapes[spec.name]) * _item_bytes(spec) for spec in inputs}
-    row = sum(size for name, size in sizes.items() if name in batched)
-    count = min(_DISTINCT_ROWS, max(2, _DISTINCT_BYTES // max(1, row))) if batched else 1
-    if (needed := sum(sizes.values()) - row + (count + largest_batch) * row) > _MAX_BYTES:
+    row_bytes = sum(size for name, size in sizes.items() if name in batched)
+    count = min(_DISTINCT_ROWS, max(2, _DISTINCT_BYTES // max(1, row_bytes))) if batched else 1
+    if (needed_bytes := sum(sizes.values()) - row_bytes + (count + largest_batch) * row_bytes) > _MAX_BYTES:
         raise UsageError(
             (
-                f"the model's inputs need {needed / 2**30:,.1f} GiB for a batch of {largest_batch}, above the "
+                f"the model's inputs need {needed_bytes / 2**30:,.1f} GiB for a batch of {largest_batch}, above the "
                 "maximum of 4 GiB"
             ),
             hint="Use a smaller batch, or shorter axes.",
@@ -171,7 +169,7 @@ def _item_bytes(spec: TensorSpec) -> int:
     return _STRING_BYTES if spec.dtype == "object" else np.dtype(spec.dtype).itemsize
 
 
-def _synthetic(
+def _generate(
     spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator, is_whole: bool = False
 ) -> Array:
     dtype = np.dtype(spec.dtype)
@@ -184,22 +182,24 @@ def _synthetic(
     return np.ones(shape, dtype) if is_whole else np.asarray(generator.integers(0, 2, shape), dtype)
 
 
-def _length_notes(inputs: tuple[TensorSpec, ...], lengths: Mapping[str, int]) -> list[str]:
-    """Return a note for each free axis without a given length, except the batch."""
+def _build_length_notes(inputs: tuple[TensorSpec, ...], lengths: Mapping[str, int]) -> list[str]:
+    """Return a note for each free axis without a configured length, except the batch."""
     assumed: dict[str, None] = {}
     for spec in inputs:
         for index, axis in enumerate(spec.shape):
             name = spec.axes[index] if index < len(spec.axes) else None
             if index and axis == -1 and name not in lengths:
                 assumed[printable(name) if name else f"axis {index} of {printable(spec.name)}"] = None
-    return [f"{name} is dynamic; a length of {_DEFAULT_AXIS_LENGTH} is used" for name in assumed]
+    return [f"{name} is dynamic; a length of {_DEFAULT_AXIS_LENGTH} was assumed" for name in assumed]
 
 
-def _batch_notes(inputs: tuple[TensorSpec, ...], batched: frozenset[str]) -> list[str]:
+def _build_batch_notes(inputs: tuple[TensorSpec, ...], batched: frozenset[str]) -> list[str]:
     if batched:
         return []
-    fixed = next((spec for spec in inputs if spec.shape), None)
-    is_batch = (
-        f". If the {fixed.shape[0]} of {printable(fixed.name)} are rows, use batch {fixed.shape[0]}" if fixed else ""
+    input_spec = next((spec for spec in inputs if spec.shape), None)
+    hint = (
+        f". If the {input_spec.shape[0]} of {printable(input_spec.name)} are rows, use batch {input_spec.shape[0]}"
+        if input_spec
+        else ""
     )
-    return [f"no input has a batch axis, so a call counts as one row{is_batch}"]
+    return [f"no input has a batch axis, so a call counts as one row{hint}"]

@@ -1,4 +1,4 @@
-"""Samples outputs during the measured run, to compare them with the reference."""
+"""Samples outputs during the measured run, for comparison with the reference."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _GROWTH = 1.1
 
 
 class OutputSampler:
-    """Sampled first outputs of calls at growing distances, so that they are spread over a run of any length.
+    """Samples of the first output of calls at increasing distances, so that they are spread over a run of any length.
 
-    Only references to the arrays are kept. Threads may sample concurrently, in which case one or two more are kept."""
+    Only references to the arrays are stored. Threads may sample concurrently, in which case one or two additional
+    outputs are stored."""
 
     def __init__(self, *, is_enabled: bool) -> None:
         self.next_index = 0 if is_enabled else sys.maxsize
-        self._kept: list[tuple[int, Array]] = []
+        self._samples: list[tuple[int, Array]] = []
         self._rows = self._bytes = 0
 
     def add(self, index: int, start: int, outputs: Sequence[Array]) -> int:
-        """Keep the outputs of call `index`, whose first row is `start`. Returns the index of the next call to
+        """Store the outputs of call `index`, whose first row is `start`. Return the index of the next call to
         sample."""
         output = outputs[0]
-        self._kept.append((start, output))
+        self._samples.append((start, output))
         self._rows += len(output) if output.ndim else 1
         self._bytes += output.nbytes
         is_enough = self._rows >= MAX_ROWS or self._bytes >= _MAX_BYTES
@@ -38,14 +39,15 @@ class OutputSampler:
         return self.next_index
 
     def pair_with_reference(self, reference: Array, batch: int) -> tuple[Array, Array] | None:
-        """Return the kept rows and the reference's rows for the same inputs.
-
-        `None` if no kept row has a reference, or if the outputs are not rows."""
+        """Return the sampled rows and the reference rows for the same inputs; `None` if no sampled row has a reference,
+        or if the outputs are not rows."""
         pairs = [
             (output, reference[start : start + batch])
-            for start, output in self._kept
+            for start, output in self._samples
             if output.ndim and len(output) == batch and start + batch <= len(reference)
         ]
-        if not pairs or any(sampled.shape != expected.shape for sampled, expected in pairs):
+        if not pairs or any(sampled_rows.shape != reference_rows.shape for sampled_rows, reference_rows in pairs):
             return None
-        return np.concatenate([sampled for sampled, _ in pairs]), np.concatenate([expected for _, expected in pairs])
+        return np.concatenate([sampled_rows for sampled_rows, _ in pairs]), np.concatenate(
+            [reference_rows for _, reference_rows in pairs]
+        )

@@ -1,7 +1,7 @@
-"""MLPerf's scenarios as loops around calls: which call starts when, on which thread, and when to stop.
+"""MLPerf scenarios as loops around calls: which call starts when, on which thread, and when to stop.
 
-Every call becomes a row of `app.records.calls`. Rows are reported window by window, so that a crash loses one window.
-"""
+Each call becomes a row of `app.records.calls`. Rows are reported window by window, so that a crash loses at most one
+window."""
 
 from __future__ import annotations
 
@@ -35,18 +35,17 @@ from loadgen.records import OpenArrivals
 
 WINDOW_NS = 250_000_000
 _MIN_CALLS = 3
-"""Minimum number of calls in a warm-up window, however slow they are."""
+"""Minimum number of calls in a warm-up window, regardless of their duration."""
 _BUSY_WAIT_NS = 150_000
-"""Time before a call is due at which to stop sleeping, in ns: longer than waking up usually takes."""
+"""Time before a call is due at which to stop sleeping, in ns; longer than a typical wake-up takes."""
 _GROWTH = 1.25
 _NARROW_CHECKS = 2
-"""Consecutive checks that must find the interval narrow enough.
+"""Number of consecutive checks in which the confidence interval must be narrow enough.
 
-It is checked whenever the number of calls has grown by `_GROWTH`; stopping at the first narrow check would end too many
-stages early.
-"""
+The interval is checked whenever the number of calls has grown by `_GROWTH`. Stopping at the first narrow interval would
+end too many stages early."""
 _OVERTIME_SHARE = 0.5
-"""Maximum overtime for a server's backlog, as a share of the requested duration."""
+"""Maximum overtime for draining the backlog of the server scenario, relative to the requested duration."""
 
 
 class ScenarioEnd(msgspec.Struct, frozen=True):
@@ -57,7 +56,7 @@ class ScenarioEnd(msgspec.Struct, frozen=True):
 
 
 class ScenarioListener(Protocol):
-    """Receiver of a scenario's reports, called on the thread that runs the scenario."""
+    """Receives the reports of a scenario, on the thread that runs the scenario."""
 
     def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None: ...
 
@@ -75,8 +74,7 @@ def run_scenario(
     """Run one scenario to its end.
 
     `callers` has one entry per stream; `starts` are the first rows of calls, used in turn; `now_ns` is the clock of the
-    callers' timestamps. Raises the errors of a call.
-    """
+    callers' timestamps. Raises the errors of a call."""
     stage = _Stage(plan, callers, starts, listener, sampler, now_ns)
     stage.warm_up()
     match plan.scenario:
@@ -100,13 +98,13 @@ class _Stage:
         sampler: OutputSampler,
         now_ns: Callable[[], int],
     ) -> None:
-        # Imports scipy here, outside both the cold start and the measured windows.
+        # Import scipy here, outside the cold start and the measured windows.
         from app.analysis.estimates import mean
 
         self._mean = mean
         self._plan, self._callers, self._listener, self._sampler = plan, callers, listener, sampler
         self._starts, self._count, self._now_ns = starts, len(starts), now_ns
-        self._times_ms: list[npt.NDArray[np.float64]] = []
+        self._durations_ms: list[npt.NDArray[np.float64]] = []
         self._next_check_calls, self._narrow_checks = 0.0, 0
         self._started_indices: set[int] = set()
         """Indices of the queries or arrivals that were started."""
@@ -128,15 +126,14 @@ class _Stage:
             table = as_table(rows)
             medians.append(float(np.median(service_ms(table))))
             self._listener.on_calls(table.tobytes())
-        self._windows, self._has_settled = len(medians), is_stable(medians)
+        self._warmup_windows, self._is_warm = len(medians), is_stable(medians)
 
     def _report_start(self, start_ns: int) -> None:
-        self._listener.on_started(start_ns, self._windows, self._has_settled)
+        self._listener.on_started(start_ns, self._warmup_windows, self._is_warm)
 
     def run_single_stream(self) -> ScenarioEnd:
-        """Run calls sequentially on this thread, without contention for the interpreter. Time between windows is not
-        measured.
-        """
+        """Run calls one after another on this thread, without contention for the interpreter. Time between windows is
+        not measured."""
         call, starts, count, sampler = self._callers[0].call, self._starts, self._count, self._sampler
         index, next_sample = 0, sampler.next_index
         start_ns = self._now_ns()
@@ -146,19 +143,19 @@ class _Stage:
             extend = rows.extend
             until_ns = self._now_ns() + WINDOW_NS
             while True:
-                times = call(starts[index % count])
-                extend((index, 0, -1, *times))
+                timestamps = call(starts[index % count])
+                extend((index, 0, -1, *timestamps))
                 if index == next_sample:
                     next_sample = sampler.add(index, starts[index % count], self._callers[0].outputs)
                 index += 1
-                if times[5] >= until_ns:
+                if timestamps[5] >= until_ns:
                     break
             self._record_window(as_table(rows))
             if self._is_enough(start_ns):
-                return ScenarioEnd(times[5], self._half_width())
+                return ScenarioEnd(timestamps[5], self._half_width())
 
     def run_offline(self) -> ScenarioEnd:
-        """Run one thread per stream, each of which starts its next call as soon as the last one has ended."""
+        """Run one thread per stream, which starts its next call as soon as the previous one has ended."""
         if len(self._callers) == 1:
             return self.run_single_stream()
         numbers = itertools.count()
@@ -176,39 +173,40 @@ class _Stage:
         return self._run_threads(work, stop)
 
     def run_multi_stream(self) -> ScenarioEnd:
-        """Run queries of one concurrent call per stream; the next query starts when the last of its calls has ended."""
-        stop, is_over = threading.Event(), threading.Event()
-        due = [0, -1]
+        """Run queries of one concurrent call per stream; the next query starts when all calls of the query have
+        ended."""
+        stop, has_ended = threading.Event(), threading.Event()
+        current_query = [0, -1]
 
         def begin_query() -> None:
-            if stop.is_set():  # Stops all streams at the same query, so that each has the same number of calls.
-                is_over.set()
-            due[0], due[1] = self._now_ns(), due[1] + 1
+            if stop.is_set():  # Stop all streams at the same query, so that each has the same number of calls.
+                has_ended.set()
+            current_query[0], current_query[1] = self._now_ns(), current_query[1] + 1
 
-        together = threading.Barrier(len(self._callers), action=begin_query)
+        barrier = threading.Barrier(len(self._callers), action=begin_query)
 
         def next_query() -> bool:
-            together.wait()
-            return not is_over.is_set()
+            barrier.wait()
+            return not has_ended.is_set()
 
         def work(stream: int, rows: array[int]) -> None:
             caller, streams = self._callers[stream], len(self._callers)
             try:
                 while next_query():
-                    intended_ns, query = due
+                    intended_ns, query = current_query
                     start = self._starts[(query * streams + stream) % self._count]
                     rows.extend((query, stream, intended_ns, *caller.call(start)))
                     if stream == 0 and query >= self._sampler.next_index:
                         self._sampler.add(query, start, caller.outputs)
-            except threading.BrokenBarrierError:  # A call of another stream has failed.
+            except threading.BrokenBarrierError:  # A call of another stream failed.
                 return
             finally:
-                together.abort()  # Release the other streams if this one failed.
+                barrier.abort()  # Release all streams if this one failed.
 
         return self._run_threads(work, stop)
 
     def run_server(self) -> ScenarioEnd:
-        """Run Poisson arrivals in order, each on the stream that is free first."""
+        """Run Poisson arrivals in order, each on the first free stream."""
         plan = self._plan
         assert plan.rate_per_s is not None
         process = OpenArrivals("poisson", ((0.0, plan.rate_per_s),), 1.0)
@@ -240,7 +238,7 @@ class _Stage:
         return ScenarioEnd(start_ns + round(plan.max_duration_s * 1e9), self._half_width())
 
     def _wait_until(self, due_ns: int) -> None:
-        """Sleep until shortly before the due time, since threads wake up late, and then busy-wait."""
+        """Sleep until shortly before the due time, because threads wake up late, and then busy-wait."""
         if (wait_ns := due_ns - _BUSY_WAIT_NS - self._now_ns()) > 0:
             time.sleep(wait_ns / 1e9)
         while self._now_ns() < due_ns:
@@ -252,23 +250,22 @@ class _Stage:
         stop: threading.Event,
         is_over: Callable[[], bool] | None = None,
     ) -> ScenarioEnd:
-        """Run `work` on one thread per stream until there are enough calls, and report its rows from this thread
-        meanwhile.
-        """
+        """Run `work` on one thread per stream until there are enough calls. Rows are reported by the calling thread in
+        the meantime."""
         rows = [array("q") for _ in self._callers]
         failures: list[BaseException] = []
 
-        def guarded(stream: int) -> None:
+        def run_stream(stream: int) -> None:
             try:
                 work(stream, rows[stream])
-            except BaseException as failure:  # The error is raised again on the calling thread.
+            except BaseException as failure:  # The calling thread raises the error again.
                 failures.append(failure)
             finally:
                 if failures:
                     stop.set()
 
         threads = [
-            threading.Thread(target=guarded, args=(stream,), name=f"stream {stream}", daemon=True)
+            threading.Thread(target=run_stream, args=(stream,), name=f"stream {stream}", daemon=True)
             for stream in range(len(self._callers))
         ]
         start_ns = self._now_ns()
@@ -297,18 +294,18 @@ class _Stage:
 
     def _record_window(self, table: Table) -> None:
         if len(table):
-            self._times_ms.append(service_ms(table))
+            self._durations_ms.append(service_ms(table))
             if self._plan.scenario == "server":
                 self._started_indices.update(table[:, 0].tolist())
             self._listener.on_calls(table.tobytes())
 
     def _is_enough(self, start_ns: int) -> bool:
-        passed_s = (self._now_ns() - start_ns) / 1e9
-        if passed_s >= self._plan.max_duration_s:
+        elapsed_s = (self._now_ns() - start_ns) / 1e9
+        if elapsed_s >= self._plan.max_duration_s:
             return True
-        if passed_s < self._plan.min_duration_s or sum(map(len, self._times_ms)) < self._plan.min_calls:
+        if elapsed_s < self._plan.min_duration_s or sum(map(len, self._durations_ms)) < self._plan.min_calls:
             return False
-        calls = sum(map(len, self._times_ms))
+        calls = sum(map(len, self._durations_ms))
         if calls < self._next_check_calls:
             return False
         self._next_check_calls = calls * _GROWTH
@@ -318,7 +315,7 @@ class _Stage:
         return self._narrow_checks >= _NARROW_CHECKS
 
     def _half_width(self) -> float | None:
-        estimate = self._mean(np.concatenate(self._times_ms)) if self._times_ms else None
+        estimate = self._mean(np.concatenate(self._durations_ms)) if self._durations_ms else None
         if estimate is None or estimate.ci95 is None or not estimate.value:
             return None
         return (estimate.ci95[1] - estimate.ci95[0]) / 2 / estimate.value

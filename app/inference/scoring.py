@@ -17,90 +17,84 @@ Array = npt.NDArray[Any]
 
 
 def metric_for(labels: Array) -> Metric:
-    """Return the metric for these labels: integers are classes, other numbers are amounts."""
+    """Return the metric for these labels: integers are classes, other numbers are continuous values."""
     return "top-1" if labels.dtype.kind in "iu" else "mean absolute error"
 
 
 def scored_output_index(outputs: Sequence[NamedTensor], labels: Array, output_name: str | None) -> int:
-    """Return the index of the output that labels are compared with.
-
-    Raises UsageError if that is ambiguous, or if there is no such output.
-    """
+    """Return the index of the output that is compared with the labels. Raises UsageError if it is ambiguous or does not
+    exist."""
     if metric_for(labels) != "top-1":
         names = [name for name, _ in outputs]
         if output_name is not None and output_name not in names:
-            raise UsageError(f"the model has no output {output_name!r}; it has {', '.join(map(repr, names))}")
+            raise UsageError(f"the model has no output {output_name!r}; its outputs are {', '.join(map(repr, names))}")
         return 0 if output_name is None else names.index(output_name)
     try:
         return find_class_output(outputs, len(labels), output_name)
     except AmbiguousOutputError as error:
         if error.has_no_candidate and len(outputs) == 1:
-            return 0  # `scores_of` reports why it has no usable output.
+            return 0  # `compute_scores` reports why the output is not usable.
         raise UsageError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
 
 
 def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
-    """Return one score per label. Output rows beyond the labels are padding of the batch and are left out.
+    """Return one score per label. Output rows beyond the labels are padding of the batch and are ignored.
 
-    For `top-1`, the score is 1 if the label has the highest score, or if the output holds one integer per row that
-    equals the label; else 0, also if a score is NaN. For an error, it is the absolute error, NaN if the output is NaN.
-    Raises UsageError for an output without one result per row.
-    """
+    For `top-1`, the score is 1 if the label's class has the highest score, or if the output contains one integer per
+    row that equals the label; otherwise 0, also if a score is NaN. For an error metric, it is the absolute error (NaN
+    if the output is NaN). Raises UsageError for an output without one result per row."""
     row_outputs = _row_outputs(output, len(labels))
     if metric == "mean absolute error":
         if row_outputs.ndim != 1:
-            raise _output_error(
-                output, "one number per row", "Write class labels as whole numbers, without a decimal point."
+            raise _build_output_error(
+                output, "one number per row", "Use integers for class labels, without a decimal point."
             )
         with np.errstate(invalid="ignore", over="ignore"):
             return np.asarray(np.abs(row_outputs.astype(np.float64) - labels))
     if row_outputs.ndim == 1:
         if row_outputs.dtype.kind not in "iu":
-            raise _output_error(output, "class scores or a class", "Export scores, one per class.")
+            raise _build_output_error(output, "class scores or a class", "Export scores, one per class.")
         return np.asarray(row_outputs == labels, dtype=np.float64)
     if row_outputs.ndim > 2:
-        raise _output_error(
+        raise _build_output_error(
             output,
             "one prediction per row",
             "Predictions within a row, such as pixels, cannot be scored. Set labels: null.",
         )
     _check_classes(labels, row_outputs.shape[1])
-    is_right = (row_outputs.argmax(axis=1) == labels) & ~np.isnan(row_outputs).any(axis=1)
-    return np.asarray(is_right, dtype=np.float64)
+    is_correct = (row_outputs.argmax(axis=1) == labels) & ~np.isnan(row_outputs).any(axis=1)
+    return np.asarray(is_correct, dtype=np.float64)
 
 
 def check_outputs(output: Array, labels: Array, batch: int) -> None:
-    """Raise UsageError if `compute_scores` would fail for this output of the first batch, or for the class of a later
-    label.
-
-    `labels` are those of all rows.
-    """
-    metric, first = metric_for(labels), labels[:batch]
-    compute_scores(output, first, metric)
-    row_outputs = _row_outputs(output, len(first))
+    """Raise UsageError if `compute_scores` would fail for the output of the first batch, or for the class of a later
+    label. `labels` contains the labels of all rows."""
+    metric, first_labels = metric_for(labels), labels[:batch]
+    compute_scores(output, first_labels, metric)
+    row_outputs = _row_outputs(output, len(first_labels))
     if metric == "top-1" and row_outputs.ndim > 1:
         _check_classes(labels, row_outputs.shape[1])
 
 
 def _row_outputs(output: Array, rows: int) -> Array:
-    """Return the outputs of the rows without axes of length 1 after the first."""
+    """Return the outputs of the first `rows` rows, without axes of length 1 after the first."""
     if output.dtype.kind not in "fiub":
-        raise _output_error(output, "numbers", "Use whole numbers as labels, and export the model with scores.")
+        raise _build_output_error(output, "numbers", "Use integers as labels, and export the model with scores.")
     if not output.ndim or len(output) < rows:
-        raise _output_error(output, "one prediction per row", "Its first axis must be the batch's.")
+        raise _build_output_error(output, "one prediction per row", "The first axis of the output must be the batch.")
     return output[:rows].reshape(rows, *(axis for axis in output.shape[1:] if axis != 1))
 
 
 def _check_classes(labels: Array, classes: int) -> None:
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-        wrong = labels.min() if labels.min() < 0 else labels.max()
+        invalid_label = labels.min() if labels.min() < 0 else labels.max()
         raise UsageError(
-            f"there is a label {wrong}, but the model's {classes} classes are 0 to {classes - 1}",
-            hint="Labels must be indices of the model's scores, from 0. Write amounts with a decimal point.",
+            f"label {invalid_label} is out of range: the model's {classes} classes are 0 to {classes - 1}",
+            hint="Labels must be class indices from 0. Use decimal numbers for continuous values.",
         )
 
 
-def _output_error(output: Array, expected: str, hint: str) -> UsageError:
+def _build_output_error(output: Array, expected: str, hint: str) -> UsageError:
     shape = " x ".join(map(str, output.shape)) or "a single number"
     return UsageError(
         f"the model's first output, {output.dtype} of {shape}, does not have {expected} to score", hint=hint

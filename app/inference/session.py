@@ -1,8 +1,7 @@
-"""One model opened by ONNX Runtime: its inputs, its outputs, and where its nodes actually run.
+"""A model opened by ONNX Runtime: its inputs, its outputs, and where its nodes actually run.
 
-Models are untrusted: a model must be a regular file under a size limit, with its weights in regular files of its own
-folder, and custom operator libraries are never loaded.
-"""
+Models are untrusted: a model must be a regular file under a size limit, with its weights in regular files of the same
+folder, and custom operator libraries are never loaded."""
 
 from __future__ import annotations
 
@@ -49,10 +48,10 @@ _DTYPES = {
 }
 _MISSING_LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object|(\w+\.dll)\W+which is missing")
 _NO_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate|out of memory|CUDA_ERROR_OUT_OF_MEMORY", re.IGNORECASE)
-_ASKED_BYTES = re.compile(r"requested buffer of size (\d+)")
+_REQUESTED_BYTES = re.compile(r"requested buffer of size (\d+)")
 _NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
 _SOURCE = re.compile(r"^/\S+\.\w+:\d+ .*?\) (?=\S)")
-"""Location in ONNX Runtime's source, and the function."""
+"""Source location and function name in messages of ONNX Runtime."""
 _LOG_NOISE = re.compile(r"\x1b\[[\d;]*m|^\S+ \S+ \[[EWF]:[^\]]*\]\s*", re.MULTILINE)
 
 
@@ -61,23 +60,24 @@ class ModelSession:
 
     def __init__(self, session: Any, provider: str, opening_text: str, model: Path) -> None:
         self._session = session
-        self.inputs = _inputs(session)
-        self.outputs = _outputs(session)
+        self.inputs = _build_inputs(session)
+        self.outputs = _build_outputs(session)
         self._output_names = [output.name for output in self.outputs]
         self.provider_requested = provider
         self.provider_used = user_provider_name(session.get_providers()[0])
         self.placements = placements_of(session, provider, model)
         self.provider_reason = None if self.provider_used == provider else fallback_reason(opening_text)
-        """Why the provider in use is not the requested one, in ONNX Runtime's words; `None` if it is."""
+        """Message of ONNX Runtime on why the provider in use is not the requested one; `None` if it is the requested
+        provider."""
 
     @property
     def is_batchable(self) -> bool:
-        """Whether rows can be joined along the first axis, which is free in every input and output."""
+        """True if rows can be joined along the first axis, which is free in all inputs and outputs."""
         return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
 
     @property
     def runtime_session(self) -> Any:
-        """ONNX Runtime's own session, for callers that time its steps."""
+        """The underlying session of ONNX Runtime, for callers that time its steps."""
         return self._session
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
@@ -92,11 +92,11 @@ class ModelSession:
 def open_session(
     model: Path, provider: str, threads: int, settings: SessionSettings | None = None, device: int = 0
 ) -> ModelSession:
-    """Open a model. Raises UsageError if the file is not a model, UnavailableError if the provider cannot work here.
+    """Open a model. Raises UsageError if the file is not a model, and UnavailableError if the provider cannot work on
+    this machine.
 
-    A provider that could work but falls back to another raises nothing: see `provider_used`. `threads` overrides the
-    settings; `device` is the ordinal of a GPU as this process sees them.
-    """
+    A provider that falls back to another provider raises no error; see `provider_used`. `threads` overrides the
+    settings; `device` is the GPU ordinal as visible to this process."""
     _check_threads(threads)
     settings = SessionSettings() if settings is None else settings
     name = runtime_name(provider)
@@ -113,7 +113,7 @@ def open_session(
 
 
 def translate_run_error(error: Exception) -> SizewiseError:
-    """Return our own error for an exception in a call."""
+    """Convert an exception during a call to an error of Sizewise."""
     if isinstance(error, SizewiseError):
         return error
     if isinstance(error, runtime_errors.InvalidArgument | ValueError | TypeError):
@@ -128,7 +128,8 @@ def runtime_version() -> str:
 
 
 def listed_providers() -> tuple[str, ...]:
-    """Return the providers of this build of ONNX Runtime by the users' names; they may not work on this machine."""
+    """Return the execution providers of this build of ONNX Runtime, by their names in profiles; they may not work on
+    this machine."""
     return tuple(
         name for provider in ort.get_available_providers() if (name := user_provider_name(provider)) != provider
     )
@@ -136,7 +137,7 @@ def listed_providers() -> tuple[str, ...]:
 
 def _check_threads(threads: int) -> None:
     if threads < 1:
-        raise UsageError(f"the number of threads must be at least 1, not {threads}", hint="Use 1 or more.")
+        raise UsageError(f"the number of threads must be at least 1 (got {threads})", hint="Use 1 or more.")
     cores = usable_cores()
     if threads > cores:
         raise UsageError(too_many_threads_message(threads, cores), hint=f"Use {cores} or fewer.")
@@ -148,7 +149,7 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.enable_cpu_mem_arena = settings.arena
-    # Spinning threads would occupy the core that the load generator or the endpoint needs.
+    # Spinning threads would occupy a core that the load generator or the endpoint needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for axis, length in settings.axes.items():
@@ -156,7 +157,9 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
     file, draft = _cached_or_original(model, settings, options)
     try:
         session = ort.InferenceSession(
-            str(file), options, providers=[(runtime_name(provider), _provider_options(provider, settings, device))]
+            str(file),
+            options,
+            providers=[(runtime_name(provider), _build_provider_options(provider, settings, device))],
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
@@ -166,15 +169,13 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
             hint="Check the file with onnx.checker, and make sure that its opset is not newer than this runtime.",
         ) from error
     if draft is not None and settings.cached_model_path is not None and draft.exists():
-        draft.replace(settings.cached_model_path)  # Replaced atomically, so that no process opens a partial file.
+        draft.replace(settings.cached_model_path)  # Replace atomically, so that no process opens a partial file.
     return session
 
 
 def _cached_or_original(model: Path, settings: SessionSettings, options: Any) -> tuple[Path, Path | None]:
-    """Return the file to open, and where to write its optimized form.
-
-    A cached optimized model is opened without optimizing it again; otherwise the model itself is opened.
-    """
+    """Return the file to open, and the path for writing the optimized model. A cached optimized model is opened without
+    optimizing it again; otherwise the original model is opened."""
     if settings.cached_model_path is None:
         return model, None
     cached = Path(settings.cached_model_path)
@@ -186,8 +187,8 @@ def _cached_or_original(model: Path, settings: SessionSettings, options: Any) ->
     return model, draft
 
 
-def _provider_options(provider: str, settings: SessionSettings, device: int) -> dict[str, str]:
-    """Return the provider's options, named as ONNX Runtime documents them for CUDA and TensorRT."""
+def _build_provider_options(provider: str, settings: SessionSettings, device: int) -> dict[str, str]:
+    """Return the options of the provider, as documented by ONNX Runtime for CUDA and TensorRT."""
     if provider not in NVIDIA:
         return {}
     options = {"device_id": str(device)}
@@ -206,7 +207,7 @@ def _check_provider(provider: str, name: str) -> None:
     if name not in ort.get_available_providers():
         raise UnavailableError(
             f"this build of ONNX Runtime {ort.__version__} has no {provider} provider",
-            hint=f"Available: {', '.join(listed_providers())}. Install the build of onnxruntime that has {provider}.",
+            hint=f"Available: {', '.join(listed_providers())}. Install an onnxruntime build with {provider}.",
         )
     if provider in NVIDIA and not nvidia_driver_loads():
         raise UnavailableError(
@@ -215,31 +216,31 @@ def _check_provider(provider: str, name: str) -> None:
         )
 
 
-def _inputs(session: Any) -> tuple[TensorSpec, ...]:
+def _build_inputs(session: Any) -> tuple[TensorSpec, ...]:
     specs = []
     for value in session.get_inputs():
         if value.type not in _DTYPES:
             raise UsageError(f"input {value.name!r} is a {value.type}, but only plain tensors are supported")
-        specs.append(_spec(value))
+        specs.append(_build_spec(value))
     return tuple(specs)
 
 
-def _outputs(session: Any) -> tuple[TensorSpec, ...]:
-    """Return the outputs that are plain tensors; sequences and maps, as some classifiers have, are left out."""
-    specs = tuple(_spec(value) for value in session.get_outputs() if value.type in _DTYPES)
+def _build_outputs(session: Any) -> tuple[TensorSpec, ...]:
+    """Return the outputs that are plain tensors. Sequences and maps, as in some classifiers, are omitted."""
+    specs = tuple(_build_spec(value) for value in session.get_outputs() if value.type in _DTYPES)
     if not specs:
         raise UsageError("the model has no output that is a plain tensor")
     return specs
 
 
-def _spec(value: Any) -> TensorSpec:
+def _build_spec(value: Any) -> TensorSpec:
     shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in value.shape)
     axes = tuple(axis if isinstance(axis, str) else None for axis in value.shape)
     return TensorSpec(value.name, _DTYPES[value.type], shape, axes)
 
 
 def fallback_reason(log_text: str) -> str:
-    """Return why a provider fell back, from ONNX Runtime's log output while opening the model."""
+    """Return why a provider fell back, extracted from ONNX Runtime's log output while the model was opened."""
     if "libcuda.so.1" in log_text or "nvcuda.dll" in log_text:
         return "no NVIDIA driver: libcuda.so.1 does not load"
     missing = _MISSING_LIBRARY.search(log_text)
@@ -250,10 +251,10 @@ def fallback_reason(log_text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error without ONNX Runtime's prefix: its code and source location."""
+    """Return the first line of an error without ONNX Runtime's error code and source location."""
     text = str(error).strip() or type(error).__name__
     line = text.splitlines()[0].rsplit(" : ", 1)[-1]
-    requested = _ASKED_BYTES.search(line)
+    requested = _REQUESTED_BYTES.search(line)
     if requested is not None:
         return f"{int(requested[1]) / 1e9:.3g} GB were requested at once"
     node = _NODE.search(line)

@@ -1,4 +1,4 @@
-"""One variant opened in the measuring child: its sessions, its input rows, and the execution of commands."""
+"""A variant opened in the measuring child process: its sessions, its input rows, and the execution of commands."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ from app.inference.session import ModelSession, open_session, runtime_version, t
 from app.records.local import Fidelity
 
 FED_ROWS = 256
-"""Number of rows that the calls of a stage cycle through, or one batch if that is more."""
+"""Number of rows that are fed in turn in a stage, or one batch if that is more."""
 _MAX_BYTES = 64 * 2**20
 """Maximum size of the outputs returned as a reference, in bytes."""
 
 
 class OpenVariant:
-    """An opened variant, used by one thread. Errors of opening and running a model are raised as our own."""
+    """An opened variant, used by one thread. Errors while opening and running a model are raised as errors of
+    Sizewise."""
 
     def __init__(self, job: VariantJob, begun_ns: int, library_load_ms: float) -> None:
-        self._job, self._begun_ns, self._library_load_ms = job, begun_ns, library_load_ms
+        self._job, self._start_ns, self._library_load_ms = job, begun_ns, library_load_ms
         start_ns = perf_counter_ns()
         self._sessions = [
             open_session(Path(job.model), job.provider, job.settings.threads, job.settings, device)
@@ -51,16 +52,16 @@ class OpenVariant:
         ]
         self._session_build_ms = (perf_counter_ns() - start_ns) / 1e6
         first = self._sessions[0]
-        self._answer_index = 0
-        """Index of the output that labels are compared with."""
+        self._scored_output_index = 0
+        """Index of the output that is compared with the labels."""
         check_batch(first.inputs, job.batch)
-        self._stored = None if job.rows is None else _stored(job, first)
+        self._stored_rows = None if job.rows is None else _stored_rows(job, first)
         rows = self._rows(job.batch)
         self._notes = rows.notes
         feeds = rows.batch(0, job.batch)
         start_ns = perf_counter_ns()
         self._graph_caller: Caller | None = None
-        if job.settings.cuda_graph:  # The first run is captured with its buffers and replayed afterwards.
+        if job.settings.cuda_graph:  # The first run is captured with its buffers, and later runs replay it.
             self._graph_caller = self._caller(first, job.settings.devices[0], rows, job.batch)
             outputs: Sequence[Array] = ()
         else:
@@ -74,7 +75,7 @@ class OpenVariant:
             (session for session in self._sessions if session.provider_used != session.provider_requested), first
         )
         return Opened(
-            start_ns=self._begun_ns,
+            start_ns=self._start_ns,
             library_load_ms=self._library_load_ms,
             session_build_ms=self._session_build_ms,
             first_inference_ms=self._first_inference_ms,
@@ -97,47 +98,45 @@ class OpenVariant:
         starts = range(0, max(1, min(FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
         try:
             callers = [self._graph_caller] if self._graph_caller is not None else self._callers(rows, plan)
-            ended = run_scenario(plan, callers, starts, _ReportSender(send), sampler)
+            scenario_end = run_scenario(plan, callers, starts, _ReportSender(send), sampler)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise translate_run_error(error) from error
         return VariantMeasured(
-            end_ns=ended.end_ns,
-            half_width=ended.half_width,
+            end_ns=scenario_end.end_ns,
+            half_width=scenario_end.half_width,
             peak_memory_bytes=peak_memory_bytes(),
             fidelity=self._fidelity(sampler, plan.batch),
         )
 
     def compute_outputs(self, request: ComputeOutputs) -> Outputs:
-        """Return the first output for the requested rows, limited to the rows there are and to what a pipe should
-        carry.
-        """
+        """Return the first output for the requested rows, limited to the available rows and to 64 MiB."""
         batch = self._job.batch
         rows = self._rows(batch)
-        parts: list[Array] = []
+        outputs_by_batch: list[Array] = []
         for start in range(0, max(1, min(request.rows, len(rows)) - batch + 1), batch):
-            parts.append(self._plain.run(rows.batch(start, batch))[0])
-            if sum(part.nbytes for part in parts) >= _MAX_BYTES:
+            outputs_by_batch.append(self._plain_session.run(rows.batch(start, batch))[0])
+            if sum(batch_output.nbytes for batch_output in outputs_by_batch) >= _MAX_BYTES:
                 break
-        if len({part.shape[1:] for part in parts}) > 1:
+        if len({batch_output.shape[1:] for batch_output in outputs_by_batch}) > 1:
             raise UsageError("the shape of the model's first output depends on the rows, so outputs cannot be compared")
-        output = np.concatenate(parts) if parts[0].ndim else parts[0]
+        output = np.concatenate(outputs_by_batch) if outputs_by_batch[0].ndim else outputs_by_batch[0]
         if output.dtype.kind not in "fiub":
-            raise UsageError("the model's first output is text, so outputs cannot be compared")
+            raise UsageError("the model's first output is not numeric, so outputs cannot be compared")
         return Outputs(dtype=output.dtype.name, shape=output.shape, content=np.ascontiguousarray(output).tobytes())
 
     def score(self) -> Scored:
-        """Score every labeled row. Raises UsageError for outputs without one result per row."""
+        """Score all labeled rows. Raises UsageError for outputs without one result per row."""
         from app.analysis.local.accuracy import compute_chance_accuracy
         from app.inference.scoring import compute_scores, metric_for
 
-        stored = self._stored
+        stored = self._stored_rows
         if stored is None or stored.labels is None:
             raise UsageError("there are no labeled rows to score")
         metric, size = metric_for(stored.labels), self._job.batch
         scores = []
         for start in range(0, len(stored), size):
             labels = stored.labels[start : start + size]
-            output = self._plain.run(stored.batch(start, size))[self._answer_index]
+            output = self._plain_session.run(stored.batch(start, size))[self._scored_output_index]
             scores.append(compute_scores(output, labels, metric))
         all_scores = np.concatenate(scores).astype(np.float64)
         if self._job.unscored_rows:
@@ -147,30 +146,31 @@ class OpenVariant:
         )
 
     @functools.cached_property
-    def _plain(self) -> ModelSession:
-        """Session for plain calls; a session with a captured graph would ignore their inputs."""
+    def _plain_session(self) -> ModelSession:
+        """Session for plain calls. A session with a captured CUDA graph would ignore the inputs of such calls."""
         if not self._job.settings.cuda_graph:
             return self._sessions[0]
         settings, job = msgspec.structs.replace(self._job.settings, cuda_graph=False), self._job
         return open_session(Path(job.model), job.provider, settings.threads, settings, settings.devices[0])
 
     def _check_labels(self, outputs: Sequence[Array]) -> None:
-        """Check the labels before anything is timed: labels of another model would make the measurement worthless."""
-        if self._stored is None or self._stored.labels is None:
+        """Check the labels before anything is timed, because labels of another model would make the measurement
+        worthless."""
+        if self._stored_rows is None or self._stored_rows.labels is None:
             return
         from app.inference.scoring import check_outputs, scored_output_index
 
-        if self._graph_caller is not None:  # The capture returned no outputs.
+        if self._graph_caller is not None:  # The graph capture returned no outputs.
             self._graph_caller.call(0)
             outputs = self._graph_caller.outputs
-        labels = self._stored.labels
-        named = [(spec.name, output) for spec, output in zip(self._sessions[0].outputs, outputs, strict=True)]
-        self._answer_index = scored_output_index(named, labels[: self._job.batch], self._job.output)
-        check_outputs(outputs[self._answer_index], labels, self._job.batch)
+        labels = self._stored_rows.labels
+        named_outputs = [(spec.name, output) for spec, output in zip(self._sessions[0].outputs, outputs, strict=True)]
+        self._scored_output_index = scored_output_index(named_outputs, labels[: self._job.batch], self._job.output)
+        check_outputs(outputs[self._scored_output_index], labels, self._job.batch)
 
     def _rows(self, batch: int) -> InputRows:
-        if self._stored is not None:
-            return self._stored
+        if self._stored_rows is not None:
+            return self._stored_rows
         return SyntheticRows(self._sessions[0].inputs, batch, self._job.settings.axes)
 
     def _callers(self, rows: InputRows, plan: Measure) -> list[Caller]:
@@ -184,21 +184,20 @@ class OpenVariant:
         post_process = self._post_process()
         if not self._job.settings.io_binding:
             return PlainCaller(session, rows, batch, post_process)
-        # After a fallback, the tensors are on the fallback device too.
+        # After a fallback, the tensors are on the fallback device as well.
         device_type = "cuda" if session.provider_used in NVIDIA else "cpu"
         return BoundCaller(session, rows, batch, post_process, (device_type, device if device_type == "cuda" else 0))
 
     def _post_process(self) -> PostProcess:
-        """Return the post-processing step: the most likely class for classifiers; nothing for others, since no step is
-        common.
-        """
-        labels = None if self._stored is None else self._stored.labels
+        """Return the post-processing step: the most likely class for classifiers; nothing for other models, which have
+        no common step."""
+        labels = None if self._stored_rows is None else self._stored_rows.labels
         if labels is None or labels.dtype.kind == "f":
             return _no_post_process
         return self._predict_classes
 
     def _predict_classes(self, outputs: Sequence[Array]) -> object:
-        scores = outputs[self._answer_index]
+        scores = outputs[self._scored_output_index]
         return scores.argmax(axis=-1) if scores.ndim > 1 else scores
 
     def _fidelity(self, sampler: OutputSampler, batch: int) -> Fidelity | None:
@@ -211,7 +210,7 @@ class OpenVariant:
         return None if pair is None or pair[0].dtype.kind not in "fiub" else compute_fidelity(*pair)
 
 
-def _stored(job: VariantJob, session: ModelSession) -> StoredRows:
+def _stored_rows(job: VariantJob, session: ModelSession) -> StoredRows:
     assert job.rows is not None
     return load_labeled_rows(Path(job.rows), session.inputs, job.label, largest_batch=job.batch)
 

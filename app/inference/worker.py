@@ -1,8 +1,7 @@
-"""The measuring child: opens one variant, reports its cold start, then executes measurement commands.
+"""The measuring child process: opens one variant, reports its cold start, then executes measurement commands.
 
-Usage: `python -m app.inference.worker JOB`, with the job as JSON. Commands arrive on standard input, reports go to
-standard output.
-"""
+Usage: `python -m app.inference.worker JOB`, with the job as JSON. Commands arrive on standard input, reports are
+written to standard output."""
 
 from __future__ import annotations
 
@@ -46,27 +45,27 @@ def main() -> int:
             _serve_commands(job, commands, send)
         except SizewiseError as error:
             failure = error
-        # Reported as a message; otherwise the exit of a process with runtime threads would crash.
+        # Reported as a message, because exiting with an exception crashes while runtime threads are running.
         except Exception as error:
-            failure = _as_our_error(error, is_limited=job.memory_limit_bytes is not None)
-        message = str(failure).removesuffix(": MemoryError")  # Remove the type of an error without a message.
+            failure = _convert_error(error, is_limited=job.memory_limit_bytes is not None)
+        message = str(failure).removesuffix(": MemoryError")  # Remove the exception type if there is no message.
         hint = failure.hint or (MEMORY_HINT if tells_of_want(message) else None)
         send(VariantFailed(message=message, hint=hint, exit_code=int(failure.exit_code)))
     return int(failure.exit_code)
 
 
-def _as_our_error(error: Exception, *, is_limited: bool) -> SizewiseError:
+def _convert_error(error: Exception, *, is_limited: bool) -> SizewiseError:
     if isinstance(error, MemoryError):
-        return MeasurementError("it exceeds the memory limit", hint=MEMORY_HINT)
-    # A library that exists but does not load ran out of memory, and reports it in its own words.
-    has_no_room = is_limited and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
+        return MeasurementError("the model exceeds the memory limit", hint=MEMORY_HINT)
+    # A library that exists but cannot be loaded ran out of memory, and reports it with a different message.
+    is_out_of_memory = is_limited and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
     return MeasurementError(
-        f"the measuring process failed: {type(error).__name__}: {error}", hint=MEMORY_HINT if has_no_room else None
+        f"the measuring process failed: {type(error).__name__}: {error}", hint=MEMORY_HINT if is_out_of_memory else None
     )
 
 
 def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], report: Callable[[Report], None]) -> None:
-    """Execute commands until this process exits with its parent, or something fails."""
+    """Execute commands until this process exits with its parent, or an error occurs."""
     start_ns = perf_counter_ns()
     import onnxruntime  # noqa: F401 - its import time is part of a cold start
 
@@ -86,7 +85,8 @@ def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], repor
 
 
 def _read_commands() -> queue.SimpleQueue[Command]:
-    """Return a queue that a thread fills from standard input, at whose end this process exits, whatever it is doing."""
+    """Return a queue that a thread fills from standard input. At the end of the input, this process exits
+    immediately."""
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
     def read() -> None:

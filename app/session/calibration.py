@@ -1,8 +1,7 @@
-"""Calibration of the load generator on null servers, with the load workers of the run.
+"""Calibration of the load generator against null servers, with the load workers of the run.
 
-The capacity of the load generator is the highest Poisson rate that it sustains against a server that does nothing. Each
-calibration step tries one rate and evaluates it.
-"""
+The capacity of the load generator is the highest Poisson rate that it sustains against a server that responds
+immediately. Each calibration step measures one rate."""
 
 from __future__ import annotations
 
@@ -28,16 +27,15 @@ _RETRIES = 3
 
 
 class RateRange(msgspec.Struct, frozen=True):
-    """Range of rates per second to try: the first rate and the limits."""
+    """Range of rates per second to test: the start rate and the limits."""
 
     start: float
     lowest: float
     highest: float
 
     def scale_to(self, workers: int) -> RateRange:
-        """Return the range scaled to `workers` workers. The lower limit stays: together they may be no faster than
-        one.
-        """
+        """Return the range scaled to `workers` workers. The lower limit is not scaled, because several workers may be
+        no faster than a single worker."""
         return RateRange(self.start * workers, self.lowest, self.highest * workers)
 
 
@@ -46,9 +44,8 @@ CHUNKS = RateRange(16_000.0, 500.0, 128_000.0)
 
 
 def is_passed(achieved_share: float, late_share: float) -> bool:
-    """Return whether a calibration step passed: at least 99 % of its arrivals were sent in time, and at most 1 % of the
-    requests or of their chunks were late.
-    """
+    """Return True if a calibration step passed: at least 99 % of the requests were sent in time, and at most 1 % of the
+    requests or their chunks were late."""
     return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
 
 
@@ -57,13 +54,12 @@ def search_rates(
 ) -> tuple[CalibrationStep, ...]:
     """Find the highest rate that passes.
 
-    Double the rate until a step fails or the upper limit passes, or halve it until a step passes; then try a rate
-    between the two.
+    The rate is doubled until a step fails or the upper limit passes, or halved until a step passes; then one rate
+    between the two is tested.
 
-    A failed step is repeated once, since a busy moment of the machine is no limit of the generator. At most three steps
-    are repeated, so that calibration ends in time on a machine that is always busy. `try_rate` returns `None` if the
-    run is being stopped. Returns every step in the order tried.
-    """
+    A failed step is repeated once, because a short disturbance of the machine is no limit of the generator. At most
+    three steps are repeated, so that calibration ends in time on a machine with permanent other load. `try_rate`
+    returns `None` if the run is being stopped. Returns all steps in the order in which they were run."""
     steps: list[CalibrationStep] = []
     retries = _RETRIES
 
@@ -91,51 +87,49 @@ def search_rates(
 
 
 def max_achieved_rate(steps: tuple[CalibrationStep, ...]) -> float | None:
-    """Return the highest achieved rate among the steps that passed; `None` if none did."""
+    """Return the highest achieved rate of the steps that passed; `None` if none did."""
     return max((step.achieved_per_s for step in steps if step.passed), default=None)
 
 
 def is_lower_bound(steps: tuple[CalibrationStep, ...]) -> bool:
-    """Return whether the capacity is a lower bound: a step passed, and the next higher rate did not fail because of the
-    load generator.
-    """
-    return max_achieved_rate(steps) is not None and not any(step.is_generator_limit for step in _decisive_steps(steps))
+    """Return True if the capacity is a lower bound: a step passed, and the next higher rate failed for a reason other
+    than the load generator, or was not tested."""
+    return max_achieved_rate(steps) is not None and not any(
+        step.is_generator_limit for step in _find_decisive_steps(steps)
+    )
 
 
 def disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
-    """Return the CPU cores used by other processes while the decisive rate failed because of them.
+    """Return the number of CPU cores that other processes used while the decisive rate failed because of them.
 
-    The decisive rate is the next higher one, or the lowest if none passed. `None` if other processes were not the
-    reason.
-    """
-    decisive = _decisive_steps(steps)
+    The decisive rate is the next higher rate, or the lowest tested rate if none passed. Returns `None` if other
+    processes were not the reason."""
+    decisive = _find_decisive_steps(steps)
     if any(step.is_generator_limit for step in decisive):
         return None
     return max((step.other_cores or 0.0 for step in decisive if step.is_disturbed), default=None)
 
 
-def _decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
-    """Return the steps at the lowest rate above all that passed: higher rates failed by a wider margin."""
-    highest = max((step.offered_per_s for step in steps if step.passed), default=0.0)
-    above = [step for step in steps if step.offered_per_s > highest]
-    lowest = min((step.offered_per_s for step in above), default=0.0)
-    return [step for step in above if step.offered_per_s == lowest]
+def _find_decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
+    """Return the steps at the lowest rate above all rates that passed; higher rates failed by a wider margin."""
+    max_passed_rate_per_s = max((step.offered_per_s for step in steps if step.passed), default=0.0)
+    higher_steps = [step for step in steps if step.offered_per_s > max_passed_rate_per_s]
+    lowest_rate_per_s = min((step.offered_per_s for step in higher_steps), default=0.0)
+    return [step for step in higher_steps if step.offered_per_s == lowest_rate_per_s]
 
 
 _STEP_S = 0.75
 _DRAIN_S = 0.5
-_HOPELESS_LAG_MS = 100.0
+_ABORT_LAG_MS = 100.0
 
 
 class CalibrationLoad(msgspec.Struct, frozen=True):
     """Settings to calibrate one kind of load.
 
-    `per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in seconds until as many requests
-    end as begin.
-
-    `connections` suffice for a target that responds immediately: more would only be opened during a stall, at a cost to
-    both sides. `count` returns the number of events within the step, and the share of them that was late.
-    """
+    `per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in s until requests end at the
+    same rate as they begin. `connections` is sufficient for a target that responds immediately: further connections
+    would only be opened during a stall, and cost CPU time on both sides. `count` returns the number of events within
+    the step, and the proportion of late events."""
 
     rate_range: RateRange
     workload: Workload
@@ -152,11 +146,10 @@ def run_step(
     read_core_use: Callable[[Collection[int]], CoreUse | None],
     rate_per_s: float,
 ) -> CalibrationStep:
-    """Measure one calibration step at `rate_per_s` counted events per second.
+    """Run one calibration step with `rate_per_s` counted events per second.
 
-    A hopeless step is cut short and evaluated by what was sent. `read_core_use` covers this process and others, by
-    process id.
-    """
+    A step whose send lag exceeds 100 ms is ended early and evaluated on the requests sent so far. `read_core_use`
+    returns the CPU use of this process and of the processes with the given ids."""
     plan = StagePlan(
         index=0,
         name="calibration",
@@ -169,23 +162,24 @@ def run_step(
     batches: list[pa.RecordBatch] = []
     pids = {load.pid, *(worker.pid for worker in load.workers)}
     before, before_s = read_core_use(pids), [server.cpu_s() for server in servers]
-    ended = load.run_stage(
-        plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _HOPELESS_LAG_MS
+    stage_ended = load.run_stage(
+        plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _ABORT_LAG_MS
     )
-    used_s = [_difference(now.cpu_s(), before) for now, before in zip(servers, before_s, strict=True)]
-    others, idle = _other_core_use(before, read_core_use(pids), used_s)
-    step = _evaluate_step(load_spec, rate_per_s, ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
-    return msgspec.structs.replace(step, other_cores=others, idle_cores=idle)
+    used_s = [_build_difference(now.cpu_s(), before) for now, before in zip(servers, before_s, strict=True)]
+    other_cores, idle_cores = _compute_other_core_use(before, read_core_use(pids), used_s)
+    step = _evaluate_step(load_spec, rate_per_s, stage_ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
+    return msgspec.structs.replace(step, other_cores=other_cores, idle_cores=idle_cores)
 
 
-def _other_core_use(
+def _compute_other_core_use(
     before: CoreUse | None, now: CoreUse | None, server_cpu_s: Sequence[float | None]
 ) -> tuple[float | None, float | None]:
-    """Return the CPU cores that all other processes used, and those that were idle, between two readings."""
+    """Return the average number of CPU cores used by all other processes, and of idle cores, between two samples of CPU
+    use; `None` if unknown."""
     if before is None or now is None or now.at_ns <= before.at_ns:
         return None, None
     elapsed_s = (now.at_ns - before.at_ns) / 1e9
-    parts_s = [_difference(now.own_s, before.own_s), *server_cpu_s]
+    parts_s = [_build_difference(now.own_s, before.own_s), *server_cpu_s]
     known_s = [part_s for part_s in parts_s if part_s is not None]
     others_s = now.busy_s - before.busy_s - sum(known_s)
     others = max(0.0, others_s) / elapsed_s if len(known_s) == len(parts_s) else None
@@ -193,42 +187,48 @@ def _other_core_use(
 
 
 def _evaluate_step(
-    trial: CalibrationLoad, rate_per_s: float, ended: StageEnded, rows: pa.Table, server_cpu_s: Sequence[float | None]
+    load_spec: CalibrationLoad,
+    rate_per_s: float,
+    stage_ended: StageEnded,
+    rows: pa.Table,
+    server_cpu_s: Sequence[float | None],
 ) -> CalibrationStep:
     sent = rows.filter(rows["sent_ns"].is_valid())
     sent_ns, intended_ns = sent["sent_ns"].to_numpy(), sent["intended_ns"].to_numpy()
     lag_ms = (sent_ns - intended_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
-    in_time = int(np.count_nonzero(sent_ns <= ended.start_ns + round((_STEP_S + LATE_MS / 1e3) * 1e9)))
-    counted, late_share = trial.count(sent, ended.start_ns)
+    in_time = int(np.count_nonzero(sent_ns <= stage_ended.start_ns + round((_STEP_S + LATE_MS / 1e3) * 1e9)))
+    event_count, late_share = load_spec.count(sent, stage_ended.start_ns)
     late_share = max(late_share, float(np.mean(lag_ms > LATE_MS)))
-    measured_s = (ended.end_ns - ended.start_ns) / 1e9
-    used_s = max((worker.cpu_s for worker in ended.workers), default=ended.cpu_s)
+    measured_s = (stage_ended.end_ns - stage_ended.start_ns) / 1e9
+    used_s = max((worker.cpu_s for worker in stage_ended.workers), default=stage_ended.cpu_s)
     known_s = [server_s for server_s in server_cpu_s if server_s is not None]
-    is_whole = all(worker.lost_ns is None for worker in ended.workers)
+    is_complete = all(worker.lost_ns is None for worker in stage_ended.workers)
     return CalibrationStep(
         offered_per_s=rate_per_s,
-        achieved_per_s=counted / min(_STEP_S, measured_s),
+        achieved_per_s=event_count / min(_STEP_S, measured_s),
         lag_p50_ms=float(np.median(lag_ms)),
         lag_p99_ms=float(np.percentile(lag_ms, 99, method="inverted_cdf")),
         late_share=late_share,
-        worker_cpu_cores=used_s / (measured_s + trial.lead_in_s),
-        passed=is_whole and is_passed(in_time / max(1, cast(int, ended.scheduled)), late_share),
-        server_cpu_cores=max(known_s) / (measured_s + trial.lead_in_s) if known_s else None,
+        worker_cpu_cores=used_s / (measured_s + load_spec.lead_in_s),
+        passed=is_complete and is_passed(in_time / max(1, cast(int, stage_ended.scheduled)), late_share),
+        server_cpu_cores=max(known_s) / (measured_s + load_spec.lead_in_s) if known_s else None,
     )
 
 
-def _difference(now_s: float | None, before_s: float | None) -> float | None:
+def _build_difference(now_s: float | None, before_s: float | None) -> float | None:
     return None if now_s is None or before_s is None else now_s - before_s
 
 
 def _count_requests(sent: pa.Table, start_ns: int) -> tuple[int, float]:
-    """Count requests sent within the step. Their only lateness is the send lag, which the caller measures."""
+    """Count the requests sent within the step. The proportion of late events is 0, because the caller measures the send
+    lag."""
     end_ns = start_ns + round((_STEP_S + LATE_MS / 1e3) * 1e9)
     return int(np.count_nonzero(sent["sent_ns"].to_numpy() <= end_ns)), 0.0
 
 
 def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
-    """Count chunks received within the step. Missing chunks and all chunks of an incomplete response count as late."""
+    """Count the chunks received within the step. Missing chunks, and all chunks of incomplete responses, count as
+    late."""
     complete = sent.filter(sent["tokens_in"].is_valid())
     if not complete.num_rows:
         return 0, 1.0
@@ -242,8 +242,8 @@ def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
     chunk_index = np.arange(at_ns.size) - np.repeat(firsts, counts)
     late_ms = (at_ns - np.repeat(first_due_ns, counts) - chunk_index * null_streams.GAP_NS) / 1e6
     in_time = int(np.count_nonzero(late_ms <= LATE_MS))
-    within = int(np.count_nonzero((at_ns >= start_ns) & (at_ns < start_ns + round(_STEP_S * 1e9))))
-    return within, 1 - in_time / (sent.num_rows * null_streams.CHUNKS)
+    in_step = int(np.count_nonzero((at_ns >= start_ns) & (at_ns < start_ns + round(_STEP_S * 1e9))))
+    return in_step, 1 - in_time / (sent.num_rows * null_streams.CHUNKS)
 
 
 CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
@@ -262,7 +262,7 @@ CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
 
 
 _WORKERS_PER_SERVER = 2
-"""Workers per null server, which uses 0.4 (plain) to 0.6 (streaming) of the CPU time of the worker that loads it."""
+"""Number of workers per null server. The server uses 0.4 (plain) to 0.6 (streaming) times the CPU time of a worker."""
 _WARMUP_DIVISOR = 4.0
 
 
@@ -274,32 +274,32 @@ def measure_capacity(
     read_core_use: Callable[[Collection[int]], CoreUse | None],
     on_step: Callable[[CalibrationStep], None] = lambda _: None,
 ) -> MeasuredCapacity:
-    """Measure the capacity of all workers of `load`, which must run on this machine.
+    """Measure the total capacity of all workers of `load`, which must run on this machine.
 
-    The workers must be configured again afterwards. Ends early if the run is being stopped.
-
-    Raises loadgen.process.LoadError if the workers fail, and InstrumentError if a null server does not start.
-    """
-    trial, workers = CALIBRATION_LOADS[kind], max(1, len(load.workers))
+    The workers must be configured again afterwards. Ends early if the run is being stopped. Raises
+    loadgen.process.LoadError if the workers fail, and MeasurementError if a null server does not start."""
+    load_spec, workers = CALIBRATION_LOADS[kind], max(1, len(load.workers))
     with ExitStack() as running:
         servers = []
         for _ in range(-(-workers // _WORKERS_PER_SERVER)):
             servers.append(start_null_server(kind))
             running.callback(servers[-1].close)
-        endpoint = Endpoint(urls=tuple(server.url for server in servers), max_connections=trial.connections * workers)
-        load.configure(endpoint, trial.workload)
+        endpoint = Endpoint(
+            urls=tuple(server.url for server in servers), max_connections=load_spec.connections * workers
+        )
+        load.configure(endpoint, load_spec.workload)
 
         def try_one_rate(rate_per_s: float) -> CalibrationStep | None:
-            step = run_step(trial, load, servers, read_core_use, rate_per_s)
+            step = run_step(load_spec, load, servers, read_core_use, rate_per_s)
             if interruption.is_requested:
                 return None
             on_step(step)
             return step
 
-        ladder = trial.rate_range.scale_to(workers)
-        # The first stage of a worker loads code and opens connections, so it is not representative.
-        run_step(trial, load, servers, read_core_use, ladder.start / _WARMUP_DIVISOR)
-        steps = () if interruption.is_requested else search_rates(try_one_rate, ladder)
+        rate_range = load_spec.rate_range.scale_to(workers)
+        # The first stage of a worker includes loading code and opening connections, so it is not representative.
+        run_step(load_spec, load, servers, read_core_use, rate_range.start / _WARMUP_DIVISOR)
+        steps = () if interruption.is_requested else search_rates(try_one_rate, rate_range)
     return MeasuredCapacity(
         kind, workers, max_achieved_rate(steps), steps, is_lower_bound(steps), disturbing_cores(steps)
     )

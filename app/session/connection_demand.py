@@ -1,4 +1,4 @@
-"""Connections, file descriptors and local ports that a run will need, compared with this machine's limits."""
+"""Connections, file descriptors and local ports that a run needs, compared with the limits of this machine."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ _SECOND_NS = 1_000_000_000
 
 
 def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
-    """Return the connections that the peak of the stages needs.
+    """Estimate the connections needed at the peak of all stages.
 
-    A search counts with its first rate, since the rates it reaches are unknown.
-    """
-    loads = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
-    rates = [_peak_per_s(arrivals) for arrivals in loads]
+    For a search, only the start rate is included, because further rates are not known in advance."""
+    stage_arrivals = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
+    rates = [_peak_per_s(arrivals) for arrivals in stage_arrivals]
     if spec.search is not None:
         rates.append(peak_rate(spec.search.arrivals) * spec.search.start_per_s)
-    concurrency = max((load.concurrency for load in loads if isinstance(load, ClosedArrivals)), default=0)
-    is_locust = isinstance(spec.workload, LocustWorkload)  # Each Locust user has connections of its own.
+    concurrency = max((load.concurrency for load in stage_arrivals if isinstance(load, ClosedArrivals)), default=0)
+    is_locust = isinstance(spec.workload, LocustWorkload)  # Each Locust user opens its own connections.
     return ConnectionDemand(
         concurrency=concurrency,
         rate_per_s=max(rates, default=0.0),
@@ -40,12 +39,14 @@ def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: 
 
 
 def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> None:
-    """Raise UsageError if this machine cannot connect all clients, regardless of the target."""
-    demand = estimate_demand(spec, endpoint, _worker_count(load), None)
-    if not demand.concurrency:  # The need of an open loop is only an estimate, which at most causes a warning.
+    """Raise UsageError if this machine cannot open connections for all clients, regardless of the target."""
+    demand = estimate_demand(spec, endpoint, _get_worker_count(load), None)
+    if not demand.concurrency:  # For an open loop, the demand is only an estimate, which at most causes a warning.
         return
-    allowed = msgspec.structs.replace(demand, concurrency=min(demand.concurrency, demand.max_connections))
-    for check in demand_checks(allowed, _applicable_limits(limits, endpoint, load)):
+    demand_within_target_limit = msgspec.structs.replace(
+        demand, concurrency=min(demand.concurrency, demand.max_connections)
+    )
+    for check in demand_checks(demand_within_target_limit, _applicable_limits(limits, endpoint, load)):
         raise UsageError(f"this machine cannot open connections for {demand.concurrency:,} clients", hint=check.hint)
 
 
@@ -54,17 +55,15 @@ def capacity_checks(
 ) -> tuple[Check, ...]:
     """Return checks of the expected demand for connections, file descriptors and ports.
 
-    `service_s` is the latency of the preflight request in seconds; `None` if it is not representative of the load.
-    """
+    `service_s` is the latency of the preflight request in s; `None` if it is not representative of the load."""
     return demand_checks(
-        estimate_demand(spec, endpoint, _worker_count(load), service_s), _applicable_limits(limits, endpoint, load)
+        estimate_demand(spec, endpoint, _get_worker_count(load), service_s), _applicable_limits(limits, endpoint, load)
     )
 
 
 def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
-    """Return notes on limits that would be exceeded if requests took until they time out, as with an overloaded
-    target.
-    """
+    """Return notes on limits that would be exceeded if all requests took until they time out, as with an overloaded
+    target."""
     timeout_s = endpoint.timeouts.total_s
     checks = capacity_checks(spec, endpoint, load, limits, timeout_s)
     return tuple(
@@ -76,12 +75,13 @@ def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: Machine
     )
 
 
-def _worker_count(load: Load) -> int:
+def _get_worker_count(load: Load) -> int:
     return max(1, len(load.workers))
 
 
 def _applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
-    """Return the limits that apply: none if all workers run on other machines, and no port limit for a Unix socket."""
+    """Return the limits that apply to the load. There are none if all workers run on other machines, and there is no
+    port limit for a Unix socket."""
     if load.workers and not any(worker.is_local for worker in load.workers):
         return MachineLimits()
     return msgspec.structs.replace(limits, ports=None) if endpoint.unix_socket is not None else limits

@@ -1,4 +1,4 @@
-"""Executes commands that are sent to a running session through its run directory."""
+"""Executes control commands that other processes send to a running session through its run directory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MAX_NOTES = 100
 
 
 class CommandSource(Protocol):
-    """Source of control commands."""
+    """Source of control commands for a running session."""
 
     def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
-        """Execute the commands received since the last call, in order, and write their replies."""
+        """Execute the commands received since the last call, in order, and write the replies."""
 
 
 class CommandPoller:
-    """Polls for commands in a thread of its own while the context is active."""
+    """Polls for control commands in a background thread while the context is active."""
 
     def __init__(
         self,
@@ -34,7 +34,8 @@ class CommandPoller:
         change_rate: Callable[[float], str],
         extend: Callable[[float], str],
     ) -> None:
-        """`change_rate` and `extend` return a sentence that says what they did, or raise UsageError or LoadError."""
+        """Create the poller. `change_rate` and `extend` return a message that describes their effect, or raise
+        UsageError or LoadError."""
         self._store, self._interruption = store, interruption
         self._add_note, self._change_rate, self._extend = add_note, change_rate, extend
         self._notes = 0
@@ -53,7 +54,7 @@ class CommandPoller:
         while not self._stop.wait(_POLL_S):
             try:
                 self._store.process_commands(self._handle)
-            except OSError:  # The disk is full: the thread that writes rows reports it, and commands can wait.
+            except OSError:  # Typically a full disk, which the thread that writes rows reports; commands are retried.
                 continue
 
     def _handle(self, command: ControlCommand) -> ControlResponse:

@@ -1,4 +1,5 @@
-"""External dependencies of a session, as small protocols. `app.wiring` builds the real ones, tests build their own."""
+"""External dependencies of a session, as protocols. `app.wiring` builds the real implementations; tests use their
+own."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ from loadgen.workloads import Workload
 
 
 class Load(Protocol):
-    """One load worker, or several behind their master.
+    """A load worker, or the master of several load workers.
 
     `stop` may be called from a signal handler while `run_stage` blocks."""
 
@@ -52,7 +53,7 @@ class Load(Protocol):
 
     @property
     def workers(self) -> tuple[LoadWorker, ...]:
-        """Workers of the master, ordered by index; empty if there is a single worker without a master."""
+        """Workers of the master, ordered by index; empty for a single worker without a master."""
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None: ...
 
@@ -69,16 +70,16 @@ class Load(Protocol):
     def stop(self, drain: bool) -> None: ...
 
     def change_rate(self, rate_per_s: float) -> None:
-        """Change the rate of the running stage's open arrivals; may be called from any thread."""
+        """Change the rate of open arrivals of the running stage. May be called from any thread."""
 
     def extend(self, duration_s: float) -> None:
-        """Set the total duration of the running stage, from its start; may be called from any thread."""
+        """Set the total duration of the running stage in s. May be called from any thread."""
 
     def close(self) -> None: ...
 
 
 class RunningVariant(Protocol):
-    """A variant in a process of its own. `kill` may be called from a signal handler."""
+    """A model variant that runs in a separate process. `kill` may be called from a signal handler."""
 
     @property
     def pid(self) -> int: ...
@@ -100,7 +101,7 @@ class RunningVariant(Protocol):
 
 
 class ServedEndpoint(Protocol):
-    """The embedded endpoint, started if the profile requests it."""
+    """The embedded endpoint, which is started if the profile requests it."""
 
     @property
     def pid(self) -> int: ...
@@ -109,69 +110,69 @@ class ServedEndpoint(Protocol):
     def ready(self) -> EndpointReady: ...
 
     def end_reason(self) -> str | None:
-        """Return how its process ended, as in "was killed by SIGKILL"; `None` while it runs."""
+        """Return how the process ended, such as "was killed by SIGKILL"; `None` while it is running."""
 
     def stop(self) -> object: ...
 
 
 class ScriptedTarget(Protocol):
-    """A server with known timings, started instead of a real target if the profile requests it."""
+    """A server with scripted response times, which replaces the real target if the profile requests it."""
 
     @property
     def pid(self) -> int: ...
 
     @property
     def url(self) -> str:
-        """URL of the target, including the path of its protocol's base URL."""
+        """URL of the target, including the path of the protocol's base URL."""
 
     def end_reason(self) -> str | None:
-        """Return how its process ended, as in "was killed by SIGKILL"; `None` while it runs."""
+        """Return how the process ended, such as "was killed by SIGKILL"; `None` while it is running."""
 
     def close(self) -> None: ...
 
 
 class StartedServer(Protocol):
-    """The target's own server, started by a command.
+    """The inference server of the target, started by a command from the profile.
 
-    `stop` ends the server and every process that it started, and may be called again."""
+    `stop` ends the server and all processes that it started, and may be called repeatedly."""
 
     @property
     def pid(self) -> int: ...
 
     @property
     def started_ns(self) -> int:
-        """Start of the command, in monotonic ns."""
+        """Start time of the command, in monotonic ns."""
 
     def is_ready(self) -> bool:
-        """Return whether the readiness URL responds with a 2xx status. Sends one request, which takes at most one
+        """Return True if the readiness URL responds with a 2xx status. Sends one request, which takes at most one
         second."""
 
     def end_reason(self) -> str | None:
-        """Return how the command ended, as in "ended with code 1"; `None` while it runs."""
+        """Return how the command ended, such as "ended with code 1"; `None` while it is running."""
 
     def last_lines(self) -> tuple[str, ...]:
-        """Return the last lines that the server printed, with secrets redacted."""
+        """Return the last lines of the server's output, with secrets redacted."""
 
     def stop(self) -> None: ...
 
     def kill(self) -> None:
-        """Kill the server immediately; may be called from a signal handler."""
+        """Kill the server immediately. May be called from a signal handler."""
 
 
 class NullServer(Protocol):
-    """A server that responds immediately, with an empty response or a stream, for calibrating the load generator."""
+    """A server for calibrating the load generator, which responds immediately with an empty response or a stream."""
 
     @property
     def url(self) -> str: ...
 
     def cpu_s(self) -> float | None:
-        """Return the CPU seconds used so far; `None` if they cannot be read."""
+        """Return the CPU time used so far in s; `None` if it cannot be read."""
 
     def close(self) -> None: ...
 
 
 class Telemetry(Protocol):
-    """Telemetry sampler that runs from `start` to `close` and calls the sink from a thread of its own."""
+    """Telemetry sampler that runs from `start` to `close` and calls the sink from a background thread."""
 
     def start(self, sink: Callable[[pa.RecordBatch], None]) -> None: ...
 
@@ -179,7 +180,7 @@ class Telemetry(Protocol):
 
     @property
     def gpu_processes(self) -> tuple[GpuProcess, ...]:
-        """Processes that currently compute on this machine's GPUs."""
+        """Processes that currently use the GPUs of this machine for computing."""
 
     @property
     def lost_gpus(self) -> tuple[int, ...]: ...
@@ -188,10 +189,10 @@ class Telemetry(Protocol):
 
 
 class Store(Protocol):
-    """The run directory.
+    """Storage of a run in its run directory.
 
-    `append_telemetry` is called from the telemetry thread, `process_commands` from the control thread, and everything
-    else from the session's thread."""
+    `append_telemetry` is called from the telemetry thread, `process_commands` from the control thread, and all
+    remaining methods from the session's thread."""
 
     def write_environment(self, environment: Environment) -> None: ...
 
@@ -203,7 +204,7 @@ class Store(Protocol):
         """Return the request rows of one stage, without the columns in `excluded_columns`."""
 
     def sync_rows(self) -> None:
-        """Return once all rows are on disk."""
+        """Block until all rows are stored on disk."""
 
     def telemetry(self) -> pa.Table:
         """Return all telemetry appended so far."""
@@ -211,7 +212,7 @@ class Store(Protocol):
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
     def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
-        """Execute the commands received since the last call, in order, and write their replies."""
+        """Execute the commands received since the last call, in order, and write the replies."""
 
     def seal(self) -> tuple[Artifact, ...]: ...
 
@@ -221,41 +222,41 @@ class Store(Protocol):
 class SessionDependencies(msgspec.Struct, frozen=True):
     """Dependencies of a session.
 
-    The functions start a resource when the session needs it; the session closes each one."""
+    The functions start a resource when the session needs it; the session closes each started resource."""
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     start_load: Callable[[Callable[[Joining], None]], Load]
-    """Start the load workers. Its argument is called with the workers that have joined while others are awaited."""
+    """Start the load workers. The argument is a callback that is called with the workers that have joined so far, while
+    further workers are awaited."""
     start_null_server: Callable[[LoadKind], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
     start_standalone_model: Callable[[VariantJob], RunningVariant] | None
-    """Start the model of the embedded endpoint in a process of its own."""
+    """Start the model of the embedded endpoint in a separate process, for a standalone measurement."""
     telemetry: Telemetry
     store: Store
     load_calibration: Callable[[str, datetime.datetime], Calibration | None]
-    """Return the stored calibration for a machine's fingerprint if it is recent, else `None`."""
+    """Return the stored calibration of the machine with the given fingerprint if it is recent; otherwise `None`."""
     store_calibration: Callable[[Calibration], object]
     read_clock: Callable[[], ClockReading]
     now_ns: Callable[[], int]
     wall_now: Callable[[], datetime.datetime]
     start_scripted: Callable[[], ScriptedTarget] | None = None
     start_server: Callable[[StartSpec], StartedServer] | None = None
-    """Start the target's own server.
+    """Start the inference server of the target.
 
     Raises UsageError if the command does not exist, and UnavailableError if another server is already ready."""
     require_permission: Callable[[tuple[str, ...]], None] = lambda _: None
-    """Check the hosts that a user's Locust test names itself. Raises UsageError if one may not be loaded."""
+    """Raise UsageError if one of the given hosts, which a user's Locust test sends load to, may not be loaded."""
     pause: Callable[[float], None] = time.sleep
     read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None
     """Return the CPU use of this machine, of this process and of the processes with the given ids; `None` if
     unknown."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
-    """Return the counters of the target's servers, ordered by its URLs; `None` for one that exports none.
-
-    Never raises."""
+    """Return the counters of the target's servers, in the order of the target's URLs; `None` for a server that exports
+    no counters. Never raises."""
     local_limits: MachineLimits = MachineLimits()
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None
-    """Return the last self-test stored for a machine's fingerprint, or `None`."""
+    """Return the last self-test stored for the machine with the given fingerprint; `None` if there is none."""
 
 
 Emit = Callable[[Event], None]

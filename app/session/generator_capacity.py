@@ -1,4 +1,4 @@
-"""Capacity of a run's load generator: stored, measured now, or reported by its workers."""
+"""Capacity of a run's load generator: loaded from a stored calibration, measured now, or reported by the workers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _STREAMING_APIS = ("chat", "completions", "responses")
 
 
 class GeneratorCapacity(msgspec.Struct, frozen=True):
-    """Maximum rates of all `workers` together: requests/s and streamed chunks/s.
+    """Maximum rates of all `workers` combined: requests/s and streamed chunks/s.
 
-    A rate is `None` if it is unknown or not needed. `is_lower_bound` is true if any of them is a lower bound."""
+    A rate is `None` if it is unknown or not needed. `is_lower_bound` is true if a rate is a lower bound."""
 
     workers: int = 1
     per_s: float | None = None
@@ -29,48 +29,51 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
     def for_connected_workers(self, workers: Sequence[WorkerStageResult]) -> GeneratorCapacity:
         """Return the capacity of the workers that are still connected after a stage.
 
-        All workers are assumed to be equally fast. An empty `workers` stands for the single worker that has no master.
-        """
+        All workers are assumed to be equally fast. If `workers` is empty, there is a single worker without a master."""
         connected = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
         if connected == self.workers:
             return self
-        share = connected / self.workers
-        per_s, chunks_per_s = (None if rate is None else rate * share for rate in (self.per_s, self.chunks_per_s))
+        connected_fraction = connected / self.workers
+        per_s, chunks_per_s = (
+            None if rate is None else rate * connected_fraction for rate in (self.per_s, self.chunks_per_s)
+        )
         return GeneratorCapacity(connected, per_s, chunks_per_s, self.is_lower_bound)
 
 
 def required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
-    """Return the kinds of load that the workload generates; none if a user's own Locust test sends it."""
+    """Return the kinds of load that the workload generates; empty if a user's Locust test sends the load."""
     if isinstance(workload, LocustWorkload):
         return ()
-    streams = isinstance(workload, OpenAiWorkload) and workload.stream and workload.api in _STREAMING_APIS
-    return ("plain", "streaming") if streams else ("plain",)
+    is_streaming = isinstance(workload, OpenAiWorkload) and workload.stream and workload.api in _STREAMING_APIS
+    return ("plain", "streaming") if is_streaming else ("plain",)
 
 
 class CapacityFinder:
     """Determines the capacity of the load generator once per run.
 
-    New measurements are stored for later runs, and those used are written to the run directory."""
+    New measurements are stored for later runs; the measurements used are written to the run directory."""
 
     def __init__(self, parts: SessionDependencies, fingerprint: str, interruption: Interruption) -> None:
-        self._parts, self._fingerprint, self._interruption = parts, fingerprint, interruption
+        self._dependencies, self._fingerprint, self._interruption = parts, fingerprint, interruption
         self.has_measured = False
-        """Whether a calibration ran, after which the load must be configured again."""
+        """True if a calibration ran, after which the load must be configured again."""
 
     def find(
         self, load: Load, workload: Workload, *, is_forced: bool, on_measuring: Callable[[LoadKind], None]
     ) -> GeneratorCapacity:
-        """Return the capacity for this load and workload, and measure it if needed.
+        """Return the capacity for this load and workload. It is measured if no recent calibration exists or if
+        `is_forced` is set.
 
         Raises the same errors as `measure_capacity`."""
         kinds, workers = required_load_kinds(workload), max(1, len(load.workers))
-        calibration = self._parts.load_calibration(self._fingerprint, self._parts.wall_now())
+        calibration = self._dependencies.load_calibration(self._fingerprint, self._dependencies.wall_now())
         if any(not worker.is_local for worker in load.workers):
             per_s, chunks_per_s = (
-                _reported_ceiling(load.workers, kind, calibration) if kind in kinds else None for kind in LOAD_KINDS
+                _sum_worker_capacities(load.workers, kind, calibration) if kind in kinds else None
+                for kind in LOAD_KINDS
             )
             local_workers = sum(worker.is_local for worker in load.workers)
-            return GeneratorCapacity(workers, per_s, chunks_per_s, _is_at_least(calibration, kinds, local_workers))
+            return GeneratorCapacity(workers, per_s, chunks_per_s, _has_lower_bound(calibration, kinds, local_workers))
         missing = [
             kind
             for kind in kinds
@@ -80,13 +83,15 @@ class CapacityFinder:
             calibration = self._measure(load, missing, calibration, on_measuring)
         if not kinds or calibration is None or self._interruption.is_requested:
             return GeneratorCapacity(workers)
-        used = [
-            kind_ceiling for kind in kinds if (kind_ceiling := calibration.find_capacity(kind, workers)) is not None
+        used_capacities = [
+            capacity for kind in kinds if (capacity := calibration.find_capacity(kind, workers)) is not None
         ]
-        self._parts.store.write_calibration(msgspec.structs.replace(calibration, capacities=tuple(used)))
-        rates_by_kind = {kind_ceiling.kind: kind_ceiling.per_s for kind_ceiling in used}
+        self._dependencies.store.write_calibration(
+            msgspec.structs.replace(calibration, capacities=tuple(used_capacities))
+        )
+        rates_by_kind = {capacity.kind: capacity.per_s for capacity in used_capacities}
         per_s, chunks_per_s = (rates_by_kind.get(kind) for kind in LOAD_KINDS)
-        return GeneratorCapacity(workers, per_s, chunks_per_s, _is_at_least(calibration, kinds, workers))
+        return GeneratorCapacity(workers, per_s, chunks_per_s, _has_lower_bound(calibration, kinds, workers))
 
     def _measure(
         self,
@@ -95,50 +100,56 @@ class CapacityFinder:
         calibration: Calibration | None,
         on_measuring: Callable[[LoadKind], None],
     ) -> Calibration | None:
-        ceilings = []
+        capacities = []
         for kind in kinds:
             self.has_measured = True
             on_measuring(kind)
-            ceilings.append(
+            capacities.append(
                 measure_capacity(
-                    kind, load, self._parts.start_null_server, self._interruption, self._parts.read_core_use
+                    kind,
+                    load,
+                    self._dependencies.start_null_server,
+                    self._interruption,
+                    self._dependencies.read_core_use,
                 )
             )
             if self._interruption.is_requested:
                 return None
         measured = Calibration(
-            capacities=tuple(ceilings),
-            measured_at=self._parts.wall_now().isoformat(timespec="seconds"),
+            capacities=tuple(capacities),
+            measured_at=self._dependencies.wall_now().isoformat(timespec="seconds"),
             fingerprint=self._fingerprint,
             pacing=load.pacing,
             event_loop=load.event_loop,
         )
-        self._parts.store_calibration(measured)
+        self._dependencies.store_calibration(measured)
         return measured if calibration is None else calibration.merge(measured)
 
 
-def _is_at_least(calibration: Calibration | None, kinds: Sequence[LoadKind], workers: int) -> bool:
-    ceilings = [None if calibration is None else calibration.find_capacity(kind, workers) for kind in kinds]
-    return any(kind_ceiling is not None and kind_ceiling.is_lower_bound for kind_ceiling in ceilings)
+def _has_lower_bound(calibration: Calibration | None, kinds: Sequence[LoadKind], workers: int) -> bool:
+    capacities = [None if calibration is None else calibration.find_capacity(kind, workers) for kind in kinds]
+    return any(capacity is not None and capacity.is_lower_bound for capacity in capacities)
 
 
-def _reported_ceiling(workers: Sequence[LoadWorker], kind: LoadKind, calibration: Calibration | None) -> float | None:
-    """Return the sum of the calibrated capacities of all workers, or `None` if one is unknown.
+def _sum_worker_capacities(
+    workers: Sequence[LoadWorker], kind: LoadKind, calibration: Calibration | None
+) -> float | None:
+    """Return the sum of the calibrated capacities of all workers; `None` if one is unknown.
 
-    Workers on this machine may use its own calibration. Nothing is measured: not all workers can reach a null server.
-    """
-    remote = [_ceiling_of(worker, kind) for worker in workers if not worker.is_local]
-    local = [_ceiling_of(worker, kind) for worker in workers if worker.is_local]
+    Workers on this machine may use its own calibration. Nothing is measured, because not all workers can reach a null
+    server."""
+    remote = [_get_worker_capacity(worker, kind) for worker in workers if not worker.is_local]
+    local = [_get_worker_capacity(worker, kind) for worker in workers if worker.is_local]
     if local and None in local:
         stored = None if calibration is None else calibration.find_capacity(kind, len(local))
         local = [None if stored is None else stored.per_s]
     total = 0.0
-    for ceiling_per_s in (*remote, *local):
-        if ceiling_per_s is None:
+    for capacity_per_s in (*remote, *local):
+        if capacity_per_s is None:
             return None
-        total += ceiling_per_s
+        total += capacity_per_s
     return total
 
 
-def _ceiling_of(worker: LoadWorker, kind: LoadKind) -> float | None:
+def _get_worker_capacity(worker: LoadWorker, kind: LoadKind) -> float | None:
     return worker.capacity_per_s if kind == "plain" else worker.chunk_capacity_per_s

@@ -1,4 +1,4 @@
-"""Interleaved A/B measurement of two profiles (A B, B A, …), so that drift of the machine affects both alike."""
+"""Interleaved A/B measurement of two profiles (A B, B A, …), so that machine drift affects both sides equally."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from app.records.result import Result
 
 DEFAULT_PAIRS = 7
 _MAX_ATTEMPTS = 3
-"""Maximum attempts for one run: an INVALID run does not count as a repeat and is measured again."""
+"""Maximum number of attempts per run. An INVALID run does not count as a repeat and is repeated."""
 
 
 class PairPlan(msgspec.Struct, frozen=True):
     """Number of A/B pairs and the time limit.
 
-    As many pairs again are measured if the first `pairs` suggest a change. No pair starts that would end after `max_s`
-    seconds."""
+    If the first `pairs` suggest a change, the same number of pairs is measured again. A pair is not started if it would
+    probably end after `max_s` seconds."""
 
     pairs: int
     max_s: float
@@ -29,7 +29,7 @@ class PairPlan(msgspec.Struct, frozen=True):
 
 
 class PairRun(msgspec.Struct, frozen=True):
-    """One run to measure: its side, its pair (from 1) out of `pairs`, and the seconds left for it."""
+    """A run to measure: its side, its pair number (from 1) out of `pairs`, and the time left for it in s."""
 
     pair: int
     pairs: int
@@ -53,45 +53,45 @@ def measure_in_turns(
 ) -> PairResults:
     """Measure two profiles in interleaved A/B pairs.
 
-    `measure` performs one run and returns `None` if the time did not suffice. `report` receives a message whenever more
-    runs are needed than planned.
+    `measure` executes one run and returns `None` if there was not enough time. `report` receives a message whenever
+    more runs are needed than planned.
 
-    Ends early if the first pair is not comparable, or if the time is over. Raises InstrumentError if several runs in a
-    row are INVALID."""
+    Ends early if the first pair is not comparable or the time limit is reached. Raises MeasurementError if several runs
+    in a row are INVALID."""
     return _PairMeasurement(plan, measure, now_s, report).execute()
 
 
 class _PairMeasurement:
     def __init__(
         self,
-        order: PairPlan,
+        plan: PairPlan,
         measure: Callable[[PairRun], Result | None],
         now_s: Callable[[], float],
         report: Callable[[str], None],
     ) -> None:
-        self._order, self._measure, self._now_s, self._report = order, measure, now_s, report
-        self._ends_s = now_s() + order.max_s
+        self._plan, self._measure, self._now_s, self._report = plan, measure, now_s, report
+        self._ends_s = now_s() + plan.max_s
         self._longest_s = 0.0
         self._runs: dict[Side, list[Result]] = {"base": [], "candidate": []}
 
     def execute(self) -> PairResults:
-        pairs = self._order.pairs
+        pairs = self._plan.pairs
         if not self._measure_pairs(pairs):
             return self._results(f"The time limit was reached after {len(self._runs['base'])} of {pairs} pairs.")
         if not self._is_suspected():
             return self._results()
-        self._report(f"possible change found; measuring {pairs} more pairs to confirm it")
+        self._report(f"possible change detected; measuring {pairs} more pairs to confirm it")
         if not self._measure_pairs(2 * pairs):
-            done = len(self._runs["base"])
+            completed_pairs = len(self._runs["base"])
             return self._results(
-                f"A change was suspected, but the time limit was reached after {done} of {2 * pairs} pairs."
+                f"A change was suspected, but the time limit was reached after {completed_pairs} of {2 * pairs} pairs."
             )
         return self._results(f"A change was suspected after {pairs} pairs, so {pairs} more were measured.")
 
     def _measure_pairs(self, until: int) -> bool:
         """Measure until there are `until` pairs.
 
-        Returns `False` if the time ran out first. Returns `True` early if the first pair is not comparable."""
+        Returns False if the time ran out first. Returns True early if the first pair is not comparable."""
         while len(self._runs["base"]) < until:
             started_s = self._now_s()
             if started_s + self._longest_s > self._ends_s or not self._measure_pair(until):
@@ -114,27 +114,29 @@ class _PairMeasurement:
             self._runs[side].append(result)
         return True
 
-    def _measure_valid_run(self, turn: PairRun) -> Result | None:
+    def _measure_valid_run(self, pair_run: PairRun) -> Result | None:
         reasons = ""
         for _ in range(_MAX_ATTEMPTS):
-            left_s = self._ends_s - self._now_s()
-            result = self._measure(msgspec.structs.replace(turn, timeout_s=left_s)) if left_s > 0 else None
+            remaining_s = self._ends_s - self._now_s()
+            result = (
+                self._measure(msgspec.structs.replace(pair_run, timeout_s=remaining_s)) if remaining_s > 0 else None
+            )
             if result is None or result.verdict.status != "INVALID":
                 return result
             reasons = "; ".join(result.verdict.reasons)
-            self._report(f"this {turn.side} run is INVALID and is repeated: {reasons}")
-        raise MeasurementError(f"{_MAX_ATTEMPTS} {turn.side} runs in a row are INVALID: {reasons}")
+            self._report(f"this {pair_run.side} run is INVALID and is repeated: {reasons}")
+        raise MeasurementError(f"{_MAX_ATTEMPTS} {pair_run.side} runs in a row are INVALID: {reasons}")
 
     def _is_forbidden(self) -> bool:
-        compared = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._order.is_forced)
-        return any(difference.forbids for difference in compared.differences) and not self._order.is_forced
+        compared = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._plan.is_forced)
+        return any(difference.forbids for difference in compared.differences) and not self._plan.is_forced
 
     def _is_suspected(self) -> bool:
-        order = self._order
+        plan = self._plan
         compared = compare_runs(
-            self._runs["base"], self._runs["candidate"], tolerance=order.tolerance, is_forced=order.is_forced
+            self._runs["base"], self._runs["candidate"], tolerance=plan.tolerance, is_forced=plan.is_forced
         )
-        return has_suspected_change(compared.changes, order.tolerance)
+        return has_suspected_change(compared.changes, plan.tolerance)
 
     def _results(self, *notes: str) -> PairResults:
         return PairResults(tuple(self._runs["base"]), tuple(self._runs["candidate"]), notes)

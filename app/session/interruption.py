@@ -1,4 +1,5 @@
-"""Stop requests of the user: the first drains in-flight requests, the second cancels them, the third exits."""
+"""Stop requests of the user: the first drains in-flight requests, the second cancels them, the third exits
+immediately."""
 
 from __future__ import annotations
 
@@ -9,28 +10,28 @@ from app.errors import ExitCode
 
 
 class Interruption:
-    """Stop state of a run, set from a signal handler and read by the session between and during stages."""
+    """Stop state of a run, set by a signal handler and read by the session between and during stages."""
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
         self._request_count = 0
         self._stop_load: Callable[[bool], None] | None = None
-        self._last_act: Callable[[], None] | None = None
+        self._exit_callback: Callable[[], None] | None = None
 
     @property
     def is_requested(self) -> bool:
         return self.code is not None
 
     def set_stop_callback(self, stop_load: Callable[[bool], None]) -> None:
-        """Register `stop_load(drain)`, which ends the running stage."""
+        """Register the callback `stop_load(drain)`, which ends the running stage."""
         self._stop_load = stop_load
 
     def set_exit_callback(self, callback: Callable[[], None]) -> None:
-        """Register what to do before an immediate exit, at which nothing that was started is closed."""
-        self._last_act = callback
+        """Register a callback for an immediate exit, which closes none of the started resources."""
+        self._exit_callback = callback
 
     def request_without_exit(self, code: ExitCode) -> None:
-        """Request a stop like `request`, but never exit immediately: the caller may cancel the load at most."""
+        """Request a stop like `request`, but never exit immediately; the second request cancels in-flight requests."""
         if self._request_count < 2:
             self.request(code)
 
@@ -38,8 +39,8 @@ class Interruption:
         self._request_count += 1
         self.code = self.code or code
         if self._request_count > 2:
-            if self._last_act is not None:
-                self._last_act()
+            if self._exit_callback is not None:
+                self._exit_callback()
             os._exit(int(self.code))
         if self._stop_load is not None:
             self._stop_load(self._request_count == 1)

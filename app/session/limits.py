@@ -1,4 +1,4 @@
-"""Limits of a profile, checked while the run is in progress."""
+"""Limits of a profile, which are checked while the run is in progress."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from app.session.spec import LimitSpec
 
 
 class LimitMonitor:
-    """Tracks the run's limits on duration, requests and cost."""
+    """Tracks the limits of a run on duration, number of requests and cost."""
 
     def __init__(self, limits: LimitSpec, started_ns: int) -> None:
         self._limits = limits
         self._started_ns = started_ns
         self._sent_before = 0
         self.limit_reached: str | None = None
-        """Message that says which limit ended the run; `None` until one did."""
+        """Message on the limit that ended the run; `None` until a limit is reached."""
 
     @property
     def abort_when(self) -> AbortRule | None:
         return self._limits.abort_when
 
     def cap_duration_s(self, requested_s: float, now_ns: int) -> float:
-        """Return `requested_s`, reduced to the time in seconds that the run may still take."""
+        """Return `requested_s`, reduced to the remaining duration of the run in s."""
         if self._limits.duration_s is None:
             return requested_s
         return max(0.0, min(requested_s, self._limits.duration_s - (now_ns - self._started_ns) / 1e9))
@@ -37,14 +37,15 @@ class LimitMonitor:
         self.limit_reached = self.limit_reached or reason
 
     def check(self, now_ns: int, sent_in_stage: int = 0) -> bool:
-        """Return whether the run may continue, and record the limit that was reached if it may not."""
+        """Return True if the run may continue. Otherwise, store a message on the limit that was reached in
+        `limit_reached`."""
         limits, elapsed_s = self._limits, (now_ns - self._started_ns) / 1e9
         if limits.duration_s is not None and elapsed_s >= limits.duration_s:
             self.limit_reached = f"reached limits.duration ({limits.duration_s:g} s)"
         elif limits.requests is not None and self._sent_before + sent_in_stage >= limits.requests:
             self.limit_reached = f"reached limits.requests ({limits.requests:,})"
         elif limits.usd is not None and limits.usd_per_hour is not None:
-            spent = limits.usd_per_hour * elapsed_s / 3600
-            if spent >= limits.usd:
+            spent_usd = limits.usd_per_hour * elapsed_s / 3600
+            if spent_usd >= limits.usd:
                 self.limit_reached = f"reached limits.usd (${limits.usd:g}) at ${limits.usd_per_hour:g}/h"
         return self.limit_reached is None

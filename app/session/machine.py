@@ -1,8 +1,7 @@
-"""Readings of this machine for a run: metadata once, and telemetry until the run ends.
+"""Collects metadata and telemetry of this machine for a run.
 
-Also maps the devices of a variant to this machine's GPUs, and measures the idle power of the GPUs before anything else:
-only energy above it is attributed to the model.
-"""
+Also maps the devices of a variant to the GPUs of this machine, and measures the idle power of the GPUs before any load:
+only energy above it is attributed to the model."""
 
 from __future__ import annotations
 
@@ -24,21 +23,20 @@ from app.session.run_log import RunLog
 
 
 def find_gpus(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
-    """Return the GPUs of a variant, by index or UUID; the first GPU if the variant names none.
+    """Return the GPUs of a variant by index or UUID; the first GPU if the variant specifies no device.
 
-    MIG instances are excluded: NVML reports values of the whole card, which other instances share.
-    """
-    by_index = {gpu.index: gpu for gpu in gpus}
-    by_uuid_hash = {gpu.uuid_hash: gpu for gpu in by_index.values() if gpu.uuid_hash is not None}
+    MIG instances are excluded, because NVML reports values of the whole GPU, which other instances share."""
+    gpus_by_index = {gpu.index: gpu for gpu in gpus}
+    gpus_by_uuid_hash = {gpu.uuid_hash: gpu for gpu in gpus_by_index.values() if gpu.uuid_hash is not None}
     matches = (
-        by_index.get(int(device)) if device.isdecimal() else by_uuid_hash.get(hash_uuid(device))
+        gpus_by_index.get(int(device)) if device.isdecimal() else gpus_by_uuid_hash.get(hash_uuid(device))
         for device in variant.devices or ("0",)
     )
     return tuple(gpu for gpu in matches if gpu is not None)
 
 
 def hash_uuid(uuid: str) -> str:
-    """Return the first 12 hex digits of the UUID's SHA-256, the form in which environments store it."""
+    """Return the first 12 hex digits of the SHA-256 hash of a GPU's UUID, as stored in environments."""
     return hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
 
@@ -46,10 +44,9 @@ _IDLE_S = 2.0
 
 
 def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
-    """Measure the GPUs' idle baseline and return its time window.
+    """Wait while the GPUs are idle, and return the time window from which their idle power can be computed.
 
-    Telemetry must be running. An endpoint that is already up may hold GPU memory, and is assumed to be idle.
-    """
+    Telemetry must be running. An endpoint that is already running may occupy GPU memory, and is assumed to be idle."""
     run_log.emit_phase("idle", "measuring the idle power of the GPUs")
     start_ns = now_ns()
     pause(_IDLE_S)
@@ -57,53 +54,51 @@ def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Cal
 
 
 class MachineMonitor:
-    """Collects the machine's metadata and telemetry.
+    """Collects metadata and telemetry of this machine.
 
-    Batches arrive from the telemetry thread; everything else belongs to the session's thread.
-    """
+    Telemetry batches arrive from the telemetry thread; all methods are called from the session's thread."""
 
     def __init__(
         self, parts: SessionDependencies | LocalDependencies, telling: RunLog, earlier_telemetry: pa.Table | None = None
     ) -> None:
-        """`earlier_telemetry` holds the readings of a run that is being resumed."""
-        self._parts, self._telling = parts, telling
+        """Create the monitor. `earlier_telemetry` contains the samples of a run that is being resumed."""
+        self._dependencies, self._run_log = parts, telling
         self._batches: list[pa.RecordBatch] = [] if earlier_telemetry is None else earlier_telemetry.to_batches()
 
     def inspect(self) -> Environment:
-        self._telling.emit_phase("doctor", "checking this machine")
-        environment, checks = self._parts.inspect_machine()
-        self._parts.store.write_environment(environment)
+        self._run_log.emit_phase("doctor", "checking this machine")
+        environment, checks = self._dependencies.inspect_machine()
+        self._dependencies.store.write_environment(environment)
         for check in checks:
-            self._telling.add_check(check)
+            self._run_log.add_check(check)
         return environment
 
     def start(self, running: ExitStack) -> None:
-        """Start telemetry, to be closed with `running`.
+        """Start telemetry, and register it to be closed with `running`.
 
-        Call it before `inspect`, which takes a second, so that live views have data from the start.
-        """
+        Call this before `inspect`, which takes a second, so that live views have data from the start."""
 
         def store_batch(batch: pa.RecordBatch) -> None:
             self._batches.append(batch)
-            self._parts.store.append_telemetry(batch)
+            self._dependencies.store.append_telemetry(batch)
 
-        self._parts.telemetry.start(store_batch)
-        self._parts.telemetry.watch("engine", os.getpid())
+        self._dependencies.telemetry.start(store_batch)
+        self._dependencies.telemetry.watch("engine", os.getpid())
         running.callback(self._close)
 
     def with_selftest(self, result: Result) -> Result:
-        """Return the result with the self-test stored for this machine, if there is one."""
-        selftest = self._parts.load_selftest(result.environment.fingerprint)
+        """Return the result with a summary of the last self-test of this machine, if there is one."""
+        selftest = self._dependencies.load_selftest(result.environment.fingerprint)
         return result if selftest is None else replace(result, selftest=selftest.summarize())
 
     def telemetry(self) -> pd.DataFrame:
-        """Return all readings; complete once `running` is closed."""
-        readings: pd.DataFrame = pa.Table.from_batches(self._batches, TELEMETRY_SCHEMA).to_pandas()
-        return readings
+        """Return all telemetry samples; complete once `running` is closed."""
+        samples: pd.DataFrame = pa.Table.from_batches(self._batches, TELEMETRY_SCHEMA).to_pandas()
+        return samples
 
     def _close(self) -> None:
         try:
-            self._parts.telemetry.close()
+            self._dependencies.telemetry.close()
         except Exception as error:  # A failure of the sampler does not invalidate the measurement.
             check = Check("telemetry", f"ended early: {error}", None, None, "WARN", "Utilization data is incomplete.")
-            self._telling.add_check(check)
+            self._run_log.add_check(check)

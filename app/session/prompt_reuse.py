@@ -1,4 +1,4 @@
-"""Checks of benchmark practice: whether the prompts were distinct, and whether the server cached any of them."""
+"""Checks whether the prompts were distinct, and whether the server served any of them from its prefix cache."""
 
 from __future__ import annotations
 
@@ -21,66 +21,66 @@ from loadgen.workloads import (
 )
 
 _REUSE_WARNING_FACTOR = 20
-_SAME_BODY = "All requests had the same body, so a response cache would hide the model. Use `bodies` or `dataset`."
+_SAME_BODY_NOTE = (
+    "All requests had the same body, so a response cache may have served them. Use several `bodies`, or a `dataset`."
+)
 
 
 class PromptReuseMonitor:
-    """Detects reused prompts and prefix-cache hits during one run.
+    """Detects reused prompts and prefix cache hits during one run.
 
-    The session calls it with the preflight report, and when the measured load begins and ends.
-    """
+    The session calls the monitor with the preflight report, and at the start and end of the measured load."""
 
     def __init__(self, spec: RunSpec, parts: SessionDependencies, run_log: RunLog, interruption: Interruption) -> None:
-        self._workload, self._parts = spec.workload, parts
-        self._telling, self._interruption = run_log, interruption
-        self._before: tuple[Samples | None, ...] = ()
-        self._distinct: int | None = None
+        self._workload, self._dependencies = spec.workload, parts
+        self._run_log, self._interruption = run_log, interruption
+        self._samples_before: tuple[Samples | None, ...] = ()
+        self._distinct_prompts: int | None = None
 
     def on_preflight(self, report: PreflightDone | None) -> None:
         """Check that the prompts of a language model are distinct; do nothing for other workloads."""
         if report is None or report.distinct is None or report.prepared is None:
             return
-        self._distinct = report.distinct
-        self._telling.add_check(prompts_check(report.distinct, report.prepared))
+        self._distinct_prompts = report.distinct
+        self._run_log.add_check(prompts_check(report.distinct, report.prepared))
 
     def on_load_start(self, endpoint: Endpoint) -> None:
-        self._before = self._read(endpoint)
+        self._samples_before = self._read_counters(endpoint)
 
     def on_load_end(self, endpoint: Endpoint) -> None:
-        """Check whether the server's prefix-cache counters moved during the measured load."""
-        after = self._read(endpoint) if any(self._before) else ()
-        check = prefix_cache_check(self._before, after, is_expected=_reuses_prompts_by_design(self._workload))
+        """Check whether the server's prefix cache counters increased during the measured load."""
+        after = self._read_counters(endpoint) if any(self._samples_before) else ()
+        check = prefix_cache_check(self._samples_before, after, is_expected=_reuses_prompts_by_design(self._workload))
         if check is None:
             return
-        self._telling.add_check(check)
+        self._run_log.add_check(check)
         if check.verdict == "VALID" and isinstance(check.value, float) and check.value > 0:
-            share = f"{100 * check.value:.2g} %"
-            self._telling.add_note(f"{share} of the prompt tokens came from the server's prefix cache.")
+            hit_rate = f"{100 * check.value:.2g} %"
+            self._run_log.add_note(f"{hit_rate} of the prompt tokens came from the server's prefix cache.")
 
     def notes(self, sent: int) -> Iterator[str]:
-        """Return notes on reused prompts and bodies. `sent` counts all requests, including the warm-up."""
-        if _has_one_body(self._workload):
-            yield _SAME_BODY
-        if self._distinct is None or self._distinct < 2:
+        """Yield notes on reused prompts and request bodies. `sent` is the number of all requests, including the
+        warm-up."""
+        if _has_single_body(self._workload):
+            yield _SAME_BODY_NOTE
+        if self._distinct_prompts is None or self._distinct_prompts < 2:
             return
-        sends = sent / self._distinct
-        if sends > _REUSE_WARNING_FACTOR:
+        repetitions = sent / self._distinct_prompts
+        if repetitions > _REUSE_WARNING_FACTOR:
             yield (
-                f"Each of the {self._distinct:,} different prompts was sent {sends:,.0f} times on average, so a "
-                "prompt cache may have reduced the work of the model."
+                f"Each of the {self._distinct_prompts:,} different prompts was sent {repetitions:,.0f} times on "
+                "average, so a prefix cache may have reduced the computation."
             )
 
-    def _read(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
-        """Read the counters of the target's servers.
-
-        Only targets of OpenAI and plain HTTP workloads are read, since no other kind has a prefix cache.
-        """
+    def _read_counters(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
+        """Read the prefix cache counters of the target's servers. They are read only for OpenAI and plain HTTP
+        workloads, because other servers have no prefix cache."""
         has_counters = isinstance(self._workload, OpenAiWorkload | HttpWorkload)
-        return self._parts.read_metrics(endpoint) if has_counters and not self._interruption.is_requested else ()
+        return self._dependencies.read_metrics(endpoint) if has_counters and not self._interruption.is_requested else ()
 
 
 def has_output_lengths(workload: Workload) -> bool:
-    """Return whether the profile sets the number of output tokens per response."""
+    """Return True if the profile sets the number of output tokens per response."""
     if not isinstance(workload, OpenAiWorkload) or workload.api in ("embeddings", "rerank"):
         return False
     prompts = workload.prompts
@@ -88,15 +88,17 @@ def has_output_lengths(workload: Workload) -> bool:
 
 
 def _reuses_prompts_by_design(workload: Workload) -> bool:
-    """Return whether prompts overlap by design: shared prefixes, multi-turn sessions, or a skewed popularity."""
+    """Return True if prompts overlap by design: shared prefixes, multi-turn sessions, or skewed popularity."""
     if not isinstance(workload, OpenAiWorkload):
         return False
     prompts = workload.prompts
-    shares = isinstance(prompts, SyntheticPrompts) and (prompts.prefix_groups > 0 or prompts.turns is not None)
-    return shares or workload.popularity.kind != "in-turn"
+    has_shared_parts = isinstance(prompts, SyntheticPrompts) and (
+        prompts.prefix_groups > 0 or prompts.turns is not None
+    )
+    return has_shared_parts or workload.popularity.kind != "in-turn"
 
 
-def _has_one_body(workload: Workload) -> bool:
+def _has_single_body(workload: Workload) -> bool:
     if not isinstance(workload, HttpWorkload | TorchServeWorkload) or workload.dataset is not None:
         return False
     return len(set(workload.bodies)) == 1

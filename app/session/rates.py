@@ -12,18 +12,18 @@ from app.session.spec import RateShare
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 MAX_ARRIVALS = 50_000_000
-"""Maximum arrivals of one stage. The schedule is computed before the stage and takes 400 MB at this size."""
+"""Maximum number of arrivals per stage. The schedule is computed before the stage and takes 400 MB at this size."""
 
 Rates = tuple[tuple[float, float], ...]
 
 
 def constant_rate(arrivals: Arrivals) -> float | None:
-    """Return the constant rate of open arrivals; `None` if it varies, or if responses or a trace determine it."""
+    """Return the constant rate of open arrivals; `None` if the rate varies, or for closed loops and traces."""
     return single_rate(arrivals.rates) if isinstance(arrivals, OpenArrivals) else None
 
 
 def single_rate(rates: Rates) -> float | None:
-    """Return the rate of a rate curve that never changes; `None` if it changes or the curve is empty."""
+    """Return the rate of a constant rate curve; `None` if the rate changes or the curve is empty."""
     first = rates[0][1] if rates else None
     return first if all(rate == first for _, rate in rates) else None
 
@@ -37,24 +37,23 @@ def peak_rate(arrivals: OpenArrivals) -> float:
 
 
 def warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
-    """Return the arrivals to warm up with for a stage.
+    """Return the arrivals for a warm-up before a stage.
 
-    Open arrivals use the stage's initial rate, or its mean rate if it starts at zero. A closed loop keeps its clients.
-    """
+    Open arrivals use the initial rate of the stage, or its mean rate if it starts at zero. A closed loop uses the same
+    clients. A trace is replaced by Poisson arrivals at its mean rate."""
     match arrivals:
         case ClosedArrivals():
             return arrivals
         case TraceArrivals(offsets_ns=offsets):
             return OpenArrivals("poisson", ((0.0, max(1.0, len(offsets) / 8 / duration_s)),))
         case OpenArrivals(rates=rates):
-            first = rates[0][1] or _mean_rate(rates, duration_s)
-            return msgspec.structs.replace(arrivals, rates=((0.0, first),))
+            initial_rate = rates[0][1] or _compute_mean_rate(rates, duration_s)
+            return msgspec.structs.replace(arrivals, rates=((0.0, initial_rate),))
 
 
 def resolve_rate_share(rate_share: RateShare, stages: Sequence[Stage]) -> float | None:
-    """Return the rate derived from an earlier stage: a share of its completed requests per second.
-
-    Averages over the repeats of that stage; `None` if it completed nothing."""
+    """Return a rate derived from an earlier stage: a fraction of its completed requests per second, averaged over
+    repeats. Returns `None` if that stage completed no request."""
     completed = [
         estimate.value
         for stage in stages
@@ -64,6 +63,6 @@ def resolve_rate_share(rate_share: RateShare, stages: Sequence[Stage]) -> float 
     return rate_share.share * float(np.mean(rates)) if rates else None
 
 
-def _mean_rate(rates: Rates, duration_s: float) -> float:
+def _compute_mean_rate(rates: Rates, duration_s: float) -> float:
     at_s = np.linspace(0.0, duration_s, 101)
-    return float(np.mean(np.interp(at_s, [time for time, _ in rates], [rate for _, rate in rates])))
+    return float(np.mean(np.interp(at_s, [point_s for point_s, _ in rates], [rate for _, rate in rates])))

@@ -1,8 +1,7 @@
 """Builds the result from the measurements: verdict, objectives, max rate, plan and exit code.
 
-Also builds the notes on how the run was measured, and compares the run with a baseline: a comparison that is impossible
-is refused before the run, otherwise its outcome is part of the result.
-"""
+Also builds the notes on how the run was measured, and compares the run with a baseline. An impossible comparison is
+rejected before the run if possible; otherwise its outcome is part of the result."""
 
 from __future__ import annotations
 
@@ -70,10 +69,9 @@ from app.session.spec import BaselineSpec, RunSpec
 from app.telemetry.clock import ClockReading
 from loadgen.workloads import OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
-_GRPC_CEILING_NOTE = (
-    "The load generator's capacity was measured with plain HTTP requests. gRPC calls cost more, so check the CPU of "
-    "the "
-    "load generator."
+_GRPC_CAPACITY_NOTE = (
+    "The load generator's capacity was measured with plain HTTP requests. gRPC calls need more CPU time, so check the "
+    "CPU utilization of the load generator."
 )
 
 _SESSIONS_NOTE = (
@@ -86,38 +84,42 @@ def collect_notes(
     workload: Workload, session_notes: Sequence[str], token_sources: Counter[str], user_notes: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the notes of the result without duplicates: on the workload, from the session, on token counts, and from
-    the user.
-    """
-    noted = (f"User note: {text}" for text in user_notes)
-    return tuple(dict.fromkeys((*_workload_notes(workload), *session_notes, *_token_notes(token_sources), *noted)))
+    the user."""
+    labeled_user_notes = (f"User note: {text}" for text in user_notes)
+    return tuple(
+        dict.fromkeys(
+            (*_build_workload_notes(workload), *session_notes, *_build_token_notes(token_sources), *labeled_user_notes)
+        )
+    )
 
 
-def _workload_notes(workload: Workload) -> tuple[str, ...]:
+def _build_workload_notes(workload: Workload) -> tuple[str, ...]:
     match workload:
         case OipWorkload(transport="grpc" | "grpc-stream"):
-            return (_GRPC_CEILING_NOTE,)
+            return (_GRPC_CAPACITY_NOTE,)
         case OpenAiWorkload(api="chat" | "completions" | "responses", prompts=SyntheticPrompts(turns=turns)):
             return () if turns is None else (_SESSIONS_NOTE,)
         case _:
             return ()
 
 
-def _token_notes(counts: Counter[str]) -> tuple[str, ...]:
+def _build_token_notes(counts: Counter[str]) -> tuple[str, ...]:
     notes = []
     if counts["chunks"]:
-        share = counts["chunks"] / counts.total()
-        scope = "" if share == 1 else f" of {100 * share:.3g} % of the responses"
+        chunk_counted_fraction = counts["chunks"] / counts.total()
+        scope = "" if chunk_counted_fraction == 1 else f" of {100 * chunk_counted_fraction:.3g} % of the responses"
         notes.append(f"Output tokens{scope} are counted as one per stream chunk because the server reported no usage.")
     if counts["tokenizer"]:
         notes.append("Output tokens were counted with the profile's tokenizer where the server reported no usage.")
     return tuple(notes)
 
 
-_BASELINE_HINT = "Use a baseline of the same machine and workload, or compare anyway with --force."
+_BASELINE_HINT = "Use a baseline from the same machine and workload, or force the comparison with --force."
 
 
 def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
-    """Raise UsageError if what is known before the run forbids the comparison with its baseline."""
+    """Raise UsageError if environment differences that are known before the run make it incomparable with its
+    baseline."""
     if spec.baseline is None or spec.baseline.is_forced:
         return
     current = Machine(environment, spec.target, spec.workload_hash)
@@ -128,17 +130,15 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
 
 
 def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
-    """Return the result with its comparison to the baseline, including gates on changes and the exit code.
-
-    Unchanged without a baseline, or if the measurement is INVALID and none of its numbers can be relied on.
-    """
+    """Return the result with its comparison to the baseline, including change gates and the exit code. The result is
+    returned unchanged if there is no baseline, or if it is INVALID, so that its metrics are not reliable."""
     if baseline is None or result.verdict.status == "INVALID":
         return result
     comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
-    return apply_comparison(result, comparison, gating, list(_comparison_causes(comparison, gating)))
+    return apply_comparison(result, comparison, gating, list(_build_comparison_causes(comparison, gating)))
 
 
-def _comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
+def _build_comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
     forbidding = [difference for difference in comparison.differences if difference.forbids]
     if forbidding and not comparison.is_forced:
         text = f"the baseline is not comparable: {format_differences(forbidding)}"
@@ -160,7 +160,7 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     local: tuple[Stage, ...]
     stages: tuple[Stage, ...]
     pooled_stage: Stage | None
-    """The final hold stages of a successful search, pooled into one stage."""
+    """The holds at the max rate of a successful search, pooled into one stage."""
     search: SearchOutcome | None
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
@@ -170,30 +170,30 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     wall_start: datetime.datetime
     limit_reached: str | None
     target_failure: str | None
-    """Why a target that was reached could not be loaded, or not to the end of the run."""
+    """Why the load on a target that was reached failed, or ended early; `None` if it did not."""
     interrupted: ExitCode | None
     target_ended: str | None = None
-    """Process of the target that ended during the run, and how it ended."""
+    """The process of the target that exited during the run, and how; `None` if none did."""
     cold_start: ColdStart | None = None
     notes: tuple[str, ...] = ()
 
 
 def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Artifact, ...]) -> Result:
-    """Build the result of a run, however it ended."""
-    answering = headline_stages(measured.stages, measured.search)
-    validity = (*measured.checks, *_closing_checks(measured, answering), *_accuracy_checks(spec, answering))
+    """Build the result of a run, including interrupted and failed runs."""
+    headline = headline_stages(measured.stages, measured.search)
+    validity = (*measured.checks, *_closing_checks(measured, headline), *_accuracy_checks(spec, headline))
     verdict = compute_verdict(validity)
-    highest = _max_rate(spec, measured)
-    judged_on = evaluated_stages(measured.stages, answering, measured.pooled_stage)
+    max_rate = _compute_max_rate(spec, measured)
+    evaluated_on = evaluated_stages(measured.stages, headline, measured.pooled_stage)
     slo = tuple(
-        evaluate_worst(objective, judged_on) for objective in (binding_objectives(spec.slo) if spec.slo else ())
+        evaluate_worst(objective, evaluated_on) for objective in (binding_objectives(spec.slo) if spec.slo else ())
     )
-    plan = _plan(spec, measured.stages, highest, verdict)
-    of_run = collect_run_metrics(highest, plan)
-    gates = tuple(evaluate_gate(objective, judged_on, measured.stages, of_run) for objective in spec.gates)
+    plan = _compute_plan(spec, measured.stages, max_rate, verdict)
+    run_metrics = collect_run_metrics(max_rate, plan)
+    gates = tuple(evaluate_gate(objective, evaluated_on, measured.stages, run_metrics) for objective in spec.gates)
     invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
-    causes = _causes(spec, measured, invalid_verdict, slo + gates, highest)
-    loaded = measured.stages + (() if measured.pooled_stage is None else (measured.pooled_stage,))
+    causes = _build_causes(spec, measured, invalid_verdict, slo + gates, max_rate)
+    load_stages = measured.stages + (() if measured.pooled_stage is None else (measured.pooled_stage,))
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -207,8 +207,8 @@ def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Arti
         ),
         verdict=verdict,
         validity=validity,
-        stages=measured.local + mark_headline(loaded, judged_on, highest),
-        max_rate=highest,
+        stages=measured.local + mark_headline(load_stages, evaluated_on, max_rate),
+        max_rate=max_rate,
         knees=find_sweep_knees(measured.stages),
         slo=slo,
         gates=gates,
@@ -222,15 +222,15 @@ def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Arti
     return compare_with_baseline(result, spec.baseline, spec.gating)
 
 
-def _max_rate(spec: RunSpec, measured: RunMeasurements) -> MaxRate | None:
+def _compute_max_rate(spec: RunSpec, measured: RunMeasurements) -> MaxRate | None:
     if measured.search is not None:
         return compute_max_rate(measured.stages, spec.slo, measured.search)
     return compute_stage_max_rate(measured.stages, spec.slo) if spec.search is None else None
 
 
-def _closing_checks(measured: RunMeasurements, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
+def _closing_checks(measured: RunMeasurements, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
     reported = {check.id for check in measured.checks}
-    checks = tuple(check for check in run_checks(answering or measured.stages) if check.id not in reported)
+    checks = tuple(check for check in run_checks(headline or measured.stages) if check.id not in reported)
     if measured.search is not None:
         checks = (*checks, *reach_check(measured.search))
     if measured.stages:
@@ -244,9 +244,9 @@ def _closing_checks(measured: RunMeasurements, answering: tuple[Stage, ...]) -> 
     return checks
 
 
-def _accuracy_checks(spec: RunSpec, answering: tuple[Stage, ...]) -> tuple[Check, ...]:
+def _accuracy_checks(spec: RunSpec, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
     """Check the accuracy of the stage with the most labeled rows against chance."""
-    accuracies = [stage.metrics["accuracy"]["value"] for stage in answering if "accuracy" in stage.metrics]
+    accuracies = [stage.metrics["accuracy"]["value"] for stage in headline if "accuracy" in stage.metrics]
     check = (
         chance_accuracy_check(max(accuracies, key=lambda estimate: estimate.n or 0), spec.chance_accuracy)
         if accuracies
@@ -264,12 +264,12 @@ def build_clock(started: ClockReading, ended: ClockReading, wall_start: datetime
     )
 
 
-def _causes(
+def _build_causes(
     spec: RunSpec,
     measured: RunMeasurements,
     verdict: Verdict,
     evaluations: tuple[ObjectiveResult, ...],
-    highest: MaxRate | None,
+    max_rate: MaxRate | None,
 ) -> list[Cause]:
     causes: list[Cause] = []
     if measured.interrupted is not None:
@@ -278,18 +278,18 @@ def _causes(
         causes.append(invalid_cause(verdict))
     if measured.limit_reached is not None:
         causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
-    loaded = [stage for stage in measured.stages if stage.kind != "warmup"]
-    has_ended = measured.target_ended is not None  # The end of its process is then the cause, not what it sustains.
-    if not any(stage.completed for stage in loaded) and (loaded or not causes) and not has_ended:
+    load_stages = [stage for stage in measured.stages if stage.kind != "warmup"]
+    has_ended = measured.target_ended is not None  # then the exit of the process is the cause
+    if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_ended:
         reason = measured.target_failure or "no request to the target succeeded"
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measured.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
     causes += find_causes(evaluations, spec.gating)
-    is_without = highest is None or (highest.per_s.value is None and not highest.is_generator_limit)
+    has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
     is_searched = spec.search is not None and measured.interrupted is None and not has_ended
-    if is_searched and is_without and "slo" in spec.gating.kinds:
-        causes.append(no_rate_cause(highest.per_s.reason if highest else "the search did not start"))
+    if is_searched and has_no_rate and "slo" in spec.gating.kinds:
+        causes.append(no_rate_cause(max_rate.per_s.reason if max_rate else "the search did not start"))
     return causes
 
 
@@ -306,14 +306,14 @@ def _demonstration_notes(spec: RunSpec, verdict: Verdict, plan: Plan | None) -> 
         yield f"The measurement is INVALID, so the plan uses its max rate as an assumption. {_TRY_AGAIN}"
 
 
-def _plan(spec: RunSpec, stages: tuple[Stage, ...], highest: MaxRate | None, verdict: Verdict) -> Plan | None:
-    if spec.plan is None or spec.target.hardware is None or highest is None or highest.per_s.value is None:
+def _compute_plan(spec: RunSpec, stages: tuple[Stage, ...], max_rate: MaxRate | None, verdict: Verdict) -> Plan | None:
+    if spec.plan is None or spec.target.hardware is None or max_rate is None or max_rate.per_s.value is None:
         return None
     valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
     target = build_measured_target(
         spec.run_id,
         spec.target.hardware,
-        build_capacity_curve(stages, spec.slo, highest),
+        build_capacity_curve(stages, spec.slo, max_rate),
         build_load_points(valid_stages, spec.target.hardware.replicas),
     )
     if spec.is_demonstration:

@@ -1,4 +1,4 @@
-"""One endpoint run, phase by phase. It prints nothing: everything that happens is emitted as an event."""
+"""Executes one endpoint run, phase by phase. Nothing is printed; progress is emitted as events."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CALIBRATION_MESSAGES: dict[LoadKind, str] = {
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
-    """Result of a run with its serialized form and telemetry; the rows are in the store."""
+    """Result of a run, the serialized result, and the telemetry; the request rows are in the store."""
 
     result: Result
     result_text: str
@@ -58,18 +58,16 @@ def run(
     interruption: Interruption,
     interrupted: InterruptedRun | None = None,
 ) -> RunOutcome:
-    """Measure, evaluate and store one run, and close every resource that was started, however it ends.
+    """Measure, evaluate and store one run. All started resources are closed, even after an error.
 
-    With `interrupted`, continue after the last stage that it measured; the result covers the whole run.
-
-    Raises UsageError and UnavailableError before anything is measured; later failures become part of the result.
-    """
-    with ExitStack() as parts_running:
-        return _Session(spec, parts, emit, interruption, parts_running, interrupted).execute()
+    With `interrupted`, the run continues after the last completed stage, and the result covers the whole run. Raises
+    UsageError and UnavailableError before anything is measured; later failures become part of the result."""
+    with ExitStack() as resources:
+        return _Session(spec, parts, emit, interruption, resources, interrupted).execute()
 
 
 class ResumeError(SizewiseError):
-    """Raised when a resumed run ends before it can continue. The stored run remains interrupted as before."""
+    """Raised if a resumed run ends before it could continue. The stored run remains interrupted."""
 
     def __init__(self, code: ExitCode | None) -> None:
         hint = "Retry with `sizewise runs resume`, or report the results so far with `sizewise report RUN --recover`."
@@ -78,7 +76,7 @@ class ResumeError(SizewiseError):
 
 
 def _resumed_clock(clock: Clock, started_ns: int) -> Clock:
-    """Return the clock of a resumed run, counted from its first start. The clock ratio is that of the resumed part."""
+    """Return the clock of a resumed run, measured from the first start. The clock ratio is that of the resumed part."""
     before = datetime.timedelta(microseconds=(clock.monotonic_start_ns - started_ns) / 1e3)
     return msgspec.structs.replace(
         clock,
@@ -92,25 +90,27 @@ class _Session:
     def __init__(
         self,
         spec: RunSpec,
-        parts: SessionDependencies,
+        dependencies: SessionDependencies,
         emit: Emit,
         interruption: Interruption,
-        parts_running: ExitStack,
+        resources: ExitStack,
         interrupted: InterruptedRun | None,
     ) -> None:
-        self._spec, self._parts = spec, parts
-        self._interrupted, self._replay = interrupted, Replay(interrupted, parts.now_ns)
-        self._interruption, self._parts_running = interruption, parts_running
-        self._telling = RunLog(emit, parts.now_ns)
-        waiting = WaitContext(parts.now_ns, parts.pause, interruption)
-        self._target = TargetRunner(spec, parts, self._telling, waiting, parts_running)
-        before_ns = 0 if interrupted is None else interrupted.ended_ns - interrupted.started_ns
-        self._limits = LimitMonitor(spec.limits, parts.now_ns() - before_ns)
-        self._practice = PromptReuseMonitor(spec, parts, self._telling, interruption)
-        self._started = parts.read_clock()
-        self._wall_start = parts.wall_now()
+        self._spec, self._dependencies = spec, dependencies
+        self._interrupted, self._replay = interrupted, Replay(interrupted, dependencies.now_ns)
+        self._interruption, self._resources = interruption, resources
+        self._run_log = RunLog(emit, dependencies.now_ns)
+        wait_context = WaitContext(dependencies.now_ns, dependencies.pause, interruption)
+        self._target = TargetRunner(spec, dependencies, self._run_log, wait_context, resources)
+        earlier_duration_ns = 0 if interrupted is None else interrupted.ended_ns - interrupted.started_ns
+        self._limits = LimitMonitor(spec.limits, dependencies.now_ns() - earlier_duration_ns)
+        self._prompt_reuse = PromptReuseMonitor(spec, dependencies, self._run_log, interruption)
+        self._started = dependencies.read_clock()
+        self._wall_start = dependencies.wall_now()
         self._local: tuple[Stage, ...] = ()
-        self._machine = MachineMonitor(parts, self._telling, None if interrupted is None else parts.store.telemetry())
+        self._machine = MachineMonitor(
+            dependencies, self._run_log, None if interrupted is None else dependencies.store.telemetry()
+        )
         self._idle: Window | None = None
         self._runner: StageRunner | None = None
         self._search: SearchOutcome | None = None
@@ -120,20 +120,20 @@ class _Session:
 
     def execute(self) -> RunOutcome:
         control = CommandPoller(
-            self._parts.store,
+            self._dependencies.store,
             self._interruption,
-            add_note=self._telling.add_user_note,
+            add_note=self._run_log.add_user_note,
             change_rate=self._change_rate,
             extend=self._extend,
         )
         with control:
             if self._interrupted is not None:
                 self._report_resumption(self._interrupted)
-            self._machine.start(self._parts_running)
+            self._machine.start(self._resources)
             environment = self._machine.inspect()
             require_comparable_machine(self._spec, environment)
             if environment.gpus and self._spec.is_local_target:
-                self._idle = measure_idle_baseline(self._telling, self._parts.now_ns, self._parts.pause)
+                self._idle = measure_idle_baseline(self._run_log, self._dependencies.now_ns, self._dependencies.pause)
             self._measure_model()
             if self._may_measure:
                 self._target.start_built_in()
@@ -143,16 +143,16 @@ class _Session:
 
     def _report_resumption(self, interrupted: InterruptedRun) -> None:
         stages = len(interrupted.stages)
-        after_s = (self._parts.now_ns() - interrupted.ended_ns) / 1e9
-        text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the last one ended"
-        self._telling.emit_phase("resume", f"resuming {text}")
+        after_s = (self._dependencies.now_ns() - interrupted.ended_ns) / 1e9
+        text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the end of the last stage"
+        self._run_log.emit_phase("resume", f"resuming {text}")
         hint = "The target, its caches and this machine may have changed in between."
-        self._telling.add_check(Check("resumed_run", text, None, None, "WARN", hint))
-        self._telling.add_note(f"The run was interrupted and resumed {text}. The interrupted stage was measured again.")
+        self._run_log.add_check(Check("resumed_run", text, None, None, "WARN", hint))
+        self._run_log.add_note(f"The run was interrupted and resumed {text}. The interrupted stage was measured again.")
 
     @property
     def _may_measure(self) -> bool:
-        is_invalid = any(check.verdict == "INVALID" for check in self._telling.checks)
+        is_invalid = any(check.verdict == "INVALID" for check in self._run_log.checks)
         return not is_invalid and not self._interruption.is_requested
 
     def _change_rate(self, rate_per_s: float) -> str:
@@ -164,107 +164,105 @@ class _Session:
         if self._runner is None:
             raise UsageError("no stage is running")
         message = self._runner.extend(by_s)
-        at_s = (self._parts.now_ns() - self._started.monotonic_ns) / 1e9
-        self._telling.add_note(f"User action {at_s:.1f} s after the start: {message}.")
+        at_s = (self._dependencies.now_ns() - self._started.monotonic_ns) / 1e9
+        self._run_log.add_note(f"User action {at_s:.1f} s after the start: {message}.")
         return message
 
     def _measure_model(self) -> None:
         standalone = self._spec.standalone_model
         if standalone is None or self._interruption.is_requested:
             return
-        self._telling.emit_phase("model", "measuring the standalone model on this machine")
+        self._run_log.emit_phase("model", "measuring the standalone model on this machine")
         try:
-            measured = measure_standalone(standalone, self._parts, self._telling, self._interruption)
+            measured = measure_standalone(standalone, self._dependencies, self._run_log, self._interruption)
         except MeasurementError as error:
             if not self._interruption.is_requested:
-                self._telling.add_check(Check("standalone_model", str(error), None, None, "WARN", error.hint))
+                self._run_log.add_check(Check("standalone_model", str(error), None, None, "WARN", error.hint))
             return
         self._local = measured.stages
         if measured.provider_check.verdict == "INVALID":
-            self._telling.add_check(measured.provider_check)
+            self._run_log.add_check(measured.provider_check)
 
     def _measure(self, environment: Environment) -> None:
         try:
-            load = self._parts.start_load(worker_join_callback(self._telling, self._interruption))
-            self._parts_running.callback(load.close)
+            load = self._dependencies.start_load(worker_join_callback(self._run_log, self._interruption))
+            self._resources.callback(load.close)
             self._interruption.set_stop_callback(load.stop)
-            self._parts.telemetry.watch("generator", load.pid)
-            ceilings = self._reach_target(load, environment)
-            self._practice.on_preflight(self._target.preflight)
+            self._dependencies.telemetry.watch("generator", load.pid)
+            capacity = self._reach_target(load, environment)
+            self._prompt_reuse.on_preflight(self._target.preflight)
             self._check_capacity(load)
-            self._runner = runner = self._new_runner(load, ceilings)
+            self._runner = runner = self._new_runner(load, capacity)
             if runner.may_continue and self._spec.warmup_s > 0:
-                self._telling.emit_phase("warmup", "warming up until latency is stable")
+                self._run_log.emit_phase("warmup", "warming up until latency is stable")
                 self._steady_ns = warm_up(runner, self._spec)
-            self._practice.on_load_start(self._target.endpoint)
+            self._prompt_reuse.on_load_start(self._target.endpoint)
             self._run_stages(runner)
             if self._spec.search is not None:
-                self._telling.emit_phase("search", "searching for the max rate within the SLO")
+                self._run_log.emit_phase("search", "searching for the max rate within the SLO")
                 timeouts = self._spec.endpoint.timeouts
                 self._search = find_max_rate(
                     runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.clock_ns
                 )
-            self._practice.on_load_end(self._target.endpoint)
+            self._prompt_reuse.on_load_end(self._target.endpoint)
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
-                return  # The user has stopped the run, so the first response does not matter any more.
+                return  # The user stopped the run, so a failed preflight request is irrelevant.
             has_measured = self._runner is not None and bool(self._runner.facts)
             self._target_failure = classify_load_error(error, has_measured=has_measured)
             if self._target_failure is None:
-                self._telling.add_check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
+                self._run_log.add_check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
         self._check_target_processes()
 
     def _reach_target(self, load: Load, environment: Environment) -> GeneratorCapacity:
-        """Configure the workers for a target that has responded, and return the load generator's capacity.
-
-        A target that starts cold is contacted after the calibration, which would otherwise delay its first response.
-        """
+        """Configure the workers for a target that has responded, and return the capacity of the load generator. For a
+        cold start, the target is contacted after the calibration, which would otherwise delay its first response."""
         if not self._may_measure:
             return GeneratorCapacity()
-        require_capacity(self._spec, self._target.endpoint, load, self._parts.local_limits)
+        require_capacity(self._spec, self._target.endpoint, load, self._dependencies.local_limits)
         if self._target.is_cold_start:
-            ceilings = self._calibrate(load, environment)
+            capacity = self._calibrate(load, environment)
             if self._may_measure:
                 self._target.send_cold_preflight(load)
-            return ceilings
+            return capacity
         self._target.send_preflight(load)
         return self._calibrate(load, environment)
 
     def _check_capacity(self, load: Load) -> None:
-        """Check before the load that this machine has the connections, file descriptors and ports it needs."""
+        """Check before the load that this machine has enough connections, file descriptors and ports."""
         report = self._target.preflight
         service_ms = None if report is None or self._target.is_cold_start else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
-        needs = (self._spec, self._target.endpoint, load, self._parts.local_limits)
-        checks = capacity_checks(*needs, service_s)
+        demand_inputs = (self._spec, self._target.endpoint, load, self._dependencies.local_limits)
+        checks = capacity_checks(*demand_inputs, service_s)
         for check in checks:
-            self._telling.add_check(check)
-        for note in () if checks else timeout_notes(*needs):
-            self._telling.add_note(note)
+            self._run_log.add_check(check)
+        for note in () if checks else timeout_notes(*demand_inputs):
+            self._run_log.add_note(note)
 
     def _calibrate(self, load: Load, environment: Environment) -> GeneratorCapacity:
-        finder = CapacityFinder(self._parts, environment.fingerprint, self._interruption)
-        ceilings = finder.find(
+        finder = CapacityFinder(self._dependencies, environment.fingerprint, self._interruption)
+        capacity = finder.find(
             load,
             self._spec.workload,
             is_forced=self._spec.recalibrate,
-            on_measuring=lambda kind: self._telling.emit_phase("calibrate", _CALIBRATION_MESSAGES[kind]),
+            on_measuring=lambda kind: self._run_log.emit_phase("calibrate", _CALIBRATION_MESSAGES[kind]),
         )
         if finder.has_measured:
             load.configure(self._target.endpoint, self._spec.workload)
-        return ceilings
+        return capacity
 
-    def _new_runner(self, load: Load, ceilings: GeneratorCapacity) -> StageRunner:
+    def _new_runner(self, load: Load, capacity: GeneratorCapacity) -> StageRunner:
         return StageRunner(
             load,
-            self._parts.store,
-            self._telling.emit,
-            now_ns=self._parts.now_ns,
+            self._dependencies.store,
+            self._run_log.emit,
+            now_ns=self._dependencies.now_ns,
             slo=self._spec.slo,
             seed=self._spec.seed,
             limits=self._limits,
             interruption=self._interruption,
-            ceilings=ceilings,
+            ceilings=capacity,
             workload=self._spec.workload,
             replay=self._replay,
             warm_up_again=self._warm_up_again,
@@ -273,40 +271,43 @@ class _Session:
 
     def _warm_up_again(self) -> None:
         if self._runner is not None and self._runner.may_continue and self._spec.warmup_s > 0:
-            self._telling.emit_phase("warmup", "warming up again until latency is stable")
+            self._run_log.emit_phase("warmup", "warming up again until latency is stable")
             warm_up(self._runner, self._spec)
 
     def _run_stages(self, runner: StageRunner) -> None:
         if self._spec.stages and runner.may_continue:
             self._report_stages()
-        for order in resolve_stages(self._spec, runner, self._telling, self._parts.now_ns):
+        for stage in resolve_stages(self._spec, runner, self._run_log, self._dependencies.now_ns):
             if not runner.may_continue:
                 return
-            runner.run(order)
+            runner.run(stage)
 
     def _report_stages(self) -> None:
         planned = self._spec.stages
-        text, is_all = f"{len(planned)} stage{'' if len(planned) == 1 else 's'}", self._spec.search is None
+        text, has_no_search = f"{len(planned)} stage{'' if len(planned) == 1 else 's'}", self._spec.search is None
         duration_s = sum(stage.total_duration_s for stage in planned)
-        self._telling.emit_phase(
-            "stages", text, stages=len(planned) if is_all else None, stages_s=duration_s if is_all else None
+        self._run_log.emit_phase(
+            "stages",
+            text,
+            stages=len(planned) if has_no_search else None,
+            stages_s=duration_s if has_no_search else None,
         )
 
     def _check_target_processes(self) -> None:
-        """Report a process of the target that ended. Raises UnavailableError if it ended before the first stage."""
+        """Report a process of the target that exited. Raises UnavailableError if it exited before the first stage."""
         check = self._target.end_check()
         if check is None:
             return
         if self._runner is None or not self._runner.facts:
             raise UnavailableError(f"{check.value} before the measurement", hint=check.hint)
-        self._telling.add_check(check)
+        self._run_log.add_check(check)
         self._target_ended, self._target_failure = str(check.value), None
         if self._search is not None and self._search.max_rate_per_s is None:
             self._search = msgspec.structs.replace(self._search, reason=f"{check.value} during the search")
 
     def _conclude(self, environment: Environment) -> RunOutcome:
-        self._telling.emit_phase("report", "evaluating the SLO and writing the report")
-        self._parts_running.close()
+        self._run_log.emit_phase("report", "evaluating the SLO and writing the report")
+        self._resources.close()
         runner = self._runner
         if runner is not None:
             runner.restore_remaining()
@@ -323,11 +324,11 @@ class _Session:
             stages=stages,
             pooled_stage=runner.pool(hold_indices, telemetry) if runner and hold_indices else None,
             search=self._search,
-            checks=tuple(self._telling.checks),
-            lost_gpus=self._parts.telemetry.lost_gpus,
+            checks=tuple(self._run_log.checks),
+            lost_gpus=self._dependencies.telemetry.lost_gpus,
             telemetry=telemetry,
             started=self._started,
-            ended=self._parts.read_clock(),
+            ended=self._dependencies.read_clock(),
             wall_start=self._wall_start,
             limit_reached=self._limits.limit_reached,
             target_failure=self._target_failure,
@@ -336,13 +337,13 @@ class _Session:
             cold_start=self._target.cold_start(self._steady_ns) if self._target.is_cold_start else None,
             notes=collect_notes(
                 self._spec.workload,
-                (*self._spec.notes, *self._telling.notes, *self._practice.notes(runner.sent if runner else 0)),
+                (*self._spec.notes, *self._run_log.notes, *self._prompt_reuse.notes(runner.sent if runner else 0)),
                 runner.token_sources if runner else Counter(),
-                self._telling.user_notes,
+                self._run_log.user_notes,
             ),
         )
-        result = self._machine.with_selftest(build_result(self._spec, measured, self._parts.store.seal()))
+        result = self._machine.with_selftest(build_result(self._spec, measured, self._dependencies.store.seal()))
         if self._interrupted is not None:
             result = msgspec.structs.replace(result, clock=_resumed_clock(result.clock, self._interrupted.started_ns))
-        text = self._parts.store.write_result(result)
+        text = self._dependencies.store.write_result(result)
         return RunOutcome(result, text, telemetry)

@@ -1,7 +1,6 @@
-"""Specification of one run: a profile with everything resolved.
+"""Specification of one run, which is a profile with all settings resolved.
 
-The wiring builds it and the session reads it. It includes what the stage runner is given for each stage.
-"""
+`app.wiring` builds the specification and the session reads it. It includes the load of each stage."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from loadgen.workloads import Workload
 
 
 class StageLoad(msgspec.Struct, frozen=True):
-    """Name, kind and load of a stage."""
+    """Name, kind and load of a stage. Durations are in s."""
 
     name: str
     kind: StageKind
@@ -30,7 +29,7 @@ class StageLoad(msgspec.Struct, frozen=True):
 
 
 class ResolvedStage(StageLoad, frozen=True, kw_only=True):
-    """A stage to run now. `drain_s` is how long to wait for responses after the last arrival, in seconds."""
+    """A stage that is ready to run. `drain_s` is the maximum time in s to wait for responses after the last arrival."""
 
     drain_s: float
     ends_when_saturated: bool = False
@@ -45,25 +44,23 @@ class RateShare(msgspec.Struct, frozen=True):
 
 
 class StageSpec(StageLoad, frozen=True):
-    """A stage of the profile. With `rate_share`, the rates of the open `arrivals` are multiples of the rate it
-    gives."""
+    """A stage of the profile. With `rate_share`, the rates in the open `arrivals` are multiples of the derived rate."""
 
     rate_share: RateShare | None = None
     is_in_sweep: bool = False
-    """Whether the stage is one of a sweep's loads, which are ordered by increasing rate."""
+    """True if the stage is part of a sweep, whose loads are in increasing order."""
 
     @property
     def total_duration_s(self) -> float:
-        """Duration of the load in seconds, including the lead-in and excluding the drain."""
+        """Duration of the load in s, including the lead-in and excluding the drain."""
         return self.lead_in_s + self.duration_s
 
 
 class SearchSpec(msgspec.Struct, frozen=True):
-    """Search for the highest rate within the SLO.
+    """Settings of a search for the max rate within the SLO.
 
-    `arrivals` have a rate of 1 and are scaled by each tried rate. `max_duration_s` is the time limit in seconds: no
-    probe starts that would end later. `None` means no limit.
-    """
+    `arrivals` has a rate of 1 and is scaled to each tested rate. `max_duration_s` is the time limit in s (`None` for no
+    limit): no probe starts that would end later."""
 
     arrivals: OpenArrivals
     start_per_s: float
@@ -73,11 +70,10 @@ class SearchSpec(msgspec.Struct, frozen=True):
 
 
 class StartSpec(msgspec.Struct, frozen=True):
-    """Command that starts the target's own server for the run; the server is stopped afterwards.
+    """Command that starts the target's own server for the run. The server is stopped afterwards.
 
-    The server is ready when `ready_url` responds with a 2xx status. `environment` is added to the environment of this
-    process and holds resolved secrets.
-    """
+    The server is ready when `ready_url` responds with a 2xx status. `environment` is added to the environment variables
+    of this process and contains resolved secrets."""
 
     command: tuple[str, ...]
     ready_url: str
@@ -87,7 +83,7 @@ class StartSpec(msgspec.Struct, frozen=True):
 
 
 class LimitSpec(msgspec.Struct, frozen=True):
-    """Limits of the run; `None` means no limit. `usd_per_hour` is the cost of the target while it is measured."""
+    """Limits of the run; `None` means no limit. `usd_per_hour` is the cost of the target during the run."""
 
     duration_s: float | None = None
     requests: int | None = None
@@ -97,7 +93,8 @@ class LimitSpec(msgspec.Struct, frozen=True):
 
 
 class StandaloneModelSpec(msgspec.Struct, frozen=True):
-    """Standalone measurement of the embedded endpoint's model. `max_duration_s` is the maximum time per batch size."""
+    """Settings of the standalone measurement of the embedded endpoint's model. `max_duration_s` is the time limit per
+    batch size in s."""
 
     job: VariantJob
     name: str
@@ -106,7 +103,7 @@ class StandaloneModelSpec(msgspec.Struct, frozen=True):
 
 
 class PlanSpec(msgspec.Struct, frozen=True):
-    """Inputs of the capacity plan. `today` is the date used to compute the age of prices."""
+    """Inputs of the capacity plan. `today` is the date from which the age of prices is computed."""
 
     traffic: Traffic
     limits: PlanLimits
@@ -115,23 +112,20 @@ class PlanSpec(msgspec.Struct, frozen=True):
 
 
 class BaselineSpec(msgspec.Struct, frozen=True):
-    """Results of earlier runs to compare with.
+    """Results of earlier runs with which the run is compared.
 
-    `tolerance` is the relative change, as a fraction, up to which a metric counts as unchanged.
-    """
+    `tolerance` is the relative change, as a fraction, up to which a metric counts as unchanged."""
 
     runs: tuple[Result, ...]
     tolerance: float
     is_forced: bool = False
-    """Compare even if a difference between the runs forbids it."""
+    """True to compare even if environment differences make the runs incomparable."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Specification of a run against an endpoint.
 
-    `endpoint` holds resolved secrets and is never written anywhere. If the run starts its target, the URL is filled in
-    later.
-    """
+    `endpoint` contains resolved secrets and is never stored. If the run starts its target, the URL is set later."""
 
     run_id: str
     name: str
@@ -148,22 +142,24 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSpec
     plan: PlanSpec | None
     recalibrate: bool
-    """Measure the capacity of the load generator even if a recent calibration is stored."""
+    """True to measure the capacity of the load generator even if a recent calibration is stored."""
     standalone_model: StandaloneModelSpec | None = None
-    """Model of the embedded endpoint, measured standalone before it is served."""
+    """Model of the embedded endpoint, measured standalone before it is served; `None` without a standalone
+    measurement."""
     is_local_target: bool = False
-    """Whether the only target runs on this machine, so that GPU power and energy are attributed to it."""
+    """True if the only target runs on this machine, so that GPU power and energy are attributed to it."""
     start: StartSpec | None = None
     may_be_scaled_to_zero: bool = False
-    """Whether the endpoint may be scaled to zero: retry until it responds, and report how long that took."""
+    """True if the endpoint may be scaled to zero: the run retries until it responds, and reports the cold start
+    time."""
     gating: Gating = Gating()
     notes: tuple[str, ...] = ()
-    """Notes for the result that are known before the run, such as a proxy in between or a scripted target."""
+    """Notes for the result that are known before the run, such as a proxy or a scripted target."""
     workload_hash: str | None = None
     chance_accuracy: float | None = None
     """Accuracy of always predicting the most frequent label; `None` without labels."""
     baseline: BaselineSpec | None = None
-    """Baseline that the result is compared with."""
+    """Baseline with which the result is compared."""
     is_demonstration: bool = False
     """Whether the run shows what Sizewise does, as `quickstart` does: it also plans from an INVALID measurement, whose
     capacity then counts as assumed, and neither the measurement nor an objective fails it."""

@@ -1,8 +1,7 @@
-"""Monitors a running stage: reports its progress, and ends it when it is saturated or reaches a limit.
+"""Monitors a running stage: reports its progress, and ends it if it is saturated or reaches a limit.
 
-Also reports the first failure of each error class once per run, and counts the rows of the stage a few times per
-second.
-"""
+Also reports the first failure of each error class once per run, and updates counts over the rows of the stage several
+times per second."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ class FirstErrorReporter:
         self._emitted: set[str] = set()
 
     def report(self, errors: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
-        """Return the error samples of a stage, and emit those whose class is new to the run."""
+        """Return the error samples of a stage, and emit those whose error class is new in this run."""
         samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in errors)
         for sample in samples:
             if sample.error not in self._emitted and len(self._emitted) < MAX_CLASSES:
@@ -54,19 +53,17 @@ _RECENT_ROWS = 1000
 class RowTally:
     """Running counts over the rows of a stage.
 
-    Rows are buffered until they are counted: reading them costs some milliseconds of CPU, hardly more for ten thousand
-    rows than for one.
-    """
+    Rows are buffered until they are counted, because reading them takes several ms of CPU time, almost independently of
+    their number."""
 
     def __init__(self, slo: Sequence[Objective]) -> None:
         self._slo = slo
-        self._counts_from_intended = any(objective.metric in INTENDED_START_METRICS for objective in slo)
+        self._needs_scheduled_start = any(objective.metric in INTENDED_START_METRICS for objective in slo)
         self._batches: list[pa.RecordBatch] = []
         self._recent_lags_ms = np.empty(0)
         self.good: int | None = 0
-        """Number of responses within every SLO objective; `None` if an objective counts from an unknown intended
-        start.
-        """
+        """Number of responses within all SLO objectives; `None` if an objective depends on the scheduled start and that
+        is unknown."""
         self.errors = Counter[str]()
 
     def add_rows(self, batch: pa.RecordBatch) -> None:
@@ -79,7 +76,7 @@ class RowTally:
         rows = read_rows(pa.Table.from_batches(self._batches))
         self._batches = []
         self.errors.update(rows.count_errors())
-        if self._counts_from_intended and not rows.has_all_intended:
+        if self._needs_scheduled_start and not rows.has_all_intended:
             self.good = None
         if self.good is not None:
             self.good += int(np.count_nonzero(within_limits(rows, self._slo)))
@@ -90,7 +87,7 @@ class RowTally:
 
     @property
     def lag_p99_ms(self) -> float | None:
-        """p99 send lag of the last 1,000 requests, in ms; `None` if it is unknown."""
+        """p99 send lag of the last 1,000 requests in ms; `None` if unknown."""
         return float(np.percentile(self._recent_lags_ms, 99)) if self._recent_lags_ms.size else None
 
 
@@ -99,7 +96,7 @@ _UNKNOWN_PERCENTILES = (None, None, None)
 
 
 class StageMonitor:
-    """Monitor of one running stage. `drain` ends the stage without canceling in-flight requests."""
+    """Monitor of one running stage. The `drain` callback ends the stage without canceling in-flight requests."""
 
     def __init__(
         self,
@@ -112,18 +109,18 @@ class StageMonitor:
         is_target_gone: Callable[[], bool],
         first_errors: FirstErrorReporter,
     ) -> None:
-        self._order, self._index, self._slo, self._emit, self._limits = resolved_stage, index, slo, emit, limits
+        self._stage, self._index, self._slo, self._emit, self._limits = resolved_stage, index, slo, emit, limits
         self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
         self._rate_per_s = constant_rate(resolved_stage.arrivals)
         self.sent_by_worker = Counter[int]()
-        """Requests sent, by worker index."""
+        """Number of requests sent, by worker index."""
         self.max_lag_ms = 0.0
         self.start_ns: int | None = None
-        """Start of the measurement window, in ns; `None` until the workers report it."""
+        """Start of the measurement window in ns; `None` until the workers report it."""
         self.is_over_saturated = False
-        self._is_behind = False
-        self._unanswered: list[tuple[int, int]] = []
-        self._incomplete: list[tuple[int, int]] = []
+        self._is_generator_behind = False
+        self._open_history: list[tuple[int, int]] = []
+        self._incomplete_history: list[tuple[int, int]] = []
         self._recent_ms: deque[float] = deque(maxlen=_RECENT_ROWS)
         self._first_latencies_ms: list[float] = []
         self._tally, self._first_errors = RowTally(slo), first_errors
@@ -132,37 +129,37 @@ class StageMonitor:
 
     @property
     def is_ending(self) -> bool:
-        """Whether the stage was ordered to start no more requests."""
-        return self._is_draining or self.is_over_saturated or self._is_behind
+        """True if the stage must not start further requests."""
+        return self._is_draining or self.is_over_saturated or self._is_generator_behind
 
     @property
     def sent(self) -> int:
         return self.sent_by_worker.total()
 
     def on_started(self, report: StageStarted) -> None:
-        order, self.start_ns = self._order, report.start_ns
+        stage, self.start_ns = self._stage, report.start_ns
         self._emit(
             events.StageStarted(
                 at_ns=report.start_ns,
                 index=self._index,
-                name=order.name,
-                kind=order.kind,
-                repeat=order.repeat,
+                name=stage.name,
+                kind=stage.kind,
+                repeat=stage.repeat,
                 offered_per_s=self._rate_per_s,
-                duration_s=order.duration_s,
+                duration_s=stage.duration_s,
                 start_ns=report.start_ns,
-                concurrency=order.arrivals.concurrency if isinstance(order.arrivals, ClosedArrivals) else None,
-                lead_in_s=order.lead_in_s,
-                has_load_in_name=order.kind in ("probe", "step") or SWEEP_TAG in order.tags,
+                concurrency=stage.arrivals.concurrency if isinstance(stage.arrivals, ClosedArrivals) else None,
+                lead_in_s=stage.lead_in_s,
+                has_load_in_name=stage.kind in ("probe", "step") or SWEEP_TAG in stage.tags,
             )
         )
 
     def add_rows(self, batch: pa.RecordBatch) -> None:
         self.sent_by_worker[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
         self._tally.add_rows(batch)
-        answered = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
-        began_ns = pc.coalesce(answered["intended_ns"], answered["sent_ns"])
-        latency_ms = pc.subtract(answered["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
+        successful = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
+        began_ns = pc.coalesce(successful["intended_ns"], successful["sent_ns"])
+        latency_ms = pc.subtract(successful["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
         self._recent_ms.extend(latency_ms[-_RECENT_ROWS:])
         self._first_latencies_ms.extend(latency_ms[: FIRST_RESPONSES - len(self._first_latencies_ms)])
 
@@ -172,12 +169,12 @@ class StageMonitor:
             self.observed_errors = progress.first_errors
             self._first_errors.report(self.observed_errors, self._index, progress.at_ns)
         self._emit_snapshot(progress)
-        if self._order.ends_when_saturated and self._rate_per_s is not None:
+        if self._stage.ends_when_saturated and self._rate_per_s is not None:
             self._watch_backlog(progress, self._rate_per_s)
         if not self._is_draining and self._must_end(progress):
             self._is_draining = True
-            self._drain()  # Canceling in-flight requests would count against the target, so let them finish.
-        return not (self.is_over_saturated or self._is_behind)
+            self._drain()  # Canceled requests would count against the target, so in-flight requests may finish.
+        return not (self.is_over_saturated or self._is_generator_behind)
 
     def _emit_snapshot(self, progress: Progress) -> None:
         self._tally.count()
@@ -207,23 +204,23 @@ class StageMonitor:
     def _watch_backlog(self, progress: Progress, rate_per_s: float) -> None:
         """Detect a growing backlog.
 
-        Requests sent without a response are the endpoint's backlog. If only the count that includes unsent requests
-        grows too far, the load generator cannot keep up: the stage ends, and says nothing about the endpoint.
-        """
-        answered = progress.completed + progress.failed
-        self._unanswered.append((progress.at_ns, progress.sent - answered))
-        self._incomplete.append((progress.at_ns, progress.intended - answered))
-        answer_s = float(np.percentile(self._first_latencies_ms, 95)) / 1e3 if self._first_latencies_ms else None
-        self.is_over_saturated = is_over_saturated(self._unanswered, rate_per_s, self._slo, answer_s)
-        self._is_behind = is_over_saturated(self._incomplete, rate_per_s, self._slo, answer_s)
+        Requests that were sent but have no response are the backlog of the endpoint. If only the backlog including
+        unsent requests grows too much, the load generator cannot keep up: the stage is ended, and provides no
+        information about the endpoint."""
+        responses = progress.completed + progress.failed
+        self._open_history.append((progress.at_ns, progress.sent - responses))
+        self._incomplete_history.append((progress.at_ns, progress.intended - responses))
+        response_s = float(np.percentile(self._first_latencies_ms, 95)) / 1e3 if self._first_latencies_ms else None
+        self.is_over_saturated = is_over_saturated(self._open_history, rate_per_s, self._slo, response_s)
+        self._is_generator_behind = is_over_saturated(self._incomplete_history, rate_per_s, self._slo, response_s)
 
     def _watch_abort(self, progress: Progress) -> None:
         rule = self._limits.abort_when
-        if rule is None or self.start_ns is None or self._order.kind == "warmup":
+        if rule is None or self.start_ns is None or self._stage.kind == "warmup":
             return
         reason = find_abort_reason(
             rule,
-            self._order.name,
+            self._stage.name,
             (progress.at_ns - self.start_ns) / 1e9,
             failed=progress.failed,
             completed=progress.completed,

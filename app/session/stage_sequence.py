@@ -14,16 +14,16 @@ from app.session.stages import StageRunner
 from loadgen.records import OpenArrivals
 
 _MAX_SATURATED_RATES = 2
-"""Consecutive sweep rates with a growing backlog after which no higher rate is tried."""
+"""Number of consecutive sweep rates with a growing backlog after which higher rates are skipped."""
 
 
 def resolve_stages(
     spec: RunSpec, runner: StageRunner, run_log: RunLog, now_ns: Callable[[], int]
 ) -> Iterator[ResolvedStage]:
-    """Yield the stages to run; each is built on demand, from what has been measured by then.
+    """Yield the stages to run. Each stage is resolved on demand, from the results measured by then.
 
-    A stage whose rate cannot be determined is skipped with a check. Stages that a sweep need not try any more are
-    skipped with a note."""
+    A stage whose rate cannot be determined is skipped with a check. Sweep stages beyond saturation are skipped with a
+    note."""
     skipped: list[str] = []
     for stage in spec.stages:
         if stage.is_in_sweep and _is_sweep_saturated(stage, runner):
@@ -56,26 +56,30 @@ def resolve_stages(
 
 
 def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
-    """Return whether every stage at the previous two sweep rates was ended by its backlog."""
+    """Return True if all stages at the previous two sweep rates were ended because of their backlog."""
     rate_per_s = constant_rate(stage.arrivals)
-    swept: dict[float, bool] = {}
-    for facts in runner.facts:
-        if SWEEP_TAG in facts.tags and facts.rate_per_s is not None and facts.rate_per_s != rate_per_s:
-            swept[facts.rate_per_s] = swept.get(facts.rate_per_s, True) and facts.is_saturated
-    return len(swept) >= _MAX_SATURATED_RATES and all(list(swept.values())[-_MAX_SATURATED_RATES:])
+    saturation_by_rate: dict[float, bool] = {}
+    for stage_data in runner.facts:
+        if SWEEP_TAG in stage_data.tags and stage_data.rate_per_s is not None and stage_data.rate_per_s != rate_per_s:
+            saturation_by_rate[stage_data.rate_per_s] = (
+                saturation_by_rate.get(stage_data.rate_per_s, True) and stage_data.is_saturated
+            )
+    return len(saturation_by_rate) >= _MAX_SATURATED_RATES and all(
+        list(saturation_by_rate.values())[-_MAX_SATURATED_RATES:]
+    )
 
 
 def _resolve_rate(
-    stage: StageSpec, arrivals: OpenArrivals, runner: StageRunner, telling: RunLog
+    stage: StageSpec, arrivals: OpenArrivals, runner: StageRunner, run_log: RunLog
 ) -> OpenArrivals | None:
-    share = stage.rate_share
-    assert share is not None
-    rate_per_s = resolve_rate_share(share, runner.stages)
+    rate_share = stage.rate_share
+    assert rate_share is not None
+    rate_per_s = resolve_rate_share(rate_share, runner.stages)
     if rate_per_s is None:
-        reason = f"its rate is a share of the completed rate of {share.stage}, which was 0"
+        reason = f"its rate is relative to the completed rate of {rate_share.stage}, which was 0"
     elif peak_rate(resolved := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
         reason = f"at {format_number(rate_per_s)} req/s it would exceed {MAX_ARRIVALS:,} requests"
     else:
         return resolved
-    telling.add_check(Check("excluded_stage", stage.name, None, None, "WARN", f"{stage.name} was skipped: {reason}."))
+    run_log.add_check(Check("excluded_stage", stage.name, None, None, "WARN", f"{stage.name} was skipped: {reason}."))
     return None

@@ -1,8 +1,8 @@
-"""The target of a run: started or woken up if the profile requests it, and checked with a preflight request.
+"""Prepares the target of a run: starts or wakes it if the profile requests this, and checks it with a preflight
+request.
 
-The preflight request shows whether the target is reachable and authorizes us. For a target that is started or woken up,
-the time until it is ready, until its first response and until it is steady is measured.
-"""
+The preflight request shows whether the target is reachable and authorizes the client. For a target that is started or
+woken, the time until it is ready, until its first response and until steady latency is measured."""
 
 from __future__ import annotations
 
@@ -36,19 +36,18 @@ _HINTS: dict[str | int | None, str] = {
     "local-limit": "The target was not reached. Raise the limit on this machine (`ulimit -n` for open files).",
     "bad-payload": "Check that target.protocol is the server's protocol, and that target.url is its base URL.",
 }
-_HINT_WITHOUT_METADATA = "Requests are built from the model's metadata. Check target.model and the server log."
+_MISSING_METADATA_HINT = "Requests are built from the model's metadata. Check target.model and the server log."
 
 
 def unreachable_hint(report: PreflightDone) -> str | None:
-    """Return what to do if no load can be measured: no connection, no permission, the wrong protocol, or no metadata to
-    build requests from.
+    """Return a hint if no load can be measured: no connection, no permission, wrong protocol, or no metadata to build
+    requests from.
 
-    `None` for any other failure: it is the target's response to the workload, and the run measures it.
-    """
+    Returns `None` for any other failure, which is the target's response to the workload and is measured by the run."""
     if report.error is None:  # `workload.expect` accepts this status.
         return None
     hint = _HINTS.get(report.status) or _HINTS.get(report.error)
-    return hint if report.can_send else hint or _HINT_WITHOUT_METADATA
+    return hint if report.can_send else hint or _MISSING_METADATA_HINT
 
 
 def require_reachable(report: PreflightDone, url: str) -> None:
@@ -62,8 +61,7 @@ def classify_load_error(error: LoadError, *, has_measured: bool) -> str | None:
     """Return the message for a target that was reached but could not be loaded; `None` if the worker itself failed.
 
     If nothing has been measured yet, raises UsageError for a workload that cannot be built and UnavailableError for an
-    unreachable target. Otherwise what was measured is kept.
-    """
+    unreachable target. Otherwise, the measured data is preserved."""
     if not has_measured and error.is_workload_wrong:
         raise UsageError(error.message, hint=error.hint) from error
     if not has_measured and error.error in _HINTS:
@@ -72,14 +70,14 @@ def classify_load_error(error: LoadError, *, has_measured: bool) -> str | None:
 
 
 WAKE_LIMIT_S = 600.0
-"""Maximum time to wait for a sleeping endpoint, in seconds: longer than GPU nodes take to start."""
+"""Maximum time to wait for a sleeping endpoint in s, which exceeds the start time of GPU nodes."""
 
 _PAUSE_S = 0.02
 _RETRYABLE_ERRORS = ("connect", "send", "timeout", "truncated", "http-5xx")
 
 
 class WaitContext(msgspec.Struct, frozen=True):
-    """Clock and pause used while waiting, and the stop request that ends it."""
+    """Clock, pause function and stop requests for waiting loops."""
 
     now_ns: Callable[[], int]
     pause: Callable[[float], None]
@@ -87,38 +85,38 @@ class WaitContext(msgspec.Struct, frozen=True):
 
 
 def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: WaitContext) -> None:
-    """Wait until the readiness URL responds with a 2xx status, or the user asks to stop.
+    """Wait until the readiness URL responds with a 2xx status, or the user requests a stop.
 
-    Raises UnavailableError if the command ends earlier or the timeout is exceeded.
-    """
+    Raises UnavailableError if the command ends before, or the timeout is exceeded."""
     name = start.command[0]
     deadline_ns = wait_context.now_ns() + round(start.timeout_s * 1e9)
     while not wait_context.interruption.is_requested:
         if server.is_ready():
             return
-        if (ending := server.end_reason()) is not None:
-            raise UnavailableError(f"target.start: {name} {ending} before it was ready", hint=_last_output_hint(server))
+        if (end_reason := server.end_reason()) is not None:
+            raise UnavailableError(
+                f"target.start: {name} {end_reason} before it was ready", hint=_format_last_output_hint(server)
+            )
         if wait_context.now_ns() >= deadline_ns:
             reason = f"{name} was not ready within {start.timeout_s:g} s: no 2xx response from {start.ready_url}"
-            raise UnavailableError(f"target.start: {reason}", hint=_last_output_hint(server))
+            raise UnavailableError(f"target.start: {reason}", hint=_format_last_output_hint(server))
         wait_context.pause(_PAUSE_S)
 
 
 def wait_for_response(
     load: Load, url: str, timeout_s: float, end_reason: Callable[[], str | None], wait_context: WaitContext
 ) -> PreflightDone:
-    """Send preflight requests until one succeeds. Returns the last failure if none did in time, or if waiting is
-    pointless.
+    """Send preflight requests until one succeeds, and return its report. If none succeeds in time, or retrying is
+    pointless, return the last failure.
 
-    Raises UnavailableError if the target cannot be measured, or if the server's command has ended.
-    """
+    Raises UnavailableError if the target cannot be measured, or if the process of the target has exited."""
     deadline_ns = wait_context.now_ns() + round(timeout_s * 1e9)
     while True:
         report = load.preflight()
         if (end_text := end_reason()) is not None and report.error is not None:
             raise UnavailableError(f"{end_text} before its first response: {report.detail}")
-        is_over = wait_context.now_ns() >= deadline_ns or wait_context.interruption.is_requested
-        if is_over or not _is_retryable(report):
+        must_stop = wait_context.now_ns() >= deadline_ns or wait_context.interruption.is_requested
+        if must_stop or not _is_retryable(report):
             require_reachable(report, url)
             return report
         wait_context.pause(_PAUSE_S)
@@ -127,40 +125,39 @@ def wait_for_response(
 def estimate_cold_start(
     start_ns: int, ready_ns: int | None, first_response_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
 ) -> ColdStart:
-    """Return the cold-start times in ms from `start_ns`, each without a value if it was not reached or not
-    measurable.
-    """
-    unsteady = "latency did not become stable during warm-up" if warms_up else "load.warmup is 0s"
+    """Return the cold-start times in ms since `start_ns`. The value of a time is withheld if it was not reached or
+    cannot be measured."""
+    unsteady_reason = "latency did not become stable during warm-up" if warms_up else "load.warmup is 0s"
     return ColdStart(
         ready_ms=_elapsed(
             start_ns, ready_ns, "for a sleeping endpoint, readiness cannot be separated from the first response"
         ),
         first_response_ms=_elapsed(start_ns, first_response_ns, "the first request failed"),
-        steady_ms=_elapsed(start_ns, steady_ns, unsteady),
+        steady_ms=_elapsed(start_ns, steady_ns, unsteady_reason),
     )
 
 
-def _elapsed(began_ns: int, at_ns: int | None, reason: str) -> Estimate:
-    return Estimate(None, reason=reason) if at_ns is None else Estimate((at_ns - began_ns) / 1e6, n=1)
+def _elapsed(start_ns: int, at_ns: int | None, reason: str) -> Estimate:
+    return Estimate(None, reason=reason) if at_ns is None else Estimate((at_ns - start_ns) / 1e6, n=1)
 
 
 def _is_retryable(report: PreflightDone) -> bool:
     return report.error in _RETRYABLE_ERRORS or report.status == 429
 
 
-def _last_output_hint(server: StartedServer) -> str | None:
+def _format_last_output_hint(server: StartedServer) -> str | None:
     lines = server.last_lines()
-    return "Its last output: " + "\n  ".join(lines) if lines else "It printed nothing."
+    return "Last output: " + "\n  ".join(lines) if lines else "The server printed no output."
 
 
-_CLOSES_NOTE = (
+_NO_KEEP_ALIVE_NOTE = (
     "The target closes the connection after each response despite keep-alive. Every request opened a new connection, "
     "which is included in its latency."
 )
 
 
 class TargetRunner:
-    """Starts and prepares the target of a run. `parts_running` closes what was started."""
+    """Starts and prepares the target of a run. Started resources are closed by `parts_running`."""
 
     def __init__(
         self,
@@ -170,14 +167,14 @@ class TargetRunner:
         wait_context: WaitContext,
         parts_running: ExitStack,
     ) -> None:
-        self._spec, self._parts, self._telling = spec, parts, run_log
-        self._waiting, self._parts_running = wait_context, parts_running
+        self._spec, self._dependencies, self._run_log = spec, parts, run_log
+        self._wait_context, self._resources = wait_context, parts_running
         self._server: StartedServer | None = None
         self._processes: list[tuple[str, Callable[[], str | None]]] = []
-        """Name of each process that was started for the measurement, with a function that returns how it ended."""
-        self._began_ns = 0
+        """Name of each process started for the target, and a function that returns how it ended."""
+        self._start_ns = 0
         self._ready_ns: int | None = None
-        self._answered_ns: int | None = None
+        self._first_response_ns: int | None = None
         self.endpoint = spec.endpoint
         self.preflight: PreflightDone | None = None
 
@@ -186,22 +183,22 @@ class TargetRunner:
         return self._spec.start is not None or self._spec.may_be_scaled_to_zero
 
     def start_built_in(self) -> None:
-        """Start the embedded endpoint or the scripted server if the profile requests one of them."""
-        if self._parts.start_scripted is not None:
-            self._telling.emit_phase("endpoint", "starting the scripted server")
-            scripted = self._parts.start_scripted()
-            self._parts_running.callback(scripted.close)
+        """Start the embedded endpoint or the scripted server if the profile requests one."""
+        if self._dependencies.start_scripted is not None:
+            self._run_log.emit_phase("endpoint", "starting the scripted server")
+            scripted = self._dependencies.start_scripted()
+            self._resources.callback(scripted.close)
             self._processes.append(("the scripted server", scripted.end_reason))
             self._use_server(scripted.url, scripted.pid)
-        if self._parts.start_endpoint is not None:
-            self._telling.emit_phase("endpoint", "starting the embedded endpoint")
-            served = self._parts.start_endpoint()
-            self._parts_running.callback(served.stop)
-            self._processes.append(("the embedded endpoint", served.end_reason))
-            ready = served.ready
-            self._use_server(ready.url, served.pid)
-            if not any(check.id == "provider" for check in self._telling.checks):
-                self._telling.add_check(
+        if self._dependencies.start_endpoint is not None:
+            self._run_log.emit_phase("endpoint", "starting the embedded endpoint")
+            embedded_endpoint = self._dependencies.start_endpoint()
+            self._resources.callback(embedded_endpoint.stop)
+            self._processes.append(("the embedded endpoint", embedded_endpoint.end_reason))
+            ready = embedded_endpoint.ready
+            self._use_server(ready.url, embedded_endpoint.pid)
+            if not any(check.id == "provider" for check in self._run_log.checks):
+                self._run_log.add_check(
                     provider_check(
                         ready.provider_requested, ready.provider_used, ready.fallback_nodes, ready.provider_reason
                     )
@@ -210,89 +207,92 @@ class TargetRunner:
     def send_preflight(self, load: Load) -> None:
         """Send the preflight request. Raises UnavailableError if no load can be measured."""
         is_locust = isinstance(self._spec.workload, LocustWorkload)
-        self._telling.emit_phase(
+        self._run_log.emit_phase(
             "preflight", f"{'loading' if is_locust else 'sending one request to'} {self._display_name}"
         )
         load.configure(self.endpoint, self._spec.workload)
         report = load.preflight()
         require_reachable(report, self._display_name)
-        self._parts.require_permission(report.hosts)
+        self._dependencies.require_permission(report.hosts)
         self._apply_preflight(report, load)
 
     def send_cold_preflight(self, load: Load) -> None:
-        """Start the server or wake the endpoint, and send requests until one succeeds. Raises UnavailableError."""
+        """Start the server or wake the endpoint, and send requests until one succeeds. Raises UnavailableError if none
+        succeeds."""
         load.configure(self.endpoint, self._spec.workload)
-        self._began_ns = self._parts.now_ns()
+        self._start_ns = self._dependencies.now_ns()
         limit_s = WAKE_LIMIT_S
         if self._spec.start is not None:
             limit_s = self._spec.start.timeout_s
             self._start_server()
-        self._telling.emit_phase("preflight", f"sending requests to {self._display_name} until one succeeds")
-        if self._waiting.interruption.is_requested:
+        self._run_log.emit_phase("preflight", f"sending requests to {self._display_name} until one succeeds")
+        if self._wait_context.interruption.is_requested:
             return
-        report = wait_for_response(load, self._display_name, limit_s, self.end_reason, self._waiting)
+        report = wait_for_response(load, self._display_name, limit_s, self.end_reason, self._wait_context)
         if report.error is None:
-            self._answered_ns = report.end_ns or self._parts.now_ns()
+            self._first_response_ns = report.end_ns or self._dependencies.now_ns()
         self._apply_preflight(report, load)
         cold_start = self.cold_start(None)
-        self._telling.emit(
-            events.TargetReady(self._parts.now_ns(), cold_start.ready_ms.value, cold_start.first_response_ms.value)
+        self._run_log.emit(
+            events.TargetReady(
+                self._dependencies.now_ns(), cold_start.ready_ms.value, cold_start.first_response_ms.value
+            )
         )
 
     def end_reason(self) -> str | None:
-        """Return which process of the target ended and how, as in "the scripted server was killed by SIGKILL".
-
-        `None` while all processes run, or if the run started none.
-        """
-        ended = ((name, ending()) for name, ending in self._processes)
-        return next((f"{name} {end_text}" for name, end_text in ended if end_text is not None), None)
+        """Return which process of the target ended and how, such as "the scripted server was killed by SIGKILL"; `None`
+        while all processes are running, or if the run started none."""
+        end_texts = ((name, get_end_reason()) for name, get_end_reason in self._processes)
+        return next((f"{name} {end_text}" for name, end_text in end_texts if end_text is not None), None)
 
     def end_check(self) -> Check | None:
-        """Return an INVALID check if a process of the target ended during the run; `None` if all still run."""
+        """Return an INVALID check if a process of the target exited during the run; `None` otherwise."""
         end_text = self.end_reason()
         if end_text is None:
             return None
-        hint = "The target ended before the measurement. Find out why it ended, and measure again."
+        hint = "The target exited before the end of the measurement. Find the cause and measure again."
         if self._server is not None:
             lines = self._server.last_lines()
-            hint += f" Its last output: {lines[-1]}" if lines else " It printed nothing."
+            hint += f" Last output: {lines[-1]}" if lines else " The server printed no output."
         return Check(TARGET_PROCESS, end_text, None, None, "INVALID", hint)
 
     def cold_start(self, steady_ns: int | None) -> ColdStart:
         warms_up = self._spec.warmup_s > 0
-        return estimate_cold_start(self._began_ns, self._ready_ns, self._answered_ns, steady_ns, warms_up=warms_up)
+        return estimate_cold_start(
+            self._start_ns, self._ready_ns, self._first_response_ns, steady_ns, warms_up=warms_up
+        )
 
     def _start_server(self) -> None:
         start = self._spec.start
         assert start is not None
-        if self._parts.start_server is None:
+        if self._dependencies.start_server is None:
             raise UsageError("target.start is not supported here")
-        self._telling.emit_phase("start", f"starting {start.command[0]}")
-        server = self._parts.start_server(start)
-        self._server, self._began_ns = server, server.started_ns
+        self._run_log.emit_phase("start", f"starting {start.command[0]}")
+        server = self._dependencies.start_server(start)
+        self._server, self._start_ns = server, server.started_ns
         self._processes.append(("target.start: the server", server.end_reason))
-        self._parts_running.callback(server.stop)
-        self._waiting.interruption.set_exit_callback(server.kill)
-        self._parts.telemetry.watch("endpoint", server.pid)
-        wait_until_ready(server, start, self._waiting)
-        if not self._waiting.interruption.is_requested:
-            self._ready_ns = self._parts.now_ns()
+        self._resources.callback(server.stop)
+        self._wait_context.interruption.set_exit_callback(server.kill)
+        self._dependencies.telemetry.watch("endpoint", server.pid)
+        wait_until_ready(server, start, self._wait_context)
+        if not self._wait_context.interruption.is_requested:
+            self._ready_ns = self._dependencies.now_ns()
 
     def _use_server(self, url: str, pid: int) -> None:
-        self._parts.telemetry.watch("endpoint", pid)
+        self._dependencies.telemetry.watch("endpoint", pid)
         self.endpoint = msgspec.structs.replace(self.endpoint, urls=(url,))
 
     def _apply_preflight(self, report: PreflightDone, load: Load) -> None:
         self.preflight = report
         if report.error is not None:
-            self._telling.emit_phase("preflight", f"request failed: {report.detail}")
-            self._telling.add_note(f"The preflight request failed: {report.detail}.")
+            self._run_log.emit_phase("preflight", f"request failed: {report.detail}")
+            self._run_log.add_note(f"The preflight request failed: {report.detail}.")
         if not report.keeps_connection:
             self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)
             load.configure(self.endpoint, self._spec.workload)
-            self._telling.add_note(_CLOSES_NOTE)
-        for sentence in report.notes:
-            self._telling.add_note(sentence)
+            self._run_log.add_note(_NO_KEEP_ALIVE_NOTE)
+        for note in report.notes:
+            self._run_log.add_note(note)
 
     @property
     def _display_name(self) -> str:

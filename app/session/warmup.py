@@ -1,4 +1,5 @@
-"""Warm-up of a run: equal windows of load until three consecutive medians agree. They are stored as warm-up stages."""
+"""Warm-up of a run: load windows of equal length until three consecutive medians agree. The windows are stored as
+warm-up stages."""
 
 from __future__ import annotations
 
@@ -15,10 +16,9 @@ MAX_DRAIN_S = 10.0
 def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
     """Warm up until three consecutive windows agree on the median latency.
 
-    Returns the start of the first of these windows, in monotonic ns; `None` if no three windows agreed or there was no
-    warm-up.
-    """
-    arrivals = _arrivals(spec)
+    Returns the start of the first of these windows in monotonic ns; `None` if no three windows agreed or there was no
+    warm-up."""
+    arrivals = _build_arrivals(spec)
     if spec.warmup_s <= 0 or arrivals is None:
         return None
     medians: list[float] = []
@@ -45,11 +45,9 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
     return None
 
 
-def _arrivals(spec: RunSpec) -> Arrivals | None:
-    """Return the arrivals of the first stage or of the search's start.
-
-    `None` if the first rate depends on an earlier stage.
-    """
+def _build_arrivals(spec: RunSpec) -> Arrivals | None:
+    """Return the arrivals for the warm-up, derived from the start rate of the search or from the first stage; `None` if
+    the first rate depends on an earlier stage."""
     if spec.search is not None:
         return scale_arrivals(spec.search.arrivals, spec.search.start_per_s)
     first = spec.stages[0]

@@ -1,4 +1,4 @@
-"""The workers of a load: progress while they join, and what each contributed to a stage."""
+"""Load workers of a run: progress messages while they join, and the contribution of each worker to a stage."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from loadgen.records import Joining, LoadWorker, StageEnded, WorkerStageResult
 def worker_join_callback(run_log: RunLog, interruption: Interruption) -> Callable[[Joining], None]:
     """Return a callback that reports how many workers have joined.
 
-    The callback raises LoadError once the user has asked to stop, so that the run does not wait for the missing
-    workers.
-    """
+    The callback raises LoadError if the user has requested a stop, so that the run does not wait for the missing
+    workers."""
     last_message = ""
 
     def report_joining(joining: Joining) -> None:
         nonlocal last_message
         if interruption.is_requested:
             raise LoadError("interrupted while waiting for workers")
-        if (message := _joining_text(joining)) != last_message:
+        if (message := _format_joining(joining)) != last_message:
             last_message = message
             run_log.emit_phase("workers", message)
 
@@ -34,25 +33,25 @@ def worker_join_callback(run_log: RunLog, interruption: Interruption) -> Callabl
 
 
 def build_worker_facts(parts: Sequence[WorkerStageResult]) -> tuple[WorkerData, ...]:
-    """Convert the workers' parts of a stage to the records of the result."""
+    """Convert the stage results of the workers to records of the result."""
     return tuple(
         WorkerData(
-            worker=part.worker,
-            host=part.host,
-            pid=part.pid,
-            cpu_s=part.cpu_s,
-            sent=part.sent,
-            max_lag_ms=part.max_lag_ms,
-            clock_residual_ms=part.clock_residual_ms,
-            lost_ns=part.lost_ns,
-            cpu_wait_s=part.cpu_wait_s,
+            worker=worker_result.worker,
+            host=worker_result.host,
+            pid=worker_result.pid,
+            cpu_s=worker_result.cpu_s,
+            sent=worker_result.sent,
+            max_lag_ms=worker_result.max_lag_ms,
+            clock_residual_ms=worker_result.clock_residual_ms,
+            lost_ns=worker_result.lost_ns,
+            cpu_wait_s=worker_result.cpu_wait_s,
         )
-        for part in parts
+        for worker_result in parts
     )
 
 
 def build_lost_stage(index: int, watch: StageMonitor, start_ns: int, now_ns: int, load: Load) -> StageEnded:
-    """Build the end report of a stage that lost all its workers, from what they had reported until then."""
+    """Build the end report of a stage that lost all its workers, from the data that they had reported until then."""
     workers = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
     return StageEnded(
         index=index,
@@ -79,7 +78,7 @@ def build_lost_stage(index: int, watch: StageMonitor, start_ns: int, now_ns: int
     )
 
 
-def _joining_text(joining: Joining) -> str:
+def _format_joining(joining: Joining) -> str:
     workers = "1 worker" if joining.expected == 1 else f"{joining.expected:,} workers"
-    joined = "1 has" if joining.joined == 1 else f"{joining.joined:,} have"
-    return f"waiting for {workers} at {joining.address}: {joined} joined"
+    joined_text = "1 has" if joining.joined == 1 else f"{joining.joined:,} have"
+    return f"waiting for {workers} at {joining.address}: {joined_text} joined"

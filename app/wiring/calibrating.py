@@ -24,7 +24,8 @@ OnStep = Callable[[LoadKind, int, CalibrationStep], None]
 
 
 def worker_counts(cores: float | None = None) -> tuple[int, ...]:
-    """Return 1, 2, 4 and so on, up to one worker per available core. `cores` of `None` uses this machine's count."""
+    """Return the numbers of workers to calibrate: 1, 2, 4 and so on, up to one worker per available core. If `cores` is
+    `None`, the cores of this machine are used."""
     max_workers = count_usable_workers(cores)
     return (*(2**power for power in range(max_workers.bit_length()) if 2**power < max_workers), max_workers)
 
@@ -32,11 +33,10 @@ def worker_counts(cores: float | None = None) -> tuple[int, ...]:
 def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step: OnStep) -> Calibration:
     """Measure the capacity of the load generator for each number of workers and each kind of load.
 
-    The calibration is stored unless it was interrupted, without results that other processes disturbed. Raises
-    InstrumentError.
-    """
+    The calibration is stored unless it was interrupted; results that were disturbed by other processes are not stored.
+    Raises MeasurementError if the load workers fail."""
     environment, _ = inspect_machine()
-    ceilings: list[MeasuredCapacity] = []
+    capacities: list[MeasuredCapacity] = []
     pacing = event_loop = ""
     for workers in counts:
         if interruption.is_requested:
@@ -45,11 +45,11 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step
             with LoadProcess(gather=Gather(local=workers) if workers > 1 else None) as load:
                 interruption.set_stop_callback(load.stop)
                 pacing, event_loop = load.pacing, load.event_loop
-                ceilings += _measure_ceilings(load, workers, interruption, on_step)
+                capacities += _measure_capacities(load, workers, interruption, on_step)
         except LoadError as error:
             raise MeasurementError(error.message, hint=error.hint) from error
     calibration = Calibration(
-        capacities=tuple(ceilings),
+        capacities=tuple(capacities),
         measured_at=wall_now().isoformat(timespec="seconds"),
         fingerprint=environment.fingerprint,
         pacing=pacing,
@@ -60,7 +60,7 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step
     return calibration
 
 
-def _measure_ceilings(
+def _measure_capacities(
     load: LoadProcess, workers: int, interruption: Interruption, report_step: OnStep
 ) -> Iterator[MeasuredCapacity]:
     for kind in LOAD_KINDS:
@@ -73,10 +73,8 @@ _MAX_WAIT_S = 86_400.0
 
 
 def join_command(master: str, token: str | None, wait: str) -> Join:
-    """Parse the command-line options with which workers join a master.
-
-    Raises UsageError, and UnavailableError for a host name that cannot be resolved.
-    """
+    """Parse the command-line options with which workers join a master. Raises UsageError for invalid options, and
+    UnavailableError for a host name that cannot be resolved."""
     address = parse_address("--master", master)
     wait_s = _parse_wait_s(wait)
     secret = read_token(token or DEFAULT_TOKEN_REFERENCE)
@@ -85,21 +83,19 @@ def join_command(master: str, token: str | None, wait: str) -> Join:
 
 
 def local_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
-    """Return the calibrated capacity per worker for this number of workers: requests/s and streamed chunks/s.
-
-    `None` for a capacity that is not known. Takes about a second.
-    """
+    """Return the calibrated capacity per worker for the given number of workers, in requests/s and streamed chunks/s;
+    `None` if unknown. Takes about one second."""
     environment, _ = inspect_machine()
     calibration = load_calibration(environment.fingerprint, wall_now())
     if calibration is None:
         return None, None
-    return _per_worker(calibration.find_capacity("plain", workers), workers), _per_worker(
+    return _get_per_worker(calibration.find_capacity("plain", workers), workers), _get_per_worker(
         calibration.find_capacity("streaming", workers), workers
     )
 
 
-def _per_worker(ceiling: MeasuredCapacity | None, workers: int) -> float | None:
-    return None if ceiling is None or ceiling.per_s is None else ceiling.per_s / workers
+def _get_per_worker(capacity: MeasuredCapacity | None, workers: int) -> float | None:
+    return None if capacity is None or capacity.per_s is None else capacity.per_s / workers
 
 
 def _parse_wait_s(text: str) -> float:

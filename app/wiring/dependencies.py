@@ -1,4 +1,4 @@
-"""Real dependencies of a session."""
+"""Real dependencies of an endpoint session."""
 
 from __future__ import annotations
 
@@ -27,18 +27,16 @@ from loadgen.records import Gather, Joining
 
 
 def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gather | None) -> SessionDependencies:
-    """Build the dependencies of a session. Starts nothing: the session starts each one when needed.
-
-    `gather` configures the workers if several send the load.
-    """
-    serves = isinstance(profile, OipProfile) and profile.target.serve is not None
+    """Build the dependencies of a session. Nothing is started: the session starts each resource when needed. `gather`
+    configures the load workers; `None` for a single worker."""
+    has_embedded_endpoint = isinstance(profile, OipProfile) and profile.target.serve is not None
     protocol = find_mock_protocol(profile)
     return SessionDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
         start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
         start_null_server=NullServerProcess,
-        start_endpoint=(lambda: start_embedded_endpoint(profile)) if serves else None,
-        start_standalone_model=(lambda job: VariantProcess("the model", job)) if serves else None,
+        start_endpoint=(lambda: start_embedded_endpoint(profile)) if has_embedded_endpoint else None,
+        start_standalone_model=(lambda job: VariantProcess("the model", job)) if has_embedded_endpoint else None,
         telemetry=build_sampler(profile),
         store=store,
         load_calibration=load_calibration,

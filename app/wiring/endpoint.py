@@ -1,4 +1,4 @@
-"""How to reach a target: addresses, permission, secrets and proxy."""
+"""Settings for reaching a target: addresses, permission to load-test it, secrets and proxy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadgen.records import Endpoint, KeyFile, Timeouts, Tls
 
 
 def resolve_addresses(url: str) -> list[str]:
-    """Return the IP addresses of a URL's host. Raises UnavailableError if the name cannot be resolved."""
+    """Return the IP addresses of the host in a URL. Raises UnavailableError if the name cannot be resolved."""
     host = urlsplit(url).hostname or ""
     try:
         return [str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
@@ -26,7 +26,7 @@ def resolve_addresses(url: str) -> list[str]:
 
 
 def build_endpoint(profile: EndpointProfile) -> Endpoint:
-    """Build the endpoint of a profile. The record holds resolved secrets. Raises UsageError and UnavailableError."""
+    """Build the endpoint of a profile, which contains resolved secrets. Raises UsageError and UnavailableError."""
     require_allowed(profile)
     target = profile.target
     socket = target.socket if isinstance(target, EndpointSettings) else None
@@ -34,14 +34,14 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
     if socket is None and not target.permitted:
         require_permission(target.all_urls, is_proxied=proxy is not None)
     if not isinstance(target, EndpointSettings):
-        return Endpoint(urls=target.all_urls, timeouts=_timeouts(target.timeouts))
-    headers, key_files = _headers(target)
+        return Endpoint(urls=target.all_urls, timeouts=_build_timeouts(target.timeouts))
+    headers, key_files = _build_headers(target)
     return Endpoint(
         urls=target.all_urls,
         headers=headers,
         key_files=key_files,
-        tls=_tls(target.tls),
-        timeouts=_timeouts(target.timeouts),
+        tls=_build_tls(target.tls),
+        timeouts=_build_timeouts(target.timeouts),
         max_connections=_max_connections(profile, target),
         balance=target.balance,
         unix_socket=None if socket is None else str(socket),
@@ -50,16 +50,16 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
 
 
 def _max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
-    """Return the connection limit: the profile's, or enough for one connection per client of a closed loop."""
+    """Return the connection limit: the profile's setting, or at least one connection per client of a closed loop."""
     if "max_connections" in target.model_fields_set:
         return target.max_connections
     load = profile.load
-    swept = () if load.sweep is None else load.sweep.swept_concurrency
-    return max(target.max_connections, 0, *(stage.concurrency or 0 for stage in load.stages), *swept)
+    sweep_concurrency = () if load.sweep is None else load.sweep.swept_concurrency
+    return max(target.max_connections, 0, *(stage.concurrency or 0 for stage in load.stages), *sweep_concurrency)
 
 
 def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False, key: str = "target.permitted") -> None:
-    """Raise UsageError for a URL or host that is neither on the loopback nor in a private network."""
+    """Raise UsageError if a URL or host is neither on the loopback interface nor in a private network."""
     for url in urls:
         _require_permission(url if "://" in url else f"//{url}", is_proxied=is_proxied, key=key)
 
@@ -68,7 +68,7 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
     try:
         addresses = resolve_addresses(url)
     except UnavailableError:
-        if not is_proxied:  # Only the proxy may be able to resolve the name.
+        if not is_proxied:  # With a proxy, the name may only be resolvable by the proxy.
             raise
         addresses = []
     if addresses and not needs_permission(addresses):
@@ -80,26 +80,26 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
     )
 
 
-def _headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...], tuple[KeyFile, ...]]:
-    """Return fixed headers, and headers whose key file is read again when the target rejects them."""
-    texts = dict(target.headers)
+def _build_headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...], tuple[KeyFile, ...]]:
+    """Return fixed headers, and headers whose key file is read again when the target rejects the key."""
+    values_by_name = dict(target.headers)
     if target.api_key is not None:
-        texts["Authorization"] = f"Bearer {target.api_key}"
-    fixed, key_files = [], []
-    for name, text in texts.items():
-        value = resolve_secret(text)  # Reports an unreadable file before anything starts.
-        in_file = parse_file_reference(text)
-        if in_file is None:
-            fixed.append((name, value))
+        values_by_name["Authorization"] = f"Bearer {target.api_key}"
+    fixed_headers, key_files = [], []
+    for name, reference in values_by_name.items():
+        value = resolve_secret(reference)  # Raises UsageError for an unreadable file before anything is started.
+        file_reference = parse_file_reference(reference)
+        if file_reference is None:
+            fixed_headers.append((name, value))
         else:
-            key_files.append(KeyFile(header=name, path=in_file[1], prefix=in_file[0]))
-    return tuple(fixed), tuple(key_files)
+            key_files.append(KeyFile(header=name, path=file_reference[1], prefix=file_reference[0]))
+    return tuple(fixed_headers), tuple(key_files)
 
 
-def _tls(tls: TlsSettings) -> Tls:
+def _build_tls(tls: TlsSettings) -> Tls:
     files = {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
     return Tls(verify=tls.verify, **{name: None if path is None else str(path) for name, path in files.items()})
 
 
-def _timeouts(timeouts: TimeoutSettings) -> Timeouts:
+def _build_timeouts(timeouts: TimeoutSettings) -> Timeouts:
     return Timeouts(timeouts.connect_s, timeouts.idle_s, timeouts.total_s)

@@ -1,4 +1,4 @@
-"""Hardware that a target runs on: what the profile names, or this machine."""
+"""Finds the hardware that a target runs on: declared in the profile, or this machine."""
 
 from __future__ import annotations
 
@@ -19,31 +19,29 @@ from app.wiring.endpoint import resolve_addresses
 
 
 def find_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
-    """Return the hardware that the profile names, else this machine if the target runs here, else `None`.
+    """Return the hardware declared in the profile, or else this machine if the target runs here; `None` if unknown.
 
-    `None` for a scripted target: its timings belong to no hardware, so nothing is planned from them.
+    Also `None` for a scripted target, whose response times belong to no hardware, so that nothing is planned from it.
     """
-    named = declared_hardware(profile, catalog)
-    if named is not None or not is_local_target(profile):
-        return named
+    declared = declared_hardware(profile, catalog)
+    if declared is not None or not is_local_target(profile):
+        return declared
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
-            return None  # It is unknown from outside which of the processors the target uses.
+            return None  # It is unknown which processor the target uses.
     return this_machine()
 
 
 def this_machine() -> Hardware:
-    cores, architecture = usable_cores(read_cgroup()), _architecture()
+    cores, architecture = usable_cores(read_cgroup()), _read_architecture()
     return Hardware(
         f"this machine ({cores:g} vCPUs, {architecture})", vcpus=cores, architecture=architecture, is_this_machine=True
     )
 
 
 def is_local_target(profile: EndpointProfile) -> bool:
-    """Return whether the target is a single server on this machine.
-
-    Several replicas share resources in a way that is unknown from outside.
-    """
+    """Return True if the target is a single server on this machine. Several replicas share resources in an unknown way,
+    so they do not count."""
     target = profile.target
     if isinstance(target, LocustTarget) and target.url is None:
         return False
@@ -58,7 +56,7 @@ def is_local_target(profile: EndpointProfile) -> bool:
 def _resolves_to_this_machine(url: str) -> bool:
     try:
         return is_this_machine(resolve_addresses(url))
-    except UnavailableError:  # Behind a proxy; permission is checked elsewhere.
+    except UnavailableError:  # The name may only be resolvable by a proxy; permission is checked elsewhere.
         return False
 
 
@@ -68,8 +66,8 @@ def _is_served_on_cpu(profile: EndpointProfile) -> bool:
 
 
 def declared_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
-    named = profile.target.hardware
-    return None if named is None else hardware_from_settings(named, catalog)
+    settings = profile.target.hardware
+    return None if settings is None else hardware_from_settings(settings, catalog)
 
 
 def hardware_from_settings(settings: HardwareSettings, catalog: Catalog) -> Hardware:
@@ -95,6 +93,6 @@ def hardware_from_settings(settings: HardwareSettings, catalog: Catalog) -> Hard
     )
 
 
-def _architecture() -> str:
+def _read_architecture() -> str:
     machine = platform.machine().lower()
     return {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)

@@ -20,32 +20,32 @@ _TOKEN_HINT = "Check that the run is waiting for workers at this address, and th
 
 
 class _Worker:
-    """A lent worker process. Calls `on_change` when it has joined and when it has exited."""
+    """A lent worker process. Calls `on_change` when the worker has joined and when it has exited."""
 
     def __init__(self, join: Join, on_change: Callable[[], None]) -> None:
         self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._stdin = cast(IO[bytes], self._process.stdin)
         self._on_change = on_change
-        self._last_words = StderrTail(cast(IO[bytes], self._process.stderr))
+        self._stderr_tail = StderrTail(cast(IO[bytes], self._process.stderr))
         self.has_joined = False
         self._listener = threading.Thread(target=self._listen, name="joined-worker", daemon=True)
         self._listener.start()
-        with contextlib.suppress(OSError):  # It has already exited, which the listener reports.
+        with contextlib.suppress(OSError):  # The worker has already exited, which the listener reports.
             self._stdin.write(encode_message_frame(join))
             self._stdin.flush()
 
     @property
     def code(self) -> int | None:
-        """Exit code of the worker; `None` while it runs."""
+        """Exit code of the worker; `None` while it is running."""
         return self._process.poll()
 
     @property
-    def last_words(self) -> str | None:
-        self._last_words.wait(_EXIT_LIMIT_S)
-        return self._last_words.text
+    def stderr_text(self) -> str | None:
+        self._stderr_tail.wait(_EXIT_LIMIT_S)
+        return self._stderr_tail.text
 
     def close_input(self) -> None:
-        """Close the worker's standard input, at which it exits immediately."""
+        """Close the worker's standard input, which makes the worker exit immediately."""
         with contextlib.suppress(OSError):
             self._stdin.close()
 
@@ -53,7 +53,7 @@ class _Worker:
         self.close_input()
         terminate_within(_EXIT_LIMIT_S, self._process)
         self._listener.join()
-        self._last_words.wait()
+        self._stderr_tail.wait()
         for pipe in (self._process.stdout, self._process.stderr):
             cast(IO[bytes], pipe).close()
 
@@ -68,11 +68,11 @@ class _Worker:
 
 
 class LentWorkers:
-    """Workers lent to a master. The constructor starts them, and leaving the context ends them."""
+    """Workers lent to a master. The constructor starts the workers; leaving the context ends them."""
 
     def __init__(self, join: Join, count: int, should_continue: Callable[[], bool] = lambda: True) -> None:
-        """`should_continue` is polled several times per second."""
-        self._is_wanted = should_continue
+        """Start `count` workers. `should_continue` is polled several times per second."""
+        self._should_continue = should_continue
         self._changes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._workers = [_Worker(join, lambda: self._changes.put(None)) for _ in range(count)]
 
@@ -86,37 +86,36 @@ class LentWorkers:
             worker.end()
 
     def wait(self, on_joined: Callable[[int], None]) -> None:
-        """Wait until all workers have exited because the run ended, or until they are no longer wanted.
+        """Wait until all workers have exited because the run ended, or until `should_continue` returns False.
 
-        `on_joined` is called once with the number of workers that joined: a master accepts no more than it waits for.
-
-        Raises UnavailableError if no master accepts a worker, and InstrumentError if the run continued without one that
-        had joined.
-        """
+        `on_joined` is called once with the number of workers that joined, which is at most the number the master waits
+        for. Raises UnavailableError if no master accepts a worker, and MeasurementError if the run continued without a
+        worker that had joined."""
         has_reported = False
-        while self._is_wanted():
-            joined = [worker for worker in self._workers if worker.has_joined]
+        while self._should_continue():
+            joined_workers = [worker for worker in self._workers if worker.has_joined]
             running = [worker for worker in self._workers if worker.code is None]
-            if not has_reported and joined and all(worker.has_joined for worker in running):
+            if not has_reported and joined_workers and all(worker.has_joined for worker in running):
                 has_reported = True
-                on_joined(len(joined))
-            if not joined:
+                on_joined(len(joined_workers))
+            if not joined_workers:
                 self._require_master()
             if not running:
-                _require_clean_exit(joined)
+                _require_clean_exit(joined_workers)
                 return
             with contextlib.suppress(queue.Empty):
                 self._changes.get(timeout=_POLL_S)
 
     def _require_master(self) -> None:
-        """Raise if no master was found. If one worker finds none, the others need not keep looking."""
+        """Raise UnavailableError if no master was found. If one worker finds no master, the remaining workers are not
+        awaited."""
         codes = [worker.code for worker in self._workers]
         if EXIT_NO_MASTER in codes:
-            message = self._workers[codes.index(EXIT_NO_MASTER)].last_words
+            message = self._workers[codes.index(EXIT_NO_MASTER)].stderr_text
             raise UnavailableError(message or "no master was found", hint=_TOKEN_HINT)
         _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_SENT_AWAY])
         if EXIT_SENT_AWAY in codes and None not in codes:
-            message = self._workers[codes.index(EXIT_SENT_AWAY)].last_words
+            message = self._workers[codes.index(EXIT_SENT_AWAY)].stderr_text
             raise UnavailableError("the master accepted no worker of this machine", hint=message)
         if None not in codes:
             raise UnavailableError("the run ended before any worker of this machine had joined")
@@ -126,10 +125,10 @@ def _require_clean_exit(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         if worker.code == EXIT_MASTER_LOST:
             hint = "The network may have failed, or the run was killed."
-            raise MeasurementError(worker.last_words or "the connection to the master was lost", hint=hint)
+            raise MeasurementError(worker.stderr_text or "the connection to the master was lost", hint=hint)
         if worker.code == EXIT_SENT_AWAY:
-            raise MeasurementError("the run continued without a load worker of this machine", hint=worker.last_words)
+            raise MeasurementError("the run continued without a load worker of this machine", hint=worker.stderr_text)
         if worker.code:
             raise MeasurementError(
-                f"a load worker of this machine {describe_exit(worker.code)}", hint=worker.last_words
+                f"a load worker of this machine {describe_exit(worker.code)}", hint=worker.stderr_text
             )

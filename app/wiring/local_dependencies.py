@@ -1,4 +1,4 @@
-"""Real dependencies of a local session."""
+"""Real dependencies of a session that measures a local model."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ _ARITHMETIC: dict[Precision, Arithmetic] = {
     "int8-static": "int8",
 }
 _CACHING_PROVIDERS = ("cpu", "cuda", "tensorrt")
-"""Providers that can build a session from a cached file: an optimized model or an engine."""
+"""Execution providers that can build a session from a cached optimized model or engine."""
 
 
 def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDependencies:
-    """Build the dependencies of a local session. Starts nothing: the session starts each one when needed."""
+    """Build the dependencies of a local session. Nothing is started: the session starts each resource when needed."""
     return LocalDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
         prepare_model=prepare_model,
         start_variant=_start_variant,
         compute_cost=compute_cost,
-        find_peaks=_PeakCache().of,
+        find_peaks=_PeakRateCache().find,
         find_foreign_processes=foreign_processes,
         read_gpu_memory_gib=gpu_memory_used_gib,
         telemetry=build_sampler(profile),
@@ -73,11 +73,11 @@ def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDe
 def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     """Check the model file and convert it to the requested precision.
 
-    Raises UsageError for a file that a careful runtime would not open, before a runtime opens it; UsageError or
-    InstrumentError if it cannot be converted."""
+    Raises UsageError before a runtime opens the file if it is not a safe model file, and UsageError or MeasurementError
+    if it cannot be converted."""
     path = Path(variant_spec.model)
     _inspect(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
-    calibration = _calibration(path, data) if variant_spec.precision == "int8-static" else None
+    calibration = _load_calibration(path, data) if variant_spec.precision == "int8-static" else None
     converted = convert_precision(
         path, variant_spec.precision, calibration, cache=default_cache(), timeout_s=_CONVERSION_LIMIT_S
     )
@@ -91,32 +91,31 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
 
 
 def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
-    """Return the cost of an inference at a batch size; `None` if it is unknown.
-
-    Batch sizes that were not inspected are taken from the line through those that were."""
+    """Return the cost of an inference at a batch size; `None` if it is unknown. For batch sizes that were not
+    inspected, it is interpolated linearly."""
     try:
-        facts = _inspect(path, tuple(sorted(axes.items())))
-    except SizewiseError:  # The original model could be inspected, but not the converted one.
+        metadata = _inspect(path, tuple(sorted(axes.items())))
+    except SizewiseError:  # The original model could be inspected, but not the converted model.
         return None
-    if facts.unknown_nodes:
+    if metadata.unknown_nodes:
         return None
-    exact = next((cost for cost in facts.costs if cost.batch == batch), None)
-    if exact is not None or not facts.costs:
+    exact = next((cost for cost in metadata.costs if cost.batch == batch), None)
+    if exact is not None or not metadata.costs:
         return exact
-    flops, moved, memory = facts.flops_growth, facts.moved_growth, facts.memory_growth
-    if flops is None or moved is None or memory is None or len(facts.costs) < 2:
+    flops_growth, moved_growth, memory_growth = metadata.flops_growth, metadata.moved_growth, metadata.memory_growth
+    if flops_growth is None or moved_growth is None or memory_growth is None or len(metadata.costs) < 2:
         return None
-    first, second = facts.costs[:2]
-    least_per_row = (second.min_bytes - first.min_bytes) // (second.batch - first.batch)
-    moved_bytes = moved.fixed + moved.per_row * batch
-    all_flops = flops.fixed + flops.per_row * batch
+    first, second = metadata.costs[:2]
+    min_bytes_per_row = (second.min_bytes - first.min_bytes) // (second.batch - first.batch)
+    moved_bytes = moved_growth.fixed + moved_growth.per_row * batch
+    total_flops = flops_growth.fixed + flops_growth.per_row * batch
     return BatchCost(
         batch=batch,
-        flops=all_flops,
+        flops=total_flops,
         moved_bytes=moved_bytes,
-        min_bytes=first.min_bytes + least_per_row * (batch - first.batch),
-        memory_bytes=memory.fixed + memory.per_row * batch,
-        flops_per_byte=all_flops / moved_bytes if moved_bytes else None,
+        min_bytes=first.min_bytes + min_bytes_per_row * (batch - first.batch),
+        memory_bytes=memory_growth.fixed + memory_growth.per_row * batch,
+        flops_per_byte=total_flops / moved_bytes if moved_bytes else None,
     )
 
 
@@ -129,15 +128,15 @@ def _start_variant(name: str, job: VariantJob, environment: tuple[tuple[str, str
     return VariantProcess(name, job, environment=dict(environment))
 
 
-def _calibration(model: Path, data: DataSpec) -> Feeds:
+def _load_calibration(model: Path, data: DataSpec) -> Feeds:
     """Return calibration rows, spread evenly over the data set. Raises UsageError if the data does not fit the
     model."""
     source = data.calibration or data.rows
     assert source is not None
     inputs = tuple(_tensor_spec(value) for value in inspect_model(model, ShapeOverrides()).inputs)
     rows = load_labeled_rows(Path(source), inputs, data.label)
-    chosen = [rows.batch(int(index), 1) for index in select_calibration_rows(len(rows), data.calibration_rows)]
-    return {name: np.concatenate([feeds[name] for feeds in chosen]) for name in chosen[0]}
+    selected = [rows.batch(int(index), 1) for index in select_calibration_rows(len(rows), data.calibration_rows)]
+    return {name: np.concatenate([feeds[name] for feeds in selected]) for name in selected[0]}
 
 
 def _tensor_spec(value: ModelValue) -> TensorSpec:
@@ -145,46 +144,46 @@ def _tensor_spec(value: ModelValue) -> TensorSpec:
     return TensorSpec(value.name, value.dtype, shape)
 
 
-def _cache_path(order: VariantSpec, sha256: str) -> str | None:
-    """Return the cache path of the optimized model or the folder of its engines; `None` without a cache.
-
+def _cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
+    """Return the cache path of the optimized model (for TensorRT, the folder of its engines); `None` without a cache.
     The name is a hash of everything that the content depends on."""
-    if order.variant.provider not in _CACHING_PROVIDERS:
+    if variant_spec.variant.provider not in _CACHING_PROVIDERS:
         return None
     versions = [f"{name} {version}" for name, version in runtime_packages()]
     key_parts = (
         sha256,
-        order.variant.provider,
+        variant_spec.variant.provider,
         platform.node(),
         platform.machine(),
         *versions,
-        *map(str, (*order.environment, *sorted(order.settings.axes.items()))),
+        *map(str, (*variant_spec.environment, *sorted(variant_spec.settings.axes.items()))),
     )
     key = hashlib.sha256("\n".join(key_parts).encode()).hexdigest()[:32]
     folder = default_cache().parent / "optimised"
     folder.mkdir(parents=True, exist_ok=True)
-    return str(folder / key if order.variant.provider == "tensorrt" else folder / f"{key}.onnx")
+    return str(folder / key if variant_spec.variant.provider == "tensorrt" else folder / f"{key}.onnx")
 
 
-class _PeakCache:
-    """Peak rates of the processors here, measured on first use for each number of threads and size of weights."""
+class _PeakRateCache:
+    """Peak rates of the processors of this machine. CPU peaks are measured on first use for each number of threads and
+    size of weights."""
 
     def __init__(self) -> None:
         self._measured: dict[tuple[int, int], dict[str, Peaks]] = {}
 
-    def of(self, order: VariantSpec, environment: Environment, weight_bytes: int) -> Peaks | None:
-        """Return the peak rates for a variant; `None` for providers whose processor is unknown."""
-        kind = _ARITHMETIC[order.precision]
-        if order.variant.provider in NVIDIA:
-            first = next(iter(find_gpus(order.variant, environment.gpus)), None)
-            card = None if first is None else find_catalog_gpu(first.name, load_catalog().accelerators.values())
-            return None if card is None else card_peaks(card, kind)
-        if order.variant.provider != "cpu":
+    def find(self, variant_spec: VariantSpec, environment: Environment, weight_bytes: int) -> Peaks | None:
+        """Return the peak rates for a variant; `None` if the processor of its provider is unknown."""
+        data_type = _ARITHMETIC[variant_spec.precision]
+        if variant_spec.variant.provider in NVIDIA:
+            gpu = next(iter(find_gpus(variant_spec.variant, environment.gpus)), None)
+            catalog_gpu = None if gpu is None else find_catalog_gpu(gpu.name, load_catalog().accelerators.values())
+            return None if catalog_gpu is None else card_peaks(catalog_gpu, data_type)
+        if variant_spec.variant.provider != "cpu":
             return None
-        key = (order.settings.threads, weight_bytes)
+        key = (variant_spec.settings.threads, weight_bytes)
         if key not in self._measured:
             try:
                 self._measured[key] = measure_peaks(*key)
-            except SizewiseError:  # The roofline is then left out.
+            except SizewiseError:  # The roofline is then omitted.
                 self._measured[key] = {}
-        return self._measured[key].get("fp32" if kind == "fp16" else kind)  # The CPU computes fp16 as fp32.
+        return self._measured[key].get("fp32" if data_type == "fp16" else data_type)  # The CPU computes fp16 as fp32.

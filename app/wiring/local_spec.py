@@ -1,4 +1,4 @@
-"""Resolves a profile of a local model: files, devices and prices."""
+"""Resolves the profile of a local model: files, devices and prices."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ _SPARE_SHARE = 0.9
 _MIN_MEMORY_BYTES = 2**30
 _SEARCH_START_SHARE = 0.5
 _DEFAULT_SHARE = 0.7
-"""Default load of the server scenario, as a share of a variant's maximum throughput."""
+"""Default load of the server scenario, as a fraction of the variant's maximum throughput."""
 
 
 def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT) -> LocalSpec:
-    """Resolve a profile to the specification of a local run. Raises UsageError; starts nothing."""
-    target, load, offer = profile.target, profile.load, _offer(profile)
-    data = _data(profile)
+    """Resolve a profile to the specification of a local run. Nothing is started. Raises UsageError."""
+    target, load, offer = profile.target, profile.load, _build_offer(profile)
+    data = _build_data(profile)
     variants = build_variants(profile)
     return LocalSpec(
         run_id=run_id,
         name=profile.name,
         profile_hash=compute_profile_hash(profile),
-        target=Target("local", (), ", ".join(dict.fromkeys(variant.model for variant in variants)), _hardware(profile)),
+        target=Target(
+            "local", (), ", ".join(dict.fromkeys(variant.model for variant in variants)), _build_hardware(profile)
+        ),
         seed=load.seed,
-        variants=tuple(map(partial(_variant_order, target), target.all_variants, variants)),
+        variants=tuple(map(partial(_build_variant_spec, target), target.all_variants, variants)),
         scenarios=build_scenarios(profile),
         data=data,
         warmup_s=load.warmup_s,
@@ -57,25 +59,27 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         memory_limit_bytes=profile.limits.memory_bytes,
         spare_memory_bytes=spare_memory_bytes(),
         usd_per_hour=None if offer is None else offer.on_demand_usd_per_hour,
-        price_note=None if offer is None else f"price of {offer.as_of.isoformat()}, {offer.source}",
+        price_note=None if offer is None else f"price from {offer.as_of.isoformat()}, {offer.source}",
         workload_hash=compute_workload_hash(profile),
     )
 
 
 def spare_memory_bytes() -> int:
-    """Return the default memory limit of a variant on this machine, in bytes."""
+    """Return the default memory limit of a variant on this machine in bytes."""
     return max(_MIN_MEMORY_BYTES, round(_SPARE_SHARE * free_memory_bytes()))
 
 
 def build_variants(profile: LocalProfile) -> tuple[Variant, ...]:
-    """Return the variants of a profile in its order, with the names used in results."""
+    """Return the variants of a profile in order, with the display names used in results."""
     settings = profile.target.all_variants
-    names = _display_names({model_path(cell.model) for cell in settings if cell.model is not None})
-    return tuple(_variant(cell, names) for cell in settings)
+    names = _display_names(
+        {model_path(variant_settings.model) for variant_settings in settings if variant_settings.model is not None}
+    )
+    return tuple(_build_variant(variant_settings, names) for variant_settings in settings)
 
 
 def _display_names(paths: Collection[Path]) -> dict[Path, str]:
-    """Return display names of model files: their stems, prefixed by as many parent folders as make them unique."""
+    """Return display names of model files: their stems, prefixed by as many parent folders as needed to be unique."""
     names = {path: path.stem for path in paths}
     for depth in range(1, max((len(path.parts) for path in paths), default=0)):
         counts = Counter(names.values())
@@ -85,9 +89,9 @@ def _display_names(paths: Collection[Path]) -> dict[Path, str]:
     return names
 
 
-def _variant(settings: VariantSettings, names: Mapping[Path, str]) -> Variant:
+def _build_variant(settings: VariantSettings, names: Mapping[Path, str]) -> Variant:
     assert settings.model is not None
-    on_nvidia = settings.provider in NVIDIA
+    is_on_nvidia = settings.provider in NVIDIA
     return Variant(
         model=names[model_path(settings.model)],
         provider=settings.provider,
@@ -95,14 +99,14 @@ def _variant(settings: VariantSettings, names: Mapping[Path, str]) -> Variant:
         batch=settings.batch,
         threads=settings.threads,
         streams=settings.streams,
-        devices=tuple(map(str, settings.devices)) or _first_visible() if on_nvidia else (),
+        devices=tuple(map(str, settings.devices)) or _first_visible_device() if is_on_nvidia else (),
     )
 
 
-def _variant_order(target: LocalTarget, settings: VariantSettings, variant: Variant) -> VariantSpec:
+def _build_variant_spec(target: LocalTarget, settings: VariantSettings, variant: Variant) -> VariantSpec:
     assert settings.model is not None
     runtime, devices = target.runtime, variant.devices
-    on_nvidia = settings.provider in NVIDIA
+    is_on_nvidia = settings.provider in NVIDIA
     return VariantSpec(
         variant=variant,
         model=str(model_path(settings.model)),
@@ -111,44 +115,46 @@ def _variant_order(target: LocalTarget, settings: VariantSettings, variant: Vari
             threads=settings.threads,
             spinning=runtime.spinning,
             arena=runtime.arena,
-            io_binding=on_nvidia if runtime.io_binding is None else runtime.io_binding,
-            cuda_graph=runtime.cuda_graph and on_nvidia,
+            io_binding=is_on_nvidia if runtime.io_binding is None else runtime.io_binding,
+            cuda_graph=runtime.cuda_graph and is_on_nvidia,
             axes=dict(runtime.axes),
             devices=tuple(range(max(1, len(devices)))),
         ),
-        environment=_environment(devices) if on_nvidia else (),
+        environment=_build_environment(devices) if is_on_nvidia else (),
     )
 
 
-def _environment(devices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return the CUDA variables of a variant: devices are numbered by PCI bus as in NVML, or named by MIG UUID."""
+def _build_environment(devices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the CUDA environment variables of a variant. Devices are numbered by PCI bus as in NVML, or identified by
+    MIG UUID."""
     visible = (("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()
     return (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *visible)
 
 
-def _first_visible() -> tuple[str, ...]:
-    """Return the first device that the user's environment makes visible to CUDA, which is where a variant would run."""
+def _first_visible_device() -> tuple[str, ...]:
+    """Return the first device in the user's `CUDA_VISIBLE_DEVICES`, on which a variant would run; empty if unset."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return (first,) if first and first != "-1" else ()
 
 
 def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
-    """Return the scenarios in execution order; the server is last, since its rate may depend on the others."""
-    orders = [ScenarioSpec(scenario) for scenario in profile.load.scenarios if scenario != "server"]
+    """Return the scenarios in execution order. The server scenario is last, because its rate may depend on the other
+    scenarios."""
+    scenarios = [ScenarioSpec(scenario) for scenario in profile.load.scenarios if scenario != "server"]
     rates = profile.load.server_rates or (ShareOfMax(_DEFAULT_SHARE),)
-    if not orders and not all(isinstance(rate, float) for rate in rates):
-        orders.append(ScenarioSpec("offline"))  # The maximum throughput has to be measured first.
+    if not scenarios and not all(isinstance(rate, float) for rate in rates):
+        scenarios.append(ScenarioSpec("offline"))  # The maximum throughput must be measured first.
     for rate in rates if "server" in profile.load.scenarios else ():
         if rate == "max":
-            orders.append(ScenarioSpec("server", share=_SEARCH_START_SHARE, is_max_search=True))
+            scenarios.append(ScenarioSpec("server", share=_SEARCH_START_SHARE, is_max_search=True))
         elif isinstance(rate, ShareOfMax):
-            orders.append(ScenarioSpec("server", share=rate.share))
+            scenarios.append(ScenarioSpec("server", share=rate.share))
         else:
-            orders.append(ScenarioSpec("server", rate))
-    return tuple(orders)
+            scenarios.append(ScenarioSpec("server", rate))
+    return tuple(scenarios)
 
 
-def _data(profile: LocalProfile) -> DataSpec:
+def _build_data(profile: LocalProfile) -> DataSpec:
     workload = profile.workload
     uses_rows_to_calibrate = workload.calibration is None and any(
         variant.precision == "int8-static" for variant in profile.target.all_variants
@@ -163,13 +169,13 @@ def _data(profile: LocalProfile) -> DataSpec:
     )
 
 
-def _hardware(profile: LocalProfile) -> Hardware:
+def _build_hardware(profile: LocalProfile) -> Hardware:
     if profile.target.hardware is not None:
         return hardware_from_settings(profile.target.hardware, load_catalog())
     return this_machine()
 
 
-def _offer(profile: LocalProfile) -> Offer | None:
+def _build_offer(profile: LocalProfile) -> Offer | None:
     hardware = profile.target.hardware
     if hardware is None or hardware.offer is None:
         return None

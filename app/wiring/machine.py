@@ -1,7 +1,7 @@
-"""Inspection of this machine: its capabilities, and conditions that would disturb a measurement.
+"""Inspects this machine: its capabilities, and conditions that would disturb a measurement.
 
-Also builds the telemetry sampler of a run: this machine, GPUs of any vendor, and the metrics pages of the profile.
-"""
+Also builds the telemetry sampler of a run for this machine, GPUs of any vendor, and the metrics endpoints in the
+profile."""
 
 from __future__ import annotations
 
@@ -26,44 +26,42 @@ from loadgen.transport.address import EndpointError
 
 
 def read_machine_metadata() -> MachineInfo:
-    """Inspect this machine. Takes a second or two, since providers are tried in a child process.
-
-    Raises InstrumentError if the child process crashes.
-    """
+    """Inspect this machine. Takes one or two seconds, because execution providers are tried in a child process. Raises
+    MeasurementError if the child process crashes."""
     probe = probe_providers()
     environment = read_environment(probe.working, probe.runtime_version)
-    refused = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.unavailable)
-    return MachineInfo(environment, machine_checks(environment), refused)
+    unavailable = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.unavailable)
+    return MachineInfo(environment, machine_checks(environment), unavailable)
 
 
 def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
-    """Return the environment of this machine and the checks on it."""
-    facts = read_machine_metadata()
-    return facts.environment, facts.checks
+    """Return the environment of this machine and the checks of it."""
+    metadata = read_machine_metadata()
+    return metadata.environment, metadata.checks
 
 
 def inspect_for_run(run_directory: Path) -> tuple[Environment, tuple[Check, ...]]:
-    """Inspect this machine and the directory that the run is written to."""
+    """Return the environment of this machine, and the checks of it and of the run directory."""
     environment, checks = inspect_machine()
     return environment, (*checks, *directory_checks(run_directory))
 
 
 def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
-    """Return a WARN check if the directory is on a network file system."""
+    """Return a WARN check if the directory is on a network file system; otherwise no checks."""
     mount = find_network_mount(run_directory, mounts)
     if mount is None:
         return ()
-    hint = "A stalled network share delays the run and can lose rows. Choose an --out on a local disk."
+    hint = "A stalled network share delays the run and can lose rows. Set --out to a directory on a local disk."
     return (Check("run_directory", f"on {mount.kind} at {mount.mount_point}", None, None, "WARN", hint),)
 
 
 def build_sampler(profile: Profile) -> Sampler:
-    """Build the telemetry sampler of a profile; it samples nothing yet. Raises UsageError and UnavailableError."""
+    """Build the telemetry sampler of a profile, without starting it. Raises UsageError and UnavailableError."""
     require_allowed(profile)
-    return Sampler(pollers=(*amd_readers(), *(_scraper(settings) for settings in profile.telemetry)))
+    return Sampler(pollers=(*amd_readers(), *(_build_scraper(settings) for settings in profile.telemetry)))
 
 
-def _scraper(settings: ScrapeSettings) -> Scraper:
+def _build_scraper(settings: ScrapeSettings) -> Scraper:
     if not settings.permitted:
         require_permission((settings.scrape,), key=f"permitted of {settings.name} in telemetry")
     headers = tuple((name, resolve_secret(text)) for name, text in settings.headers.items())

@@ -1,4 +1,4 @@
-"""Applies changes to the question of a plan, whatever its source."""
+"""Applies changes to the inputs of a plan, regardless of their source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRICE_PREFIX = "price."
 
 
 def apply_change(question: PlanningInputs, change: str) -> PlanningInputs:
-    """Return the question with one change: `key=value` of a plan, `price.OFFER=USD/h`, or `speed=1.3`."""
+    """Return the plan inputs with one change: `key=value` of a plan, `price.OFFER=USD/h`, or `speed=1.3`."""
     key, equals, value = change.partition("=")
     if not equals:
         raise UsageError(f"--what-if {change} is not key=value", hint="Use the form --what-if traffic.peak=2000/s.")
@@ -35,12 +35,12 @@ def apply_change(question: PlanningInputs, change: str) -> PlanningInputs:
 
 
 def apply_overrides(question: PlanningInputs, overrides: Sequence[str]) -> PlanningInputs:
-    """Return the question with the overrides applied to its limits, traffic and SLO; everything else stays."""
+    """Return the plan inputs with the overrides applied to limits, traffic, SLO and prices."""
     traffic_overrides: list[str] = []
     plan_overrides: list[str] = []
     slo = question.slo
     prices = [override for override in overrides if override.startswith(PRICE_PREFIX)]
-    for override in (item for item in overrides if item not in prices):
+    for override in (candidate for candidate in overrides if candidate not in prices):
         key, _, value = override.partition("=")
         if key == "slo":
             slo = load_planning((override,)).slo if value.lstrip().startswith("[") else (parse_objective(value),)
@@ -61,20 +61,19 @@ def apply_overrides(question: PlanningInputs, overrides: Sequence[str]) -> Plann
     return apply_prices(updated, prices)
 
 
-def _apply_limits(question: PlanningInputs, overrides: Sequence[str]) -> PlanLimits:
-    parsed = build_plan_limits(load_planning(overrides, question.catalog).plan)
-    fields = [_LIMIT_FIELDS.get(name, name) for name in map(_section_key, overrides)]
-    return msgspec.structs.replace(question.limits, **{field: getattr(parsed, field) for field in fields})
+def _apply_limits(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> PlanLimits:
+    parsed = build_plan_limits(load_planning(overrides, plan_inputs.catalog).plan)
+    fields = [_LIMIT_FIELDS.get(name, name) for name in map(_get_section_key, overrides)]
+    return msgspec.structs.replace(plan_inputs.limits, **{field: getattr(parsed, field) for field in fields})
 
 
 def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
     """Return the traffic with the overrides applied.
 
-    If no override sets the amount of traffic, its current peak is used, since traffic cannot be parsed without one.
-    """
+    If no override sets the amount of traffic, the current peak is used, because traffic cannot be parsed without it."""
     if not overrides:
         return traffic
-    fields = [field for name in map(_section_key, overrides) for field in _TRAFFIC_FIELDS.get(name, ())]
+    fields = [field for name in map(_get_section_key, overrides) for field in _TRAFFIC_FIELDS.get(name, ())]
     current_peak = () if "peak_per_s" in fields else (f"traffic.peak={traffic.peak_per_s!r}/s",)
     settings = load_planning((*overrides, *current_peak)).traffic
     assert settings is not None
@@ -82,8 +81,8 @@ def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
     return msgspec.structs.replace(traffic, **{field: getattr(parsed, field) for field in fields})
 
 
-def _section_key(override: str) -> str:
-    """Return the key within its section: `growth` for `traffic.growth=20%/year`."""
+def _get_section_key(override: str) -> str:
+    """Return the key within its section, such as `growth` for `traffic.growth=20%/year`."""
     return override.partition("=")[0].split(".")[1]
 
 
@@ -118,7 +117,7 @@ _PRICE_FIELDS: dict[PriceKind, str] = {
 }
 
 
-def _apply_speed(question: PlanningInputs, value: str) -> PlanningInputs:
+def _apply_speed(plan_inputs: PlanningInputs, value: str) -> PlanningInputs:
     try:
         speed = float(value.removesuffix("x"))
     except ValueError:
@@ -127,15 +126,13 @@ def _apply_speed(question: PlanningInputs, value: str) -> PlanningInputs:
         raise UsageError(
             f"--what-if speed must be a factor from 0.01 to 100 (got {value})", hint="Use a value such as speed=1.3."
         )
-    targets = tuple(speed_up_target(target, speed) for target in question.measured)
-    return msgspec.structs.replace(question, measured=targets)
+    targets = tuple(speed_up_target(target, speed) for target in plan_inputs.measured)
+    return msgspec.structs.replace(plan_inputs, measured=targets)
 
 
 def apply_prices(question: PlanningInputs, changes: Sequence[str], *, option: str = "--set") -> PlanningInputs:
-    """Return the question with the user's prices, each given as `price.OFFER=USD/h`.
-
-    They replace the price of the kind that the plan uses.
-    """
+    """Return the plan inputs with the user's prices, each in the format `price.OFFER=USD/h`. The price of the kind that
+    the plan uses is replaced."""
     prices = dict(_parse_price(question, change, option) for change in changes)
     if not prices:
         return question
@@ -151,15 +148,15 @@ def apply_prices(question: PlanningInputs, changes: Sequence[str], *, option: st
     return msgspec.structs.replace(question, catalog=msgspec.structs.replace(question.catalog, offers=offers))
 
 
-def _parse_price(question: PlanningInputs, change: str, of: str) -> tuple[str, float]:
-    """Parse a price change and return the key of its offer and the price in USD/h."""
+def _parse_price(plan_inputs: PlanningInputs, change: str, option: str) -> tuple[str, float]:
+    """Parse a price change; return the key of the offer and the price in USD/h."""
     name, _, value = change.removeprefix(PRICE_PREFIX).partition("=")
     try:
-        usd = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")
+        usd_per_hour = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")
     except BadValueError as error:
-        raise UsageError(f"{of} {PRICE_PREFIX}{name}: {error}", hint=error.hint) from None
-    if usd == 0:
+        raise UsageError(f"{option} {PRICE_PREFIX}{name}: {error}", hint=error.hint) from None
+    if usd_per_hour == 0:
         raise UsageError(
-            f"{of} {change}: the price must be greater than 0", hint="Use a price above 0, like 0.7 ($/h)."
+            f"{option} {change}: the price must be greater than 0", hint="Use a price above 0, such as 0.7 ($/h)."
         )
-    return find_offer(question.catalog, name).key, usd
+    return find_offer(plan_inputs.catalog, name).key, usd_per_hour

@@ -1,6 +1,5 @@
-"""Builds the question of a plan from the user's sources: stored runs, results of other tools, a typed curve, or a plan
-file.
-"""
+"""Builds the inputs of a plan from the user's sources: stored runs, results of other tools, a manually entered curve,
+or a plan file."""
 
 from __future__ import annotations
 
@@ -39,14 +38,14 @@ class NoTrafficError(UsageError):
 
 
 class NoHardwareError(UsageError):
-    """Raised if neither a source nor the request names the hardware of the target."""
+    """Raised if neither a source nor the request specifies the hardware of the target."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True):
-    """Inputs of a plan.
+    """Request for a plan, as specified by the user.
 
-    `sources` are runs, result files or folders of one other tool, or one plan file; `overrides` are `key=value`.
-    """
+    `sources` contains runs, result files or folders of one other tool, or one plan file; `overrides` contains
+    `key=value` strings."""
 
     sources: tuple[str, ...]
     overrides: tuple[str, ...] = ()
@@ -57,35 +56,37 @@ class PlanRequest(msgspec.Struct, frozen=True):
 
 
 def build_question(request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Build the question of a plan. Raises UsageError that says what is missing."""
+    """Build the inputs of a plan. Raises UsageError, which states what is missing."""
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
             raise UsageError("a plan file cannot be combined with other sources")
         return _apply_request(read_plan(paths[0]).inputs, request, today)
-    catalogue = load_offers(request.offers, today) if request.offers else load_catalog()
-    shapes = [path for path in paths if is_language_model(path)]
-    if len(shapes) > 1:
+    catalog = load_offers(request.offers, today) if request.offers else load_catalog()
+    model_configurations = [path for path in paths if is_language_model(path)]
+    if len(model_configurations) > 1:
         raise UsageError("only one language model can be planned from its configuration")
-    assumed = load_language_model(shapes[0]) if shapes else None
-    runs, foreign = _split_sources([source for source in request.sources if Path(source) not in shapes])
-    declared = _declared_inputs(runs, request, catalogue)
-    slo = tuple(parse_objective(text) for text in request.slo) or declared.slo
-    targets = [target for run in runs for target in _targets_of_run(run, slo, declared, catalogue)]
-    if foreign:
-        targets.append(_foreign_target(foreign, slo, declared, catalogue))
-    traffic = declared.traffic if request.traffic is None else build_traffic(load_traffic(request.traffic))
+    language_model = load_language_model(model_configurations[0]) if model_configurations else None
+    runs, foreign_paths = _split_sources(
+        [source for source in request.sources if Path(source) not in model_configurations]
+    )
+    declared_inputs = _declared_inputs(runs, request, catalog)
+    slo = tuple(parse_objective(text) for text in request.slo) or declared_inputs.slo
+    targets = [target for run in runs for target in _build_run_targets(run, slo, declared_inputs, catalog)]
+    if foreign_paths:
+        targets.append(_build_foreign_target(foreign_paths, slo, declared_inputs, catalog))
+    traffic = declared_inputs.traffic if request.traffic is None else build_traffic(load_traffic(request.traffic))
     if traffic is None:
         raise NoTrafficError("no traffic to plan for", hint="Use --traffic traffic.yaml or --set traffic.peak=900/s.")
-    if assumed is not None and not (slo and traffic.tokens):
+    if language_model is not None and not (slo and traffic.tokens):
         hint = 'For example: --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
         raise UsageError("planning a language model from its configuration needs an SLO and traffic.tokens", hint=hint)
-    question = PlanningInputs(tuple(targets), traffic, slo, declared.limits, catalogue, today, assumed)
+    question = PlanningInputs(tuple(targets), traffic, slo, declared_inputs.limits, catalog, today, language_model)
     return apply_prices(question, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
 
 
 class _DeclaredInputs(msgspec.Struct, frozen=True):
-    """Inputs that profiles and `--set` declare in addition to the measurements."""
+    """Plan inputs that profiles and `--set` declare in addition to the measurements."""
 
     slo: tuple[Objective, ...]
     traffic: Traffic | None
@@ -94,58 +95,67 @@ class _DeclaredInputs(msgspec.Struct, frozen=True):
 
 
 def _split_sources(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
-    """Split the sources into stored runs and results of other tools."""
-    runs, foreign = [], []
+    """Split the sources into stored runs and paths of results of other tools."""
+    runs, foreign_paths = [], []
     for source in sources:
         path = Path(source)
         is_run = not path.exists() or (path.is_dir() and (path / EVENTS).exists())
         if is_run:
             runs.append(find_run(source))
         else:
-            foreign.append(path)
-    return runs, foreign
+            foreign_paths.append(path)
+    return runs, foreign_paths
 
 
-def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalogue: Catalog) -> _DeclaredInputs:
+def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalog: Catalog) -> _DeclaredInputs:
     """Return the inputs declared by the last endpoint run, or by `--set` if there is none."""
-    overrides = tuple(item for item in request.overrides if not item.startswith(PRICE_PREFIX))
+    overrides = tuple(
+        override_or_key for override_or_key in request.overrides if not override_or_key.startswith(PRICE_PREFIX)
+    )
     for override in overrides:
         key = override.partition("=")[0]
-        if not f"{key}.".startswith(tuple(f"{item}." for item in _KEYS)):
+        if not f"{key}.".startswith(tuple(f"{override_or_key}." for override_or_key in _KEYS)):
             hint = f"Use keys of {', '.join(_KEYS)} or price.OFFER, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan, because the run is already measured", hint=hint)
     for run in runs:
-        _ = run.complete_result  # Raises the reason why there is nothing to plan from, before a profile is missed.
-    profiles = [_profile(run, catalogue) for run in runs]
-    endpoints = [run for run, item in zip(runs, profiles, strict=True) if not isinstance(item, LocalProfile)]
-    settings: PlanningSettings | EndpointProfile = load_planning(overrides, catalogue)
-    slo: tuple[Objective, ...] = tuple(objective for item in profiles for objective in item.slo)
+        _ = run.complete_result  # For an incomplete run, raises its reason instead of an error about a missing profile.
+    profiles = [_load_profile(run, catalog) for run in runs]
+    endpoints = [
+        run
+        for run, override_or_key in zip(runs, profiles, strict=True)
+        if not isinstance(override_or_key, LocalProfile)
+    ]
+    settings: PlanningSettings | EndpointProfile = load_planning(overrides, catalog)
+    slo: tuple[Objective, ...] = tuple(objective for override_or_key in profiles for objective in override_or_key.slo)
     if endpoints:
-        profile = _profile(endpoints[-1], catalogue, overrides)
+        profile = _load_profile(endpoints[-1], catalog, overrides)
         assert not isinstance(profile, LocalProfile)
         settings = profile
     traffic = None if settings.traffic is None else build_traffic(settings.traffic)
     return _DeclaredInputs(settings.slo or slo, traffic, build_plan_limits(settings.plan), settings.target.hardware)
 
 
-def _profile(run: StoredRun, catalogue: Catalog, overrides: Sequence[str] = ()) -> Profile:
-    return load_profile(run.directory / SPEC, overrides, files_must_exist=False, catalog=catalogue)
+def _load_profile(run: StoredRun, catalog: Catalog, overrides: Sequence[str] = ()) -> Profile:
+    return load_profile(run.directory / SPEC, overrides, files_must_exist=False, catalog=catalog)
 
 
-def _targets_of_run(
-    run: StoredRun, slo: tuple[Objective, ...], declared: _DeclaredInputs, catalogue: Catalog
+def _build_run_targets(
+    run: StoredRun, slo: tuple[Objective, ...], declared_inputs: _DeclaredInputs, catalog: Catalog
 ) -> tuple[MeasuredTarget, ...]:
-    """Return the targets measured by a run: a served model's replica, or each variant of a local model as if served."""
+    """Return the targets measured by a run: one replica of a served model, or each variant of a local model, as if it
+    were served."""
     result = run.complete_result
-    profile = _profile(run, catalogue)
-    declared_hardware = None if declared.hardware is None else hardware_from_settings(declared.hardware, catalogue)
-    own = profile.target.hardware
-    recorded = result.target.hardware if own is None else hardware_from_settings(own, catalogue)
+    profile = _load_profile(run, catalog)
+    declared_hardware = (
+        None if declared_inputs.hardware is None else hardware_from_settings(declared_inputs.hardware, catalog)
+    )
+    profile_hardware = profile.target.hardware
+    recorded = result.target.hardware if profile_hardware is None else hardware_from_settings(profile_hardware, catalog)
     hardware = declared_hardware or recorded
     if hardware is None:
         if getattr(profile.target, "scripted", None) is not None:
             raise UsageError(
-                "a scripted target cannot be planned, because its timings are not those of any hardware",
+                "a scripted target cannot be planned, because its response times do not depend on hardware",
                 hint="Measure a server, or a model on this machine.",
             )
         raise NoHardwareError(
@@ -156,7 +166,9 @@ def _targets_of_run(
         targets = build_local_targets(result.run_id, result, hardware, slo)
         if not targets:
             reasons = "; ".join(
-                f"{law.variant.label}: {law.reason}" for law in result.local.batch_models[:3] if law.reason
+                f"{batch_model.variant.label}: {batch_model.reason}"
+                for batch_model in result.local.batch_models[:3]
+                if batch_model.reason
             )
             message = f"{run.directory} has no variant that can be planned" + (f" ({reasons})" if reasons else "")
             hint = (
@@ -178,28 +190,29 @@ def _targets_of_run(
     return (msgspec.structs.replace(target, is_hardware_declared=hardware != recorded),)
 
 
-def _foreign_target(
-    paths: list[Path], slo: tuple[Objective, ...], declared: _DeclaredInputs, catalogue: Catalog
+def _build_foreign_target(
+    paths: list[Path], slo: tuple[Objective, ...], declared_inputs: _DeclaredInputs, catalog: Catalog
 ) -> MeasuredTarget:
     from app.planning.service_models.measured import build_foreign_target
     from app.storage.foreign.reading import read_foreign
 
-    if declared.hardware is None:
+    if declared_inputs.hardware is None:
         raise NoHardwareError(
             "the target's hardware is unknown, because the result of another tool does not include it",
             hint="Use --set target.hardware.accelerator=l4 or --set target.hardware.offer=aws/g6.2xlarge.",
         )
     if not slo:
         raise UsageError("no SLO to plan for", hint='Use --slo "latency_ms.p95 < 50".')
-    return build_foreign_target(read_foreign(paths), hardware_from_settings(declared.hardware, catalogue), slo)
+    return build_foreign_target(read_foreign(paths), hardware_from_settings(declared_inputs.hardware, catalog), slo)
 
 
-def _apply_request(question: PlanningInputs, request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Apply a request to the question of a plan file, which keeps its date and prices unless others are given."""
+def _apply_request(plan_inputs: PlanningInputs, request: PlanRequest, today: datetime.date) -> PlanningInputs:
+    """Apply a request to the inputs of a plan file. The date and prices of the file are preserved unless the request
+    sets offers."""
     if request.offers:
-        question = msgspec.structs.replace(question, catalog=load_offers(request.offers, today), today=today)
+        plan_inputs = msgspec.structs.replace(plan_inputs, catalog=load_offers(request.offers, today), today=today)
     if request.traffic is not None:
-        question = msgspec.structs.replace(question, traffic=build_traffic(load_traffic(request.traffic)))
+        plan_inputs = msgspec.structs.replace(plan_inputs, traffic=build_traffic(load_traffic(request.traffic)))
     if request.slo:
-        question = msgspec.structs.replace(question, slo=tuple(parse_objective(text) for text in request.slo))
-    return apply_overrides(question, request.overrides) if request.overrides else question
+        plan_inputs = msgspec.structs.replace(plan_inputs, slo=tuple(parse_objective(text) for text in request.slo))
+    return apply_overrides(plan_inputs, request.overrides) if request.overrides else plan_inputs

@@ -1,4 +1,4 @@
-"""Runs of two profiles, each in a new engine process."""
+"""Runs two profiles, each run in a new engine process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HINT_LINES = 8
 
 
 class ComparedRunError(SizewiseError):
-    """Raised if a run ends in a way that ends the comparison too."""
+    """Raised if a run ends in a way that ends the comparison as well."""
 
     def __init__(self, message: str, code: ExitCode, stderr_tail: bytes = b"") -> None:
         lines = stderr_tail.decode(errors="replace").strip().splitlines()
@@ -38,19 +38,19 @@ class ComparedRunError(SizewiseError):
 
 
 def require_measurable_profile(profile: str) -> str:
-    """Return the name of a profile that can be measured here, as far as the profile shows.
+    """Return the name of a profile if it can be measured on this machine; otherwise raise UsageError.
 
-    Raises UsageError otherwise. The profile stored with a run may fail, since its files may be on another machine."""
+    A profile stored with a run may fail, because its files may be on another machine."""
     path = find_profile(profile)
     name = load_profile(path).name
     if REDACTED in path.read_text(encoding="utf-8"):
-        hint = "Give the profile file that the run was created from."
-        raise UsageError(f"{path} was written without its secret", hint=hint)
+        hint = "Specify the original profile file of the run."
+        raise UsageError(f"{path} was stored without its secrets", hint=hint)
     return name
 
 
 class ProfileRuns:
-    """Measures two profiles. The runs are stored in the runs directory, and `emit` receives their start and end."""
+    """Measures two profiles. The runs are stored in the runs directory; `emit` receives their start and end events."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ProfileRuns:
         interruption: Interruption,
         emit: Callable[[Event], None],
     ) -> None:
-        """Load both profiles. Raises UsageError if one of the profiles cannot be measured."""
+        """Load both profiles. Raises UsageError if one of them cannot be measured."""
         self._profiles: dict[Side, str] = {"base": base, "candidate": candidate}
         self._names: dict[Side, str] = {
             side: require_measurable_profile(profile) for side, profile in self._profiles.items()
@@ -67,9 +67,8 @@ class ProfileRuns:
         self._interruption, self._emit = interruption, emit
 
     def measure(self, turn: PairRun) -> Result | None:
-        """Run one profile and return its result; `None` if it exceeded its time limit and was ended.
-
-        Raises RepeatError if it measured nothing to compare."""
+        """Run one profile and return its result; `None` if the run exceeded its time limit and was ended. Raises
+        ComparedRunError if the run has no comparable result, or if the comparison was interrupted."""
         if self._interruption.code is not None:
             raise ComparedRunError("the comparison was interrupted between two runs", self._interruption.code)
         directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
@@ -81,8 +80,8 @@ class ProfileRuns:
             self._emit(PairRunFinished(time.perf_counter_ns(), turn.pair, turn.side, directory_text, status))
         return result
 
-    def _run_child(self, turn: PairRun, directory: Path) -> Result | None:
-        side = turn.side
+    def _run_child(self, pair_run: PairRun, directory: Path) -> Result | None:
+        side = pair_run.side
         child = start_module(
             "app", "run", self._profiles[side], "--json", "--out", str(directory),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -92,7 +91,7 @@ class ProfileRuns:
         if self._interruption.is_requested:
             child.terminate()
         try:
-            output, errors = child.communicate(timeout=turn.timeout_s)
+            output, errors = child.communicate(timeout=pair_run.timeout_s)
         except subprocess.TimeoutExpired:
             child.terminate()
             output, errors = _collect_output(child)
@@ -120,5 +119,5 @@ def _collect_output(child: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
 def _exit_code(returncode: int) -> ExitCode:
     try:
         return ExitCode(returncode)
-    except ValueError:  # Killed by a signal.
+    except ValueError:  # The process was killed by a signal.
         return ExitCode.BUG

@@ -1,4 +1,4 @@
-"""Proxy that the environment sets for a target, interpreted as command-line clients do."""
+"""Finds the proxy that environment variables set for a target, with the conventions of command-line clients."""
 
 from __future__ import annotations
 
@@ -11,36 +11,35 @@ from loadgen.transport.address import UrlError
 from loadgen.transport.proxy import parse_proxy_url
 
 _PROXY_SCHEMES = {"http": "http", "https": "https", "grpc": "http", "grpcs": "https"}
-"""Proxy scheme for each URL scheme: HTTP with the same encryption."""
+"""Scheme of the proxy variable for each URL scheme: HTTP or HTTPS, depending on encryption."""
 
 
 def find_proxy(urls: tuple[str, ...]) -> str | None:
-    """Return the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; `None` for hosts of NO_PROXY and this machine.
+    """Return the proxy from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; `None` for hosts in NO_PROXY and for this machine.
 
-    The URL may contain a password. Raises UsageError for an unsupported proxy, and for replicas of which only some are
-    behind it.
-    """
-    proxies = {_proxy(url) for url in urls}
+    The URL may contain a password. Raises UsageError for an unsupported proxy, and if only some of the replicas use the
+    proxy."""
+    proxies = {_find_proxy(url) for url in urls}
     if len(proxies) > 1:
         raise UsageError(
             "only some of target.urls use the proxy of the environment",
-            hint="Add all or none of them to NO_PROXY.",
+            hint="Add all or none of the hosts to NO_PROXY.",
         )
     return proxies.pop() if proxies else None
 
 
 def format_proxy(proxy: str) -> str:
-    """Return the proxy's host and port, without credentials."""
+    """Return host and port of the proxy, without credentials."""
     return parse_proxy_url(proxy).host_port
 
 
-def _proxy(url: str) -> str | None:
+def _find_proxy(url: str) -> str | None:
     parts = urlsplit(url)
     host, proxies = parts.hostname or "", getproxies_environment()
     scheme = _PROXY_SCHEMES[parts.scheme]
     setting = proxies.get(scheme) or proxies.get("all")
-    with_port = host if parts.port is None else f"{host}:{parts.port}"
-    if not setting or is_loopback(host) or proxy_bypass_environment(with_port, proxies):
+    host_and_port = host if parts.port is None else f"{host}:{parts.port}"
+    if not setting or is_loopback(host) or proxy_bypass_environment(host_and_port, proxies):
         return None
     proxy = setting if "://" in setting else f"http://{setting}"
     try:

@@ -1,6 +1,5 @@
-"""Servers of `loadgen.reference` as child processes on a free loopback port: null servers for calibration, and the
-scripted server of a profile.
-"""
+"""Servers of `loadgen.reference` in child processes on a free loopback port: null servers for calibration, and the
+scripted server of a profile."""
 
 from __future__ import annotations
 
@@ -45,10 +44,8 @@ _EXIT_LIMIT_S = 2.0
 
 
 class ReferenceServer:
-    """A reference server in a child process. It accepts requests when the constructor returns. `path` ends its URL.
-
-    The constructor raises InstrumentError if the server does not start.
-    """
+    """A reference server in a child process, which accepts requests as soon as the constructor returns. `path` is
+    appended to the URL of the server. The constructor raises MeasurementError if the server does not start."""
 
     def __init__(self, module: str, *arguments: str, path: str = "/") -> None:
         self._child = start_module(module, *arguments, stdout=subprocess.PIPE)
@@ -56,14 +53,14 @@ class ReferenceServer:
         port = self._child.stdout.readline().strip()
         if not port.isdigit():
             self.close()
-            raise MeasurementError(f"{module} did not start", hint="See its output above.")
+            raise MeasurementError(f"{module} did not start", hint="Check the output of the server above.")
         self.pid = self._child.pid
-        self._ending = ChildExit(self._child)
+        self._child_exit = ChildExit(self._child)
         self.url = f"http://127.0.0.1:{int(port)}{path}"
 
     def end_reason(self) -> str | None:
-        """Return how the server ended; `None` while it runs."""
-        return self._ending.describe()
+        """Return how the server ended; `None` while it is running."""
+        return self._child_exit.describe()
 
     def close(self) -> None:
         assert self._child.stdin is not None
@@ -77,7 +74,7 @@ _MODULES: dict[LoadKind, str] = {"plain": "loadgen.reference.null", "streaming":
 
 
 class NullServerProcess(ReferenceServer):
-    """A null server in a child process. The constructor raises InstrumentError if the server does not start."""
+    """A null server in a child process. The constructor raises MeasurementError if the server does not start."""
 
     def __init__(self, kind: LoadKind) -> None:
         super().__init__(_MODULES[kind])
@@ -87,7 +84,7 @@ class NullServerProcess(ReferenceServer):
 
 
 SCRIPTED_NOTE = (
-    "The target was a scripted server with known timings. The results are those of the script, not of a model."
+    "The target was a scripted server with known response times. The results are those of the script, not of a model."
 )
 
 
@@ -95,28 +92,47 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
     """Return the mock protocol of a scripted target; `None` if the target is not scripted."""
     match profile:
         case HttpProfile():
-            http = profile.target.scripted
-            return None if http is None else HttpMock(_service_model(http), response=http.response)
+            settings = profile.target.scripted
+            return None if settings is None else HttpMock(_build_service_model(settings), response=settings.response)
         case GeneratingProfile():
-            tokens = profile.target.scripted
-            if tokens is None:
+            token_settings = profile.target.scripted
+            if token_settings is None:
                 return None
-            return OpenAiMock(_service_model(tokens), model=profile.target.model, output_tokens=tokens.output_tokens)
+            return OpenAiMock(
+                _build_service_model(token_settings),
+                model=profile.target.model,
+                output_tokens=token_settings.output_tokens,
+            )
         case EmbeddingsProfile() | RerankProfile():
-            texts = profile.target.scripted
-            return None if texts is None else OpenAiMock(_service_model(texts), model=profile.target.model)
-        case OipProfile():
-            oip = profile.target.scripted
-            return None if oip is None else OipMock(_service_model(oip), profile.target.model, *_tensors(oip))
-        case TfServingProfile():
-            tf = profile.target.scripted
-            if tf is None:
-                return None
-            return TfServingMock(_service_model(tf), profile.target.model, *_tensors(tf), profile.target.signature)
-        case TorchServeProfile():
-            torch = profile.target.scripted
+            text_settings = profile.target.scripted
             return (
-                None if torch is None else TorchServeMock(_service_model(torch), profile.target.model, torch.response)
+                None
+                if text_settings is None
+                else OpenAiMock(_build_service_model(text_settings), model=profile.target.model)
+            )
+        case OipProfile():
+            oip_settings = profile.target.scripted
+            return (
+                None
+                if oip_settings is None
+                else OipMock(_build_service_model(oip_settings), profile.target.model, *_build_tensors(oip_settings))
+            )
+        case TfServingProfile():
+            tf_settings = profile.target.scripted
+            if tf_settings is None:
+                return None
+            return TfServingMock(
+                _build_service_model(tf_settings),
+                profile.target.model,
+                *_build_tensors(tf_settings),
+                profile.target.signature,
+            )
+        case TorchServeProfile():
+            torch_settings = profile.target.scripted
+            return (
+                None
+                if torch_settings is None
+                else TorchServeMock(_build_service_model(torch_settings), profile.target.model, torch_settings.response)
             )
         case OipGrpcProfile() | LocustProfile():
             return None
@@ -125,7 +141,7 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
 
 
 def start_scripted(mock_protocol: MockProtocol) -> ReferenceServer:
-    """Start the scripted server of a profile. Raises InstrumentError."""
+    """Start the scripted server of a profile. Raises MeasurementError if it does not start."""
     reply = Reply() if isinstance(mock_protocol, HttpMock) else Reply(status=404)
     path = "/v1" if isinstance(mock_protocol, OpenAiMock) else "/" if isinstance(mock_protocol, HttpMock) else ""
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
@@ -134,7 +150,7 @@ def start_scripted(mock_protocol: MockProtocol) -> ReferenceServer:
         return ReferenceServer("loadgen.reference.scripted", "--script", str(script), path=path)
 
 
-def _service_model(settings: ScriptedSettings) -> ServiceModel:
+def _build_service_model(settings: ScriptedSettings) -> ServiceModel:
     return ServiceModel(
         delay_s=settings.delay_s,
         sigma=settings.spread,
@@ -145,9 +161,9 @@ def _service_model(settings: ScriptedSettings) -> ServiceModel:
     )
 
 
-def _tensors(settings: ScriptedTensors) -> tuple[tuple[TensorInput, ...], tuple[TensorInput, ...]]:
-    return _specs(settings.inputs), _specs(settings.outputs)
+def _build_tensors(settings: ScriptedTensors) -> tuple[tuple[TensorInput, ...], tuple[TensorInput, ...]]:
+    return _build_specs(settings.inputs), _build_specs(settings.outputs)
 
 
-def _specs(tensors: dict[str, str]) -> tuple[TensorInput, ...]:
+def _build_specs(tensors: dict[str, str]) -> tuple[TensorInput, ...]:
     return tuple(TensorInput(name, *parse_tensor(text)) for name, text in tensors.items())

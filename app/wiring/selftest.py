@@ -26,7 +26,8 @@ from loadgen.reference.script import Script
 
 
 def run_machine_selftest(interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
-    """Run the self-test and store it, unless it was interrupted. Raises InstrumentError."""
+    """Run the self-test and store its result; return `None` if it was interrupted. Raises MeasurementError if a
+    component does not start."""
     on_check("this machine")
     environment, _ = inspect_machine()
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
@@ -55,5 +56,5 @@ def build_selftest_dependencies(fingerprint: str, folder: Path) -> SelfTestDepen
 
 
 def start_script(script: Script) -> ReferenceServer:
-    """Start a scripted server. Raises InstrumentError."""
+    """Start a scripted server. Raises MeasurementError if it does not start."""
     return ReferenceServer("loadgen.reference.scripted", "--script", msgspec.json.encode(script).decode())

@@ -1,7 +1,6 @@
-"""The target's own server as a child in a process group of its own, so that all its processes end with it.
+"""Runs the target's own server as a child process in a separate process group, so that all its processes can be ended.
 
-Also starts the embedded endpoint of a profile.
-"""
+Also starts the embedded endpoint of a profile."""
 
 from __future__ import annotations
 
@@ -36,16 +35,12 @@ _IS_WINDOWS = sys.platform == "win32"
 
 
 class ServerProcess:
-    """The target's server, running from the constructor until `stop`.
-
-    Its output is read as it arrives, and only the end is kept.
-    """
+    """The inference server of the target, running from the constructor until `stop`. Its output is read continuously,
+    and only the end is stored."""
 
     def __init__(self, start: StartSpec) -> None:
-        """Start the server.
-
-        Raises UsageError for a command that cannot be started, and UnavailableError if something else is already ready.
-        """
+        """Start the server. Raises UsageError if the command cannot be started, and UnavailableError if another server
+        already responds at the readiness URL."""
         self._start = start
         self._secrets = [value for _, value in start.environment if len(value) >= _MIN_SECRET_LENGTH]
         if self.is_ready():
@@ -74,9 +69,9 @@ class ServerProcess:
 
     def is_ready(self) -> bool:
         try:
-            with _opener(self._start.ready_url).open(self._start.ready_url, timeout=_REQUEST_LIMIT_S) as response:
+            with _build_opener(self._start.ready_url).open(self._start.ready_url, timeout=_REQUEST_LIMIT_S) as response:
                 return 200 <= int(response.status) < 300
-        except (OSError, http.client.HTTPException, ValueError):  # Refused, reset or not HTTP: not ready.
+        except (OSError, http.client.HTTPException, ValueError):  # Connection refused or reset, or not HTTP: not ready.
             return False
 
     def end_reason(self) -> str | None:
@@ -85,7 +80,7 @@ class ServerProcess:
 
     def last_lines(self) -> tuple[str, ...]:
         if self._child.poll() is not None:
-            self._reader.join(_REQUEST_LIMIT_S)  # Its last output may still be in the pipe.
+            self._reader.join(_REQUEST_LIMIT_S)  # The last output may still be in the pipe.
         text = bytes(self._tail).decode(errors="replace")
         if len(self._tail) == _TAIL_BYTES:
             text = text.partition("\n")[2]  # The first line is truncated, possibly within a secret.
@@ -95,7 +90,7 @@ class ServerProcess:
         return tuple([line for line in lines if line.strip()][-_MAX_LINES:])
 
     def stop(self) -> None:
-        """Ask the whole process group to exit, and kill what is left of it after a grace period."""
+        """Request the whole process group to exit, and kill the remaining processes after a grace period."""
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -119,7 +114,7 @@ class ServerProcess:
 
 
 class _Guard:
-    """A process that ends the server's group if this process is killed and cannot do so itself."""
+    """A process that ends the server's process group if this process is killed."""
 
     def __init__(self) -> None:
         self._child = start_module("app.wiring.server_guard")
@@ -160,18 +155,17 @@ def _start_child(start: StartSpec) -> subprocess.Popen[bytes]:
         ) from None
 
 
-def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
+def _signal_group(child: subprocess.Popen[bytes], signal_number: int) -> None:
     if _IS_WINDOWS:
         child.terminate()
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):  # The whole group has already exited.
-        os.killpg(child.pid, number)
+        os.killpg(child.pid, signal_number)
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Build a URL opener without certificate checks, since only the status matters, and without a proxy for loopback
-    hosts.
-    """
+def _build_opener(url: str) -> urllib.request.OpenerDirector:
+    """Build a URL opener without certificate checks, because only the status matters, and without a proxy for loopback
+    hosts."""
     unverified = ssl._create_unverified_context()
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified)]
     if _is_loopback(urlsplit(url).hostname or ""):
@@ -187,11 +181,11 @@ def _is_loopback(host: str) -> bool:
 
 
 _MAX_CLIENTS = 65_536
-"""Connection limit of the embedded endpoint: enough for each client of our own load generator."""
+"""Connection limit of the embedded endpoint, sufficient for each client of Sizewise's own load generator."""
 
 
 def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
-    """Start the embedded endpoint of a profile, and return once it serves. Raises the errors of opening the model."""
+    """Start the embedded endpoint of a profile, and return when it is ready. Raises the errors of opening the model."""
     assert isinstance(profile, OipProfile)
     assert profile.target.serve is not None
     serve = profile.target.serve

@@ -1,4 +1,4 @@
-"""Export and import of runs: an exported run contains no secrets, and nothing in an imported one is executed."""
+"""Export and import of runs. An exported run contains no secrets, and no content of an imported run is executed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from reports.html import render_html
 
 
 def share_run(run: StoredRun, path: Path) -> Bundle:
-    """Write the bundle of a run to `path`.
-
-    Raises UsageError for a run without a result, and if its profile may contain a secret."""
-    places = find_secret_keys(run.spec_text or "")
-    if places:
+    """Write the bundle of a run to `path`. Raises UsageError if the run has no result, or if its profile may contain a
+    secret."""
+    secret_keys = find_secret_keys(run.spec_text or "")
+    if secret_keys:
         hint = "Replace it with env:NAME or file:PATH in that file, and export again."
-        raise UsageError(f"{run.directory / 'spec.yaml'} may contain a secret: {', '.join(places)}", hint=hint)
+        raise UsageError(f"{run.directory / 'spec.yaml'} may contain a secret: {', '.join(secret_keys)}", hint=hint)
     if path.resolve().is_relative_to(run.directory.resolve()):
         raise UsageError(f"{path} is inside the run that is exported", hint="Choose another path with -o.")
     return export_run(run, path)
 
 
 def import_shared_run(path: Path) -> tuple[Path, bool]:
-    """Import a run from a bundle or a run directory; return its directory and whether it is new here.
+    """Import a run from a bundle or a run directory; return its directory and whether it is new on this machine.
 
-    Pages that came with it could contain scripts: `report.html` is rendered again from the run's own data, and other
-    pages are dropped. Raises UsageError for a run that cannot be imported."""
+    HTML pages in a bundle could contain scripts: `report.html` is rendered again from the data of the run, and other
+    pages are dropped. Raises UsageError if the run cannot be imported."""
     directory, is_new = import_directory(path) if path.is_dir() else import_run(path)
     if is_new:
         try:

@@ -1,4 +1,5 @@
-"""Simulates one day of a plan: reads the plan from its file or makes it from runs, and applies the day's settings."""
+"""Simulates one day of a plan: reads the plan from a file or computes it from runs, and applies the settings of the
+day."""
 
 from __future__ import annotations
 
@@ -31,10 +32,10 @@ _PLAN_SUFFIXES = (".yaml", ".yml")
 
 
 class DayRequest(msgspec.Struct, frozen=True):
-    """Inputs of a simulated day.
+    """Request for the simulation of one day.
 
-    `source` is a plan file or any source of a plan; `day` is a date or `busiest`; `overrides` are `key=value`.
-    """
+    `source` is a plan file or any source of a plan; `day` is a date or `busiest`; `overrides` contains `key=value`
+    strings."""
 
     source: str
     day: str = BUSIEST
@@ -48,11 +49,9 @@ class DayRequest(msgspec.Struct, frozen=True):
 def simulate_plan_day(
     request: DayRequest, today: datetime.date, on_progress: Callable[[float], None] | None = None
 ) -> SimulatedDay:
-    """Simulate one day of a plan.
-
-    `on_progress` receives the share of the day that is complete. Raises UsageError and ProfileError.
-    """
-    settings = load_day(request.autoscaler, request.overrides)  # Parsed first, since planning may take a while.
+    """Simulate one day of a plan. `on_progress` is called with the completed fraction of the day. Raises UsageError and
+    ProfileError."""
+    settings = load_day(request.autoscaler, request.overrides)  # Parsed first, because planning may take long.
     date = None if request.day == BUSIEST else _parse_date(request.day)
     plan, question = load_or_compute_plan(request.source, today)
     if date is not None and not 0 <= (date - question.today).days <= _MAX_DAYS:
@@ -61,12 +60,13 @@ def simulate_plan_day(
         )
         raise UsageError(f"--day {date} is {offset_text}, {question.today}")
     fleet = prepare_fleet(plan, question, request.offer, request.instances)
-    day = _day(request, settings, fleet, question, date or find_busiest_date(question))
+    day = _build_day_options(request, settings, fleet, question, date or find_busiest_date(question))
     return simulate_day(fleet, question, day, on_progress)
 
 
 def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanningInputs]:
-    """Return the plan and question of a plan file; for other sources, compute the plan as `sizewise plan` does."""
+    """Return the plan and the plan inputs from a plan file; for other sources, compute the plan as `sizewise plan`
+    does."""
     path = Path(source)
     if is_plan_file(path):
         file = read_plan(path)
@@ -79,10 +79,10 @@ def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, Plann
     return plan_fleets(question), question
 
 
-def _day(
-    request: DayRequest, settings: DaySettings, fleet: PlannedFleet, question: PlanningInputs, date: datetime.date
+def _build_day_options(
+    request: DayRequest, settings: DaySettings, fleet: PlannedFleet, plan_inputs: PlanningInputs, date: datetime.date
 ) -> DayOptions:
-    replica = prepare_replica(fleet, compute_day_rates(question, date))
+    replica = prepare_replica(fleet, compute_day_rates(plan_inputs, date))
     operations = build_operations(settings, fleet.replicas_per_instance)
     return DayOptions(
         date=date,

@@ -1,7 +1,6 @@
-"""Resolves a profile: secrets, addresses, hardware and prices.
+"""Resolves a profile to a run specification: secrets, addresses, hardware and prices.
 
-Also builds the standalone measurement of a served model, and the command that starts a target's own server.
-"""
+Also builds the standalone measurement of a served model, and the command that starts a target's own server."""
 
 from __future__ import annotations
 
@@ -39,22 +38,22 @@ def build_standalone_spec(profile: EndpointProfile) -> StandaloneModelSpec | Non
     if not isinstance(profile, OipProfile) or profile.target.serve is None:
         return None
     serve, workload = profile.target.serve, profile.workload
-    is_labelled = workload.tensors is not None and workload.labels is not None
-    batches = _batches(serve.max_batch)
+    is_labeled = workload.tensors is not None and workload.labels is not None
+    batches = _list_batches(serve.max_batch)
     job = VariantJob(
         model=str(serve.model_path.absolute()),
         provider=serve.provider,
         batch=batches[0],
         settings=SessionSettings(threads=serve.threads),
-        rows=str(workload.tensors) if is_labelled else None,
-        label=workload.labels if is_labelled else None,
-        output=workload.output if is_labelled else None,
+        rows=str(workload.tensors) if is_labeled else None,
+        label=workload.labels if is_labeled else None,
+        output=workload.output if is_labeled else None,
     )
     return StandaloneModelSpec(job, serve.model_path.stem, batches, _SECONDS_PER_BATCH)
 
 
-def _batches(max_batch: int) -> tuple[int, ...]:
-    """Return the powers of two below the largest batch size of the endpoint, and that size."""
+def _list_batches(max_batch: int) -> tuple[int, ...]:
+    """Return the powers of two below the maximum batch size of the endpoint, and the maximum itself."""
     powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
     return (*powers, max_batch)
 
@@ -63,7 +62,8 @@ _SCHEMES = {"grpc": "http", "grpcs": "https"}
 
 
 def build_start_spec(profile: EndpointProfile) -> StartSpec | None:
-    """Return the command that starts the target's server, or `None`. Raises UsageError for a missing secret."""
+    """Return the command that starts the target's server; `None` if the run does not start it. Raises UsageError for a
+    missing secret."""
     start = profile.target.start
     if start is None:
         return None
@@ -88,15 +88,16 @@ def build_spec(
     gating: Gating = DEFAULT,
     is_demonstration: bool = False,
 ) -> RunSpec:
-    """Resolve a profile: secrets, addresses, hardware. Raises UsageError and UnavailableError; starts nothing."""
-    catalogue = load_catalog()
-    hardware = find_hardware(profile, catalogue)
+    """Resolve a profile to a run specification: secrets, addresses, hardware and prices. Nothing is started. Raises
+    UsageError and UnavailableError."""
+    catalog = load_catalog()
+    hardware = find_hardware(profile, catalog)
     endpoint = build_endpoint(profile)
     return RunSpec(
         run_id=run_id,
         name=profile.name,
         profile_hash=compute_profile_hash(profile),
-        target=_target(profile, hardware),
+        target=_build_target(profile, hardware),
         endpoint=endpoint,
         workload=build_workload(profile),
         seed=profile.load.seed,
@@ -105,22 +106,22 @@ def build_spec(
         search=build_search(profile.load.search),
         slo=profile.slo,
         gates=profile.gates,
-        limits=_limits(profile, catalogue),
-        plan=build_plan_spec(profile, catalogue, today),
+        limits=_build_limits(profile, catalog),
+        plan=build_plan_spec(profile, catalog, today),
         recalibrate=recalibrate,
         standalone_model=build_standalone_spec(profile),
         is_local_target=is_local_target(profile),
         start=build_start_spec(profile),
         may_be_scaled_to_zero=isinstance(profile.target, EndpointSettings) and profile.target.wake,
         gating=gating,
-        notes=_notes(profile, endpoint),
+        notes=_build_notes(profile, endpoint),
         workload_hash=compute_workload_hash(profile),
         chance_accuracy=chance_accuracy(profile),
         is_demonstration=is_demonstration,
     )
 
 
-def _target(profile: EndpointProfile, hardware: Hardware | None) -> Target:
+def _build_target(profile: EndpointProfile, hardware: Hardware | None) -> Target:
     target = profile.target
     return Target(
         protocol=target.protocol,
@@ -130,12 +131,12 @@ def _target(profile: EndpointProfile, hardware: Hardware | None) -> Target:
     )
 
 
-def _notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
+def _build_notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
     notes = []
     if find_mock_protocol(profile) is not None:
         notes.append(SCRIPTED)
     if endpoint.proxy is not None:
-        notes.append(f"Requests went through a proxy ({format_proxy(endpoint.proxy)}); latencies include its time.")
+        notes.append(f"Requests went through a proxy ({format_proxy(endpoint.proxy)}); latencies include the proxy.")
     if isinstance(profile.target, EndpointSettings) and endpoint.max_connections > profile.target.max_connections:
         notes.append(f"Up to {endpoint.max_connections:,} connections could be open, one per client.")
     if len(endpoint.urls) > 1:
@@ -143,11 +144,11 @@ def _notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _limits(profile: EndpointProfile, catalogue: Catalog) -> LimitSpec:
+def _build_limits(profile: EndpointProfile, catalog: Catalog) -> LimitSpec:
     limits, hardware = profile.limits, profile.target.hardware
     usd_per_hour = None
     if limits.usd is not None:
-        offer = find_offer(catalogue, hardware.offer) if hardware is not None and hardware.offer is not None else None
+        offer = find_offer(catalog, hardware.offer) if hardware is not None and hardware.offer is not None else None
         usd_per_hour = offer.on_demand_usd_per_hour if offer is not None else None
         if usd_per_hour is None:
             raise UsageError("limits.usd needs a price of the target", hint="Set target.hardware.offer.")

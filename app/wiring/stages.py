@@ -1,7 +1,6 @@
-"""Converts stages, sweep and search of a profile to loads of the load worker.
+"""Converts stages, sweep and search of a profile to stage specifications for the load workers.
 
-A recorded trace becomes arrivals, optionally at another speed or as several superposed copies.
-"""
+A recorded trace is converted to arrivals, optionally at another speed or as several superposed copies."""
 
 from __future__ import annotations
 
@@ -19,14 +18,13 @@ from app.session.spec import RateShare, SearchSpec, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 _TAIL_S = 0.001
-"""Extra duration of a full replay in seconds, so that it includes the last arrival."""
+"""Additional duration of a full replay in s, so that the last arrival is included."""
 
 
 class TraceReplay(msgspec.Struct, frozen=True):
     """Arrivals of a replayed trace.
 
-    `offsets_ns` ascend from minus the lead-in; `rows` holds the trace row of each arrival.
-    """
+    `offsets_ns` ascends from minus the lead-in; `rows` contains the trace row of each arrival."""
 
     offsets_ns: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
@@ -34,7 +32,8 @@ class TraceReplay(msgspec.Struct, frozen=True):
 
 
 def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
-    """Replay a trace: the first copy as recorded; each further copy starts at a random position and wraps around."""
+    """Compute the arrivals of a replayed trace. The first copy is replayed as recorded; each further copy starts at a
+    random position and wraps around."""
     assert stage.trace is not None
     at_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
     span_s = float(at_s[-1]) + _TAIL_S
@@ -50,21 +49,21 @@ def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
 
 
 def trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
-    """Return the input and output tokens as little-endian int32 bytes.
-
-    They are in the order of the arrivals that replay the trace, or in the trace's own order without such a stage.
-    """
+    """Return the input and output tokens as little-endian int32 bytes, in order of the arrivals of the stage that
+    replays the trace; if `stage` is `None`, in order of the trace."""
     recorded: Trace = read_trace(trace)
     rows = np.arange(len(recorded.at_s)) if stage is None else replay_trace(stage, seed).rows
     columns = (recorded.input_tokens, recorded.output_tokens)
-    first, second = (np.ones(len(recorded.at_s), np.int32) if column is None else column for column in columns)
-    return first[rows].astype("<i4").tobytes(), second[rows].astype("<i4").tobytes()
+    input_tokens, output_tokens = (
+        np.ones(len(recorded.at_s), np.int32) if column is None else column for column in columns
+    )
+    return input_tokens[rows].astype("<i4").tobytes(), output_tokens[rows].astype("<i4").tobytes()
 
 
 def build_stages(load: LoadSettings) -> tuple[StageSpec, ...]:
-    """Return the stages of a load, one per repeat; those of the sweep come last."""
-    stages = [spec for stage in load.stages for spec in _repeats(stage, load.seed)]
-    return (*stages, *(_sweep(load.sweep) if load.sweep is not None else ()))
+    """Return the stages of a load, with one specification per repeat; the stages of the sweep are last."""
+    stages = [spec for stage in load.stages for spec in _build_repeats(stage, load.seed)]
+    return (*stages, *(_build_sweep(load.sweep) if load.sweep is not None else ()))
 
 
 def build_search(search: SearchSettings | None) -> SearchSpec | None:
@@ -79,9 +78,9 @@ def build_search(search: SearchSettings | None) -> SearchSpec | None:
     )
 
 
-def _sweep(sweep: SweepSettings) -> list[StageSpec]:
+def _build_sweep(sweep: SweepSettings) -> list[StageSpec]:
     loads: list[tuple[StageKind, Arrivals]] = [
-        ("steady", _sweep_arrivals(sweep, rate)) for rate in sweep.swept_rates_per_s
+        ("steady", _build_sweep_arrivals(sweep, rate)) for rate in sweep.swept_rates_per_s
     ]
     loads += [("closed", ClosedArrivals(clients, 0.0)) for clients in sweep.swept_concurrency]
     return [
@@ -91,23 +90,29 @@ def _sweep(sweep: SweepSettings) -> list[StageSpec]:
     ]
 
 
-def _sweep_arrivals(sweep: SweepSettings, rate_per_s: float) -> OpenArrivals:
+def _build_sweep_arrivals(sweep: SweepSettings, rate_per_s: float) -> OpenArrivals:
     return OpenArrivals(sweep.arrivals or "poisson", ((0.0, rate_per_s),), sweep.burstiness or 1.0)
 
 
-def _repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
-    arrivals, duration_s = _arrivals(stage, seed)
+def _build_repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
+    arrivals, duration_s = _build_arrivals(stage, seed)
     rate = stage.rate_per_s
-    share = RateShare(rate.stage, rate.share) if isinstance(rate, ShareOfStage) else None
+    rate_share = RateShare(rate.stage, rate.share) if isinstance(rate, ShareOfStage) else None
     return [
         StageSpec(
-            stage.name, stage.kind, arrivals, duration_s, lead_in_s=stage.lead_in_s, repeat=repeat, rate_share=share
+            stage.name,
+            stage.kind,
+            arrivals,
+            duration_s,
+            lead_in_s=stage.lead_in_s,
+            repeat=repeat,
+            rate_share=rate_share,
         )
         for repeat in range(1, stage.repeats + 1)
     ]
 
 
-def _arrivals(stage: StageSettings, seed: int) -> tuple[Arrivals, float]:
+def _build_arrivals(stage: StageSettings, seed: int) -> tuple[Arrivals, float]:
     if stage.trace is not None:
         replayed = replay_trace(stage, seed)
         return TraceArrivals(replayed.offsets_ns.astype("<i8").tobytes()), replayed.duration_s
@@ -115,5 +120,5 @@ def _arrivals(stage: StageSettings, seed: int) -> tuple[Arrivals, float]:
     if stage.concurrency is not None:
         return ClosedArrivals(stage.concurrency, stage.think_s or 0.0), stage.duration_s
     assert stage.arrivals is not None
-    curve = stage.curve or ((0.0, 1.0),)  # Multiples of the rate that the earlier stage gives.
+    curve = stage.curve or ((0.0, 1.0),)  # With a relative rate, multiples of the rate derived from the earlier stage.
     return OpenArrivals(stage.arrivals, curve, stage.burstiness or 1.0), stage.duration_s

@@ -1,7 +1,6 @@
-"""Operations on stored runs: loading the profile to resume a run, and adding a note.
+"""Operations on stored runs: loads the profile to resume a run, and adds notes.
 
-The engine adds the note while the run is in progress; otherwise it is stored with the run.
-"""
+If the run is in progress, the engine adds the note; otherwise it is stored with the run."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from app.storage.run_directory import SPEC, StoredRun
 
 
 def add_run_note(directory: Path, text: str, now: datetime) -> str:
-    """Add a note to a run and return what happened, as a sentence fragment. Raises UsageError for an invalid note."""
+    """Add a note to a run and return a confirmation message. Raises UsageError for an invalid note."""
     if not 1 <= len(text) <= MAX_NOTE_LENGTH:
         raise UsageError(f"a note must have 1 to {MAX_NOTE_LENGTH} characters")
     if StoredRun(directory).is_running:
@@ -30,10 +29,10 @@ def add_run_note(directory: Path, text: str, now: datetime) -> str:
 
 
 def load_stored_profile(run: StoredRun) -> EndpointProfile:
-    """Return the profile of a stored run. Raises UsageError if it is not stored completely."""
+    """Return the profile of a stored run. Raises UsageError if it was not stored completely."""
     text = run.spec_text
     if text is None:
-        raise UsageError(f"{run.directory} has no {SPEC}, so it cannot be resumed", hint="Run its profile again.")
+        raise UsageError(f"{run.directory} has no {SPEC} and cannot be resumed", hint="Run its profile again.")
     if REDACTED in text:
         raise UsageError(
             f"{run.directory} cannot be resumed: a secret of its profile was not stored",

@@ -1,7 +1,6 @@
-"""Tests a profile's target with one request, sent as a run would send it.
+"""Tests the target of a profile with one request, which is sent in the same way as in a run.
 
-Also reports how the target uses TLS, determined by a separate handshake without a request.
-"""
+Also reports the TLS parameters of the target, determined by a separate handshake without a request."""
 
 from __future__ import annotations
 
@@ -33,10 +32,8 @@ _ENCRYPTED = {"https": 443, "grpcs": 443}
 
 
 def read_tls_parameters(endpoint: Endpoint) -> TlsInfo | None:
-    """Return the TLS parameters of an endpoint.
-
-    `None` if it is not encrypted, if a proxy or socket is in between, or if the handshake fails.
-    """
+    """Return the TLS parameters of an endpoint; `None` if it is not encrypted, if it is reached through a proxy or
+    socket, or if the handshake fails."""
     parts = urlsplit(endpoint.urls[0]) if endpoint.urls else urlsplit("")
     if parts.scheme not in _ENCRYPTED or endpoint.proxy is not None or endpoint.unix_socket is not None:
         return None
@@ -50,13 +47,13 @@ def read_tls_parameters(endpoint: Endpoint) -> TlsInfo | None:
             socket.create_connection((host, port), timeout=limit_s) as plain,
             context.wrap_socket(plain, server_hostname=host) as encrypted,
         ):
-            return _facts(encrypted)
-    except (OSError, EndpointError):  # The test request itself reports the error.
+            return _read_tls_info(encrypted)
+    except (OSError, EndpointError):  # The test request reports this error.
         return None
 
 
-def _facts(connection: ssl.SSLSocket) -> TlsInfo:
-    certificate: dict[str, Any] = connection.getpeercert() or {}  # typeshed declares a type of its own.
+def _read_tls_info(connection: ssl.SSLSocket) -> TlsInfo:
+    certificate: dict[str, Any] = connection.getpeercert() or {}  # typeshed declares a more complex type.
     cipher = connection.cipher()
     return TlsInfo(
         version=connection.version() or "TLS",
@@ -67,10 +64,10 @@ def _facts(connection: ssl.SSLSocket) -> TlsInfo:
     )
 
 
-def _name(parts: tuple[tuple[tuple[str, str], ...], ...]) -> str | None:
-    """Return the common name, else the organization, limited to 200 printable characters."""
-    named = {key: value for part in parts for key, value in part}
-    name = named.get("commonName") or named.get("organizationName")
+def _name(relative_names: tuple[tuple[tuple[str, str], ...], ...]) -> str | None:
+    """Return the common name, or else the organization, limited to 200 printable characters."""
+    values_by_attribute = {key: value for relative_name in relative_names for key, value in relative_name}
+    name = values_by_attribute.get("commonName") or values_by_attribute.get("organizationName")
     return None if name is None else "".join(char for char in name if char.isprintable())[:200]
 
 
@@ -91,15 +88,15 @@ _REMEDIES: dict[Problem, str] = {
     "local limit": "This machine is out of file descriptors, local ports or memory. Raise its limits.",
     "not streaming": "Enable streaming on the server, or set workload.stream: false.",
 }
-"""Remedies for problems that do not keep a run from starting; otherwise the run's own error has a hint."""
-_STARTED = "The run starts this server with target.start. Start it manually to test it, or start the run."
+"""Remedies for problems that do not prevent a run from starting; for other problems, the error has a hint."""
+_START_HINT = "The run starts this server with target.start. Start it manually to test it, or start the run."
 
 
 def check_target(profile: Profile) -> ConnectionTest:
-    """Send one test request. A server that the run would serve or script is started for it and stopped afterwards.
+    """Send one test request to the target of a profile. An embedded endpoint or scripted server is started for it and
+    stopped afterwards.
 
-    Raises UsageError if no request can be built, and InstrumentError if the sender failed.
-    """
+    Raises UsageError if no request can be built, and MeasurementError if the load worker failed."""
     if not isinstance(profile, EndpointProfile):
         raise UsageError(
             "this profile runs a model on this machine, so there is no endpoint to test",
@@ -109,7 +106,7 @@ def check_target(profile: Profile) -> ConnectionTest:
     try:
         endpoint = build_endpoint(profile)
     except UnavailableError as error:  # The host name cannot be resolved.
-        return _trial(profile, PreflightDone("dns", None, str(error), None), None)
+        return _build_connection_test(profile, PreflightDone("dns", None, str(error), None), None)
     with ExitStack() as running:
         if not endpoint.urls and not isinstance(profile, LocustProfile):
             endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, running),))
@@ -122,18 +119,18 @@ def check_target(profile: Profile) -> ConnectionTest:
             report = _failed_preflight(error)
     if not profile.target.permitted:
         require_permission(report.hosts)
-    return _trial(profile, report, endpoint)
+    return _build_connection_test(profile, report, endpoint)
 
 
 def _start_own_server(profile: EndpointProfile, running: ExitStack) -> str:
-    face = find_mock_protocol(profile)
-    if face is not None:
-        scripted = start_scripted(face)
+    mock_protocol = find_mock_protocol(profile)
+    if mock_protocol is not None:
+        scripted = start_scripted(mock_protocol)
         running.callback(scripted.close)
         return scripted.url
-    served = start_embedded_endpoint(profile)
-    running.callback(served.stop)
-    return served.ready.url
+    endpoint = start_embedded_endpoint(profile)
+    running.callback(endpoint.stop)
+    return endpoint.ready.url
 
 
 def _failed_preflight(error: LoadError) -> PreflightDone:
@@ -144,14 +141,16 @@ def _failed_preflight(error: LoadError) -> PreflightDone:
     return PreflightDone(error.error, None, error.message, None)
 
 
-def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint | None) -> ConnectionTest:
+def _build_connection_test(
+    profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint | None
+) -> ConnectionTest:
     target = profile.target
     wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
     problem = classify_problem(report, wants_stream=wants_stream)
     unreachable = unreachable_hint(report)
     remedy = unreachable or (None if problem is None else _REMEDIES[problem])
     if problem == "connect" and target.start is not None:
-        remedy = _STARTED
+        remedy = _START_HINT
     return ConnectionTest(
         url=", ".join(target.all_urls) or "started for this request",
         protocol=target.protocol,
@@ -168,7 +167,7 @@ def _trial(profile: EndpointProfile, report: PreflightDone, endpoint: Endpoint |
         tokens_out=report.tokens_out,
         bytes_received=report.bytes_received,
         tls=None if endpoint is None or problem in ("dns", "connect", "local limit") else read_tls_parameters(endpoint),
-        request_headers=_request_headers(target) if isinstance(target, EndpointSettings) else (),
+        request_headers=_build_request_headers(target) if isinstance(target, EndpointSettings) else (),
         response_headers=report.headers,
         notes=report.notes,
     )
@@ -181,14 +180,14 @@ _NOT_STREAMED_MESSAGE = (
 
 def classify_problem(report: PreflightDone, *, wants_stream: bool) -> Problem | None:
     if report.error is None:
-        is_whole = wants_stream and report.status is not None and report.first_token_ms is None
-        return "not streaming" if is_whole else None
+        is_not_streamed = wants_stream and report.status is not None and report.first_token_ms is None
+        return "not streaming" if is_not_streamed else None
     if report.status in _BY_STATUS:
         return _BY_STATUS[report.status]
     return _BY_ERROR[report.error]
 
 
-def _request_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
-    """Return the request headers as the profile writes them: with references to secrets, not their values."""
+def _build_request_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
+    """Return the request headers as written in the profile, with references to secrets instead of their values."""
     key = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
     return (*key, *((name, redact(name, text)) for name, text in target.headers.items()))

@@ -1,4 +1,4 @@
-"""Detects variants of a local profile that cannot run on this machine before any of them is started."""
+"""Finds the variants of a local profile that cannot run on this machine, before any of them is started."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from app.records.model import ModelMetadata, ShapeOverrides
 from app.records.planned_work import ImpossibleVariant
 from app.wiring.local_spec import build_variants, spare_memory_bytes
 
-_WEIGHT_SHARE: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
-"""Size of the weights at each precision relative to the original; int8 activations count in full."""
+_RELATIVE_WEIGHT_SIZE: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
+"""Size of the weights at each precision, relative to the original; int8 activations are counted at their original
+size."""
 _GIB = 2**30
 
 
 class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
-    """What this machine can run.
+    """Capabilities of this machine.
 
-    `refused` maps providers to the reason why they open no session here. Providers in neither `refused` nor `working`
-    are not part of this build of ONNX Runtime."""
+    `refused` maps unavailable providers to the reason why they cannot open a session. Providers in neither `refused`
+    nor `working` are not part of this build of ONNX Runtime."""
 
     working: tuple[str, ...]
     refused: Mapping[str, str]
@@ -35,8 +36,8 @@ class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def local_machine() -> LocalMachine:
-    """Inspect this machine. Takes a second, since providers are tried in a child process. Raises InstrumentError if
-    that fails."""
+    """Inspect this machine. Takes about one second, because execution providers are tried in a child process. Raises
+    MeasurementError if that fails."""
     probe = probe_providers()
     return LocalMachine(
         working=probe.working,
@@ -47,44 +48,47 @@ def local_machine() -> LocalMachine:
 
 
 def refusal_reasons(probe: ProviderProbe) -> dict[str, str]:
-    """Return the reason for each provider that is unavailable."""
+    """Return the reason for each unavailable execution provider."""
     return {refusal.provider: refusal.reason for refusal in probe.unavailable}
 
 
 def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageError]:
-    """Inspect each model in a limited child process. The value is an error if the model is rejected."""
-    facts_by_path: dict[Path, ModelMetadata | UsageError] = {}
+    """Inspect each model in a child process with resource limits. The value is an error if the model is rejected."""
+    metadata_by_path: dict[Path, ModelMetadata | UsageError] = {}
     shapes = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
-        path = _path(variant)
-        if path in facts_by_path:
+        path = _get_path(variant)
+        if path in metadata_by_path:
             continue
         try:
-            facts_by_path[path] = inspect_model(path, shapes)
+            metadata_by_path[path] = inspect_model(path, shapes)
         except UsageError as error:
-            facts_by_path[path] = error
-    return facts_by_path
+            metadata_by_path[path] = error
+    return metadata_by_path
 
 
 def find_unrunnable_variants(
     profile: LocalProfile, machine: LocalMachine, models: Mapping[Path, ModelMetadata | UsageError]
 ) -> tuple[ImpossibleVariant, ...]:
-    """Return the variants that cannot run, each with the first reason."""
+    """Return the variants that cannot run on this machine, each with the first reason."""
     limit = profile.limits.memory_bytes
-    cells = []
-    for variant, named in zip(profile.target.all_variants, build_variants(profile), strict=True):
-        facts = models.get(_path(variant))
-        for settles, reason in _objections(variant, machine, facts, limit):
-            cells.append(ImpossibleVariant(cell=named.label, reason=reason, hint=settles))
+    impossible_variants = []
+    for variant, display_variant in zip(profile.target.all_variants, build_variants(profile), strict=True):
+        metadata = models.get(_get_path(variant))
+        for key, reason in _find_obstacles(variant, machine, metadata, limit):
+            impossible_variants.append(ImpossibleVariant(cell=display_variant.label, reason=reason, hint=key))
             break
-    return tuple(cells)
+    return tuple(impossible_variants)
 
 
-def _objections(
-    variant: VariantSettings, machine: LocalMachine, facts: ModelMetadata | UsageError | None, limit_bytes: int | None
+def _find_obstacles(
+    variant: VariantSettings,
+    machine: LocalMachine,
+    metadata: ModelMetadata | UsageError | None,
+    limit_bytes: int | None,
 ) -> Iterator[tuple[str, str]]:
-    if isinstance(facts, UsageError):
-        yield "target.model", str(facts)
+    if isinstance(metadata, UsageError):
+        yield "target.model", str(metadata)
     if variant.provider in machine.refused:
         yield (
             "target.providers",
@@ -94,11 +98,11 @@ def _objections(
         yield "target.providers", f"{variant.provider} is not in this build of ONNX Runtime"
     if variant.threads > machine.cores:
         yield "target.threads", too_many_threads_message(variant.threads, machine.cores)
-    if not isinstance(facts, ModelMetadata):
+    if not isinstance(metadata, ModelMetadata):
         return
-    if not facts.batch_axes and facts.costs and facts.costs[0].batch != variant.batch:
-        yield "target.batch", f"the model has a fixed batch size of {facts.costs[0].batch}"
-    needed_bytes = estimate_memory(facts, variant.batch, variant.precision)
+    if not metadata.batch_axes and metadata.costs and metadata.costs[0].batch != variant.batch:
+        yield "target.batch", f"the model has a fixed batch size of {metadata.costs[0].batch}"
+    needed_bytes = estimate_memory(metadata, variant.batch, variant.precision)
     available_bytes = (
         limit_bytes if limit_bytes is not None else machine.memory_bytes if variant.provider == "cpu" else None
     )
@@ -111,17 +115,17 @@ def _objections(
 
 
 def estimate_memory(facts: ModelMetadata, batch: int, precision: str = "as-is") -> int | None:
-    """Estimate the memory of one inference in bytes, from weights and live activations; `None` if unknown."""
+    """Estimate the memory of one inference in bytes, from the weights and live activations; `None` if unknown."""
     memory_bytes = next((cost.memory_bytes for cost in facts.costs if cost.batch == batch), None)
     if memory_bytes is None and facts.memory_growth is not None:
         memory_bytes = facts.memory_growth.fixed + facts.memory_growth.per_row * batch
     if memory_bytes is None:
         return None
     weights = min(facts.parameters.bytes, memory_bytes)
-    share = _WEIGHT_SHARE[precision]
-    return round(weights * share + (memory_bytes - weights) * (share if precision == "fp16" else 1.0))
+    relative_size = _RELATIVE_WEIGHT_SIZE[precision]
+    return round(weights * relative_size + (memory_bytes - weights) * (relative_size if precision == "fp16" else 1.0))
 
 
-def _path(variant: VariantSettings) -> Path:
+def _get_path(variant: VariantSettings) -> Path:
     assert variant.model is not None
     return model_path(variant.model)

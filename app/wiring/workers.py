@@ -1,7 +1,6 @@
-"""Workers that send the load of a run: one, several behind a master, or those of other machines.
+"""Load workers of a run: a single worker, several behind a master, or workers on other machines.
 
-Also parses the rendezvous address of a master and its workers, and reads the token that authenticates them.
-"""
+Also parses the address at which workers join a master, and reads the token that authenticates them."""
 
 from __future__ import annotations
 
@@ -25,13 +24,13 @@ from loadgen.records import Gather
 from loadgen.sanitizing import format_host_port
 
 DEFAULT_TOKEN_REFERENCE = "env:SIZEWISE_TOKEN"
-"""Default reference to the token."""
+"""Default value of `--token`: a reference to the environment variable with the token that authenticates workers."""
 _HOST_PATTERN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII)
 _TOKEN_HINT = 'Create one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 
 class RendezvousAddress(msgspec.Struct, frozen=True):
-    """Address where workers join a master. `host` is a name or an IP address, without brackets."""
+    """Address at which workers join a master. `host` is a name or an IP address without brackets."""
 
     host: str
     port: int
@@ -41,21 +40,22 @@ class RendezvousAddress(msgspec.Struct, frozen=True):
 
 
 def parse_address(option: str, text: str) -> RendezvousAddress:
-    """Parse `HOST:PORT`, with IPv6 addresses in brackets. Raises UsageError, which names `option`."""
-    hint = f"Use {option} HOST:PORT, like 10.0.0.1:5557; an IPv6 address in brackets, like [fd00::1]:5557."
+    """Parse `HOST:PORT`, with IPv6 addresses in brackets. Raises UsageError, whose message contains `option`."""
+    hint = f"Use {option} HOST:PORT, such as 10.0.0.1:5557; for IPv6 use brackets, such as [fd00::1]:5557."
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= 65535):
         raise UsageError(f"{option} {text!r} has no port from 1 to 65535", hint=hint)
     is_bracketed = host.startswith("[") and host.endswith("]")
-    bare = host[1:-1] if is_bracketed else host
-    version = _ip_version(bare)
-    if is_bracketed != (version == 6) or (version is None and _HOST_PATTERN.fullmatch(bare) is None):
+    host_without_brackets = host[1:-1] if is_bracketed else host
+    version = _ip_version(host_without_brackets)
+    if is_bracketed != (version == 6) or (version is None and _HOST_PATTERN.fullmatch(host_without_brackets) is None):
         raise UsageError(f"{option} {text!r} has no host", hint=hint)
-    return RendezvousAddress(bare, int(port))
+    return RendezvousAddress(host_without_brackets, int(port))
 
 
 def resolve_address(option: str, address: RendezvousAddress) -> RendezvousAddress:
-    """Return the address with the first IP address of its name. Raises UnavailableError."""
+    """Return the address with the host name replaced by its first IP address. Raises UnavailableError if it cannot be
+    resolved."""
     try:
         infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -67,11 +67,10 @@ def resolve_address(option: str, address: RendezvousAddress) -> RendezvousAddres
 
 
 def read_token(reference: str) -> str:
-    """Return the secret at `env:NAME` or `file:PATH`.
+    """Return the token at `env:NAME` or `file:PATH`.
 
-    A variable is removed from the environment, so that a server that the run starts does not inherit it. Raises
-    UsageError, which never shows the secret.
-    """
+    An environment variable is removed afterwards, so that a server started by the run does not inherit it. Raises
+    UsageError, which never contains the token."""
     if not secrets.is_reference(reference) or not reference.startswith(("env:", "file:")):
         raise UsageError(
             "--token must be a reference to the token, not the token itself", hint="Use env:NAME or file:PATH."
@@ -97,7 +96,7 @@ def _ip_version(host: str) -> int | None:
 
 
 class RemoteWorkers(msgspec.Struct, frozen=True):
-    """Workers of other machines: how many join, at which local `address`, with which secret `token`."""
+    """Workers on other machines: number of workers, local `address` at which they join, and secret `token`."""
 
     count: int
     address: RendezvousAddress
@@ -107,11 +106,10 @@ class RemoteWorkers(msgspec.Struct, frozen=True):
 def build_gather(
     profile: EndpointProfile, remote: RemoteWorkers | None = None, *, cores: float | None = None
 ) -> Gather | None:
-    """Return which workers a master gathers; `None` if one worker sends the load without a master.
+    """Return which workers a master gathers; `None` if a single worker sends the load without a master.
 
-    `cores` is the number of cores to use; `None` uses this machine's count. Raises UsageError for workers that cannot
-    send this load.
-    """
+    `cores` is the number of cores to use; if `None`, the cores of this machine. Raises UsageError if the workers cannot
+    send this load."""
     requested = profile.load.workers
     if remote is None:
         local = count_spare_workers(profile, cores) if requested == "auto" else requested
@@ -127,27 +125,26 @@ def build_gather(
 
 
 def count_spare_workers(profile: EndpointProfile, cores: float | None = None) -> int:
-    """Return one worker per core, minus one for a local endpoint. A user's own Locust test is a single process."""
+    """Return the default number of workers: one per core, minus one if the endpoint is local. A user's Locust test
+    always runs in one process."""
     if isinstance(profile, LocustProfile):
         return 1
     return max(1, count_usable_workers(cores) - is_endpoint_local(profile))
 
 
 def count_usable_workers(cores: float | None = None) -> int:
-    """Return one worker per core that may be used here; at least one."""
+    """Return the number of available CPU cores, which is the maximum useful number of workers; at least 1."""
     return max(1, int(usable_cores(read_cgroup()) if cores is None else cores))
 
 
 def is_endpoint_local(profile: EndpointProfile) -> bool:
-    """Return whether the endpoint's work is done on this machine, as far as the profile shows. Resolves no names."""
+    """Return True if, according to the profile, the endpoint runs on this machine. Host names are not resolved."""
     return profile.target.start is not None or _is_only_reachable_locally(profile)
 
 
 def _is_only_reachable_locally(profile: EndpointProfile) -> bool:
-    """Return whether only this machine can reach the target.
-
-    That is the case on the loopback, on a Unix socket, or if the run starts the server, which listens on the loopback.
-    """
+    """Return True if only this machine can reach the target: on the loopback interface, on a Unix socket, or if the run
+    starts the server, which listens on the loopback interface."""
     target = profile.target
     if isinstance(target, EndpointSettings) and target.socket is not None:
         return True

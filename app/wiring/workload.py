@@ -1,4 +1,4 @@
-"""Converts the workload of a profile to that of the load worker."""
+"""Converts the workload of a profile to the workload of the load workers."""
 
 from __future__ import annotations
 
@@ -54,21 +54,20 @@ _APIS: dict[str, _Api] = {
 
 
 def build_workload(profile: EndpointProfile) -> Workload:
-    """Return the workload of a profile. Raises UsageError for invalid files, and for a body that was redacted when
-    stored.
-    """
+    """Return the workload of a profile. Raises UsageError for invalid files, and for a body that was redacted when the
+    profile was stored."""
     _require_whole_body(profile)
     match profile:
         case HttpProfile():
-            return _http(profile)
+            return _build_http(profile)
         case GeneratingProfile() | EmbeddingsProfile() | RerankProfile():
-            return _openai(profile)
+            return _build_openai(profile)
         case OipProfile() | OipGrpcProfile():
-            return _oip(profile)
+            return _build_oip(profile)
         case TfServingProfile():
-            return _tf_serving(profile)
+            return _build_tf_serving(profile)
         case TorchServeProfile():
-            return _torchserve(profile)
+            return _build_torchserve(profile)
         case LocustProfile():
             settings = profile.workload
             return LocustWorkload(str(profile.target.file), settings.user_classes, settings.spawn_per_s)
@@ -80,40 +79,40 @@ def _require_whole_body(profile: EndpointProfile) -> None:
     for key in ("body", "bodies", "template", "extra_body"):
         if is_redacted(getattr(profile.workload, key, None)):
             hint = "Restore the secret in this profile, or run the original profile."
-            raise UsageError(f"the secret in workload.{key} was removed when this profile was written", hint=hint)
+            raise UsageError(f"the secret in workload.{key} was removed when this profile was stored", hint=hint)
 
 
-def _http(profile: HttpProfile) -> HttpWorkload:
+def _build_http(profile: HttpProfile) -> HttpWorkload:
     settings = profile.workload
     is_plain = settings.dataset is None and settings.template is None
     return HttpWorkload(
         method=settings.method,
         path=settings.path,
-        bodies=_bodies(settings.body, settings.bodies),
+        bodies=_build_bodies(settings.body, settings.bodies),
         content_type=settings.content_type or ("application/json" if is_plain else None),
         template=None if settings.template is None else encode_body(settings.template).decode(),
         dataset=None if settings.dataset is None else build_dataset(settings.dataset),
-        expect=None if settings.expect is None else _expectation(settings.expect),
+        expect=None if settings.expect is None else _build_expectation(settings.expect),
         popularity=settings.popularity,
         seed=profile.load.seed,
     )
 
 
-def _bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes, ...]:
-    return tuple(encode_body(item) for item in (bodies if body is None else (body,)))
+def _build_bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes, ...]:
+    return tuple(encode_body(value) for value in (bodies if body is None else (body,)))
 
 
-def _expectation(expect: ExpectSettings) -> Expectation:
+def _build_expectation(expect: ExpectSettings) -> Expectation:
     equals = None if expect.equals is None else json.dumps(expect.equals, ensure_ascii=False).encode()
     return Expectation(expect.status, expect.pointer, equals, expect.matches)
 
 
-def _openai(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:
+def _build_openai(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:
     settings = profile.workload
     return OpenAiWorkload(
         api=_APIS[profile.target.protocol],
         model=profile.target.model,
-        prompts=_prompts(profile),
+        prompts=_build_prompts(profile),
         stream=isinstance(profile, GeneratingProfile) and profile.workload.stream,
         extra_body=json.dumps(settings.extra_body, ensure_ascii=False).encode(),
         tokenizer=None if settings.tokenizer is None else str(settings.tokenizer),
@@ -123,19 +122,19 @@ def _openai(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> O
     )
 
 
-def _prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
+def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
     settings = profile.workload
     if settings.prompts is not None:
-        return _synthetic(settings.prompts)
+        return _generate(settings.prompts)
     if settings.dataset is not None:
         return _dataset(settings.dataset)
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.trace is not None
-    replaying = next((stage for stage in profile.load.stages if stage.trace is not None), None)
-    return TracePrompts(*trace_lengths(profile.workload.trace, replaying, profile.load.seed))
+    replay_stage = next((stage for stage in profile.load.stages if stage.trace is not None), None)
+    return TracePrompts(*trace_lengths(profile.workload.trace, replay_stage, profile.load.seed))
 
 
-def _synthetic(settings: TextSettings) -> SyntheticPrompts:
+def _generate(settings: TextSettings) -> SyntheticPrompts:
     options: dict[str, Any] = {}
     if settings.prefix is not None:
         options = {"prefix_groups": settings.prefix.groups, "prefix_tokens": settings.prefix.tokens}
@@ -149,7 +148,7 @@ def _dataset(settings: TextDatasetSettings) -> DatasetPrompts:
     return DatasetPrompts(build_dataset(settings.path), settings.prompt, output_tokens)
 
 
-def _oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
+def _build_oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
     settings = profile.workload
     transport: Literal["http", "grpc", "grpc-stream"] = "http"
     if isinstance(profile, OipGrpcProfile):
@@ -169,10 +168,8 @@ def _oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
 
 
 def chance_accuracy(profile: EndpointProfile) -> float | None:
-    """Return the accuracy of always predicting the most frequent label.
-
-    `None` without labels, or if they cannot be read, which the load worker reports.
-    """
+    """Return the accuracy of always predicting the most frequent label; `None` without labels, or if they cannot be
+    read, which the load worker reports."""
     if not isinstance(profile, OipProfile | OipGrpcProfile):
         return None
     tensors, labels = profile.workload.tensors, profile.workload.labels
@@ -185,7 +182,7 @@ def chance_accuracy(profile: EndpointProfile) -> float | None:
         return None
 
 
-def _tf_serving(profile: TfServingProfile) -> TfServingWorkload:
+def _build_tf_serving(profile: TfServingProfile) -> TfServingWorkload:
     settings = profile.workload
     return TfServingWorkload(
         model=profile.target.model,
@@ -198,12 +195,12 @@ def _tf_serving(profile: TfServingProfile) -> TfServingWorkload:
     )
 
 
-def _torchserve(profile: TorchServeProfile) -> TorchServeWorkload:
+def _build_torchserve(profile: TorchServeProfile) -> TorchServeWorkload:
     settings = profile.workload
     return TorchServeWorkload(
         model=profile.target.model,
         version=profile.target.version,
-        bodies=_bodies(settings.body, settings.bodies),
+        bodies=_build_bodies(settings.body, settings.bodies),
         dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         content_type=settings.content_type,
         popularity=settings.popularity,

@@ -275,14 +275,14 @@ OUTSIDE: dict[Maker, str] = {
     at_a_windows_path: "an absolute path",
     by_a_symbolic_link: "a link out of the model's folder",
     by_a_linked_folder: "a link out of the model's folder",
-    by_a_hard_link: "a hard link",
+    by_a_hard_link: "several hard links",
     in_a_pipe: "not a plain file",
     in_memory: "cannot be read",
     beyond_the_file: "extends beyond the end of w.bin",
     of_another_length: "declares 128 bytes, but its file entry has 4096",
     at_a_negative_offset: "has an invalid offset '-64' for its file",
     hidden_in_a_branch: "outside the model's folder",
-    at_a_path_that_is_no_text: "names that are not text",
+    at_a_path_that_is_no_text: "names that are not valid UTF-8",
 }
 """Models whose weights lie where they must not be read."""
 
@@ -297,7 +297,7 @@ REFUSED: dict[Maker, str] = {
     nested: "nested too deep",
     laughing_functions: "took more CPU time than expected from the size of the model",
     a_function_of_itself: "functions are invalid",
-    cut_short: "it is another kind of file or is truncated",
+    cut_short: "the file has another format or is truncated",
     no_protobuf: "not a valid ONNX model",
     empty: "is empty",
     a_folder: "is not a file",
@@ -308,6 +308,6 @@ REFUSED: dict[Maker, str] = {
     foreign_operators: "needs operators of domain evil.example, which Sizewise does not load",
     opset_of_tomorrow: "needs opset 1099511627776",
     format_of_tomorrow: "has IR version 1099511627776",
-    names_that_are_no_text: "names that are not text",
+    names_that_are_no_text: "names that are not valid UTF-8",
     escapes_in_names: "'�\\[2Jgone', which no node computes",
 }

@@ -159,8 +159,8 @@ def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
         path = profile(server.url, extra=extra)
         done = sizewise_here.measured(path, "--on-inconclusive", choice, out=tmp_path / "run")
     assert done.returncode == code, done.stderr
-    told = "change of p95 latency < 8 % is inconclusive: no baseline was given"
-    assert (f"warning: {told}; name a baseline with --baseline RUN" in done.stderr) is (choice == "warn")
+    told = "change of p95 latency < 8 % is inconclusive: no baseline was specified"
+    assert (f"warning: {told}; set a baseline with --baseline RUN" in done.stderr) is (choice == "warn")
     assert (f"also: {told}" in done.stderr) is (choice == "fail")
     assert {one["code"] for one in sizewise_here.result(tmp_path / "run")["exit"]["causes"]} == (
         {12} if code else set()

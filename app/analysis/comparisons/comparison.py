@@ -1,7 +1,6 @@
-"""Compares two sets of runs: first the environment, then each common metric, by the statistics of repeats.
+"""Compares two sets of runs: first their environments, then each common metric, with statistics over the repeats.
 
-Includes notes on how far a comparison can be trusted.
-"""
+A comparison includes notes on the limits of its validity."""
 
 from __future__ import annotations
 
@@ -32,12 +31,12 @@ from app.records.metrics import display_unit, metric_label
 from app.records.result import Result
 
 MAX_NOISE = 0.10
-"""Maximum coefficient of variation between repeats with which a metric can fail a run."""
+"""Maximum coefficient of variation between repeats at which a metric can still fail a run."""
 _MAX_NOTED = 3
 
 
 def build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> tuple[str, ...]:
-    return tuple(_notes(comparison, pairs))
+    return tuple(_build_notes(comparison, pairs))
 
 
 def is_noisy(change: MetricChange) -> bool:
@@ -45,7 +44,7 @@ def is_noisy(change: MetricChange) -> bool:
 
 
 def format_change(change: MetricChange) -> str:
-    """Name a change, such as "p95 latency in steady"."""
+    """Return the display name of a metric change, such as "p95 latency in steady"."""
     return f"{metric_label(change.metric, change.aggregate)} in {change.stage}"
 
 
@@ -55,16 +54,16 @@ def format_regression(change: MetricChange) -> str:
     before, now = (format_number(estimate.value or 0.0) for estimate in (change.base, change.candidate))
     unit = "" if change.unit == "share" else f" {display_unit(change.unit)}"
     ratio = change.ratio
-    times = "" if not ratio.value else f", ratio {format_number(ratio.value, 3)}"
-    between = (
+    ratio_text = "" if not ratio.value else f", ratio {format_number(ratio.value, 3)}"
+    interval_text = (
         ""
         if ratio.ci95 is None
         else (f" (95 % CI {format_number(ratio.ci95[0], 3)} to {format_number(ratio.ci95[1], 3)})")
     )
-    return f"{format_change(change)} regressed: {now}{unit} vs. {before}{unit}{times}{between}"
+    return f"{format_change(change)} regressed: {now}{unit} vs. {before}{unit}{ratio_text}{interval_text}"
 
 
-def _notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
+def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
     if comparison.is_same_run:
         yield "Base and candidate are the same run, so there are no differences."
         return
@@ -77,33 +76,38 @@ def _notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]
     if has_other_cpu(comparison.differences):
         yield "The machines differ or are unknown, so no change fails a gate. Run both sides on the same machine."
     if pairs:
-        yield from _repeat_notes(comparison, pairs)
+        yield from _build_repeat_notes(comparison, pairs)
     noisy = [change for change in comparison.changes if change.is_headline and is_noisy(change)]
     for change in noisy[:_MAX_NOTED]:
-        note = (
+        detectable_text = (
             ""
             if change.detectable is None
             else f"; only changes above {format_number(100 * change.detectable, 2)} % are detectable"
         )
         noise = format_number(100 * (change.noise or 0.0), 2)
-        yield f"{format_change(change)} varies by {noise} % between repeats{note}. It does not fail the comparison."
+        yield (
+            f"{format_change(change)} varies by {noise} % between repeats{detectable_text}. "
+            "It does not fail the comparison."
+        )
     if len(noisy) > _MAX_NOTED:
-        yield f"{len(noisy) - _MAX_NOTED} more metrics are too noisy as well."
+        yield f"{len(noisy) - _MAX_NOTED} more metrics are too noisy."
 
 
-def _repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
+def _build_repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
     runs = min(len(comparison.base), len(comparison.candidate))
-    fewest = (
+    min_repeats = (
         min(comparable.repeats.min_count for comparable in pairs if comparable.is_headline)
         if any(map(_is_headline, pairs))
         else runs
     )
     if runs == 1:
-        what = "intervals are those of the individual runs" if fewest == 1 else "repeats are those within a run"
-        yield f"Only one run per side: {what}, and run-to-run variation is not included."
-    if 1 < fewest < MIN_REPEATS:
+        interval_note = (
+            "intervals are those of the individual runs" if min_repeats == 1 else "repeats are those within a run"
+        )
+        yield f"Only one run per side: {interval_note}, and run-to-run variation is not included."
+    if 1 < min_repeats < MIN_REPEATS:
         yield (
-            f"With {fewest} repeats, no rank test can reach a significance level of 1 %, so the interval of the "
+            f"With {min_repeats} repeats, no rank test can reach a significance level of 1 %, so the interval of the "
             f"ratio decides. Use at least {MIN_REPEATS} repeats per side; the two-stage rule starts at 7."
         )
 
@@ -119,14 +123,14 @@ _SUSPICION_P_VALUE = 0.05
 def compare_runs(
     base: Sequence[Result], candidate: Sequence[Result], *, tolerance: float = TOLERANCE, is_forced: bool = False
 ) -> Comparison:
-    """Compare two sets of runs; without changes if a difference forbids it and it is not forced, or if they have no
-    metric in common."""
+    """Compare two sets of runs. The comparison has no changes if the runs have no metric in common, or if an
+    environment difference makes them incomparable and the comparison is not forced."""
     differences = find_differences(base, candidate)
     is_forbidden = any(difference.forbids for difference in differences)
     pairs = () if is_forbidden and not is_forced else pair_metrics(base, candidate)
     changes = evaluate_changes(pairs, tolerance)
     noises = [change.noise for change in changes if change.is_headline and change.noise is not None]
-    has_no_quiet = bool(noises) and all(is_noisy(change) for change in changes if change.is_headline)
+    all_noisy = bool(noises) and all(is_noisy(change) for change in changes if change.is_headline)
     comparison = Comparison(
         base=tuple(run.run_id for run in base),
         candidate=tuple(run.run_id for run in candidate),
@@ -135,12 +139,12 @@ def compare_runs(
         differences=differences,
         is_forced=is_forbidden and is_forced,
         noise=max(noises, default=None),
-        is_advisory=has_no_quiet or has_other_cpu(differences),
+        is_advisory=all_noisy or has_other_cpu(differences),
         is_same_run=_by_id(base) == _by_id(candidate),
     )
     if comparison.is_same_run:
-        same = tuple(msgspec.structs.replace(change, verdict="same", more_repeats=None) for change in changes)
-        comparison = msgspec.structs.replace(comparison, changes=same)
+        unchanged = tuple(msgspec.structs.replace(change, verdict="same", more_repeats=None) for change in changes)
+        comparison = msgspec.structs.replace(comparison, changes=unchanged)
     return msgspec.structs.replace(comparison, notes=build_notes(comparison, pairs))
 
 
@@ -149,28 +153,28 @@ def _by_id(runs: Sequence[Result]) -> list[Result]:
 
 
 def evaluate_changes(pairs: Sequence[MetricPair], tolerance: float) -> tuple[MetricChange, ...]:
-    """Evaluate changes. Headlines are tested together, so that their number does not cause false alarms; so are all
-    other metrics."""
+    """Evaluate the change of each metric, headline metrics first. The p-values of all headline metrics are adjusted
+    together for multiple testing, and so are the p-values of the remaining metrics."""
     headlines = [comparable for comparable in pairs if comparable.is_headline]
-    others = [comparable for comparable in pairs if not comparable.is_headline]
-    return (*_evaluate_together(headlines, tolerance), *_evaluate_together(others, tolerance))
+    details = [comparable for comparable in pairs if not comparable.is_headline]
+    return (*_evaluate_together(headlines, tolerance), *_evaluate_together(details, tolerance))
 
 
 def find_regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
-    """Return headlines that got worse and can fail a run."""
+    """Return the headline metrics that regressed and can fail a run; empty if the comparison is only advisory."""
     if comparison.is_advisory:
         return ()
     return tuple(change for change in comparison.changes if change.verdict == "worse" and can_fail_run(change))
 
 
 def find_inconclusive(comparison: Comparison) -> tuple[MetricChange, ...]:
-    """Return headlines that are inconclusive, so that they may have got worse."""
+    """Return the headline metrics whose comparison is inconclusive and which may have regressed."""
     return tuple(change for change in comparison.changes if change.verdict == "inconclusive" and can_fail_run(change))
 
 
 def has_suspected_change(changes: Sequence[MetricChange], tolerance: float) -> bool:
-    """Apply the first stage of the two-stage rule: return True if a headline is beyond the tolerance with p < 0.05, so
-    that the same number of repeats must be added to decide."""
+    """Apply the first stage of the two-stage rule: return True if a headline metric changed by more than the tolerance
+    with an unadjusted p < 0.05. In that case the same number of repeats must be added to decide."""
     return any(
         change.is_headline
         and change.unadjusted_p_value is not None
@@ -191,13 +195,13 @@ def _evaluate_together(pairs: Sequence[MetricPair], tolerance: float) -> list[Me
     ]
     adjusted = adjust_p_values([1.0 if p is None else p for p in raw_p_values])
     return [
-        _build_change(comparable, tolerance, len(pairs), p_alone, None if p_alone is None else p_value)
-        for comparable, p_alone, p_value in zip(pairs, raw_p_values, adjusted, strict=True)
+        _build_change(comparable, tolerance, len(pairs), unadjusted, None if unadjusted is None else p_value)
+        for comparable, unadjusted, p_value in zip(pairs, raw_p_values, adjusted, strict=True)
     ]
 
 
 def _build_change(
-    comparable: MetricPair, tolerance: float, test_count: int, p_alone: float | None, p_value: float | None
+    comparable: MetricPair, tolerance: float, test_count: int, unadjusted: float | None, p_value: float | None
 ) -> MetricChange:
     ratio = compute_ratio(comparable.repeats)
     verdict = _verdict(comparable, ratio, tolerance, test_count, p_value)
@@ -218,7 +222,7 @@ def _build_change(
         else None,
         is_headline=comparable.is_headline,
         noise=compute_noise(comparable.repeats),
-        unadjusted_p_value=p_alone,
+        unadjusted_p_value=unadjusted,
     )
 
 
@@ -246,18 +250,18 @@ def _verdict(
 def _verdict_of_zeros(
     repeats: Repeats, upwards: ChangeVerdict, downwards: ChangeVerdict, p_value: float | None
 ) -> ChangeVerdict:
-    """Decide a change with a median of 0, as for errors that do not occur: the two sides must be separated by their own
-    intervals."""
+    """Return the verdict for a metric with a median of 0 on one side, such as an error rate without errors: the
+    confidence intervals of both sides must not overlap."""
     base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base == candidate:
         return "same"
     if p_value is not None and p_value >= SIGNIFICANCE_LEVEL:
         return "inconclusive"
     low, high = (repeats.base, repeats.candidate) if candidate > base else (repeats.candidate, repeats.base)
-    is_apart = _outermost_bound(low, max) < (
+    is_separated = _outermost_bound(low, max) < (
         max(base, candidate) if p_value is not None else _outermost_bound(high, min)
     )
-    return "inconclusive" if not is_apart else upwards if candidate > base else downwards
+    return "inconclusive" if not is_separated else upwards if candidate > base else downwards
 
 
 def _outermost_bound(side: Sequence[Estimate], outermost: Callable[[list[float]], float]) -> float:

@@ -1,4 +1,4 @@
-"""Pairs the metrics that two sets of runs have in common: at the same stage, or of the same variant."""
+"""Pairs the metrics that two sets of runs have in common, for the same stage or the same variant."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from app.records.estimate import Estimate
 from app.records.metrics import METRICS
 from app.records.result import SWEEP_TAG, Result, Stage
 
-_TIME_PERCENTILES = ("p50", "p95", "p99")
+_LATENCY_PERCENTILES = ("p50", "p95", "p99")
 _HEADLINES: dict[str, tuple[str, ...]] = {
-    "latency_ms": _TIME_PERCENTILES,
-    "ttft_ms": _TIME_PERCENTILES,
-    "tpot_ms": _TIME_PERCENTILES,
+    "latency_ms": _LATENCY_PERCENTILES,
+    "ttft_ms": _LATENCY_PERCENTILES,
+    "tpot_ms": _LATENCY_PERCENTILES,
     "throughput_per_s": ("value",),
     "completed_per_s": ("value",),
     "output_tokens_per_s": ("value",),
@@ -27,13 +27,14 @@ _SEARCH = "search"
 
 
 class StagePlace(msgspec.Struct, frozen=True):
-    """Place where a metric was measured. `stage` is its display name; `key` is equal for comparable places."""
+    """Stage or variant for which a metric was measured. `stage_name` is the display name; `key` is equal for comparable
+    stages of different runs."""
 
     key: tuple[str, ...]
     stage_name: str
     is_loaded: bool
-    """True if the profile requested the stage: not a probe of a search, nor a model that was run beside its
-    endpoint."""
+    """True if the profile requested the load of this stage; False for search probes, and for models that were run
+    locally in addition to an endpoint."""
 
 
 class MetricPair(StageMetric, frozen=True):
@@ -42,26 +43,25 @@ class MetricPair(StageMetric, frozen=True):
 
 
 Key = tuple[tuple[str, ...], str, str]
-"""Key of a place, a metric and an aggregate."""
+"""Identifies a metric pair: stage key, metric and aggregate."""
 
 
 class _Value(msgspec.Struct, frozen=True):
-    place: StagePlace
+    stage_place: StagePlace
     estimate: Estimate
     has_latency: bool = True
 
 
 def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) -> tuple[MetricPair, ...]:
-    """Pair the metrics of two sets of runs, headlines first.
+    """Pair the metrics of two sets of runs, headline metrics first.
 
-    Metrics without a value on one side, or without a better direction, are dropped; so is the max rate if no run tried
-    a higher one. The repeats of a single run are those of its stages; each of several runs is one repeat.
-    """
-    one_model = all(len(_models(run)) == 1 for run in (*base_runs, *candidate_runs))
-    has_limit = not all(
+    Metrics are dropped if one side has no value or if neither direction is better. The max rate is dropped if no run
+    tried a higher rate. For a single run, its stages are the repeats; otherwise each run is one repeat."""
+    has_single_model = all(len(_get_models(run)) == 1 for run in (*base_runs, *candidate_runs))
+    has_failed_rate = not all(
         run.max_rate is not None and run.max_rate.is_lower_bound for run in (*base_runs, *candidate_runs)
     )
-    before, after = _collect_side(base_runs, one_model), _collect_side(candidate_runs, one_model)
+    before, after = _collect_side(base_runs, has_single_model), _collect_side(candidate_runs, has_single_model)
     objectives = {(result.objective.metric, result.objective.aggregate) for run in candidate_runs for result in run.slo}
     paired = [
         _build_comparable(key, before[key], values, objectives)
@@ -71,13 +71,14 @@ def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) 
     paired = [
         comparable
         for comparable in paired
-        if comparable.better != "neither" and (has_limit or comparable.metric != MAX_RATE)
+        if comparable.better != "neither" and (has_failed_rate or comparable.metric != MAX_RATE)
     ]
     return tuple(sorted(paired, key=lambda comparable: not comparable.is_headline))
 
 
 def list_places(result: Result, *, is_single_model: bool) -> Iterator[tuple[StagePlace, Stage]]:
-    """Yield the stages that count by themselves: no warm-ups, no INVALID stages, and no pooled holds of a search."""
+    """Yield each comparable stage with its key. Warm-ups, INVALID stages and the pooled stage of a search are skipped;
+    the individual holds are included."""
     has_other_load = any(
         SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _load_stages(result)
     )
@@ -98,38 +99,38 @@ def _load_stages(result: Result) -> Iterator[Stage]:
     return (stage for stage in result.stages if stage.variant is None)
 
 
-def _models(result: Result) -> set[str]:
+def _get_models(result: Result) -> set[str]:
     return {stage.variant.model for stage in result.stages if stage.variant is not None}
 
 
-def _collect_side(runs: Sequence[Result], one_model: bool) -> dict[Key, list[_Value]]:
-    by_run = [_values(run, one_model) for run in runs]
-    if len(by_run) == 1:
-        return by_run[0]
+def _collect_side(runs: Sequence[Result], has_single_model: bool) -> dict[Key, list[_Value]]:
+    values_by_run = [_read_values(run, has_single_model) for run in runs]
+    if len(values_by_run) == 1:
+        return values_by_run[0]
     merged: dict[Key, list[_Value]] = {}
-    for values in by_run:
+    for values in values_by_run:
         for key, stage_values in values.items():
             median = compute_median([value.estimate for value in stage_values])
             merged.setdefault(key, []).append(msgspec.structs.replace(stage_values[0], estimate=median))
     return merged
 
 
-def _values(result: Result, one_model: bool) -> dict[Key, list[_Value]]:
+def _read_values(result: Result, has_single_model: bool) -> dict[Key, list[_Value]]:
     values_by_key: dict[Key, list[_Value]] = {}
     if result.max_rate is not None and result.max_rate.per_s.value is not None:
-        place = StagePlace((_SEARCH,), _SEARCH, is_loaded=True)
-        values_by_key[(place.key, MAX_RATE, "value")] = [_Value(place, result.max_rate.per_s)]
-    for place, stage in list_places(result, is_single_model=one_model):
+        stage_place = StagePlace((_SEARCH,), _SEARCH, is_loaded=True)
+        values_by_key[(stage_place.key, MAX_RATE, "value")] = [_Value(stage_place, result.max_rate.per_s)]
+    for stage_place, stage in list_places(result, is_single_model=has_single_model):
         has_latency = any(estimate.value is not None for estimate in stage.metrics.get("latency_ms", {}).values())
-        for metric, aggregates in _metrics(stage).items():
+        for metric, aggregates in _build_metrics(stage).items():
             for aggregate, estimate in aggregates.items():
                 if estimate.value is not None and metric in METRICS:
-                    value = _Value(place, estimate, has_latency)
-                    values_by_key.setdefault((place.key, metric, aggregate), []).append(value)
+                    value = _Value(stage_place, estimate, has_latency)
+                    values_by_key.setdefault((stage_place.key, metric, aggregate), []).append(value)
     return values_by_key
 
 
-def _metrics(stage: Stage) -> dict[str, dict[str, Estimate]]:
+def _build_metrics(stage: Stage) -> dict[str, dict[str, Estimate]]:
     return stage.metrics | {
         name: {"value": getattr(stage, name)} for name in _STAGE_FIELDS if name not in stage.metrics
     }
@@ -138,18 +139,18 @@ def _metrics(stage: Stage) -> dict[str, dict[str, Estimate]]:
 def _build_comparable(
     key: Key, before: list[_Value], after: list[_Value], objectives: set[tuple[str, str | None]]
 ) -> MetricPair:
-    _, metric, name = key
-    aggregate, place = None if name == "value" else name, after[0].place
+    _, metric, aggregate_name = key
+    aggregate, stage_place = None if aggregate_name == "value" else aggregate_name, after[0].stage_place
     headline_aggregates = _HEADLINES.get(metric, ())
     if metric == _WITHOUT_INTENDED_STARTS and not after[0].has_latency:
-        headline_aggregates = _TIME_PERCENTILES
-    is_known = metric == MAX_RATE or name in headline_aggregates or (metric, aggregate) in objectives
+        headline_aggregates = _LATENCY_PERCENTILES
+    is_known = metric == MAX_RATE or aggregate_name in headline_aggregates or (metric, aggregate) in objectives
     return MetricPair(
         metric=metric,
         aggregate=aggregate,
         unit="1/s" if metric == MAX_RATE else METRICS[metric].unit,
         better="higher" if metric == MAX_RATE else METRICS[metric].better,
-        stage=place.stage_name,
-        is_headline=place.is_loaded and is_known,
+        stage=stage_place.stage_name,
+        is_headline=stage_place.is_loaded and is_known,
         repeats=Repeats(tuple(value.estimate for value in before), tuple(value.estimate for value in after)),
     )

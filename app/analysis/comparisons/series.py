@@ -1,9 +1,8 @@
-"""History of one metric over a series of comparable runs, and the points at which its level changed.
+"""History of one metric over a series of comparable runs, and its change points.
 
-Change points are found by Pettitt's test on ever smaller parts of the series. Pettitt (1979), A non-parametric approach
-to the change-point problem: of n values with ranks r, the change is where |2 Σ r − t (n + 1)| over the first t is
-largest, K, and p is about 2 exp(−6 K² / (n³ + n²)).
-"""
+Change points are found by Pettitt's test, applied recursively to the segments of the series. Pettitt (1979), A
+non-parametric approach to the change-point problem: for n values with ranks r, the change point is the t at which |2 Σ
+r − t (n + 1)| over the first t values has its maximum K; p is about 2 exp(−6 K² / (n³ + n²))."""
 
 from __future__ import annotations
 
@@ -21,14 +20,14 @@ from app.records.metrics import Better
 from app.records.result import Result
 
 MIN_VALUES = 14
-"""Minimum number of values: with fewer, no change, however clear, has so small a p-value."""
+"""Minimum number of values. With fewer values, even the clearest change does not reach a significant p-value."""
 _MAX_P_VALUE = 0.02
 TOLERANCE = 0.05
 
 
 class ChangePoint(msgspec.Struct, frozen=True):
-    """A change of level. `index` is the index of the first value of the new level; `ratio` is new over old of the
-    medians on either side."""
+    """A change of level. `index` is the position of the first value at the new level; `ratio` is the median after the
+    change divided by the median before it."""
 
     index: int
     ratio: float
@@ -36,14 +35,16 @@ class ChangePoint(msgspec.Struct, frozen=True):
 
 
 def find_change_points(values: Sequence[float], tolerance: float = TOLERANCE) -> tuple[ChangePoint, ...]:
-    """Find change points, in the order of the series. A change within the tolerance is ignored, however significant.
-    Values must be above 0."""
+    """Find the change points of a series, in order. Changes within the tolerance are ignored even if they are
+    significant. All values must be greater than 0."""
     series = np.asarray(values, dtype=float)
     p_values = dict(_find_changes(series, 0, tolerance))
     indices = sorted(p_values)
     ends = [0, *indices, series.size]
     return tuple(
-        ChangePoint(index, _ratio(series[ends[position] : index], series[index : ends[position + 2]]), p_values[index])
+        ChangePoint(
+            index, _compute_ratio(series[ends[position] : index], series[index : ends[position + 2]]), p_values[index]
+        )
         for position, index in enumerate(indices)
     )
 
@@ -51,17 +52,17 @@ def find_change_points(values: Sequence[float], tolerance: float = TOLERANCE) ->
 def _find_changes(series: Floats, start: int, tolerance: float) -> Iterator[tuple[int, float]]:
     if series.size < MIN_VALUES:
         return
-    split, p_value = _pettitt(series)
-    if p_value >= _MAX_P_VALUE or abs(_ratio(series[:split], series[split:]) - 1) <= tolerance:
+    split, p_value = _compute_pettitt(series)
+    if p_value >= _MAX_P_VALUE or abs(_compute_ratio(series[:split], series[split:]) - 1) <= tolerance:
         return
     yield start + split, p_value
     yield from _find_changes(series[:split], start, tolerance)
     yield from _find_changes(series[split:], start + split, tolerance)
 
 
-def _pettitt(series: Floats) -> tuple[int, float]:
+def _compute_pettitt(series: Floats) -> tuple[int, float]:
     n = series.size
-    from scipy import stats  # imported late, because it takes half a second
+    from scipy import stats  # imported lazily: the import takes 0.5 s
 
     ranks = stats.rankdata(series)[:-1]
     scores = np.abs(2 * np.cumsum(ranks) - np.arange(1, n) * (n + 1))
@@ -69,12 +70,13 @@ def _pettitt(series: Floats) -> tuple[int, float]:
     return index + 1, min(1.0, 2 * float(np.exp(-6 * scores[index] ** 2 / (n**3 + n**2))))
 
 
-def _ratio(before: Floats, after: Floats) -> float:
+def _compute_ratio(before: Floats, after: Floats) -> float:
     return float(np.median(after) / np.median(before))
 
 
 class MetricHistory(StageMetric, frozen=True):
-    """History of one metric in order of time, one value per run: the median over the repeats of its stage."""
+    """History of one metric in chronological order. Each value belongs to one run: the median over the repeats of its
+    stage."""
 
     run_ids: tuple[str, ...]
     values: tuple[float, ...]
@@ -82,8 +84,7 @@ class MetricHistory(StageMetric, frozen=True):
 
 
 def select_comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
-    """Select the runs that can be compared with the last one, including itself; INVALID runs and runs without load are
-    excluded."""
+    """Return the runs that are comparable with the last valid run, including that run. INVALID runs are excluded."""
     valid = [run for run in runs if run.verdict.status != "INVALID"]
     if not valid:
         return ()
@@ -92,7 +93,7 @@ def select_comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
 
 
 def build_histories(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
-    """Build the history of each headline metric, by stage or variant; `runs` must be in order of time."""
+    """Build the history of each headline metric, by stage or variant. `runs` must be in chronological order."""
     points_by_key: dict[tuple[str, str, str | None], list[tuple[str, float]]] = {}
     units_by_key: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
     for run in runs:

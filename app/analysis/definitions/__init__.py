@@ -1,6 +1,6 @@
-"""Evaluates the same requests by the metric definitions of other tools, side by side with those of Sizewise.
+"""Evaluates the same requests with the metric definitions of other tools, for comparison with the metrics of Sizewise.
 
-None of their code is run or copied: each module documents how its tool computes its numbers, and in which version.
+No code of these tools is run or copied: each module documents how its tool computes its metrics, and in which version.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _TOOLS = (
 
 
 def compute_tool_metrics(rows: StageRows, stage: Stage) -> tuple[ToolMetrics, ...]:
-    """Compute the numbers of all tools, those of Sizewise first, from the stage's own numbers. `rows` may include the
-    lead-in, which no tool counts."""
+    """Compute the metrics of one stage by the definitions of all tools. The first entry holds the metrics of Sizewise,
+    taken from `stage`. `rows` may include the lead-in, which no tool counts."""
     window = stage.window
     requests = observe_requests(
         rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)), window.start_ns

@@ -5,14 +5,14 @@ Read from the ai-dynamo/aiperf repository at 58028d5 (0.11.0), under `src/aiperf
 `types/inter_chunk_latency_metric.py`, `types/max_response_metric.py` (533b205) and `metric_dicts.py` (0fec57a); the
 throughputs in `aiperf/metrics/types` at db4f639 of October 2025, before they were moved.
 
-- Every time is measured from the send, over responses with content: text, reasoning or a tool call, not the role and
-  not usage. E2E ends at the last of them.
+- Latencies are measured from the send, over stream events with content: text, reasoning or a tool call, but not role or
+  usage. E2E ends at the last event with content.
 - ITL is (E2E − TTFT)/(tokens − 1), one value per response of at least two tokens. ICL values are the gaps between
-  responses, pooled.
-- Failed requests are excluded from all metrics. Throughput is over the time from the first send to the last response of
+  stream events, pooled.
+- Failed requests are excluded from all metrics. Throughput is averaged from the first send to the last response of
   successful requests.
-- Tokens are counted with its own tokenizer, including reasoning, unless --use-server-token-count is set.
-- Percentiles are linear between values; the console shows avg, p50, p90 and p99, and no ICL.
+- Tokens are counted with AIPerf's tokenizer, including reasoning, unless --use-server-token-count is set.
+- Percentiles are interpolated linearly; the console shows avg, p50, p90 and p99, and no ICL.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from app.records.definitions import ToolMetrics
 
 _WHY = {
     "ttft_ms": "from send to the first non-empty delta, including reasoning",
-    "itl_ms": "(E2E − TTFT)/(tokens − 1), once per response; other tools call this TPOT",
-    "icl_ms": "gaps between deltas as received, pooled over all responses; vLLM calls this ITL; only in its files",
+    "itl_ms": "(E2E − TTFT)/(tokens − 1), once per response; called TPOT by other tools",
+    "icl_ms": (
+        "gaps between deltas as received, pooled over all responses; called ITL by vLLM; only in AIPerf's files, not "
+        "on the console"
+    ),
     "e2e_ms": "from send to the last non-empty delta",
     "requests_per_s": (
         "successful requests divided by the time from the first send to the last token of a successful request"
     ),
-    "output_tokens_per_s": "tokens of successful requests divided by the same time",
+    "output_tokens_per_s": "tokens of successful requests divided by the same duration",
 }
 _NOTES = (
-    f"{LINEAR}; p95 is in its files, not in its console output",
-    (
-        "by default it counts tokens with its own tokenizer, not the server's; the counts here are those stored in "
-        "the rows"
-    ),
+    f"{LINEAR}; p95 is in AIPerf's files, not in its console output",
+    ("by default, AIPerf counts tokens with its own tokenizer; the counts here are those stored in the rows"),
 )
 
 

@@ -1,16 +1,16 @@
 """Metric definitions of genai-bench 0.0.5.
 
-Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.0.5): `user/openai_user.py` (when times
-are taken), `metrics/request_metrics_collector.py` (times of a request), `metrics/aggregated_metrics_collector.py`
+Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.0.5): `user/openai_user.py`
+(timestamps), `metrics/request_metrics_collector.py` (latencies of a request), `metrics/aggregated_metrics_collector.py`
 (percentiles, trimming, rates) and `cli/cli.py` (the duration of a run), under `genai_bench`.
 
-- The clock starts before `requests.post`, without a session: each request opens a connection of its own.
-- TTFT ends at the first content or reasoning, E2E at the end of reading. TPOT is (E2E − TTFT)/(tokens − 1) of responses
-  with at least two tokens and an E2E − TTFT of at least 1 ms.
-- Failed requests are excluded from all times. Rates are of successful requests over the duration of the run, including
-  its shutdown. --warmup-ratio and --cooldown-ratio exclude the first and last requests from times and token sums, but
-  not from the request rate; neither is set by default.
-- Percentiles are NumPy's: p25, p50, p75, p90, p95 and p99 are saved.
+- The clock starts before `requests.post`, without a session: each request opens a new connection.
+- TTFT ends at the first content or reasoning, E2E at the end of the stream. TPOT is (E2E − TTFT)/(tokens − 1) of
+  responses with at least two tokens and an E2E − TTFT of at least 1 ms.
+- Failed requests are excluded from all latencies. Rates are of successful requests over the duration of the run,
+  including its shutdown. --warmup-ratio and --cooldown-ratio exclude the first and last requests from latencies and
+  token sums, but not from the request rate; neither is set by default.
+- Percentiles use NumPy's default: p25, p50, p75, p90, p95 and p99 are saved.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ _WHY = {
     "ttft_ms": "from before the connection is opened (here: from send) to the first non-empty delta",
     "tpot_ms": "(E2E − TTFT)/(tokens − 1), once per response; omitted if E2E − TTFT is below 1 ms",
     "e2e_ms": "from before the connection is opened (here: from send) to the end of the stream",
-    "requests_per_s": "successful requests divided by the time from the start to the last end, including the drain",
-    "output_tokens_per_s": "tokens of successful requests divided by the same time",
+    "requests_per_s": (
+        "successful requests divided by the time from the start of the stage to the last response, including the drain"
+    ),
+    "output_tokens_per_s": "tokens of successful requests divided by the same duration",
 }
 _NOTES = (
     LINEAR,
-    "it opens a connection for every request and includes that time in TTFT and E2E; rows measured on reused "
-    "connections do not contain it",
+    "genai-bench opens a connection for every request, and its TTFT and E2E include the connection time; rows measured "
+    "with keep-alive do not include it",
     "no requests are trimmed: --warmup-ratio and --cooldown-ratio are off by default",
 )
 

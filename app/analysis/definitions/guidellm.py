@@ -1,18 +1,18 @@
 """Metric definitions of GuideLLM 0.7.
 
 Read from the vllm-project/guidellm repository at ee7a774 (12 commits after v0.7.3), under `src/guidellm`:
-`schemas/request_stats.py` (times of a request), `benchmark/schemas/metrics.py` (which requests, which weights),
-`schemas/statistics.py` (percentiles, rates), `benchmark/schemas/accumulator.py` (the measured time),
-`backends/openai/http.py` (when times are taken), `benchmark/outputs/console.py` (what is printed).
+`schemas/request_stats.py` (latencies of a request), `benchmark/schemas/metrics.py` (requests and weights),
+`schemas/statistics.py` (percentiles, rates), `benchmark/schemas/accumulator.py` (measured duration),
+`backends/openai/http.py` (timestamps), `benchmark/outputs/console.py` (console output).
 
 - TTFT is from the send to the first line with content, reasoning or a tool call; a successful response without any
   counts as 0.
 - ITL is (last − first)/(tokens − 1), one value per response, weighted by tokens − 1. TPOT is (last − send)/tokens,
-  weighted by tokens. All others have equal weights.
-- Times are of successful requests. Rates are of all requests, including failed ones with their partial responses, over
-  the time from the first request's start to the last one's end; --warmup and --cooldown trim it, and both are off by
-  default.
-- A percentile is the smallest value whose cumulative share reaches it; the console shows median and p95.
+  weighted by tokens. All other metrics have equal weights.
+- Latencies are of successful requests. Rates are of all requests, including failed requests with partial responses,
+  from the start of the first request to the end of the last; --warmup and --cooldown trim this period, and both are off
+  by default.
+- A percentile is the smallest value at which the cumulative weight reaches it; the console shows median and p95.
 """
 
 from __future__ import annotations
@@ -25,19 +25,21 @@ from app.records.definitions import ToolMetrics
 _WHY = {
     "ttft_ms": "from send to the first non-empty delta, including reasoning; 0 for a response without one",
     "itl_ms": (
-        "(last − first token)/(tokens − 1), once per response, weighted by tokens − 1; other tools call this TPOT"
+        "(last − first token)/(tokens − 1), once per response, weighted by tokens − 1; called TPOT by other tools"
     ),
     "tpot_ms": "(last token − send)/tokens, weighted by tokens; includes the time to first token",
-    "e2e_ms": "from send to the end of the stream, including what follows the last token (printed in seconds)",
+    "e2e_ms": "from send to the end of the stream, including data after the last token (printed in seconds)",
     "requests_per_s": (
         "all finished requests, including failed ones, divided by the time from the first send to the last end"
     ),
-    "output_tokens_per_s": "their tokens divided by the same time; for a failed request, the deltas received",
+    "output_tokens_per_s": (
+        "tokens of these requests divided by the same duration; for a failed request, the deltas received"
+    ),
 }
 _NOTES = (
     "a percentile is an observed value: the smallest one at which the cumulative weight reaches it",
     "no requests are trimmed: --warmup and --cooldown are off by default",
-    "with --max-seconds it would stop at that time and cancel requests in flight; here the drain is included",
+    "with --max-seconds, GuideLLM stops at that time and cancels requests in flight; here the drain is included",
 )
 
 
@@ -67,9 +69,9 @@ def _streamed(requests: ObservedRequests, tokens: np.ndarray) -> dict[str, Aggre
     first_ms = np.nan_to_num(requests.ms_since_send(requests.first_token_ns))
     last_ms = requests.ms_since_send(requests.last_ns)
     steps = np.maximum(tokens - 1, 0)
-    between_ms = np.where(has_token & (steps > 0), (last_ms - first_ms) / np.maximum(steps, 1), 0.0)
+    itl_ms = np.where(has_token & (steps > 0), (last_ms - first_ms) / np.maximum(steps, 1), 0.0)
     return {
         "ttft_ms": weighted_percentiles(first_ms, np.ones(requests.response_count)),
-        "itl_ms": weighted_percentiles(between_ms, steps),
+        "itl_ms": weighted_percentiles(itl_ms, steps),
         "tpot_ms": weighted_percentiles(last_ms / np.maximum(tokens, 1), tokens),
     }

@@ -1,17 +1,17 @@
 """Metric definitions of inference-perf 0.6.
 
 Read from the kubernetes-sigs/inference-perf repository at 7de5ef2 (29 commits after v0.6.1): `reportgen/base.py`
-(`summarize_requests`), `apis/streaming_parser.py` and `apis/chat.py` (which deltas count), `utils/cli_summary.py` and
-`config/reportgen/config.py` (what is printed), under `inference_perf`.
+(`summarize_requests`), `apis/streaming_parser.py` and `apis/chat.py` (counted deltas), `utils/cli_summary.py` and
+`config/reportgen/config.py` (console output), under `inference_perf`.
 
-- Only deltas with content count: reasoning and tool calls do not. Each delta is tokenized separately and each of its
-  tokens gets the delta's time, so that k tokens in a delta give k − 1 gaps of 0; ITL values are all these gaps, pooled.
+- Only deltas with content count, not reasoning and tool calls. Each delta is tokenized separately and each of its
+  tokens gets the timestamp of the delta, so that k tokens in a delta give k − 1 gaps of 0; ITL pools all these gaps.
 - TTFT is from the send to the first content token, of responses with at least two; TPOT is (last − first)/(tokens − 1),
-  NTPOT is (end − send)/tokens, and 0 without tokens. Tokens are those of the content, by its tokenizer, unless
+  NTPOT is (end − send)/tokens, and 0 without tokens. Only content tokens count, by inference-perf's tokenizer unless
   use_server_output_tokens is set.
-- Failed requests are excluded from all times. Rates are of successful requests, over the time from the first send of
-  all requests to the last end.
-- Percentiles are NumPy's; the console shows mean, median and p90.
+- Failed requests are excluded from all latencies. Rates are of successful requests, from the first send to the last end
+  of all requests.
+- Percentiles use NumPy's default; the console shows mean, median and p90.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from app.analysis.definitions.requests import (
 )
 from app.records.definitions import ToolMetrics
 
-_REASONING_UNKNOWN = "the server does not report the number of reasoning tokens, which are excluded"
+_REASONING_UNKNOWN = "the server does not report the number of reasoning tokens, which must be excluded"
 _CHUNKS_UNKNOWN = "the server does not report the number of tokens per delta"
 _WHY = {
     "ttft_ms": (
@@ -41,22 +41,19 @@ _WHY = {
     "ntpot_ms": "E2E/content tokens, once per response; 0 for a response without content tokens",
     "e2e_ms": "from send to the end of the stream",
     "requests_per_s": (
-        "successful requests divided by the time from the first send to the last end, failed requests included"
+        "successful requests divided by the time from the first send to the last end, including failed requests"
     ),
-    "output_tokens_per_s": "their content tokens divided by the same time",
+    "output_tokens_per_s": "content tokens of these requests divided by the same duration",
 }
 _NOTES = (
-    f"{LINEAR}; p95 and p99 are in its files, not in its console output",
-    (
-        "by default it counts tokens with its own tokenizer, not the server's; the counts here are those stored in "
-        "the rows"
-    ),
-    "it does not count tool calls as content; here they are counted",
+    f"{LINEAR}; p95 and p99 are in inference-perf's files, not in its console output",
+    ("by default, inference-perf counts tokens with its own tokenizer; the counts here are those stored in the rows"),
+    "inference-perf does not count tool calls as content; here they are counted",
 )
 
 
 def compute_inference_perf_metrics(requests: ObservedRequests) -> ToolMetrics:
-    e2e_ms, tokens = requests.ms_since_send(requests.end_ns), _content_tokens(requests)
+    e2e_ms, tokens = requests.ms_since_send(requests.end_ns), _compute_content_tokens(requests)
     is_known = not np.isnan(tokens).any()
     metrics = {"e2e_ms": linear_percentiles(e2e_ms)}
     if requests.is_streamed:
@@ -91,7 +88,7 @@ def _streamed(requests: ObservedRequests, tokens: Floats, is_known: bool) -> dic
         else linear_percentiles(np.where(has_several, requests.ms_since_send(requests.first_output_ns), np.nan)),
         "itl_ms": withhold(_CHUNKS_UNKNOWN)
         if np.any(content.tokens == 0)
-        else linear_percentiles(_token_gaps_ms(content)),
+        else linear_percentiles(_compute_token_gaps_ms(content)),
         "tpot_ms": linear_percentiles((requests.last_ns - requests.first_output_ns) / 1e6 / steps)
         if is_known
         else withhold(_REASONING_UNKNOWN),
@@ -103,13 +100,13 @@ def _content(requests: ObservedRequests) -> Deltas:
     return requests.deltas.select((first_ns > 0) & (requests.deltas.at_ns >= first_ns))
 
 
-def _token_gaps_ms(content: Deltas) -> Floats:
+def _compute_token_gaps_ms(content: Deltas) -> Floats:
     return np.concatenate((content.gaps_ms(), np.zeros(int((content.tokens - 1).sum()))))
 
 
-def _content_tokens(requests: ObservedRequests) -> Floats:
-    """Compute the content tokens of each response; NaN if unknown, because a response starts with reasoning and its
-    deltas do not report their tokens."""
+def _compute_content_tokens(requests: ObservedRequests) -> Floats:
+    """Compute the number of content tokens of each response. It is NaN (unknown) if a response starts with reasoning
+    and its deltas do not report token counts."""
     content = _content(requests)
     reported = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
     is_unreported = np.bincount(content.response_index, content.tokens == 0, minlength=requests.response_count) > 0

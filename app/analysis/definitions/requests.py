@@ -1,8 +1,7 @@
-"""The requests of a stage as other tools see them: from the send on, without a schedule to be late against.
+"""The requests of a stage from the perspective of other tools: latencies start at the send, and there is no schedule.
 
-Also the statistics that tools compute (mean and percentiles, by their own methods), and Sizewise's own numbers for
-comparison.
-"""
+Also contains the statistics that tools compute (mean, and percentiles by different methods), and Sizewise's own metrics
+for comparison."""
 
 from __future__ import annotations
 
@@ -22,11 +21,11 @@ LINEAR = "percentiles are interpolated linearly between the two nearest values, 
 
 
 def linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
-    """Compute aggregates with NumPy's default percentiles: linear between the values next to rank (n − 1) q. NaN values
-    are ignored."""
+    """Compute the aggregates with NumPy's default percentiles: linear interpolation between the values next to rank (n
+    − 1) q. NaN values are ignored."""
     known = values[~np.isnan(values)]
     if not known.size:
-        return withhold("no response has one", aggregates)
+        return withhold("no response has this metric", aggregates)
     return {
         name: Estimate(float(known.mean() if name == "mean" else np.quantile(known, PERCENTILES[name])), n=known.size)
         for name in aggregates
@@ -34,14 +33,14 @@ def linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES)
 
 
 def weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
-    """Compute the weighted mean, and as percentile the smallest value at which the cumulative weight reaches it.
+    """Compute the weighted mean and weighted percentiles. A percentile is the smallest value at which the cumulative
+    weight reaches it.
 
-    The shares are summed in floating point, in the order of distinct values, as in GuideLLM: if a sum should equal a
-    percentile exactly, its rounding decides.
-    """
+    Normalized weights are summed in floating point, in order of the distinct values, as GuideLLM does: if a sum should
+    equal a percentile exactly, its rounding error decides."""
     distinct, positions = np.unique(values[weights > 0], return_inverse=True)
     if not distinct.size:
-        return withhold("no response has one")
+        return withhold("no response has this metric")
     totals = np.bincount(positions, weights[weights > 0])
     shares = totals / totals.sum()
     cumulative = np.cumsum(shares)
@@ -67,41 +66,42 @@ def compute_rate(amount: float, start_ns: int, end_ns: int) -> Aggregates:
 
 @dataclass(frozen=True)
 class Deltas:
-    """All non-empty deltas, grouped by response and in their order; `response_index` is the response's index."""
+    """All non-empty deltas of a stage, grouped by response and in order of arrival. `response_index` is the index of
+    the response of each delta."""
 
     response_index: Nanoseconds
     at_ns: Nanoseconds
     tokens: Nanoseconds
-    """Number of tokens in each delta, 0 if unknown."""
+    """Number of tokens in each delta; 0 if unknown."""
 
     def select(self, mask: Mask) -> Deltas:
         return Deltas(self.response_index[mask], self.at_ns[mask], self.tokens[mask])
 
     def gaps_ms(self) -> Floats:
-        """Compute the gaps between successive deltas of one response in ms, pooled over all responses."""
+        """Compute the gaps between successive deltas of the same response in ms, pooled over all responses."""
         return np.asarray(np.diff(self.at_ns)[np.diff(self.response_index) == 0] / 1e6)
 
     def count_by_response(self, response_count: int) -> Nanoseconds:
-        """Count the deltas of each of this number of responses."""
+        """Count the deltas of each response, as an array of length `response_count`."""
         return np.bincount(self.response_index, minlength=response_count)
 
 
 @dataclass(frozen=True)
 class ObservedRequests:
-    """Requests of a stage. The arrays have one entry per successful request. An unknown time is 0, an unknown count
-    NaN."""
+    """Requests of a stage, as arrays with one entry per successful request. An unknown timestamp is 0; an unknown count
+    is NaN."""
 
     stage_start_ns: int
     first_sent_ns: int
     last_end_ns: int
-    """End of the last request sent, including failures."""
+    """End of the last request of all that were sent, including failed requests."""
     failed: int
     failed_deltas: int
     sent_ns: Nanoseconds
     end_ns: Nanoseconds
-    """Time at which the response was complete, including anything after its last token."""
+    """Time at which each response was complete, including data after the last token."""
     last_ns: Nanoseconds
-    """Time of the last token, or the end of a response without token times."""
+    """Time of the last token of each response; end of the response if token times are not known."""
     first_event_ns: Nanoseconds
     first_token_ns: Nanoseconds
     first_output_ns: Nanoseconds
@@ -121,13 +121,13 @@ class ObservedRequests:
         return not np.isnan(self.tokens_out).all()
 
     def ms_since_send(self, times_ns: Nanoseconds) -> Floats:
-        """Convert times to ms since the send; NaN for unknown times."""
+        """Convert timestamps to ms since the send of each request; NaN for unknown timestamps."""
         return np.where(times_ns > 0, (times_ns - self.sent_ns) / 1e6, np.nan)
 
 
 def observe_requests(rows: StageRows, stage_start_ns: int) -> ObservedRequests:
-    """Build the requests of a stage. `rows` are the stage's without its lead-in. Requests that were never sent are
-    dropped, because other tools do not have them."""
+    """Build the observed requests of a stage from `rows`, which must not include the lead-in. Requests that were never
+    sent are dropped, because other tools do not record them."""
     sent = rows.filter(rows.was_sent & (rows.end_ns > 0))
     success = sent.filter(sent.is_success)
     all_end_ns = sent.end_ns if sent.tokens is None else sent.tokens.complete_ns
@@ -160,7 +160,7 @@ def _deltas(tokens: TokenRows | None) -> Deltas:
     response_index = np.repeat(response_at, counts)
     reported = np.zeros(response_index.size, np.int64) if chunks.tokens is None else chunks.tokens.astype(np.int64)
     deltas = Deltas(response_index, chunks.times_ns, reported).select(response_index >= 0)
-    # as many tokens as there are deltas, so each delta has one
+    # if a response has as many tokens as deltas, each delta holds one token
     is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == deltas.count_by_response(tokens.chunk_index.size))
     return Deltas(
         deltas.response_index, deltas.at_ns, np.where(is_single[deltas.response_index], 1, np.maximum(deltas.tokens, 0))

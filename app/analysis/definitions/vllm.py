@@ -1,16 +1,16 @@
 """Metric definitions of vLLM bench serve.
 
 Read from the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d4 (`calculate_metrics`, and `benchmark`
-for the duration that throughput is over) and `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat
+for the duration of the throughput) and `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat
 request).
 
-- The clock starts before the request is posted. A message counts if its `choices` are not empty, whatever they contain:
-  TTFT ends at the first, E2E at the last, and ITL values are the gaps between them, pooled.
-- TPOT is (E2E − TTFT)/(tokens − 1) of responses with at least two tokens; tokens are the server's `usage`, or else
-  those of its own tokenizer.
-- Failed requests are excluded from all times. Throughput is over the time from before the first request is due to the
+- The clock starts before the request is posted. A message counts if its `choices` are not empty, even without any text:
+  TTFT ends at the first message, E2E at the last, and ITL pools the gaps between messages.
+- TPOT is (E2E − TTFT)/(tokens − 1) of responses with at least two tokens; token counts come from the server's `usage`,
+  or else from vLLM's tokenizer.
+- Failed requests are excluded from all latencies. Throughput is averaged from before the first request is due to the
   last response.
-- Percentiles are NumPy's; mean, median and p99 are printed unless others are requested, E2E only if requested.
+- Percentiles use NumPy's default; mean, median and p99 are printed by default, E2E only if requested.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from app.analysis.definitions.requests import (
 from app.records.definitions import ToolMetrics
 
 _PRINTED = ("mean", "p50", "p99")
-_NO_FIRST_EVENT = "these rows come from an older version, which did not record the first message"
+_NO_FIRST_EVENT = "these rows come from an older version of Sizewise, which did not record the first message"
 _WHY = {
     "ttft_ms": "from send to the first message with choices, even if it only contains the role",
     "itl_ms": (
         "gaps between messages, pooled; the message with the role counts, and a message of k tokens counts once"
     ),
-    "tpot_ms": "(E2E − TTFT)/(tokens − 1), once per response, from that first message",
+    "tpot_ms": "(E2E − TTFT)/(tokens − 1), once per response, from the first message with choices",
     "e2e_ms": "from send to the last message (here: the last token); printed with --percentile-metrics e2el",
     "requests_per_s": (
-        "successful requests divided by the time from the start to the last response, including the drain"
+        "successful requests divided by the time from the start of the stage to the last response, including the drain"
     ),
-    "output_tokens_per_s": "tokens of successful requests divided by the same time",
+    "output_tokens_per_s": "tokens of successful requests divided by the same duration",
 }
 _NOTES = (
     f"{LINEAR}; p90 and p95 only with --metric-percentiles",
@@ -76,15 +76,15 @@ def _streamed(requests: ObservedRequests, e2e_ms: Floats) -> dict[str, Aggregate
     return {
         "ttft_ms": linear_percentiles(ttft_ms, _PRINTED),
         "itl_ms": linear_percentiles(
-            np.concatenate((requests.deltas.gaps_ms(), _gaps_to_first_delta_ms(requests))), _PRINTED
+            np.concatenate((requests.deltas.gaps_ms(), _compute_gaps_to_first_delta_ms(requests))), _PRINTED
         ),
         "tpot_ms": linear_percentiles((e2e_ms - ttft_ms) / steps, _PRINTED),
     }
 
 
-def _gaps_to_first_delta_ms(requests: ObservedRequests) -> Floats:
-    """Compute the gaps before the first delta of responses whose first message was empty, in ms. A first message that
-    was read together with the first token counts as that token's."""
+def _compute_gaps_to_first_delta_ms(requests: ObservedRequests) -> Floats:
+    """Compute the gaps, in ms, between an empty first message and the first delta of each response that starts with an
+    empty message. If both were read together, there is no gap."""
     first_ns: Nanoseconds = requests.first_token_ns
-    is_apart = (requests.first_event_ns > 0) & (first_ns > requests.first_event_ns)
-    return np.asarray((first_ns - requests.first_event_ns)[is_apart] / 1e6)
+    is_separate = (requests.first_event_ns > 0) & (first_ns > requests.first_event_ns)
+    return np.asarray((first_ns - requests.first_event_ns)[is_separate] / 1e6)

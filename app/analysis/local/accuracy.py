@@ -1,13 +1,12 @@
-"""Accuracy of a variant on labeled rows, compared with the reference's on the same rows.
+"""Accuracy of a model variant on labeled rows, compared with the reference on the same rows.
 
-Rows are assumed to be drawn independently from the model's real inputs. Mean errors are compared by a paired bootstrap,
-in which the variation that both errors of a row share cancels out. Shares are compared by the counts of rows that only
-one side got right.
+Rows are assumed to be independent samples of the model's real inputs. Mean errors are compared by a paired bootstrap,
+so that variation common to both errors of a row cancels out. Proportions are compared by the counts of rows that only
+one of the two predicted correctly.
 
 The intervals are score intervals: Tango's for the difference (Statistics in Medicine 17, 1998) and Tang, Tang and
-Chan's for the ratio (ibid. 22, 2003), recommended by Fagerland, Lydersen and Laake (ibid. 33, 2014). They have a
-positive width even if no row differs, and so distinguish ten rows without a difference from ten thousand.
-"""
+Chan's for the ratio (ibid. 22, 2003), as recommended by Fagerland, Lydersen and Laake (ibid. 33, 2014). They have a
+positive width even if no row differs, so that ten rows without a difference count for less than ten thousand."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ from app.records.local import Accuracy
 from app.records.result import Check, Estimate
 
 _MIN_ROWS = 20
-"""Minimum number of rows: with fewer, bootstrap samples are too similar for an interval."""
+"""Minimum number of rows. With fewer rows, bootstrap samples are too similar for an interval."""
 _DRAWS = 2_000
 _SEED = 7
 _MAX_BOOTSTRAP_ROWS = 10_000
@@ -36,8 +35,8 @@ _ROWS_PER_BLOCK = 2**21
 
 
 class PairedErrors(msgspec.Struct, frozen=True):
-    """Intervals at 95 % of `now` minus reference and of reference over `now`, and the two-sided p-value of no
-    difference. A withheld value is None, with the reason."""
+    """95 % intervals of the difference (variant minus reference) and of the ratio (reference over variant), and the
+    two-sided p-value of no difference. A withheld value is `None`, and `reason` states why."""
 
     difference: tuple[float, float] | None
     ratio: tuple[float, float] | None
@@ -46,33 +45,33 @@ class PairedErrors(msgspec.Struct, frozen=True):
 
 
 def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
-    """Compare errors by a percentile bootstrap with 2,000 seeded draws.
+    """Compare the errors of a variant and the reference, row by row, by a percentile bootstrap with 2,000 seeded draws.
 
-    The levels are widened by Student's factor for few rows (Hesterberg, The American Statistician 69, 2015): plain
+    With few rows, the levels are widened by Student's factor (Hesterberg, The American Statistician 69, 2015): plain
     percentiles of 20 rows are as narrow as if the standard deviation were known. More than 10,000 rows are first
-    assigned to random groups, which does not change the spread of the mean.
-    """
+    assigned to random groups, which does not change the spread of the mean."""
     if variant.size < _MIN_ROWS:
         return PairedErrors(None, None, None, f"no interval: fewer than {_MIN_ROWS} rows")
     generator = np.random.default_rng(_SEED)
     mean_now, mean_reference = _bootstrap_means(_group_rows(variant, reference, generator), generator)
     difference = mean_now - mean_reference
-    below, above = np.count_nonzero(difference <= 0), np.count_nonzero(difference >= 0)
+    count_below, count_above = np.count_nonzero(difference <= 0), np.count_nonzero(difference >= 0)
     has_ratio = bool(mean_now.min() > 0)
     return PairedErrors(
         difference=_interval(difference, variant.size),
         ratio=_interval(mean_reference / mean_now, variant.size) if has_ratio else None,
-        p_value=float(min(1.0, 2 * (1 + min(below, above)) / (1 + _DRAWS))),
+        p_value=float(min(1.0, 2 * (1 + min(count_below, count_above)) / (1 + _DRAWS))),
         reason=None if has_ratio else "no interval: almost no row has an error",
     )
 
 
-def _group_rows(now: Floats, reference: Floats, generator: np.random.Generator) -> Floats:
-    """Return a table with the columns: error of the variant, error of the reference, number of rows."""
-    table: Floats = np.column_stack([now, reference, np.ones(now.size)])
-    if now.size <= _MAX_BOOTSTRAP_ROWS:
+def _group_rows(variant: Floats, reference: Floats, generator: np.random.Generator) -> Floats:
+    """Return a table with three columns: error of the variant, error of the reference, number of rows. Many rows are
+    combined into random groups."""
+    table: Floats = np.column_stack([variant, reference, np.ones(variant.size)])
+    if variant.size <= _MAX_BOOTSTRAP_ROWS:
         return table
-    starts = np.arange(_MAX_BOOTSTRAP_ROWS // 2) * now.size // (_MAX_BOOTSTRAP_ROWS // 2)
+    starts = np.arange(_MAX_BOOTSTRAP_ROWS // 2) * variant.size // (_MAX_BOOTSTRAP_ROWS // 2)
     return np.asarray(np.add.reduceat(generator.permutation(table), starts))
 
 
@@ -81,17 +80,17 @@ def _bootstrap_means(table: Floats, generator: np.random.Generator) -> tuple[Flo
     block_size = max(1, _ROWS_PER_BLOCK // size)
     totals: Floats = np.concatenate(
         [
-            table[generator.integers(0, size, (min(block_size, _DRAWS - drawn_count), size))].sum(axis=1)
-            for drawn_count in range(0, _DRAWS, block_size)
+            table[generator.integers(0, size, (min(block_size, _DRAWS - draw_count), size))].sum(axis=1)
+            for draw_count in range(0, _DRAWS, block_size)
         ]
     )
     return totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
 
 
-def _interval(drawn: Floats, rows: int) -> tuple[float, float]:
+def _interval(samples: Floats, rows: int) -> tuple[float, float]:
     t = float(special.stdtrit(rows - 1, 1 - ALPHA / 2))
     level = float(special.ndtr(-t * math.sqrt(rows / (rows - 1))))
-    low, high = np.quantile(drawn, (level, 1 - level))
+    low, high = np.quantile(samples, (level, 1 - level))
     return float(low), float(high)
 
 
@@ -100,7 +99,7 @@ _HALVINGS = 60
 
 
 class PairedCounts(msgspec.Struct, frozen=True):
-    """Counts of rows: right in both, right only in the variant, right only in the reference."""
+    """Counts of rows: predicted correctly by both, only by the variant, only by the reference."""
 
     rows: int
     both: int
@@ -121,22 +120,23 @@ class PairedCounts(msgspec.Struct, frozen=True):
 
 
 def difference_interval(counts: PairedCounts) -> tuple[float, float]:
-    """Compute the interval of the variant's share minus the reference's."""
+    """Compute the confidence interval of the variant's accuracy minus the reference's."""
 
     def is_within(difference: float) -> bool:
         distance = counts.only_variant - counts.only_reference - counts.rows * difference
-        return distance**2 <= _Z**2 * _difference_variance(counts, difference)
+        return distance**2 <= _Z**2 * _compute_difference_variance(counts, difference)
 
     return _bisect(is_within, counts.difference, -1.0), _bisect(is_within, counts.difference, 1.0)
 
 
 def ratio_interval(counts: PairedCounts) -> tuple[float, float]:
-    """Compute the interval of the variant's share over the reference's, which must have a row right."""
+    """Compute the confidence interval of the variant's accuracy divided by the reference's. The reference must have
+    predicted at least one row correctly."""
     ratio = counts.variant / counts.reference
 
     def is_within(assumed_ratio: float) -> bool:
         distance = counts.variant - assumed_ratio * counts.reference
-        return distance**2 <= _Z**2 * _ratio_variance(counts, assumed_ratio)
+        return distance**2 <= _Z**2 * _compute_ratio_variance(counts, assumed_ratio)
 
     upper = max(1.0, 2 * ratio)
     while is_within(upper):
@@ -145,43 +145,43 @@ def ratio_interval(counts: PairedCounts) -> tuple[float, float]:
 
 
 def mcnemar(counts: PairedCounts) -> float:
-    """Compute the two-sided mid-p value of McNemar's exact test: the binomial test on the rows that only one side got
-    right.
+    """Compute the two-sided mid-p value of McNemar's test: the exact binomial test on the rows that only one side
+    predicted correctly.
 
-    The exact test is conservative and so has less power; mid-p keeps the nominal level (Fagerland, Lydersen and Laake,
-    BMC Medical Research Methodology 13, 2013).
-    """
+    The exact p-value is conservative and so has less power; the mid-p value keeps the nominal level (Fagerland,
+    Lydersen and Laake, BMC Medical Research Methodology 13, 2013)."""
     fewer, differing = min(counts.only_variant, counts.only_reference), counts.only_variant + counts.only_reference
     at_most = float(special.bdtr(fewer, differing, 0.5))
     below = float(special.bdtr(fewer - 1, differing, 0.5)) if fewer else 0.0
     return at_most + below
 
 
-def _difference_variance(counts: PairedCounts, difference: float) -> float:
-    """Compute the variance of the rows' sum of differences under the maximum-likelihood shares with this difference."""
-    rows, only_now, only_reference = counts.rows, counts.only_variant, counts.only_reference
-    linear = -only_now - only_reference + (2 * rows - only_now + only_reference) * difference
+def _compute_difference_variance(counts: PairedCounts, difference: float) -> float:
+    """Compute the variance of the summed differences of all rows, under the maximum-likelihood proportions for the
+    given difference."""
+    rows, only_variant, only_reference = counts.rows, counts.only_variant, counts.only_reference
+    linear = -only_variant - only_reference + (2 * rows - only_variant + only_reference) * difference
     constant = -only_reference * difference * (1 - difference)
-    ml_share = _upper_root(2 * rows, linear, constant)
+    ml_share = _compute_upper_root(2 * rows, linear, constant)
     return max(0.0, rows * (2 * ml_share + difference * (1 - difference)))
 
 
-def _ratio_variance(counts: PairedCounts, ratio: float) -> float:
-    """Compute the variance of the rows' sum of variant-right minus `ratio` times reference-right, under the
-    maximum-likelihood shares with this ratio."""
-    right = counts.both + counts.only_variant + counts.only_reference
+def _compute_ratio_variance(counts: PairedCounts, ratio: float) -> float:
+    """Compute the variance of the number of correct rows of the variant minus `ratio` times that of the reference,
+    under the maximum-likelihood proportions for the given ratio."""
+    correct = counts.both + counts.only_variant + counts.only_reference
     linear = counts.reference * ratio**2 - (counts.variant + 2 * counts.only_reference)
-    constant = counts.only_reference * (1 - ratio) * right / counts.rows
-    ml_share = _upper_root(counts.rows * (1 + ratio), linear, constant)
-    return max(0.0, counts.rows * (1 + ratio) * ml_share + right * (ratio - 1))
+    constant = counts.only_reference * (1 - ratio) * correct / counts.rows
+    ml_share = _compute_upper_root(counts.rows * (1 + ratio), linear, constant)
+    return max(0.0, counts.rows * (1 + ratio) * ml_share + correct * (ratio - 1))
 
 
-def _upper_root(square: float, linear: float, constant: float) -> float:
+def _compute_upper_root(square: float, linear: float, constant: float) -> float:
     return (math.sqrt(max(0.0, linear**2 - 4 * square * constant)) - linear) / (2 * square)
 
 
 def _bisect(is_within: Callable[[float], bool], inside: float, outside: float) -> float:
-    """Find the boundary of `is_within` between `inside` and `outside` by bisection; `outside` itself if it is
+    """Find the boundary of `is_within` between `inside` and `outside` by bisection; return `outside` if it is still
     within."""
     if is_within(outside):
         return outside
@@ -197,25 +197,24 @@ _POWER_Z = float(special.ndtri(0.8))
 
 
 def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, metric: Metric) -> Accuracy:
-    """Compute the accuracy from one score per row: 1 or 0 for `top-1`, else the absolute error. Raises UsageError if
-    the number of rows differs from the reference's.
+    """Compute the accuracy from one score per row: 1 or 0 for `top-1`, otherwise the absolute error. Raises UsageError
+    if the number of rows differs from that of the reference.
 
-    A share has Wilson's interval, its change Tango's, the retained share Tang's, and McNemar's test is mid-p. A mean
-    error has Student's t interval; its change and ratio use the bootstrap. If a row has no finite error there is no
-    mean, and the retained accuracy is 0.
-    """
+    For `top-1`, the accuracy has Wilson's interval, its change Tango's and the retained accuracy Tang's; the test is
+    McNemar's with mid-p. A mean error has Student's t interval; its change and ratio use the bootstrap. If a row has no
+    finite error, there is no mean, and the retained accuracy is 0."""
     now = np.asarray(scores, dtype=np.float64)
     reference_scores = None if reference is None else np.asarray(reference, dtype=np.float64)
     if reference_scores is not None and reference_scores.shape != now.shape:
         raise UsageError(
-            f"the reference has scores of {reference_scores.size} rows, the variant has scores of {now.size}"
+            f"the variant has scores for {now.size} rows, but the reference has scores for {reference_scores.size}"
         )
     return _compare_shares(now, reference_scores) if metric == "top-1" else _compare_errors(now, reference_scores)
 
 
 def compute_chance_accuracy(labels: npt.NDArray[Any]) -> float | None:
-    """Compute the accuracy of a model that always predicts the most frequent class; None for labels that are not
-    integers, or with a single class."""
+    """Compute the accuracy of a model that always predicts the most frequent class; `None` if the labels are not
+    integers or have only one class."""
     if labels.dtype.kind not in "iu":
         return None
     _, counts = np.unique(labels, return_counts=True)
@@ -225,8 +224,8 @@ def compute_chance_accuracy(labels: npt.NDArray[Any]) -> float | None:
 def chance_accuracy_check(
     accuracy: Estimate | None, chance_accuracy: float | None, hint_prefix: str = ""
 ) -> Check | None:
-    """Check that an accuracy is better than that of predicting one class for every row, which a wrong output or wrong
-    labels also give (WARN). None if there is nothing to compare."""
+    """Check that the accuracy is better than always predicting the most frequent class (otherwise WARN), because a
+    wrong output or wrong labels have that accuracy too. Returns `None` if the accuracy is unknown."""
     if accuracy is None or accuracy.value is None or chance_accuracy is None:
         return None
     low = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
@@ -240,12 +239,12 @@ def chance_accuracy_check(
 
 
 def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
-    """Estimate the total number of rows that would decide with a power of 80 % whether the limit is met, if they
+    """Estimate the total number of rows needed to decide with 80 % power whether the limit is met, if further rows
     behaved like these: (1.96 + 0.84)² p / d², where p is the discordance of the rows and d the distance from the limit.
 
-    None if no number of rows would, or if it is unknown. If hardly a row differs, the second term dominates: the width
-    of a score interval without any difference, which shrinks with the number of rows and not with its root.
-    """
+    Returns `None` if it is unknown or no number of rows would suffice. If hardly any row differs, the second term
+    dominates: the width of a score interval without a difference, which shrinks with the number of rows instead of its
+    square root."""
     kept = accuracy.retained
     if kept is None or kept.value is None or kept.ci95 is None or kept.n is None or kept.value == limit:
         return None
@@ -260,13 +259,13 @@ def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
 def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
     value = share(round(float(now.sum())), now.size)
     if reference_scores is None or not now.size:
-        return _without_reference("top-1", value)
-    is_right, was_right = now > 0, reference_scores > 0
+        return _build_without_reference("top-1", value)
+    is_variant_right, is_reference_right = now > 0, reference_scores > 0
     counts = PairedCounts(
         rows=now.size,
-        both=int(np.count_nonzero(is_right & was_right)),
-        only_variant=int(np.count_nonzero(is_right & ~was_right)),
-        only_reference=int(np.count_nonzero(~is_right & was_right)),
+        both=int(np.count_nonzero(is_variant_right & is_reference_right)),
+        only_variant=int(np.count_nonzero(is_variant_right & ~is_reference_right)),
+        only_reference=int(np.count_nonzero(~is_variant_right & is_reference_right)),
     )
     undefined = Estimate(None, n=now.size, reason="the reference predicts no row correctly")
     return Accuracy(
@@ -285,10 +284,10 @@ def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
 def _compare_errors(now: Floats, reference_errors: Floats | None) -> Accuracy:
     value = _mean_error(now)
     if reference_errors is None or not now.size:
-        return _without_reference("mean absolute error", value)
+        return _build_without_reference("mean absolute error", value)
     reference = _mean_error(reference_errors)
     if value.value is None or reference.value is None:
-        return _without_mean(value, reference)
+        return _build_without_mean(value, reference)
     compared, rows = compare_errors(now, reference_errors), now.size
     return Accuracy(
         metric="mean absolute error",
@@ -308,7 +307,7 @@ def _compare_errors(now: Floats, reference_errors: Floats | None) -> Accuracy:
     )
 
 
-def _without_mean(value: Estimate, reference: Estimate) -> Accuracy:
+def _build_without_mean(value: Estimate, reference: Estimate) -> Accuracy:
     reason = value.reason or reference.reason
     is_lost = value.value is None and reference.value is not None
     return Accuracy(
@@ -322,13 +321,13 @@ def _without_mean(value: Estimate, reference: Estimate) -> Accuracy:
     )
 
 
-def _without_reference(metric: Metric, value: Estimate) -> Accuracy:
+def _build_without_reference(metric: Metric, value: Estimate) -> Accuracy:
     return Accuracy(metric=metric, value=value, reference=None, change=None, retained=None, p_value=None, test=None)
 
 
 def _mean_error(errors: Floats) -> Estimate:
-    """Estimate the mean error with Student's t interval, not widened for autocorrelation, because a file sorted by
-    label is no drift."""
+    """Estimate the mean error with Student's t interval. It is not widened for autocorrelation, because rows may be
+    sorted by label."""
     rows = errors.size
     not_finite = rows - int(np.count_nonzero(np.isfinite(errors)))
     if not rows or not_finite:

@@ -1,7 +1,6 @@
-"""Computes all numbers of one stage of a local model, from its calls and its stage data.
+"""Computes all metrics of one stage of a local model from its calls and its stage data.
 
-Includes the calls as plain arrays, and checks of whether they were timed in a steady state and started on time.
-"""
+Contains the calls as arrays, and checks that the calls ran in a steady state and started on time."""
 
 from __future__ import annotations
 
@@ -34,13 +33,13 @@ CALL_PARTS = {
     "copy_out_ms": ("executed_ns", "copied_out_ns"),
     "post_process_ms": ("copied_out_ns", "end_ns"),
 }
-"""Start and end time of each part of a call."""
+"""Names of the columns with the start and end timestamps of each part of a call."""
 
 
 @dataclass(frozen=True)
 class CallRows:
-    """Calls of the measurement window, one entry per call, in the order of their ends. `never_started_ns` are arrivals
-    that were never started."""
+    """Calls inside the measurement window, with one entry per call, ordered by end time. `never_started_ns` holds the
+    scheduled times of calls that were never started."""
 
     query: Nanoseconds
     stream: Nanoseconds
@@ -61,32 +60,32 @@ class CallRows:
 
     @property
     def service_ms(self) -> Floats:
-        """Duration of each call in ms: copies and execution, as a plain call of the runtime takes."""
-        times: Floats = (self.copied_out_ns - self.prepared_ns) / 1e6
-        return times
+        """Duration of each call in ms, including copies and execution, but neither preparation nor post-processing."""
+        durations_ms: Floats = (self.copied_out_ns - self.prepared_ns) / 1e6
+        return durations_ms
 
     def part_ms(self, part: str) -> Floats:
         first, last = CALL_PARTS[part]
-        times: Floats = (getattr(self, last) - getattr(self, first)) / 1e6
-        return times
+        durations_ms: Floats = (getattr(self, last) - getattr(self, first)) / 1e6
+        return durations_ms
 
 
 def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
-    """Read the calls of a stage. `rows` includes its warm-up, which is dropped."""
+    """Read the calls of a stage. `rows` includes the warm-up of the stage, which is dropped."""
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
     begin_ns, has_begun = read_times(frame["begin_ns"])
     copied_in_ns, has_copies = read_times(frame["copied_in_ns"])
-    intended_ns, is_due = read_times(frame["intended_ns"])
+    intended_ns, has_schedule = read_times(frame["intended_ns"])
     query, stream = (
         read_times(frame[name])[0] for name in ("query", "stream")
     )  # a call that never began has no stream
     inside = has_begun & (begin_ns >= facts.start_ns)
     if facts.scenario in ("server", "multi-stream"):
-        inside &= is_due
+        inside &= has_schedule
     end_ns = read_times(frame["end_ns"])[0]
     order = np.flatnonzero(inside)
     order = order[np.argsort(end_ns[order], kind="stable")]
-    copies_apart = bool(order.size) and bool(has_copies[order].all())
+    has_separate_copies = bool(order.size) and bool(has_copies[order].all())
     prepared_ns, executed_ns = (read_times(frame[name])[0][order] for name in ("prepared_ns", "executed_ns"))
     return CallRows(
         query=query[order],
@@ -94,18 +93,18 @@ def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
         intended_ns=intended_ns[order],
         begin_ns=begin_ns[order],
         prepared_ns=prepared_ns,
-        copied_in_ns=copied_in_ns[order] if copies_apart else prepared_ns,
+        copied_in_ns=copied_in_ns[order] if has_separate_copies else prepared_ns,
         executed_ns=executed_ns,
-        copied_out_ns=read_times(frame["copied_out_ns"])[0][order] if copies_apart else executed_ns,
+        copied_out_ns=read_times(frame["copied_out_ns"])[0][order] if has_separate_copies else executed_ns,
         end_ns=end_ns[order],
-        has_separate_copies=copies_apart,
-        never_started_ns=intended_ns[~has_begun & is_due],
+        has_separate_copies=has_separate_copies,
+        never_started_ns=intended_ns[~has_begun & has_schedule],
     )
 
 
 def compute_lateness_ms(calls: CallRows) -> Floats:
-    """Compute for each call how long after it was due and a stream was free it began: the delay added by this
-    program."""
+    """Compute the start delay of each call in ms: the time between the moment when the call was due and a stream was
+    free, and the actual start. This delay is caused by Sizewise."""
     order = np.lexsort((calls.begin_ns, calls.stream))
     stream, begin_ns, end_ns = calls.stream[order], calls.begin_ns[order], calls.end_ns[order]
     free_ns = np.where(np.concatenate([[False], stream[1:] == stream[:-1]]), np.roll(end_ns, 1), 0)
@@ -125,9 +124,9 @@ def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
         return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "No call completed. Increase load.max_duration."),)
     checks = [_warm_up_check(facts), _count_check(calls), _steady_check(calls, facts)]
     if facts.stopped_early:
-        checks.append(_cut_short_check(facts))
+        checks.append(_interruption_check(facts))
     elif facts.scenario == "server":
-        checks += [_never_begun_check(calls), _lateness_check(calls)]
+        checks += [_never_started_check(calls), _lateness_check(calls)]
     else:
         checks.append(_precision_check(facts))
     if facts.scenario == "single-stream":
@@ -136,7 +135,7 @@ def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
 
 
 def _loop_check(calls: CallRows) -> Check:
-    """Check the share of the time that the loop around the calls takes."""
+    """Check the proportion of time spent in the measuring loop between calls."""
     gaps_ns = calls.begin_ns[1:] - calls.end_ns[:-1]
     duration_ns = float(np.median(calls.end_ns - calls.begin_ns)) if len(calls) else 0.0
     gap_ns = float(np.median(gaps_ns)) if gaps_ns.size else 0.0
@@ -150,23 +149,25 @@ def _loop_check(calls: CallRows) -> Check:
     )
 
 
-def _cut_short_check(facts: CallStage) -> Check:
-    seconds = (facts.end_ns - facts.start_ns) / 1e9
+def _interruption_check(stage_data: CallStage) -> Check:
+    seconds = (stage_data.end_ns - stage_data.start_ns) / 1e9
     return Check("cut_short", seconds, None, "s", "WARN", "The stage ended before it had enough samples.")
 
 
-def _never_begun_check(calls: CallRows) -> Check:
-    """Check for arrivals that were never started."""
-    never_begun = len(calls.never_started_ns)
+def _never_started_check(calls: CallRows) -> Check:
+    """Check for arrivals whose calls were never started."""
+    never_started = len(calls.never_started_ns)
     hint = "The model could not keep up, and these calls would have waited longest. Lower the rate."
-    return grade_high("arrivals_not_begun", never_begun / (never_begun + len(calls)), unit="share", warn=0.0, hint=hint)
+    return grade_high(
+        "arrivals_not_begun", never_started / (never_started + len(calls)), unit="share", warn=0.0, hint=hint
+    )
 
 
-def _warm_up_check(facts: CallStage) -> Check:
-    if facts.is_stationary:
-        return Check("warm_up", facts.warmup_windows, None, "windows", "VALID")
+def _warm_up_check(stage_data: CallStage) -> Check:
+    if stage_data.is_stationary:
+        return Check("warm_up", stage_data.warmup_windows, None, "windows", "VALID")
     hint = "No three consecutive windows agreed within 10 % before the warm-up limit. Increase load.warmup."
-    return Check("warm_up", facts.warmup_windows, None, "windows", "WARN", hint)
+    return Check("warm_up", stage_data.warmup_windows, None, "windows", "WARN", hint)
 
 
 def _count_check(calls: CallRows) -> Check:
@@ -175,11 +176,11 @@ def _count_check(calls: CallRows) -> Check:
     return Check("calls", len(calls), _MIN_CALLS, "calls", "VALID" if is_enough else "WARN", hint)
 
 
-def _steady_check(calls: CallRows, facts: CallStage) -> Check:
-    """Check that times are steady. For open arrivals, their latencies in order of arrival: a growing backlog is no
-    steady state."""
+def _steady_check(calls: CallRows, stage_data: CallStage) -> Check:
+    """Check that call durations are steady. For the server scenario, check the latencies in order of arrival instead,
+    because a growing backlog is not a steady state."""
     waits_ms = (calls.end_ns - calls.intended_ns) / 1e6
-    is_server = facts.scenario == "server"
+    is_server = stage_data.scenario == "server"
     drift = latency_drift(waits_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
     if drift is None:
         return Check("steady_times", None, CHANGE_LIMIT, "share", "VALID")
@@ -189,25 +190,25 @@ def _steady_check(calls: CallRows, facts: CallStage) -> Check:
         unit="share",
         warn=CHANGE_LIMIT,
         hint=(
-            "Calls waited longer and longer because they arrive faster than the model runs, so latency depends on "
-            "the stage's length. Lower the rate."
+            "The backlog kept growing because calls arrive faster than the model runs, so latency depends on the "
+            "stage duration. Lower the rate."
         )
         if is_server
-        else ("Calls became steadily slower or faster. Check for throttling and other load, and increase load.warmup."),
+        else ("Call durations drifted. Check for throttling and other load, and increase load.warmup."),
     )
 
 
-def _precision_check(facts: CallStage) -> Check:
+def _precision_check(stage_data: CallStage) -> Check:
     return grade_high(
         "mean_time_half_width",
-        facts.half_width,
+        stage_data.half_width,
         unit="share",
-        warn=max(facts.target_half_width, 0.0),
+        warn=max(stage_data.target_half_width, 0.0),
         hint=(
-            "The time limit was reached before the interval was narrow enough. Increase load.max_duration, or use a "
-            "quieter machine."
+            "The time limit was reached before the confidence interval was narrow enough. Increase load.max_duration, or "
+            "use a machine without other load."
         )
-        if facts.half_width is not None
+        if stage_data.half_width is not None
         else "Too few calls for a confidence interval.",
     )
 
@@ -224,14 +225,15 @@ def _lateness_check(calls: CallRows) -> Check:
 
 
 SEARCH_TAG = "search"
-"""Tag of the stages of a search for the highest rate within the SLO."""
+"""Tag of the stages of a search for the max rate within the SLO."""
 
-_ENDLESS_MS = 1e15
+_INFINITE_MS = 1e15
 _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
 
 
 def summarize_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Sequence[Check] = ()) -> Stage:
-    """Summarize one stage. `rows` includes its warm-up. `checks` are those of the variant as a whole."""
+    """Build the stage from its calls. `rows` includes the warm-up; `checks` are the checks of the variant as a
+    whole."""
     calls = read_calls(rows, facts)
     window = Window(facts.start_ns, facts.end_ns)
     bounds = (window.start_ns, window.end_ns)
@@ -250,63 +252,67 @@ def summarize_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Seq
         good_per_s=Estimate(None, reason="individual calls of a local model are not evaluated"),
         completed=len(calls),
         errors={NOT_STARTED: len(calls.never_started_ns)} if len(calls.never_started_ns) else {},
-        metrics=_metrics(calls, facts, bounds),
+        metrics=_build_metrics(calls, facts, bounds),
         verdict=compute_verdict(all_checks),
         checks=all_checks,
         scheduled_per_s=facts.rate_per_s,
-        concurrency=_concurrency(facts),
+        concurrency=_get_concurrency(facts),
         arrivals="Poisson" if is_server else None,
         arrival_kind="poisson" if is_server else None,
     )
 
 
 def stage_name(facts: CallStage) -> str:
-    """Return the stage name, such as `offline: digits cpu as-is, batch 8`."""
+    """Return the display name of the stage, such as `offline: digits cpu as-is, batch 8`."""
     rate_suffix = "" if facts.rate_per_s is None else f" at {format_number(facts.rate_per_s)}/s"
     return f"{facts.scenario}{rate_suffix}: {facts.variant.label}"
 
 
-def _concurrency(facts: CallStage) -> int | None:
-    """Return the number of concurrent calls; None if arrivals decide it."""
-    match facts.scenario:
+def _get_concurrency(stage_data: CallStage) -> int | None:
+    """Return the number of concurrent calls; `None` if it depends on the arrivals."""
+    match stage_data.scenario:
         case "server":
             return None
         case "single-stream":
             return 1
         case _:
-            return facts.variant.streams * max(1, len(facts.variant.devices))
+            return stage_data.variant.streams * max(1, len(stage_data.variant.devices))
 
 
-def _metrics(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> dict[str, dict[str, Estimate]]:
+def _build_metrics(calls: CallRows, stage_data: CallStage, bounds: tuple[int, int]) -> dict[str, dict[str, Estimate]]:
     metrics = {"service_ms": distribution(calls.service_ms)}
-    if facts.scenario == "server":
-        metrics["latency_ms"] = _latency_of_arrivals(calls)
+    if stage_data.scenario == "server":
+        metrics["latency_ms"] = _compute_arrival_latency_ms(calls)
         metrics["send_lag_ms"] = distribution(compute_lateness_ms(calls))
-    if facts.scenario == "multi-stream":
-        metrics["latency_ms"] = distribution(_query_ms(calls))
+    if stage_data.scenario == "multi-stream":
+        metrics["latency_ms"] = distribution(_compute_query_ms(calls))
     for part in CALL_PARTS:
         if not part.startswith("copy") or calls.has_separate_copies:
             metrics[part] = _part_distribution(calls.part_ms(part))
-    metrics["throughput_per_s"] = {"value": _throughput(calls, facts, bounds)}
+    metrics["throughput_per_s"] = {"value": _compute_throughput(calls, stage_data, bounds)}
     return metrics
 
 
-def _throughput(calls: CallRows, facts: CallStage, bounds: tuple[int, int]) -> Estimate:
-    """Compute rows per second. Calls cut by the end of a closed loop count by their part inside; without them a stage
-    of few long calls would seem slower than it is."""
+def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds: tuple[int, int]) -> Estimate:
+    """Compute the throughput in rows per second. In a closed loop, calls that were running at the end count by the
+    fraction inside the stage; otherwise a stage of few long calls would appear too slow."""
     end_ns = bounds[1]
     completed_rate = rate(
         calls.end_ns, (bounds[0], end_ns + 1)
-    )  # a single stream ends with its last call, which counts
-    is_cut = (calls.begin_ns < end_ns) & (calls.end_ns > end_ns)
+    )  # include the last call of a single stream, which ends exactly at `end_ns`
+    is_running_at_end = (calls.begin_ns < end_ns) & (calls.end_ns > end_ns)
     durations_ns = np.maximum(calls.end_ns - calls.begin_ns, 1)
-    parts = float(((end_ns - calls.begin_ns) / durations_ns)[is_cut].sum()) if facts.scenario != "server" else 0.0
+    partial_calls = (
+        float(((end_ns - calls.begin_ns) / durations_ns)[is_running_at_end].sum())
+        if stage_data.scenario != "server"
+        else 0.0
+    )
     inside = completed_rate.n or 0
     if not inside:
         seconds = (end_ns - bounds[0]) / 1e9
-        value = parts * facts.variant.batch / seconds if seconds > 0 and parts else None
+        value = partial_calls * stage_data.variant.batch / seconds if seconds > 0 and partial_calls else None
         return Estimate(value, n=0, reason="no call completed within the stage")
-    return _scale(completed_rate, facts.variant.batch * (inside + parts) / inside)
+    return _scale(completed_rate, stage_data.variant.batch * (inside + partial_calls) / inside)
 
 
 def _part_distribution(values_ms: Floats) -> dict[str, Estimate]:
@@ -317,40 +323,40 @@ def _part_distribution(values_ms: Floats) -> dict[str, Estimate]:
     }
 
 
-def _latency_of_arrivals(calls: CallRows) -> dict[str, Estimate]:
-    """Compute the latency from the due time of an arrival to its end. An arrival that was never started would have
-    waited longest: it counts as infinite, and infinite values are withheld."""
-    waited_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
-    never_begun = len(calls.never_started_ns)
-    if not never_begun:
-        return distribution(waited_ms)
-    reason = f"{never_begun:,} calls were never started because the model could not keep up"
-    estimates = distribution(np.concatenate([waited_ms, np.full(never_begun, _ENDLESS_MS)]))
+def _compute_arrival_latency_ms(calls: CallRows) -> dict[str, Estimate]:
+    """Compute the latency from the scheduled time of each arrival to the end of its call. Arrivals that were never
+    started count as infinite, since they would have waited longest; infinite aggregates are withheld."""
+    latencies_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
+    never_started = len(calls.never_started_ns)
+    if not never_started:
+        return distribution(latencies_ms)
+    reason = f"{never_started:,} calls were never started because the model could not keep up"
+    estimates = distribution(np.concatenate([latencies_ms, np.full(never_started, _INFINITE_MS)]))
     return {
-        name: Estimate(None, reason=reason) if name == "mean" else _withhold_endless(estimate, reason)
+        name: Estimate(None, reason=reason) if name == "mean" else _withhold_infinite(estimate, reason)
         for name, estimate in estimates.items()
     }
 
 
-def _withhold_endless(estimate: Estimate, reason: str) -> Estimate:
+def _withhold_infinite(estimate: Estimate, reason: str) -> Estimate:
     if estimate.value is None:
-        is_endless = estimate.undersampled is not None and estimate.undersampled >= _ENDLESS_MS
-        return msgspec.structs.replace(estimate, undersampled=None) if is_endless else estimate
-    if estimate.value >= _ENDLESS_MS:
+        is_infinite = estimate.undersampled is not None and estimate.undersampled >= _INFINITE_MS
+        return msgspec.structs.replace(estimate, undersampled=None) if is_infinite else estimate
+    if estimate.value >= _INFINITE_MS:
         return Estimate(None, n=estimate.n, reason=reason)
-    is_known = estimate.ci95 is not None and estimate.ci95[1] < _ENDLESS_MS
+    is_known = estimate.ci95 is not None and estimate.ci95[1] < _INFINITE_MS
     return estimate if is_known else Estimate(estimate.value, n=estimate.n, reason=f"no interval: {reason}")
 
 
-def _query_ms(calls: CallRows) -> Floats:
-    """Compute the time from the due time of a query to the end of its last call, in query order."""
+def _compute_query_ms(calls: CallRows) -> Floats:
+    """Compute the latency of each query in ms, from its scheduled time to the end of its last call, in query order."""
     queries, query_index = np.unique(calls.query, return_inverse=True)
-    ends = np.zeros(len(queries), np.int64)
-    np.maximum.at(ends, query_index, calls.end_ns)
-    due = np.zeros(len(queries), np.int64)
-    due[query_index] = calls.intended_ns
-    times: Floats = (ends - due) / 1e6
-    return times
+    ends_ns = np.zeros(len(queries), np.int64)
+    np.maximum.at(ends_ns, query_index, calls.end_ns)
+    due_ns = np.zeros(len(queries), np.int64)
+    due_ns[query_index] = calls.intended_ns
+    latencies_ms: Floats = (ends_ns - due_ns) / 1e6
+    return latencies_ms
 
 
 def _scale(estimate: Estimate, factor: float) -> Estimate:
@@ -361,11 +367,15 @@ def _scale(estimate: Estimate, factor: float) -> Estimate:
 
 
 def find_max_throughput_per_s(stages: Sequence[Stage]) -> float | None:
-    """Find the highest throughput of a variant's stages that are not INVALID, in inferences per second."""
+    """Return the highest throughput of a variant in inferences per second, over stages that are not INVALID; `None` if
+    there is none."""
     return find_max_throughput(stages).value
 
 
 def find_max_throughput(stages: Sequence[Stage]) -> Estimate:
-    """Find the highest throughput, like `find_max_throughput_per_s`, with its interval."""
-    throughputs = [stage.metrics["throughput_per_s"]["value"] for stage in stages if stage.verdict.status != "INVALID"]
-    return max(throughputs, key=lambda stage: stage.value or 0.0, default=Estimate(None, reason="not measured"))
+    """Return the highest throughput of a variant in inferences per second with its interval, over stages that are not
+    INVALID."""
+    throughputs = [
+        estimate.metrics["throughput_per_s"]["value"] for estimate in stages if estimate.verdict.status != "INVALID"
+    ]
+    return max(throughputs, key=lambda estimate: estimate.value or 0.0, default=Estimate(None, reason="not measured"))

@@ -1,4 +1,4 @@
-"""Difference between a variant's outputs and the reference's, without labels."""
+"""Difference between the outputs of a variant and those of the reference, without labels."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Array = npt.NDArray[Any]
 _NUMBERS_PER_BLOCK = 2**20
 _SUM_TOLERANCE = 1e-3
 _MIN_PROBABILITY = 1e-7
-"""Minimum probability of a class, about a float32's step: a quantized softmax gives many classes exactly 0, and one of
-them would make the divergence infinite."""
+"""Minimum probability of a class, about the resolution of float32. A quantized softmax returns exactly 0 for many
+classes, and a single 0 would make the divergence infinite."""
 _ROW_TYPE = np.dtype(
     [
         ("agrees", "?"),
@@ -38,15 +38,14 @@ _ROW_TYPE = np.dtype(
 
 
 def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
-    """Compare outputs in float64; the first axis is the row. Raises UsageError for different shapes, and for
-    non-numeric types.
+    """Compare outputs in float64; the first axis is the row. Raises UsageError if shapes differ or types are not
+    numeric.
 
-    Agreement and KL divergence are computed if a row has two numbers or more along exactly one axis, and so may be
-    class scores; by shape these cannot be distinguished from an embedding. If every row of the reference is
-    non-negative and sums to 1 within 0.001, rows are used as probabilities; otherwise softmax is applied. The cosine of
-    two zero rows is 1, that of one zero row is 0; KL's 99th percentile needs 368 rows; a row with NaN agrees with no
-    row.
-    """
+    Agreement and KL divergence are computed if each row has at least two numbers along exactly one axis, as class
+    scores do; embeddings cannot be distinguished from class scores by shape. Rows are treated as probabilities if all
+    reference rows are non-negative and sum to 1 within 0.001; otherwise softmax is applied. The cosine similarity is 1
+    for two zero rows and 0 for one zero row. The 99th percentile of the KL divergence needs 368 rows. A row that
+    contains NaN never agrees."""
     _check_shapes(outputs, reference)
     rows = len(reference) if reference.ndim else 1
     width = math.prod(reference.shape[1:])
@@ -59,7 +58,7 @@ def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
         cosine_mean=_reduce_finite(finite_rows["cosine"], np.mean) if width > 1 else None,
         cosine_min=_reduce_finite(finite_rows["cosine"], np.min) if width > 1 else None,
         max_abs=_reduce_finite(finite_rows["max_abs"], np.max),
-        sqnr_db=_decibels(float(finite_rows["signal"].sum()), float(finite_rows["noise"].sum())),
+        sqnr_db=_compute_decibels(float(finite_rows["signal"].sum()), float(finite_rows["noise"].sum())),
         kl_mean=_reduce_finite(finite_rows["divergence"], np.mean) if has_scores else None,
         kl_p99=percentile(finite_rows["divergence"], 0.99).value if has_scores else None,
         is_equal=bool(rows_compared["is_equal"].all()),
@@ -77,11 +76,11 @@ def _check_shapes(outputs: Array, reference: Array) -> None:
 
 
 def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDArray[Any]:
-    """Compare each row; for one with a number that is not finite, only this and whether it agrees are meaningful."""
+    """Compare each row. For rows with non-finite numbers, only `agrees`, `is_equal` and `not_finite` are meaningful."""
     results = np.zeros(len(outputs), _ROW_TYPE)
     if not outputs.size:
         return results
-    with np.errstate(all="ignore"):  # overflows and NaN are not finite, and are counted
+    with np.errstate(all="ignore"):  # non-finite values are counted instead of reported
         are_probabilities = has_scores and all(_are_probabilities(x) for _, _, x in _row_blocks(outputs, reference))
         for block, y, x in _row_blocks(outputs, reference):
             rows = results[block]
@@ -93,13 +92,14 @@ def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDA
             )
             rows["signal"], rows["noise"] = (x * x).sum(axis=1), ((x - y) ** 2).sum(axis=1)
             rows["max_abs"] = np.abs(x - y).max(axis=1)
-            rows["cosine"] = _cosines(y, x)
-            rows["divergence"] = _divergences(y, x, are_probabilities) if has_scores else 0.0
+            rows["cosine"] = _compute_cosines(y, x)
+            rows["divergence"] = _compute_divergences(y, x, are_probabilities) if has_scores else 0.0
     return results
 
 
 def _row_blocks(outputs: Array, reference: Array) -> Iterator[tuple[slice, Floats, Floats]]:
-    """Yield blocks of rows, so that float64 copies stay small: slice, variant's rows, reference's rows."""
+    """Yield blocks of rows as (slice, rows of the variant, rows of the reference), so that the float64 copies stay
+    small."""
     block_size = max(1, _NUMBERS_PER_BLOCK // outputs.shape[1])
     for start in range(0, len(outputs), block_size):
         block = slice(start, start + block_size)
@@ -107,19 +107,19 @@ def _row_blocks(outputs: Array, reference: Array) -> Iterator[tuple[slice, Float
 
 
 def _are_probabilities(rows: Floats) -> bool:
-    finite = rows[np.isfinite(rows).all(axis=1)]
-    are_probabilities: Mask = (finite >= 0).all(axis=1) & (np.abs(finite.sum(axis=1) - 1) <= _SUM_TOLERANCE)
+    finite_rows = rows[np.isfinite(rows).all(axis=1)]
+    are_probabilities: Mask = (finite_rows >= 0).all(axis=1) & (np.abs(finite_rows.sum(axis=1) - 1) <= _SUM_TOLERANCE)
     return bool(are_probabilities.all())
 
 
-def _cosines(outputs: Floats, reference: Floats) -> Floats:
+def _compute_cosines(outputs: Floats, reference: Floats) -> Floats:
     norms = np.linalg.norm(outputs, axis=1), np.linalg.norm(reference, axis=1)
     products = norms[0] * norms[1]
     cosines = (outputs * reference).sum(axis=1) / np.where(products > 0, products, 1)
     return np.where((norms[0] == 0) & (norms[1] == 0), 1.0, np.clip(cosines, -1, 1))
 
 
-def _divergences(outputs: Floats, reference: Floats, are_probabilities: bool) -> Floats:
+def _compute_divergences(outputs: Floats, reference: Floats, are_probabilities: bool) -> Floats:
     if are_probabilities:
         expected, observed = (np.maximum(rows, _MIN_PROBABILITY) for rows in (reference, outputs))
         expected, observed = (rows / rows.sum(axis=1, keepdims=True) for rows in (expected, observed))
@@ -128,13 +128,13 @@ def _divergences(outputs: Floats, reference: Floats, are_probabilities: bool) ->
     return np.asarray((np.exp(log_expected) * (log_expected - log_observed)).sum(axis=1))
 
 
-def _decibels(signal: float, noise: float) -> float | None:
+def _compute_decibels(signal: float, noise: float) -> float | None:
     if not (signal > 0 and noise > 0 and math.isfinite(signal) and math.isfinite(noise)):
         return None
     return 10 * math.log10(signal / noise)
 
 
 def _reduce_finite(values: Floats, reduce: Callable[[Floats], Any]) -> float | None:
-    """Reduce the values; None without values, and for a result outside the range of float64."""
+    """Apply `reduce` to the values; return `None` if there are no values or the result is not finite."""
     value = float(reduce(values)) if values.size else math.nan
     return value if math.isfinite(value) else None

@@ -1,9 +1,8 @@
-"""Bottleneck of a variant: arithmetic, memory, launches or the host, copies, or none that stands out.
+"""Bottleneck of a variant: compute, memory, kernel launches or host, copies, or no single bottleneck.
 
-Compares a call with the roofline of the processor it ran on (Williams et al., Roofline, CACM 52, 2009), and states the
-bottleneck in sentences with the numbers. A card's peaks are from its data sheet: for dense matrices, at a clock and
-power that it may not sustain.
-"""
+Compares a call with the roofline of the processor it ran on (Williams et al., Roofline, CACM 52, 2009), and describes
+the bottleneck with numbers. The peaks of a GPU are from its data sheet: for dense matrices, at a clock rate and power
+that the GPU may not sustain."""
 
 from __future__ import annotations
 
@@ -18,12 +17,12 @@ from app.records.offers import Accelerator
 
 
 class RooflinePosition(msgspec.Struct, frozen=True, kw_only=True):
-    """Position of a call under the roofline: the time for its arithmetic alone, and for its bytes alone, as shares of
+    """Position of a call under the roofline: the minimum time for its FLOPs and for its bytes, each as a proportion of
     the measured time.
 
-    Bytes are modeled: at least each weight, input and output once, as if all operators were fused and the caches empty;
-    at most what every operator reads and writes. The actual traffic is not measured.
-    """
+    Memory traffic is modeled, not measured. The minimum (`min_bytes_share`) counts each weight, input and output once,
+    as if all operators were fused and the caches empty; the maximum (`moved_share`) counts all bytes that each operator
+    reads and writes."""
 
     execute_ms: float
     cost: BatchCost
@@ -36,19 +35,19 @@ class RooflinePosition(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def roofline_share(self) -> float:
-        """Achieved rate over the roofline's limit, for the higher limit, which assumes the least bytes."""
+        """Achieved rate as a proportion of the roofline limit, assuming minimum memory traffic."""
         return max(self.compute_share, self.min_bytes_share)
 
     @property
     def ridge_flops_per_byte(self) -> float:
-        """Arithmetic intensity in FLOP/byte below which memory is the limit."""
+        """Arithmetic intensity in FLOP/byte below which a call is memory bound."""
         return self.peak_flops_per_s / self.peak_bytes_per_s
 
 
 def locate_on_roofline(
     execute_ms: float | None, cost: BatchCost | None, peaks: Peaks | None
 ) -> RooflinePosition | None:
-    """Locate a call under the roofline; None if the time, the work or a peak is unknown."""
+    """Locate a call under the roofline; `None` if the duration, the cost or a peak is unknown."""
     if not execute_ms or cost is None or peaks is None or not peaks.flops_per_s or not peaks.bytes_per_s:
         return None
     execute_s = execute_ms / 1e3
@@ -69,25 +68,26 @@ MOVED_BYTES_NOTE = "bytes from the graph, without fusion or caching"
 
 
 def format_compute_bound(place: RooflinePosition) -> str:
-    intensity = _intensity(place, place.cost.min_bytes)
-    return f"compute bound: {_arithmetic(place)}, {intensity} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
+    intensity = _format_intensity(place, place.cost.min_bytes)
+    arithmetic = _format_arithmetic(place)
+    return f"compute bound: {arithmetic}, {intensity} ({MIN_BYTES_NOTE}){_format_caveat(place.peaks)}"
 
 
 def format_memory_bound(place: RooflinePosition, moved_bytes: int, model: str) -> str:
-    intensity = _intensity(place, moved_bytes)
-    return f"memory bound: {_traffic(place, moved_bytes)}, {intensity} ({model}){_caveat(place.peaks)}"
+    intensity = _format_intensity(place, moved_bytes)
+    return f"memory bound: {_format_traffic(place, moved_bytes)}, {intensity} ({model}){_format_caveat(place.peaks)}"
 
 
 def format_launch_bound(place: RooflinePosition, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
-    per_node = (
+    overhead_per_node = (
         (f", {format_number(fixed_ms * 1e3 / nodes, 2)} µs per operator for {nodes:,} operators") if nodes else ""
     )
-    fixed = (
-        f"{_percent(fixed_share)} of the call time does not depend on the batch size ({format_number(fixed_ms, 3)} "
-        f"ms{per_node})"
+    fixed_text = (
+        f"{_format_percent(fixed_share)} of the call time does not depend on the batch size "
+        f"({format_number(fixed_ms, 3)} ms{overhead_per_node})"
     )
-    roof = f"it reaches {_percent(place.roofline_share)} of the roofline: {_dominant(place)}"
-    return f"launch or host bound: {fixed}, and {roof}{_caveat(place.peaks)}"
+    roofline_text = f"it reaches {_format_percent(place.roofline_share)} of the roofline: {_format_dominant(place)}"
+    return f"launch or host bound: {fixed_text}, and {roofline_text}{_format_caveat(place.peaks)}"
 
 
 def format_copy_bound(copies_ms: float, execute_ms: float) -> str:
@@ -104,65 +104,67 @@ def format_host_bound(host_ms: float, execute_ms: float) -> str:
 
 def format_faster_than_peak(place: RooflinePosition) -> str:
     return (
-        f"unknown: {_arithmetic(place)}, which is above the peak; the peak is too low, or is for another kind of "
-        f"arithmetic{_caveat(place.peaks)}"
+        f"unknown: {_format_arithmetic(place)}, which is above the peak; the peak is too low, or refers to another "
+        f"data type{_format_caveat(place.peaks)}"
     )
 
 
 def format_faster_than_memory(place: RooflinePosition) -> str:
     return (
-        f"no single bottleneck: {_traffic(place, place.cost.min_bytes)}, which is above the memory bandwidth, so "
-        f"caches serve part of the data or not all of it is read; {_arithmetic(place)} "
-        f"({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
+        f"no single bottleneck: {_format_traffic(place, place.cost.min_bytes)}, which is above the memory bandwidth, "
+        f"so caches serve part of the data or not all of it is read; {_format_arithmetic(place)} "
+        f"({MIN_BYTES_NOTE}){_format_caveat(place.peaks)}"
     )
 
 
 def format_no_bottleneck(place: RooflinePosition, fixed_share: float | None) -> str:
-    fixed = (
-        "the share of call time that does not depend on the batch size is unknown (measure more batch sizes)"
+    fixed_text = (
+        "the fraction of call time that does not depend on the batch size is unknown (measure more batch sizes)"
         if fixed_share is None
-        else f"{_percent(fixed_share)} of the call time does not depend on the batch size"
+        else f"{_format_percent(fixed_share)} of the call time does not depend on the batch size"
     )
-    return f"no single bottleneck: {_dominant(place)}; {fixed} ({MIN_BYTES_NOTE}){_caveat(place.peaks)}"
+    return (
+        f"no single bottleneck: {_format_dominant(place)}; {fixed_text} ({MIN_BYTES_NOTE}){_format_caveat(place.peaks)}"
+    )
 
 
 def format_unknown_bottleneck(missing: str, fixed_share: float | None) -> str:
-    """Describe an unknown bottleneck. The fixed part of the batch-time model alone cannot distinguish launches from
-    reading the weights."""
+    """Describe an unknown bottleneck. The fixed part of the batch latency model does not distinguish kernel launches
+    from reading the weights."""
     if fixed_share is None:
         return f"unknown: {missing}"
     return (
-        f"unknown: {missing}; {_percent(fixed_share)} of the call time does not depend on the batch size, which "
+        f"unknown: {missing}; {_format_percent(fixed_share)} of the call time does not depend on the batch size, which "
         "includes both launches and reading the weights"
     )
 
 
-def _dominant(position: RooflinePosition) -> str:
+def _format_dominant(position: RooflinePosition) -> str:
     return (
-        _arithmetic(position)
+        _format_arithmetic(position)
         if position.compute_share >= position.min_bytes_share
-        else _traffic(position, position.cost.min_bytes)
+        else _format_traffic(position, position.cost.min_bytes)
     )
 
 
-def _arithmetic(position: RooflinePosition) -> str:
+def _format_arithmetic(position: RooflinePosition) -> str:
     achieved = position.cost.flops / position.execute_ms * 1e3
-    peak = _peak(position.peaks, position.peak_flops_per_s, "GFLOP/s")
-    return f"{_giga(achieved)} GFLOP/s are {_percent(position.compute_share)} of {peak}"
+    peak = _format_peak(position.peaks, position.peak_flops_per_s, "GFLOP/s")
+    return f"{_giga(achieved)} GFLOP/s are {_format_percent(position.compute_share)} of {peak}"
 
 
-def _traffic(position: RooflinePosition, moved_bytes: int) -> str:
+def _format_traffic(position: RooflinePosition, moved_bytes: int) -> str:
     achieved = moved_bytes / position.execute_ms * 1e3
-    peak = _peak(position.peaks, position.peak_bytes_per_s, "GB/s")
-    return f"{_giga(achieved)} GB/s are {_percent(achieved / position.peak_bytes_per_s)} of {peak}"
+    peak = _format_peak(position.peaks, position.peak_bytes_per_s, "GB/s")
+    return f"{_giga(achieved)} GB/s are {_format_percent(achieved / position.peak_bytes_per_s)} of {peak}"
 
 
-def _peak(peaks: Peaks, per_s: float, unit: str) -> str:
+def _format_peak(peaks: Peaks, rate_per_s: float, unit: str) -> str:
     origin = "measured on" if peaks.basis == "measured" else "published for"
-    return f"the {_giga(per_s)} {unit} {origin} {peaks.name}"
+    return f"the {_giga(rate_per_s)} {unit} {origin} {peaks.name}"
 
 
-def _intensity(position: RooflinePosition, moved_bytes: int) -> str:
+def _format_intensity(position: RooflinePosition, moved_bytes: int) -> str:
     if not moved_bytes:
         return "with no memory traffic"
     intensity = position.cost.flops / moved_bytes
@@ -172,34 +174,34 @@ def _intensity(position: RooflinePosition, moved_bytes: int) -> str:
     )
 
 
-def _caveat(peaks: Peaks) -> str:
+def _format_caveat(peaks: Peaks) -> str:
     return "" if peaks.basis == "measured" else "; the peak is from a data sheet, not measured here"
 
 
-def _giga(per_s: float) -> str:
-    return format_number(per_s / 1e9, 3)
+def _giga(rate_per_s: float) -> str:
+    return format_number(rate_per_s / 1e9, 3)
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{format_number(share * 100, 2)} %"
 
 
 BottleneckKind = Literal["compute", "memory", "launch or host", "copy"]
 
 _MIN_BOUND_SHARE = 0.6
-"""Share of its roofline limit at or above which a call is considered bound by it, as in the Speed of Light section of
-NVIDIA's Nsight Compute. Below, most of the time is spent on something else."""
+"""Minimum proportion of the roofline limit at which a call is considered bound by it, as in the Speed of Light section
+of NVIDIA Nsight Compute. Below it, most of the time is spent on something else."""
 _MAX_IDLE_SHARE = 0.2
 _MAX_PEAK_SHARE = 1.1
-"""Share of a peak above which the peak is assumed to be wrong, rather than the time."""
+"""Proportion of a peak above which the peak is assumed to be wrong, rather than the measured duration."""
 _MIN_UNFUSED_SHARE = 0.5
 _MIN_FIXED_SHARE = 0.5
 _MAX_COPY_RATIO = 0.5
 
 
 class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """Median durations of the parts of a call of one batch size, with one call at a time; None for a part that was not
-    timed separately."""
+    """Median durations of the parts of a call at one batch size, with one call at a time; `None` for a part that was
+    not measured separately."""
 
     execute_ms: float | None
     prepare_ms: float | None = None
@@ -213,13 +215,12 @@ def find_bottleneck(
 ) -> Bottleneck:
     """Determine the bottleneck of a variant.
 
-    `cost` is that of the timed batch, None if some of its work is unknown; `peaks` are those of the arithmetic and the
-    threads that ran; `batch_model` is the batch-time model of the execution; `nodes` is the number of operators in a
-    call. Rates and intensity of the result are by the least bytes, or, if the sentence says that nothing is fused, by
-    all that operators read and write.
-    """
+    `cost` is the cost of the measured batch, `None` if the cost of an operator is unknown; `peaks` belong to the data
+    type and the threads that ran; `batch_model` is the batch latency model of the execution; `nodes` is the number of
+    operators in a call. Rates and intensity of the result use the minimum memory traffic; if the bottleneck is
+    described as unfused memory traffic, they use all bytes that operators read and write."""
     position = locate_on_roofline(times.execute_ms, cost, peaks)
-    limit, sentence = _bottleneck_outside_execution(times) or _bottleneck_of_execution(
+    limit, sentence = _find_bottleneck_outside_execution(times) or _find_bottleneck_of_execution(
         times, cost, peaks, position, batch_model, nodes
     )
     execute_s = times.execute_ms / 1e3 if times.execute_ms else None
@@ -236,30 +237,31 @@ def find_bottleneck(
     )
 
 
-def _bottleneck_outside_execution(times: CallTimes) -> tuple[BottleneckKind, str] | None:
-    """Return a bottleneck outside the execution, if that takes a large part of a call."""
-    if not times.execute_ms:
+def _find_bottleneck_outside_execution(call_times: CallTimes) -> tuple[BottleneckKind, str] | None:
+    """Return a bottleneck outside the execution (copies or host), if it takes a large part of a call; otherwise
+    `None`."""
+    if not call_times.execute_ms:
         return None
-    copies_ms = (times.copy_in_ms or 0.0) + (times.copy_out_ms or 0.0)
-    host_ms = (times.prepare_ms or 0.0) + (times.post_ms or 0.0)
-    if host_ms > times.execute_ms and host_ms >= copies_ms:
-        return "launch or host", format_host_bound(host_ms, times.execute_ms)
-    if copies_ms > _MAX_COPY_RATIO * times.execute_ms:
-        return "copy", format_copy_bound(copies_ms, times.execute_ms)
+    copies_ms = (call_times.copy_in_ms or 0.0) + (call_times.copy_out_ms or 0.0)
+    host_ms = (call_times.prepare_ms or 0.0) + (call_times.post_ms or 0.0)
+    if host_ms > call_times.execute_ms and host_ms >= copies_ms:
+        return "launch or host", format_host_bound(host_ms, call_times.execute_ms)
+    if copies_ms > _MAX_COPY_RATIO * call_times.execute_ms:
+        return "copy", format_copy_bound(copies_ms, call_times.execute_ms)
     return None
 
 
-def _bottleneck_of_execution(
-    times: CallTimes,
+def _find_bottleneck_of_execution(
+    call_times: CallTimes,
     cost: BatchCost | None,
     peaks: Peaks | None,
     position: RooflinePosition | None,
-    law: BatchModel | None,
+    batch_model: BatchModel | None,
     nodes: int | None,
 ) -> tuple[BottleneckKind | None, str]:
-    fixed_ms, fixed_share = _fixed_part(law, cost)
+    fixed_ms, fixed_share = _compute_fixed_part(batch_model, cost)
     if position is None:
-        return None, format_unknown_bottleneck(_missing_text(times, cost, peaks), fixed_share)
+        return None, format_unknown_bottleneck(_format_missing(call_times, cost, peaks), fixed_share)
     if position.compute_share > _MAX_PEAK_SHARE:
         return None, format_faster_than_peak(position)
     if (
@@ -286,35 +288,35 @@ def _is_near_memory_roof(position: RooflinePosition) -> bool:
     return _MIN_BOUND_SHARE <= position.min_bytes_share <= _MAX_PEAK_SHARE
 
 
-def _fixed_part(law: BatchModel | None, cost: BatchCost | None) -> tuple[float | None, float | None]:
-    """Return t0, and its share of a call of the batch. A model that does not fit, as with a break in the line, still
-    shows that a large part is fixed if t0's interval is above 0."""
-    if law is None or cost is None:
+def _compute_fixed_part(batch_model: BatchModel | None, cost: BatchCost | None) -> tuple[float | None, float | None]:
+    """Return t0 in ms, and t0 as a proportion of the duration of a batch; `None` if unknown. A batch model that does
+    not fit (such as a change of slope) is still used if the interval of t0 is above 0."""
+    if batch_model is None or cost is None:
         return None, None
-    if law.reason is not None and not (law.t0_ms.ci95 and law.t0_ms.ci95[0] > 0):
+    if batch_model.reason is not None and not (batch_model.t0_ms.ci95 and batch_model.t0_ms.ci95[0] > 0):
         return None, None
-    t0_ms, t1_ms = law.t0_ms.value, law.t1_ms.value
+    t0_ms, t1_ms = batch_model.t0_ms.value, batch_model.t1_ms.value
     if t0_ms is None or t1_ms is None or t0_ms + t1_ms * cost.batch <= 0:
         return None, None
     return t0_ms, t0_ms / (t0_ms + t1_ms * cost.batch)
 
 
-def _missing_text(times: CallTimes, cost: BatchCost | None, peaks: Peaks | None) -> str:
-    if not times.execute_ms:
+def _format_missing(call_times: CallTimes, cost: BatchCost | None, peaks: Peaks | None) -> str:
+    if not call_times.execute_ms:
         return "execution time was not measured"
     if cost is None:
         return "the cost of some operators is unknown"
     if peaks is None:
-        return "the peaks of the processor are unknown"
-    return f"the peak of this arithmetic or of memory is unknown for {peaks.name}"
+        return "the peak FLOP/s and memory bandwidth of the processor are unknown"
+    return f"the peak FLOP/s for this data type or the peak memory bandwidth of {peaks.name} is unknown"
 
 
 Arithmetic = Literal["fp32", "fp16", "int8"]
 
 
 def card_peaks(accelerator: Accelerator, arithmetic: Arithmetic) -> Peaks:
-    """Return a card's peaks. For fp32 they are without tensor cores, which a runtime that rounds factors to TF32
-    exceeds."""
+    """Return the published peaks of a GPU. The fp32 peak excludes tensor cores; a runtime that rounds inputs to TF32
+    can exceed it."""
     tera_per_s = {"fp32": accelerator.fp32_tflops, "fp16": accelerator.fp16_tflops, "int8": accelerator.int8_tops}
     peak, bandwidth_gb_s = tera_per_s[arithmetic], accelerator.memory_bandwidth_gb_s
     return Peaks(

@@ -1,10 +1,9 @@
-"""Selects variants of a local model: the best one, the Pareto front, and the headline stages of each variant.
+"""Selects variants of a local model: the best variant, the Pareto front, and the headline stages of each variant.
 
 The best variant has the highest throughput of those that met every objective. A variant is on the Pareto front if no
-other is at least as fast, as cheap and as accurate, and better in one of these. Objectives are evaluated in the
-scenario that fits their metric. A stored local run can be re-evaluated with another SLO: its stages stay the same, the
-best variant may change.
-"""
+other variant is at least as fast, as cheap and as accurate, and better in one of these respects. Each objective is
+evaluated in the scenario that fits its metric. A stored local run can be re-evaluated with another SLO: its stages do
+not change, but the best variant may."""
 
 from __future__ import annotations
 
@@ -28,17 +27,16 @@ from app.records.result import Cause, Objective, ObjectiveResult, Result, Stage
 
 _LATENCY_METRICS = ("latency_ms", "send_lag_ms")
 _LATENCY_SCENARIOS = ("server", "multi-stream", "single-stream", "offline")
-_TIME_SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
+_CALL_SCENARIOS = ("single-stream", "multi-stream", "server", "offline")
 _THROUGHPUT_SCENARIOS = ("offline", "multi-stream", "single-stream", "server")
 
 
 def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:
-    """Find the stage for an objective, in the scenario that fits its metric best, and its estimate.
+    """Find the stage on which an objective is evaluated, and the estimate of its metric.
 
-    Latency is evaluated in the scenario with arrivals, the time of a call in the one with one call after another,
-    throughput in the one without pauses. Of several arrival rates, the worst one counts.
-    """
-    order = _LATENCY_SCENARIOS if objective.metric in _LATENCY_METRICS else _TIME_SCENARIOS
+    Latency is evaluated in the scenario with arrivals, call durations with one call at a time, and throughput without
+    pauses, if measured. With several arrival rates, the worst stage is used."""
+    order = _LATENCY_SCENARIOS if objective.metric in _LATENCY_METRICS else _CALL_SCENARIOS
     order = _THROUGHPUT_SCENARIOS if objective.metric == "throughput_per_s" else order
     candidates = [stage for stage in stages if objective.metric in stage.metrics]
     if not candidates:
@@ -46,17 +44,17 @@ def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple
     scenario = min((stage.tags["scenario"] for stage in candidates), key=order.index)
     is_low_good = objective.comparator in ("<", "<=")
 
-    def badness(stage: Stage) -> float:
+    def severity(stage: Stage) -> float:
         value = find_estimate(stage, objective).value
         return math.inf if value is None else value if is_low_good else -value
 
-    stage = max((candidate for candidate in candidates if candidate.tags["scenario"] == scenario), key=badness)
+    stage = max((candidate for candidate in candidates if candidate.tags["scenario"] == scenario), key=severity)
     return stage, find_estimate(stage, objective)
 
 
 def find_missed(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
-    """Return the objectives that a variant misses by its point estimates in these stages, or has no estimate for,
-    without those that only warn."""
+    """Return the objectives that a variant violates by point estimate in these stages, or for which it has no estimate.
+    Objectives that can only warn are excluded."""
     estimates = [
         (objective, find_objective_stage(objective, stages)[1]) for objective in slo if objective.level == "fail"
     ]
@@ -64,15 +62,16 @@ def find_missed(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tupl
 
 
 def find_missed_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
-    """Return the objectives missed before the end of the run; metrics that need the whole run, such as accuracy and
-    telemetry, do not count."""
+    """Return the objectives violated before the end of the run. Metrics that are known only after the run, such as
+    accuracy and telemetry, are ignored."""
     return find_missed(
         [objective for objective in slo if any(objective.metric in stage.metrics for stage in stages)], stages
     )
 
 
 def is_certainly_missed(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
-    """Return True if an objective is certainly missed: not because of a missing value, unless the value is infinite."""
+    """Return True if an objective is violated by a known value. A missing value does not count, unless the latency is
+    infinite."""
     headline = select_headline_stages(slo, stages)
     for objective in slo:
         stage, estimate = find_objective_stage(objective, headline)
@@ -83,31 +82,31 @@ def is_certainly_missed(slo: Sequence[Objective], stages: Sequence[Stage]) -> bo
 
 
 def is_infinite(objective: Objective, stage: Stage) -> bool:
-    """Return True if this latency is infinite because its share of the arrivals was never started."""
+    """Return True if this latency aggregate is infinite because too many arrivals were never started."""
     never_begun = stage.errors.get(NOT_STARTED, 0)
     tail_share = 1 - PERCENTILES.get(objective.aggregate or "max", 1.0)
     return objective.metric == "latency_ms" and never_begun > tail_share * (never_begun + stage.completed)
 
 
 def select_headline_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return a variant's headline stages: of a search, those at the highest rate that passed each time, without its
-    other steps; all stages if none passed."""
+    """Return the headline stages of a variant. Of the stages of a rate search, only those at the highest rate that
+    never failed are included; if every rate failed, all stages are returned."""
     binding = [objective for objective in slo if objective.level == "fail"]
 
     def has_passed(stage: Stage) -> bool:
         measured = [objective for objective in binding if objective.metric in stage.metrics]
         return all(is_met(objective, find_estimate(stage, objective)) for objective in measured)
 
-    searched = [stage for stage in stages if SEARCH_TAG in stage.tags]
-    failed = {stage.scheduled_per_s for stage in searched if not has_passed(stage)}
-    passed = [stage for stage in searched if stage.scheduled_per_s not in failed]
-    highest = max((stage.scheduled_per_s or 0.0 for stage in passed), default=0.0)
-    dropped = [stage for stage in searched if passed and stage.scheduled_per_s != highest]
+    search_stages = [stage for stage in stages if SEARCH_TAG in stage.tags]
+    failed = {stage.scheduled_per_s for stage in search_stages if not has_passed(stage)}
+    passed = [stage for stage in search_stages if stage.scheduled_per_s not in failed]
+    max_rate_per_s = max((stage.scheduled_per_s or 0.0 for stage in passed), default=0.0)
+    dropped = [stage for stage in search_stages if passed and stage.scheduled_per_s != max_rate_per_s]
     return tuple(stage for stage in stages if stage not in dropped)
 
 
 def mark_variant_headlines(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Mark the headline stages among the stages of all variants."""
+    """Set `in_headline` on the headline stages of each variant."""
     variants = dict.fromkeys(stage.variant for stage in stages)
     headline = [
         stage
@@ -127,20 +126,20 @@ NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_TEXTS["missed"])
 
 
 class VariantResult(msgspec.Struct, frozen=True):
-    """A variant with all its stages."""
+    """A model variant with all its stages."""
 
     data: VariantData
     stages: tuple[Stage, ...]
 
     def headline_stages(self, slo: Sequence[Objective]) -> tuple[Stage, ...]:
-        """Return the headline stages, without the failed rates of a search."""
+        """Return the headline stages of the variant, without the failed rates of a search."""
         return select_headline_stages(slo, self.stages)
 
     def find_missed(self, slo: Sequence[Objective]) -> tuple[tuple[Objective, Estimate], ...]:
         return find_missed(slo, self.headline_stages(slo))
 
     def is_reliable(self, slo: Sequence[Objective]) -> bool:
-        """Return True if the variant was measured completely, and nothing makes it INVALID."""
+        """Return True if the variant was measured completely and none of its headline stages is INVALID."""
         is_valid = all(stage.verdict.status != "INVALID" for stage in self.headline_stages(slo))
         return bool(self.stages) and is_valid and self.data.failure is None
 
@@ -148,92 +147,95 @@ class VariantResult(msgspec.Struct, frozen=True):
 def find_best(
     variants: Sequence[VariantResult], slo: Sequence[Objective]
 ) -> tuple[VariantResult | None, NoBestReason | None]:
-    """Find the variant with the highest throughput that met every objective, by point estimates; if there is none, the
-    reason."""
-    trusted = [variant for variant in variants if variant.is_reliable(slo)]
-    if not trusted:
+    """Find the variant with the highest throughput that met every objective by point estimate. If there is none, return
+    `None` and the reason."""
+    reliable = [variant for variant in variants if variant.is_reliable(slo)]
+    if not reliable:
         return None, "not_trusted"
-    meeting = [variant for variant in trusted if not variant.find_missed(slo)]
-    if not meeting:
-        is_open = any(not is_certainly_missed(slo, variant.stages) for variant in trusted)
+    passed = [variant for variant in reliable if not variant.find_missed(slo)]
+    if not passed:
+        is_open = any(not is_certainly_missed(slo, variant.stages) for variant in reliable)
         return None, "open" if is_open else "missed"
-    return max(meeting, key=lambda variant: _throughput(variant).value or 0.0), None
+    return max(passed, key=lambda variant: _compute_throughput(variant).value or 0.0), None
 
 
-def _throughput(variant: VariantResult) -> Estimate:
-    """Return inferences per second: with arrivals, if that was searched, else the maximum."""
-    searched, batch = variant.data.server_per_s, variant.data.variant.batch
-    if searched is None or searched.value is None:
+def _compute_throughput(variant: VariantResult) -> Estimate:
+    """Return the throughput in inferences per second: with arrivals if a rate search was run, otherwise the maximum."""
+    server_rate, batch = variant.data.server_per_s, variant.data.variant.batch
+    if server_rate is None or server_rate.value is None:
         return find_max_throughput(variant.stages)
-    interval = None if searched.ci95 is None else (searched.ci95[0] * batch, searched.ci95[1] * batch)
-    return Estimate(searched.value * batch, interval)
+    interval = None if server_rate.ci95 is None else (server_rate.ci95[0] * batch, server_rate.ci95[1] * batch)
+    return Estimate(server_rate.value * batch, interval)
 
 
 def find_equally_fast(
     best: VariantResult, variants: Sequence[VariantResult], slo: Sequence[Objective]
 ) -> tuple[Variant, ...]:
-    """Return the other variants that met every objective and whose interval overlaps the best one's."""
-    lower_bound = (_throughput(best).ci95 or (math.inf, math.inf))[0]
-    others = [
+    """Return the variants, other than the best, that met every objective and whose throughput interval overlaps that of
+    the best variant."""
+    lower_bound = (_compute_throughput(best).ci95 or (math.inf, math.inf))[0]
+    candidates = [
         variant
         for variant in variants
         if variant is not best and variant.is_reliable(slo) and not variant.find_missed(slo)
     ]
     return tuple(
-        variant.data.variant for variant in others if (_throughput(variant).ci95 or (0.0, 0.0))[1] >= lower_bound
+        variant.data.variant
+        for variant in candidates
+        if (_compute_throughput(variant).ci95 or (0.0, 0.0))[1] >= lower_bound
     )
 
 
 def find_nearest(variants: Sequence[VariantResult], slo: Sequence[Objective]) -> VariantResult | None:
-    """Find the variant that missed the fewest objectives, and of those the fastest."""
+    """Find the variant that violated the fewest objectives; of several, the fastest."""
 
-    def badness(variant: VariantResult) -> tuple[int, float]:
-        return len(variant.find_missed(slo)), -(_throughput(variant).value or 0.0)
+    def distance(variant: VariantResult) -> tuple[int, float]:
+        return len(variant.find_missed(slo)), -(_compute_throughput(variant).value or 0.0)
 
-    return min((variant for variant in variants if variant.stages), key=badness, default=None)
+    return min((variant for variant in variants if variant.stages), key=distance, default=None)
 
 
 def evaluate_variant_objective(objective: Objective, stages: Sequence[Stage]) -> ObjectiveResult:
-    """Evaluate an objective in the variant's stage for it."""
+    """Evaluate an objective on the variant's stage whose scenario fits the metric best."""
     stage, estimate = find_objective_stage(objective, stages)
     evaluated = msgspec.structs.replace(
         evaluate_objective(objective, estimate), stage=None if stage is None else stage.name
     )
-    is_over = stage is not None and is_infinite(objective, stage) and objective.comparator in ("<", "<=")
-    return msgspec.structs.replace(evaluated, outcome="FAIL") if is_over else evaluated
+    is_infinitely_late = stage is not None and is_infinite(objective, stage) and objective.comparator in ("<", "<=")
+    return msgspec.structs.replace(evaluated, outcome="FAIL") if is_infinitely_late else evaluated
 
 
 def evaluate_variant_gate(gate: Objective, evaluated_on: Sequence[Stage], stages: Sequence[Stage]) -> ObjectiveResult:
-    """Evaluate a gate on the best variant, or on those that the gate's tags select."""
+    """Evaluate a gate on the best variant, or on the variants selected by the gate's tags."""
     if gate.is_change or (gate.tags and not (selected := filter_by_tags(stages, gate.tags))):
         return evaluate_gate(gate, evaluated_on, stages, {})
     return evaluate_variant_objective(gate, selected if gate.tags else evaluated_on)
 
 
 def rescore_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
-    """Re-evaluate a stored local run with another SLO. Raises UsageError if the run's own SLO decided what was
-    measured."""
+    """Re-evaluate a stored local run with another SLO. Raises UsageError if the stored run searched for the max rate
+    within its own SLO."""
     assert original.local is not None
     if any(SEARCH_TAG in stage.tags for stage in original.stages):
         raise UsageError(
-            "the rates of this local run were searched for its own SLO, and another SLO needs other rates",
-            hint="Run it again with that SLO in its profile.",
+            "this local run searched for the max rate within its own SLO and cannot be re-evaluated with another SLO",
+            hint="Set the new SLO in the profile, and run the profile again.",
         )
     variants = tuple(
-        VariantResult(facts, tuple(stage for stage in original.stages if stage.variant == facts.variant))
-        for facts in original.local.variants
+        VariantResult(variant_data, tuple(stage for stage in original.stages if stage.variant == variant_data.variant))
+        for variant_data in original.local.variants
     )
     best, reason = find_best(variants, slo)
     headline_variant = best or find_nearest(variants, slo)
-    judged_on = () if headline_variant is None else headline_variant.headline_stages(slo)
+    evaluated_on = () if headline_variant is None else headline_variant.headline_stages(slo)
     local = replace(
         original.local,
         best=None if best is None else best.data.variant,
         best_reason=reason,
         equally_fast=() if best is None else find_equally_fast(best, variants, slo),
     )
-    slo_results = tuple(evaluate_variant_objective(objective, judged_on) for objective in slo)
-    gates = tuple(evaluate_variant_gate(gate.objective, judged_on, original.stages) for gate in original.gates)
+    slo_results = tuple(evaluate_variant_objective(objective, evaluated_on) for objective in slo)
+    gates = tuple(evaluate_variant_gate(gate.objective, evaluated_on, original.stages) for gate in original.gates)
     is_missed = reason == "missed" and all(evaluated.outcome != "FAIL" for evaluated in slo_results)
     extra_causes = [NO_VARIANT] if is_missed else []
     stages = mark_variant_headlines(slo, original.stages)
@@ -243,43 +245,45 @@ def rescore_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
 
 
 class VariantPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant in the comparison. `latency_ms` is the same percentile, and `cost` in the same unit, for all compared
-    points; None if unknown."""
+    """A variant in a Pareto comparison. For all compared points, `latency_ms` must be the same percentile and `cost` in
+    the same unit. Unknown values are `None`."""
 
     latency_ms: float | None
     rows_per_s: float | None
     cost: float | None
     accuracy: float | None
-    """Accuracy as a share; higher is better."""
+    """Accuracy as a proportion (0 to 1); higher is better."""
 
 
 def usd_per_million_rows(rows_per_s: float, usd_per_hour: float) -> float:
-    """Compute the cost per million rows on a machine that is never idle."""
+    """Compute the cost in USD per million rows on a machine that is never idle."""
     return usd_per_hour / 3600 / rows_per_s * 1e6
 
 
 def machine_s_per_thousand_rows(rows_per_s: float) -> float:
-    """Compute the cost of a machine without a price, in machine seconds per thousand rows."""
+    """Compute the machine time in seconds per thousand rows, as the cost of a machine without a price."""
     return 1e3 / rows_per_s
 
 
 def find_pareto_front(points: Sequence[VariantPoint]) -> tuple[int, ...]:
-    """Return the indexes of the Pareto-optimal points, in order; equal points are all kept.
+    """Return the indices of the Pareto-optimal points, in order; equal points are all included.
 
-    Points without a latency or a cost are ignored. An unknown accuracy is worse than any known one: such a point can be
-    dominated by one that is as fast and as cheap, and dominates only points of its kind.
-    """
-    by_index = {index: _coordinates(point) for index, point in enumerate(points)}
-    placed = {index: coordinates for index, coordinates in by_index.items() if coordinates is not None}
+    Points without a latency or a cost are ignored. An unknown accuracy counts as worse than any known accuracy: such a
+    point is dominated by a point with known accuracy that is at least as fast and cheap, and can only dominate other
+    points of unknown accuracy."""
+    known_or_none = {index: _get_coordinates(point) for index, point in enumerate(points)}
+    coordinates_by_index = {
+        index: coordinates for index, coordinates in known_or_none.items() if coordinates is not None
+    }
     return tuple(
         index
-        for index, coordinates in placed.items()
-        if not any(_dominates(rival, coordinates) for rival in placed.values())
+        for index, coordinates in coordinates_by_index.items()
+        if not any(_dominates(other_coordinates, coordinates) for other_coordinates in coordinates_by_index.values())
     )
 
 
-def _coordinates(point: VariantPoint) -> tuple[float, float, float] | None:
-    """Return the point's coordinates, each better if lower."""
+def _get_coordinates(point: VariantPoint) -> tuple[float, float, float] | None:
+    """Return latency, cost and negated accuracy, each better if lower; `None` if latency or cost is unknown."""
     if point.latency_ms is None or point.cost is None:
         return None
     return point.latency_ms, point.cost, float("inf") if point.accuracy is None else -point.accuracy

@@ -208,7 +208,7 @@ _BASES = {
 
 def _confidence(fleet: Fleet, plan: Plan) -> str:
     """Return what the fleet serves, and how likely it does."""
-    chance = NOT_AVAILABLE if fleet.slo_probabilities is None else format_share(fleet.chances.planned)
+    chance = NOT_AVAILABLE if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
     slo = " and ".join(map(objective_label, plan.slo))
     return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}. P(SLO met): {chance}."
 

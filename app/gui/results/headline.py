@@ -23,7 +23,11 @@ def decision_detail(report: Report) -> str:
         return ""
     peak = formatting.with_unit(formatting.format_number(plan.peak_per_s), "req/s")
     slo = ", ".join(plan.slo_labels or plan.slo)
-    chance = formatting.NOT_AVAILABLE if row.slo_probabilities is None else formatting.format_probability(row.chances.planned)
+    chance = (
+        formatting.NOT_AVAILABLE
+        if row.slo_probabilities is None
+        else formatting.format_probability(row.slo_probabilities.planned)
+    )
     return f"Serves {peak} within SLO ({slo}). P(SLO met): {chance}. The capacity is {row.basis}."
 
 

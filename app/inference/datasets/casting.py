@@ -1,4 +1,4 @@
-"""Converts a user's values to the types that a model takes, if that loses nothing."""
+"""Converts a user's values to the data types of a model, if that is possible without loss."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ from app.inference.rows import Array
 from app.inference.tensor_spec import TensorSpec, printable
 
 MAX_BYTES = 2 * 2**30
-"""Maximum size of all rows in the model's types, in bytes."""
+"""Maximum size of all rows in the data types of the model, in bytes."""
 NO_LABELS_HINT = "or set labels: null in the profile if there are none."
 
 
 def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:
-    """Convert values to the type of a model's input. Raises UsageError if a value would change.
+    """Convert values to the data type of a model input. Raises UsageError if a value would change.
 
-    `source` names the file in errors. With `is_decimal` the values were written as decimals, and are rounded to the
-    nearest number of the model's type.
-    """
+    `source` is the file name in messages. With `is_decimal`, the values were written as decimal numbers, and are
+    rounded to the nearest number of the data type."""
     dtype, kind = np.dtype(spec.dtype), values.dtype.kind
     if values.dtype == dtype:
         return values
     if (kind in "UO") != (dtype.kind == "O") or kind not in "fiubUO":
-        raise _type_error(values, spec, source)
+        raise _build_type_error(values, spec, source)
     if dtype.kind == "O":
         return values.astype(object)
     with np.errstate(over="ignore", invalid="ignore"):
         cast = values.astype(dtype)
-        is_kept = (
+        is_preserved = (
             np.isfinite(cast) | ~np.isfinite(values) if is_decimal and dtype.kind == "f" else _is_same(cast, values)
         )
-    if not is_kept.all():
-        raise _type_error(values, spec, source)
+    if not is_preserved.all():
+        raise _build_type_error(values, spec, source)
     return cast
 
 
 def as_labels(values: Array, source: str) -> Array:
-    """Return one label per row: int64 for integers, float64 otherwise. Raises UsageError for anything else."""
+    """Return one label per row: int64 for integers, float64 otherwise. Raises UsageError for other values."""
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise UsageError(
             f"the labels of {source} are not one number per row",
-            hint="Write a class as a whole number from 0, and an amount with a decimal point.",
+            hint="Use integers from 0 for classes, and decimal numbers for continuous values.",
         )
     labels = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
     if not np.isfinite(labels).all():
@@ -50,24 +49,26 @@ def as_labels(values: Array, source: str) -> Array:
 
 
 def format_shape(shape: tuple[int, ...]) -> str:
-    """Format a shape, as in `any x 3 x 224`."""
+    """Format a shape, such as `any x 3 x 224`."""
     return " x ".join("any" if axis == -1 else str(axis) for axis in shape) or "a single number"
 
 
 def matches_shape(shape: tuple[int, ...], expected_shape: tuple[int, ...]) -> bool:
-    """Return whether a shape matches a wanted shape, in which -1 matches any length."""
+    """Return True if a shape matches the expected shape, in which -1 matches any length."""
     return len(shape) == len(expected_shape) and all(
-        wanted_axis in (-1, axis) for axis, wanted_axis in zip(shape, expected_shape, strict=True)
+        expected_axis in (-1, axis) for axis, expected_axis in zip(shape, expected_shape, strict=True)
     )
 
 
 def _is_same(cast: Array, values: Array) -> Array:
-    back = cast.astype(values.dtype)
-    return np.asarray((back == values) | ((values != values) & (back != back)))  # NaN counts as equal to NaN.
+    round_trip = cast.astype(values.dtype)
+    return np.asarray(
+        (round_trip == values) | ((values != values) & (round_trip != round_trip))
+    )  # NaN counts as equal to NaN.
 
 
-def _type_error(values: Array, spec: TensorSpec, source: str) -> UsageError:
+def _build_type_error(values: Array, spec: TensorSpec, source: str) -> UsageError:
     return UsageError(
         f"{printable(spec.name)} is {values.dtype} in {source}, but the model needs {spec.dtype}",
-        hint="Write the values in the model's type, or in a type that converts without loss.",
+        hint="Store the values in the model's data type, or in a type that converts without loss.",
     )

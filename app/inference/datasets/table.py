@@ -1,7 +1,6 @@
 """Rows from a .csv file with a header, or from an .npz file with one array per input.
 
-A .csv file has one column per input of the model, or all columns feed its only input. Labels are optional in both.
-"""
+A .csv file has one column per input of the model, or all columns together feed the only input. Labels are optional."""
 
 from __future__ import annotations
 
@@ -24,14 +23,13 @@ from app.inference.tensor_spec import TensorSpec, printable
 def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, largest_batch: int) -> StoredRows:
     """Load rows from an .npz file.
 
-    If the model has free first axes, the other inputs are passed whole. Otherwise an input is passed whole if its array
-    has the input's shape and not the number of rows, which is that of the labels or, without labels, of the first array
-    larger than its input.
-    """
+    If some inputs of the model have a free first axis, the arrays of all other inputs are passed whole to each call.
+    Otherwise, an array is passed whole if it has the shape of the input and a first axis that differs from the number
+    of rows. The number of rows is that of the labels or, without labels, of the first array larger than its input."""
     has_free = any(spec.shape[:1] == (-1,) for spec in inputs)
-    arrays = _arrays(path, [spec.name for spec in inputs], label)
+    arrays = _read_arrays(path, [spec.name for spec in inputs], label)
     labels = None if label is None else as_labels(arrays[label], path.name)
-    rows = _rows_axis(arrays, inputs) if labels is None else labels.shape
+    rows = _find_rows_axis(arrays, inputs) if labels is None else labels.shape
     feeds, whole_inputs = {}, {}
     for spec in inputs:
         values = arrays[spec.name]
@@ -42,22 +40,22 @@ def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, l
             whole_inputs[spec.name] = as_input(values, spec, path.name)
         else:
             row_text = f"{rows[0] if rows else 'no'} {'rows' if labels is None else 'labels'}"
-            raise _shape_error(path, spec, values, row_text)
+            raise _build_shape_error(path, spec, values, row_text)
     if not feeds or not rows[0]:
         raise UsageError(f"{path.name} has no rows", hint="The first axis of the arrays must be the row.")
     return StoredRows(feeds, labels, largest_batch=largest_batch, whole_inputs=whole_inputs)
 
 
-def _rows_axis(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[int, ...]:
-    """Return the first axis of unlabeled arrays; empty if none of them can hold rows."""
-    free = [spec for spec in inputs if spec.shape[:1] == (-1,)]
-    fixed = [spec for spec in inputs if spec.shape]
-    larger = (spec for spec in fixed if not matches_shape(arrays[spec.name].shape, spec.shape))
-    chosen = next(iter(free), None) or next(larger, None) or next(iter(fixed), None)
-    return () if chosen is None else arrays[chosen.name].shape[:1]
+def _find_rows_axis(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[int, ...]:
+    """Return the length of the row axis of unlabeled arrays, as a tuple; empty if no array can contain rows."""
+    free_inputs = [spec for spec in inputs if spec.shape[:1] == (-1,)]
+    fixed_inputs = [spec for spec in inputs if spec.shape]
+    larger_inputs = (spec for spec in fixed_inputs if not matches_shape(arrays[spec.name].shape, spec.shape))
+    row_input = next(iter(free_inputs), None) or next(larger_inputs, None) or next(iter(fixed_inputs), None)
+    return () if row_input is None else arrays[row_input.name].shape[:1]
 
 
-def _arrays(path: Path, names: list[str], label: str | None) -> dict[str, Array]:
+def _read_arrays(path: Path, names: list[str], label: str | None) -> dict[str, Array]:
     required = names if label is None else [*names, label]
     try:
         with path.open("rb") as file:
@@ -71,22 +69,23 @@ def _arrays(path: Path, names: list[str], label: str | None) -> dict[str, Array]
             names_in_file = archive.files
     except UsageError:
         raise
-    except Exception as error:  # A damaged file may raise any error of its readers.
+    except Exception as error:  # For a corrupted file, its readers may raise any error.
         raise UsageError(f"{path} is not a valid .npz file of arrays: {_first_line(error)}") from error
     raise UsageError(
-        f"{path.name} has no array named {_array_names(missing)}; it has {_array_names(names_in_file) or 'none'}",
+        f"{path.name} has no array named {_format_array_names(missing)}; "
+        f"it contains {_format_array_names(names_in_file) or 'none'}",
         hint="Rows are one array per model input"
         + (f", and the labels, {NO_LABELS_HINT}" if label in missing else "."),
     )
 
 
 def _check_size(path: Path, file: BinaryIO) -> None:
-    size = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
+    size = sum(zip_entry.file_size for zip_entry in zipfile.ZipFile(file).infolist())
     if size > MAX_BYTES:
         raise UsageError(f"{path.name} unpacks to {size / 2**30:,.1f} GiB, above the maximum of 2 GiB")
 
 
-def _shape_error(path: Path, spec: TensorSpec, values: Array, row_text: str) -> UsageError:
+def _build_shape_error(path: Path, spec: TensorSpec, values: Array, row_text: str) -> UsageError:
     return UsageError(
         f"{printable(spec.name)} is {format_shape(values.shape)} in {path.name}, with {row_text}, but the model "
         f"needs {format_shape(spec.shape)}",
@@ -94,7 +93,7 @@ def _shape_error(path: Path, spec: TensorSpec, values: Array, row_text: str) -> 
     )
 
 
-def _array_names(names: list[str]) -> str:
+def _format_array_names(names: list[str]) -> str:
     return ", ".join(map(printable, names))
 
 
@@ -108,14 +107,13 @@ _MAX_FILE_BYTES = 2**30
 def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, largest_batch: int) -> StoredRows:
     """Load rows from a .csv file.
 
-    If every input has a column of its name, each is fed from its own. Otherwise the only input is fed from all columns
-    but the labels, in the file's order.
-    """
-    columns = _columns(path)
+    If every input has a column with its name, each input is fed from its column. Otherwise, the only input is fed from
+    all columns except the labels, in the order of the file."""
+    columns = _read_columns(path)
     if label is not None and label not in columns:
         raise UsageError(
-            f"{path.name} has no column {printable(label)}; it has {_format_names(columns)}",
-            hint=f"Name the column of the labels, {NO_LABELS_HINT}",
+            f"{path.name} has no column {printable(label)}; its columns are {_format_names(columns)}",
+            hint=f"Set the column of the labels, {NO_LABELS_HINT}",
         )
     labels = None if label is None else as_labels(columns.pop(label), path.name)
     if all(spec.name in columns for spec in inputs):
@@ -130,12 +128,12 @@ def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, la
         missing = [spec.name for spec in inputs if spec.name not in columns]
         raise UsageError(
             f"{path.name} has no column {_format_names(missing)}, but the model has {len(inputs)} inputs",
-            hint="Name a column after each input, or use an .npz.",
+            hint="Add a column for each input, with the name of the input, or use an .npz.",
         )
     return StoredRows(feeds, labels, largest_batch=largest_batch)
 
 
-def _columns(path: Path) -> dict[str, Array]:
+def _read_columns(path: Path) -> dict[str, Array]:
     if path.stat().st_size > _MAX_FILE_BYTES:
         raise UsageError(f"{path.name} is larger than 1 GiB")
     try:
@@ -144,19 +142,19 @@ def _columns(path: Path) -> dict[str, Array]:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path.name} is not a valid table: {printable(str(error).splitlines()[0])}") from error
     if not table.num_rows:
-        raise UsageError(f"{path.name} has no rows", hint="Write one row per line, after the header.")
+        raise UsageError(f"{path.name} has no rows", hint="Add one row per line after the header.")
     duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
     if duplicates:
         raise UsageError(f"{path.name} has duplicate columns {_format_names(duplicates)}")
-    return {name: _values(table.column(name), name, path) for name in names}
+    return {name: _read_values(table.column(name), name, path) for name in names}
 
 
-def _values(column: Any, name: str, path: Path) -> Array:
+def _read_values(column: Any, name: str, path: Path) -> Array:
     if column.null_count:
         row = column.is_null().to_pylist().index(True) + 1
         raise UsageError(f"row {row} of {path.name} has no value in the column {printable(name)}")
     if pa.types.is_binary(column.type):
-        raise UsageError(f"the column {printable(name)} of {path.name} is neither numbers nor text")
+        raise UsageError(f"the column {printable(name)} of {path.name} contains neither numbers nor strings")
     return np.asarray(column.to_numpy())
 
 
@@ -170,10 +168,10 @@ def _single_column(values: Array, spec: TensorSpec, path: Path) -> Array:
 
 def _join_columns(columns: dict[str, Array], spec: TensorSpec, path: Path, *, suffix: str) -> Array:
     row_shape = spec.shape[1:]
-    has_room = bool(spec.shape) and (
+    is_compatible = bool(spec.shape) and (
         row_shape == (-1,) or (-1 not in row_shape and math.prod(row_shape) == len(columns))
     )
-    if not has_room:
+    if not is_compatible:
         noun = "column" if len(columns) == 1 else "columns"
         raise UsageError(
             f"{path.name} has {len(columns)} {noun}{suffix}, but the model needs {format_shape(spec.shape)} in "
@@ -185,12 +183,12 @@ def _join_columns(columns: dict[str, Array], spec: TensorSpec, path: Path, *, su
     rows = len(next(iter(columns.values())))
     if rows * len(columns) * np.dtype(spec.dtype).itemsize > MAX_BYTES:
         raise UsageError(f"{path.name} has more than 2 GiB of numbers")
-    joined: Array = np.empty((rows, len(columns)), np.dtype(spec.dtype))
+    matrix: Array = np.empty((rows, len(columns)), np.dtype(spec.dtype))
     for index, values in enumerate(columns.values()):
-        joined[:, index] = as_input(values, spec, path.name, is_decimal=True)
-    return joined.reshape(rows, *row_shape) if row_shape != (-1,) else joined
+        matrix[:, index] = as_input(values, spec, path.name, is_decimal=True)
+    return matrix.reshape(rows, *row_shape) if row_shape != (-1,) else matrix
 
 
 def _format_names(names: Any) -> str:
-    shown = [printable(name) for name in names]
-    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
+    display_names = [printable(name) for name in names]
+    return ", ".join(display_names[:10]) + (f" and {len(display_names) - 10} more" if len(display_names) > 10 else "")

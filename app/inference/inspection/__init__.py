@@ -1,1 +1,2 @@
-"""Contents of a model file and the cost of an inference, determined by a limited child process that never runs it."""
+"""Inspects the contents of a model file and the cost of an inference, in a limited child process that never runs the
+model."""

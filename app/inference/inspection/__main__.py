@@ -1,4 +1,5 @@
-"""The inspecting child process: reads one model within limits, never runs it, and prints ModelFacts as MessagePack."""
+"""Child process that inspects one model within resource limits, without running it, and prints ModelFacts as
+MessagePack."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ def main() -> None:
     check_model_file(path)
     limit_this_process(path.stat().st_size)
     try:
-        facts = read_model_metadata(path, shapes)
+        metadata = read_model_metadata(path, shapes)
     except (MemoryError, RecursionError) as error:
         raise UsageError(
-            f"{path.name} is rejected: reading it takes far more memory than expected from its size"
+            f"{path.name} is rejected: reading it needs far more memory than expected from its size"
         ) from error
-    sys.stdout.buffer.write(msgspec.msgpack.encode(facts))
+    sys.stdout.buffer.write(msgspec.msgpack.encode(metadata))
 
 
 if __name__ == "__main__":

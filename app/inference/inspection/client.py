@@ -1,4 +1,4 @@
-"""Inspects a model in a limited child process, so that a hostile file costs an error message and a few seconds."""
+"""Inspects a model in a child process with resource limits, so that a malicious file causes only an error message."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from app.records.model import ModelMetadata, ShapeOverrides
 
 
 def inspect_model(model: Path, given_shapes: ShapeOverrides) -> ModelMetadata:
-    """Inspect a model file. Raises UsageError for a file that is not a model or is rejected, and for invalid axis
-    lengths.
-    """
+    """Inspect a model file. Raises UsageError if the file is not a valid model or is rejected, and for invalid axis
+    lengths."""
     check_model_file(model)
     arguments = (str(model.absolute()), msgspec.json.encode(given_shapes).decode())
     try:
@@ -27,8 +26,8 @@ def inspect_model(model: Path, given_shapes: ShapeOverrides) -> ModelMetadata:
         raise UsageError(
             f"{error}, so it is rejected",
             hint=(
-                "Reading a file of this size normally stays well within the limits. Export it again with a tool "
-                "you trust."
+                "Reading a model file of this size normally stays well within the limits. Export the model again with "
+                "a tool you trust."
             ),
         ) from error
     return msgspec.msgpack.decode(output, type=ModelMetadata)

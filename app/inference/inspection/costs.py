@@ -1,11 +1,10 @@
-"""Cost of an inference at a batch size, derived from the graph: arithmetic, memory traffic and memory.
+"""Cost of an inference at a batch size, derived from the graph: FLOPs, memory traffic and memory.
 
-Dataflow: as in a runtime, constants are computed once and everything else at each inference.
-Shapes: those of every value at given input shapes, by onnx's own shape inference.
-Arithmetic: multiply-adds of the operators that make up nearly all work of a network. Elementwise arithmetic, pooling,
-normalization and reduction count as none; together they are a few percent in usual networks.
-Memory: how much the activations of one inference need at once.
-"""
+- Dataflow: as in a runtime, constants are computed once, and everything else in each inference.
+- Shapes: of all values for given input shapes, by shape inference of onnx.
+- FLOPs: multiply-adds of the operators that make up nearly all work of a network. Elementwise operators, pooling,
+  normalization and reduction are not counted; together they amount to a few percent in typical networks.
+- Memory: peak memory of the activations of one inference."""
 
 from __future__ import annotations
 
@@ -24,69 +23,68 @@ from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, Growth, Parameters
 
 _VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators that return the same bytes under another name; a runtime moves no data for them."""
+"""Operators that return the same bytes under another name, for which a runtime moves no data."""
 _READS_NO_CONTENT = frozenset({"Shape", "Size"})
 _LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
-"""Operators that read only as much of their table as they output."""
+"""Operators that read only as many bytes of their table as they output."""
 _RANDOM = frozenset({"Bernoulli", "Multinomial"})
 
 
 class Dataflow(msgspec.Struct, frozen=True):
     """Dataflow of a graph.
 
-    `steps` run at each inference, in order; `weights` are the constants they read, which stay in memory between
-    inferences. `stored_forms` are constants in another form that kernels read as stored, such as dequantized weights.
-    """
+    `steps` run in each inference, in order; `weights` are the constants that they read, which remain in memory between
+    inferences. `stored_forms` are constants that kernels read in their stored form, such as dequantized weights."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     steps: tuple[Step, ...]
     weights: frozenset[str]
     tables: frozenset[str]
-    """Weights that are only looked up in and never read as a whole."""
+    """Weights that are only looked up, never read as a whole."""
     stored_forms: frozenset[str]
 
     def activations_read(self, step: Step) -> Iterator[str]:
-        """Yield the activations whose bytes a step reads."""
+        """Yield the names of the activations whose bytes a step reads."""
         if not is_view(step) and step.node.op_type not in _READS_NO_CONTENT:
             yield from (name for name in step.reads if name not in self.weights and name not in self.stored_forms)
 
     def activations_written(self, step: Step) -> Iterator[str]:
-        """Yield the values whose bytes a step writes."""
+        """Yield the names of the values whose bytes a step writes."""
         if not is_view(step):
             yield from (name for name in step.writes if name not in self.stored_forms)
 
 
 def build_dataflow(graph: onnx.GraphProto) -> Dataflow:
-    """Return the dataflow of a graph. Raises UsageError for an invalid graph."""
+    """Build the dataflow of a graph. Raises UsageError for an invalid graph."""
     constants = {tensor.name for tensor in graph.initializer} | {
         sparse.values.name for sparse in graph.sparse_initializer
     }
     stored_forms: set[str] = set()
-    live: list[Step] = []
+    steps: list[Step] = []
     for step in build_steps(graph):
-        is_fixed = constants.issuperset(step.reads)
-        if is_fixed and step.node.op_type == "DequantizeLinear":
+        is_constant = constants.issuperset(step.reads)
+        if is_constant and step.node.op_type == "DequantizeLinear":
             stored_forms.update(step.writes)
-        elif is_fixed and not _is_random(step.node):
+        elif is_constant and not _is_random(step.node):
             constants.update(step.writes)
             continue
-        live.append(step)
+        steps.append(step)
     outputs = tuple(value.name for value in graph.output)
-    read_whole = {name for step in live for name in step.reads[_is_lookup(step) :]}
-    read = {name for step in live for name in step.reads}.union(outputs) & constants
+    read_completely = {name for step in steps for name in step.reads[_is_lookup(step) :]}
+    weights = {name for step in steps for name in step.reads}.union(outputs) & constants
     return Dataflow(
         inputs=tuple(input_names(graph)),
         outputs=outputs,
-        steps=tuple(live),
-        weights=frozenset(read),
-        tables=frozenset(read - read_whole),
+        steps=tuple(steps),
+        weights=frozenset(weights),
+        tables=frozenset(weights - read_completely),
         stored_forms=frozenset(stored_forms),
     )
 
 
 def is_view(step: Step) -> bool:
-    """Return whether the first output is the first input under another name."""
+    """Return True if the first output is the first input under another name."""
     return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _VIEWS and bool(step.reads and step.writes)
 
 
@@ -98,12 +96,13 @@ def _is_random(node: onnx.NodeProto) -> bool:
     return node.op_type.startswith("Random") or node.op_type in _RANDOM
 
 
-_MAX_KEPT_ELEMENTS = 1024
-"""Maximum number of elements of a stored tensor that is kept; larger ones are weights, which no shape depends on."""
+_MAX_CONSTANT_ELEMENTS = 1024
+"""Maximum number of elements of a stored tensor that is preserved. Larger tensors are weights, on which no shape
+depends."""
 
 
 class ShapeMismatchError(UsageError):
-    """Raised if an operator cannot take the shapes of its inputs."""
+    """Raised if an operator does not support the shapes of its inputs."""
 
 
 class ValueSizes:
@@ -124,18 +123,18 @@ class ValueSizes:
         return None if shape is None else math.prod(shape)
 
     def bytes(self, name: str) -> int | None:
-        """Return the size in bytes. Raises UsageError for a value larger than any memory."""
+        """Return the size in bytes; `None` if unknown. Raises UsageError if it exceeds 2^63 - 1 bytes."""
         shape, dtype = self.shape(name), self.dtype(name)
         return None if shape is None or dtype is None else size_bytes(dtype, shape)
 
 
 def drop_weights(model: onnx.ModelProto) -> None:
-    """Reduce large stored tensors to their types and shapes, since later steps copy the model several times."""
+    """Reduce large stored tensors to their data types and shapes, because later steps copy the model several times."""
     for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) > _MAX_KEPT_ELEMENTS:  # `ByteSize` would copy the tensor.
+        if math.prod(tensor.dims) > _MAX_CONSTANT_ELEMENTS:  # `ByteSize` would copy the tensor.
             stub = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
             tensor.CopyFrom(stub)
-    # Shapes that a file declares for its inner values are not trusted.
+    # The shapes that a file declares for intermediate values are not trusted.
     del model.graph.value_info[:]
     for output in model.graph.output:
         if output.type.HasField("tensor_type"):
@@ -143,10 +142,9 @@ def drop_weights(model: onnx.ModelProto) -> None:
 
 
 def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, is_strict: bool = True) -> ValueSizes:
-    """Infer the sizes of all values for these input shapes, which `model` keeps.
+    """Infer the sizes of all values for the given input shapes, which are written to `model`.
 
-    Raises ShapesDisagreeError if `is_strict`; otherwise the sizes in conflict are unknown.
-    """
+    If shapes are inconsistent, raises ShapeMismatchError if `is_strict`; otherwise the affected sizes are unknown."""
     for value in model.graph.input:
         if value.name in inputs and value.type.HasField("tensor_type"):
             shape = value.type.tensor_type.shape
@@ -156,7 +154,7 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
         inferred = shape_inference.infer_shapes(model, strict_mode=is_strict, data_prop=True).graph
     except MemoryError:
         raise
-    except Exception as error:  # onnx raises its own errors and those of the standard library.
+    except Exception as error:  # onnx raises its own errors and built-in exceptions.
         first_line = printable((str(error).strip() or type(error).__name__).splitlines()[0])
         raise ShapeMismatchError(f"the shapes in the model are inconsistent: {first_line}") from error
     shapes: dict[str, tuple[int, ...]] = {}
@@ -178,40 +176,35 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
 ShapeOf = Callable[[str], tuple[int, ...] | None]
 
 
-def multiply_adds(node: onnx.NodeProto, shape_of: ShapeOf) -> int | None:
-    """Return the number of multiply-adds of a node; 0 for operators without any.
-
-    `None` if the shapes are unknown, or if no rule covers the operator.
-    """
+def multiply_adds(node: onnx.NodeProto, get_shape: ShapeOf) -> int | None:
+    """Return the number of multiply-adds of a node; 0 for operators without multiply-adds, `None` if the shapes are
+    unknown or no rule covers the operator."""
     if node.domain not in STANDARD_DOMAINS or node.op_type in _NO_RULE or not onnx.defs.has(node.op_type):
         return None
     rule = _RULES.get(node.op_type)
     if rule is None:
         return 0
     try:
-        return rule(node, [shape_of(name) if name else None for name in (*node.input, node.output[0])])
+        return rule(node, [get_shape(name) if name else None for name in (*node.input, node.output[0])])
     except (IndexError, ValueError):  # A shape is unknown or lacks the axes that the rule needs.
         return None
 
 
 Shapes = list[tuple[int, ...] | None]
 Rule = Callable[[onnx.NodeProto, Shapes], int]
-"""Rule that computes multiply-adds from a node and the shapes of its inputs, followed by that of its first output."""
+"""Function that computes the multiply-adds of a node from the shapes of its inputs, followed by the shape of its first
+output."""
 
 
 def _convolution(weight: int) -> Rule:
-    """Return the rule of convolutions: one multiply-add per output element and weight of its channel.
-
-    Weights have the shape [out, in/groups, ...].
-    """
+    """Return the rule for convolutions: one multiply-add per output element and weight of its channel. Weights have the
+    shape [out, in/groups, ...]."""
     return lambda _, shapes: math.prod(_known(shapes[-1])) * math.prod(_known(shapes[weight])[1:])
 
 
 def _transposed_convolution(_: onnx.NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-adds of a transposed convolution: one per input element and weight of its channel.
-
-    Weights have the shape [in, out/groups, ...].
-    """
+    """Return the multiply-adds of a transposed convolution: one per input element and weight of its channel. Weights
+    have the shape [in, out/groups, ...]."""
     return math.prod(_known(shapes[0])) * math.prod(_known(shapes[1])[1:])
 
 
@@ -225,15 +218,14 @@ def _gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
 
 
 def _recurrent(_: onnx.NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-adds of a recurrent layer: each step of each row uses all weights of the input and of the
-    state.
-    """
+    """Return the multiply-adds of a recurrent layer: each step of each row uses all weights of the input and the
+    state."""
     steps, rows, _features = _known(shapes[0])
     return steps * rows * (math.prod(_known(shapes[1])) + math.prod(_known(shapes[2])))
 
 
 def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-adds of an einsum of two operands without an ellipsis: one per combination of all indices."""
+    """Return the multiply-adds of an einsum of two operands without ellipsis: one per combination of all indices."""
     equation = "".join(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
     first, second = equation.replace(" ", "").partition("->")[0].split(",")
     lengths = dict(zip(first, _known(shapes[0]), strict=True)) | dict(zip(second, _known(shapes[1]), strict=True))
@@ -266,21 +258,21 @@ _NO_RULE = frozenset(
 )
 
 
-def peak_activation_bytes(flow: Dataflow, bytes_of: Callable[[str], int]) -> int:
-    """Return the peak memory of activations when the steps run in order and each value is freed after its last reader.
+def peak_activation_bytes(flow: Dataflow, get_bytes: Callable[[str], int]) -> int:
+    """Return the peak memory of activations in bytes, if the steps run in order and each value is freed after its last
+    use.
 
-    Inputs stay, since the caller holds them, and so do outputs. No buffer is reused in place, so a runtime may need
-    less. What libraries allocate for themselves (contexts, workspace, unused memory) comes on top.
-    """
+    Inputs and outputs are never freed, because the caller holds them. No buffer is reused in place, so a runtime may
+    need less memory. Memory allocated by libraries (contexts, workspace, unused memory) is not included."""
     storage = _storage(flow)
     last_use = {storage.get(name, name): index for index, step in enumerate(flow.steps) for name in step.reads}
     permanent = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
-    bytes_by_name = {name: bytes_of(name) for name in flow.inputs}
+    bytes_by_name = {name: get_bytes(name) for name in flow.inputs}
     current = peak = sum(bytes_by_name.values())
     freed_after: dict[int, list[str]] = {}
     for index, step in enumerate(flow.steps):
         for name in flow.activations_written(step):
-            bytes_by_name[name] = bytes_of(name)
+            bytes_by_name[name] = get_bytes(name)
             current += bytes_by_name[name]
             if name not in permanent:
                 freed_after.setdefault(last_use.get(name, index), []).append(name)
@@ -290,7 +282,7 @@ def peak_activation_bytes(flow: Dataflow, bytes_of: Callable[[str], int]) -> int
 
 
 def _storage(flow: Dataflow) -> dict[str, str]:
-    """Return the value whose bytes each view shows."""
+    """Map each view to the value that holds its bytes."""
     storage: dict[str, str] = {}
     for step in flow.steps:
         if is_view(step):
@@ -300,19 +292,19 @@ def _storage(flow: Dataflow) -> dict[str, str]:
 
 
 class OperatorFlops(msgspec.Struct, frozen=True):
-    """FLOPs by operator; `unknown` counts the nodes whose FLOPs are unknown."""
+    """FLOPs by operator; `unknown` contains the number of nodes with unknown FLOPs by operator."""
 
     flops: Counter[str]
     unknown: Counter[str]
 
 
 def operator_name(domain: str, op_type: str) -> str:
-    """Return the operator's name, with its domain if that is not the standard one."""
+    """Return the name of an operator, prefixed by its domain unless it is the standard domain."""
     return printable(op_type if domain in ("", "ai.onnx") else f"{domain}.{op_type}")
 
 
 def operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
-    """Return the FLOPs of each operator."""
+    """Compute the FLOPs of each operator."""
     flops: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for step in flow.steps:
@@ -326,58 +318,60 @@ def operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
 
 
 def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
-    """Return the cost of an inference at a batch size. Values of unknown size are left out of the bytes."""
+    """Compute the cost of an inference at a batch size. Values of unknown size are not included in the bytes. Raises
+    UsageError if the cost exceeds 2^63 - 1."""
 
     def total(names: Iterable[str]) -> int:
         return sum(sizes.bytes(name) or 0 for name in names)
 
     flops = operator_flops(flow, sizes).flops.total()
-    weights, read_whole = count_parameters(flow, sizes).bytes, total(flow.weights - flow.tables)
-    activations = sum(
+    weight_bytes, weight_bytes_read = count_parameters(flow, sizes).bytes, total(flow.weights - flow.tables)
+    activation_bytes = sum(
         total({*flow.activations_read(step)}) + total(flow.activations_written(step)) for step in flow.steps
     )
-    looked_up = sum(total(step.writes) for step in flow.steps if not flow.tables.isdisjoint(step.reads))
-    moved = read_whole + looked_up + activations
-    outer = (name for name in {*flow.inputs, *flow.outputs} if name not in flow.weights)
-    memory = weights + peak_activation_bytes(flow, lambda name: sizes.bytes(name) or 0)
-    if max(flops, moved, memory) > MAX_BYTES:
-        raise UsageError(f"the cost of an inference of {batch} rows is too large to count. Check the shapes")
+    table_bytes_read = sum(total(step.writes) for step in flow.steps if not flow.tables.isdisjoint(step.reads))
+    moved_bytes = weight_bytes_read + table_bytes_read + activation_bytes
+    inputs_and_outputs = (name for name in {*flow.inputs, *flow.outputs} if name not in flow.weights)
+    memory_bytes = weight_bytes + peak_activation_bytes(flow, lambda name: sizes.bytes(name) or 0)
+    if max(flops, moved_bytes, memory_bytes) > MAX_BYTES:
+        raise UsageError(f"FLOPs or bytes per inference overflow at batch size {batch}", hint="Check the input shapes.")
     return BatchCost(
         batch=batch,
         flops=flops,
-        moved_bytes=moved,
-        min_bytes=read_whole + total(outer),
-        memory_bytes=memory,
-        flops_per_byte=flops / moved if moved else None,
+        moved_bytes=moved_bytes,
+        min_bytes=weight_bytes_read + total(inputs_and_outputs),
+        memory_bytes=memory_bytes,
+        flops_per_byte=flops / moved_bytes if moved_bytes else None,
     )
 
 
 def count_unknown_values(flow: Dataflow, sizes: ValueSizes) -> int:
     """Return the number of values of unknown size."""
-    written = (name for step in flow.steps for name in flow.activations_written(step))
-    return sum(sizes.bytes(name) is None for name in (*flow.inputs, *written))
+    written_names = (name for step in flow.steps for name in flow.activations_written(step))
+    return sum(sizes.bytes(name) is None for name in (*flow.inputs, *written_names))
 
 
 def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
-    """Return the number and the bytes of the weights."""
-    by_dtype: Counter[str] = Counter()
+    """Count the elements and bytes of the weights."""
+    bytes_by_dtype: Counter[str] = Counter()
     count = 0
     for name in flow.weights:
         count += sizes.elements(name) or 0
-        by_dtype[dtype_name(sizes.dtype(name) or 0)] += sizes.bytes(name) or 0
+        bytes_by_dtype[dtype_name(sizes.dtype(name) or 0)] += sizes.bytes(name) or 0
     for tensor in (tensor for step in flow.steps for tensor in tensors_within(step.node)):
         count += math.prod(tensor.dims)
-        by_dtype[dtype_name(tensor.data_type)] += size_bytes(tensor.data_type, tuple(tensor.dims)) or 0
-    return Parameters(count, by_dtype.total(), dict(by_dtype.most_common()))
+        bytes_by_dtype[dtype_name(tensor.data_type)] += size_bytes(tensor.data_type, tuple(tensor.dims)) or 0
+    return Parameters(count, bytes_by_dtype.total(), dict(bytes_by_dtype.most_common()))
 
 
 def fit_growth(points: Sequence[tuple[int, int]]) -> Growth | None:
-    """Return the line through all (batch, value) points; `None` for fewer than two points or if they lie on no line."""
+    """Return the line through all (batch, value) points; `None` if there are fewer than two or they are not
+    collinear."""
     if len(points) < 2:
         return None
     (first, first_value), (second, second_value) = points[:2]
-    per_row, remainder = divmod(second_value - first_value, second - first)
-    fixed = first_value - per_row * first
-    if remainder or any(value != fixed + per_row * batch for batch, value in points):
+    slope, remainder = divmod(second_value - first_value, second - first)
+    intercept = first_value - slope * first
+    if remainder or any(value != intercept + slope * batch for batch, value in points):
         return None
-    return Growth(fixed, per_row)
+    return Growth(intercept, slope)

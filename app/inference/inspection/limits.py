@@ -1,4 +1,4 @@
-"""Limits on the resources that inspecting a model may take."""
+"""Resource limits for inspecting a model."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from pathlib import Path
 MIB = 2**20
 _MEMORY_MIB = 320
 _FILE_COPIES = 4
-"""Copies of the file in memory: as bytes, as records, and twice more for what onnx passes on without the weights."""
+"""Number of copies of the file in memory: as bytes, as protobuf messages, and two more for models passed within onnx
+without weights."""
 
 _SECONDS = 1.0
 _SECONDS_PER_MIB = 4.0
 _MAX_SECONDS = 20.0
 WALL_TIME_LIMIT_S = 30.0
-"""Time limit in seconds for a process that waits without computing, for example on a lost network drive."""
+"""Time limit in s for a process that blocks without using CPU time, such as on a disconnected network drive."""
 
 
 def cpu_time_limit_s(file_bytes: int) -> float:
-    """Return the CPU time limit for a file of this size: a small file that takes longer was made to take long."""
+    """Return the CPU time limit in s for a file of the given size. A small file that takes longer is probably
+    malicious."""
     return min(_SECONDS + _SECONDS_PER_MIB * file_bytes / MIB, _MAX_SECONDS)
 
 
 def limit_this_process(file_bytes: int) -> None:
-    """Limit this process from now on: memory on Linux, and CPU time wherever there are signals.
+    """Set resource limits on this process: memory on Linux, and CPU time on systems with signals.
 
-    On Windows only the parent's timeout applies. Beyond its memory limit the process raises MemoryError or aborts;
-    beyond its time limit it is killed by SIGPROF, even in native code.
-    """
+    On Windows, only the timeout of the parent applies. Beyond the memory limit, the process raises MemoryError or
+    aborts; beyond the time limit, it is killed by SIGPROF, even in native code."""
     if sys.platform == "win32":
         return
     import resource

@@ -1,7 +1,6 @@
-"""Everything known about a model from its file.
+"""Reads all metadata and costs of a model from its file.
 
-Also resolves the axes that a model leaves open, by the user's values or by the batch size.
-"""
+Also resolves the dynamic axes of a model, by the user's values or by the batch size."""
 
 from __future__ import annotations
 
@@ -35,34 +34,34 @@ _MAX_AXIS_LENGTH = 2**40
 
 
 class InputShapes:
-    """Shapes of the inputs, with the user's values filled in; `None` if even the number of axes is unknown."""
+    """Shapes of the inputs, completed with the user's values. A shape is `None` if even the number of axes is
+    unknown."""
 
     def __init__(self, graph: onnx.GraphProto, given_shapes: ShapeOverrides) -> None:
-        fed = set(input_names(graph))
-        tensors = (value for value in graph.input if value.name in fed and value.type.HasField("tensor_type"))
+        fed_inputs = set(input_names(graph))
+        tensors = (value for value in graph.input if value.name in fed_inputs and value.type.HasField("tensor_type"))
         self.declared = {value.name: declared_shape(value) for value in tensors}
         self.axes = dict(given_shapes.axes)
         _check_names(self.declared, given_shapes)
         for name, lengths in given_shapes.shapes.items():
             self._apply_lengths(name, lengths)
         self.shapes = {name: self._fill(name, shape, given_shapes) for name, shape in self.declared.items()}
-        first = {shape[0] for shape in self.shapes.values() if shape} - {
+        first_axes = {shape[0] for shape in self.shapes.values() if shape} - {
             axis for shape in self.shapes.values() for axis in (shape or ())[1:]
         }
-        self.batch_axes = tuple(sorted(axis for axis in first if isinstance(axis, str)))
+        self.batch_axes = tuple(sorted(axis for axis in first_axes if isinstance(axis, str)))
 
     @property
     def fixed_batch(self) -> int | None:
-        """Number of rows of an inference if the batch size is fixed, else `None`."""
+        """Number of rows of an inference if the batch size is fixed; otherwise `None`."""
         if self.batch_axes:
             return None
         first = next((shape[0] for shape in self.shapes.values() if shape), 1)
         return first if isinstance(first, int) else None
 
     def missing_message(self) -> str | None:
-        """Return a sentence that says what the user must specify before sizes are known; `None` if nothing is
-        missing.
-        """
+        """Return a message that states which shapes the user must set before sizes are known; `None` if none is
+        missing."""
         for name, shape in self.shapes.items():
             if shape is None:
                 return f"input {printable(name)} has no shape in the file; set it with --shape {printable(name)}=N,3,32"
@@ -74,7 +73,7 @@ class InputShapes:
         return f"the model has dynamic axes {', '.join(required)}; set them with {options}"
 
     def at_batch(self, batch: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every input at a batch size. Requires that nothing is missing."""
+        """Return the shape of each input at a batch size. No shape may be missing."""
         return {
             name: tuple(axis if isinstance(axis, int) else batch for axis in shape or ())
             for name, shape in self.shapes.items()
@@ -86,7 +85,7 @@ class InputShapes:
             return
         if len(declared) != len(lengths):
             raise UsageError(
-                f"input {name} has {len(declared)} axes, but {len(lengths)} lengths are given",
+                f"input {name} has {len(declared)} axes, but {len(lengths)} lengths were specified",
                 hint=f"The model declares {format_shape(declared)}.",
             )
         for axis, length in zip(declared, lengths, strict=True):
@@ -96,9 +95,9 @@ class InputShapes:
                 description = f"axis {printable(str(axis))} of input {name}"
                 raise UsageError(f"{description} cannot be {length}: it conflicts with the model or another option")
 
-    def _fill(self, name: str, declared: Shape | None, given: ShapeOverrides) -> Shape | None:
+    def _fill(self, name: str, declared: Shape | None, shape_overrides: ShapeOverrides) -> Shape | None:
         if declared is None:
-            lengths = given.shapes.get(name)
+            lengths = shape_overrides.shapes.get(name)
             if lengths is None:
                 return None
             return tuple(f"{name}.{i}" if length is None else length for i, length in enumerate(lengths))
@@ -106,10 +105,8 @@ class InputShapes:
 
 
 def declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
-    """Return the shape declared in the file, in which open axes have their name or `NAME.INDEX`.
-
-    `None` for an unknown number of axes, and for a value that is not a tensor.
-    """
+    """Return the shape declared in the file, in which dynamic axes are represented by their name or `NAME.INDEX`;
+    `None` for an unknown number of axes, and for values that are not tensors."""
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
@@ -123,19 +120,19 @@ def format_shape(shape: Shape | None) -> str:
     return "n/a" if shape is None else " × ".join(printable(str(axis)) for axis in shape) or "one number"
 
 
-def _check_names(declared: dict[str, Shape | None], given: ShapeOverrides) -> None:
+def _check_names(declared: dict[str, Shape | None], shape_overrides: ShapeOverrides) -> None:
     lengths = [
-        *given.axes.values(),
-        *(length for shape in given.shapes.values() for length in shape if length is not None),
+        *shape_overrides.axes.values(),
+        *(length for shape in shape_overrides.shapes.values() for length in shape if length is not None),
     ]
     if any(not 1 <= length <= _MAX_AXIS_LENGTH for length in lengths):
-        raise UsageError(f"an axis must have a length of 1 to {_MAX_AXIS_LENGTH}")
-    for name in given.shapes:
+        raise UsageError(f"the length of an axis must be between 1 and {_MAX_AXIS_LENGTH}")
+    for name in shape_overrides.shapes:
         if name not in declared:
             known_names = ", ".join(map(printable, declared)) or "none"
             raise UsageError(f"the model has no input {name!r}", hint=f"Inputs: {known_names}.")
     open_axes = {axis for shape in declared.values() for axis in shape or () if isinstance(axis, str)}
-    for axis in given.axes:
+    for axis in shape_overrides.axes:
         if axis not in open_axes:
             known_names = ", ".join(sorted(map(printable, open_axes))) or "none"
             raise UsageError(f"the model has no dynamic axis {axis!r}", hint=f"Dynamic axes: {known_names}.")
@@ -144,11 +141,11 @@ def _check_names(declared: dict[str, Shape | None], given: ShapeOverrides) -> No
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class _Inferred(msgspec.Struct, frozen=True):
+class _InferredCosts(msgspec.Struct, frozen=True):
     """Inferred sizes and costs.
 
-    `sizes` are those at the smallest batch size; if shapes are missing, only those that do not depend on them.
-    """
+    `sizes` are the sizes at the smallest batch size; if shapes are missing, only sizes that do not depend on them are
+    known."""
 
     sizes: ValueSizes
     costs: tuple[BatchCost, ...]
@@ -156,24 +153,22 @@ class _Inferred(msgspec.Struct, frozen=True):
 
 
 def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelMetadata:
-    """Inspect a model file. Raises UsageError for a file that is not a model, or that a careful runtime would not
-    open.
-    """
+    """Inspect a model file. Raises UsageError if the file is not a valid model or is not safe to open."""
     model = read_model(path)
     files = _check_file(model, path)
     if model.functions:
         model = _inline_functions(model)
     flow = build_dataflow(model.graph)
-    inputs, outputs = tuple(_inputs(model.graph)), tuple(_value(value) for value in model.graph.output)
+    inputs, outputs = tuple(_build_inputs(model.graph)), tuple(_value(value) for value in model.graph.output)
     drop_weights(model)
     shapes = InputShapes(model.graph, given_shapes)
-    inferred = _inferred(model, flow, shapes)
+    inferred = _infer_costs(model, flow, shapes)
     flops = costs.operator_flops(flow, inferred.sizes)
     batch_costs = inferred.costs
     return ModelMetadata(
         file=path.name,
         size_bytes=path.stat().st_size,
-        sha256=_sha256(path),
+        sha256=_read_sha256(path),
         ir_version=model.ir_version,
         opsets={printable(opset.domain) or "ai.onnx": opset.version for opset in model.opset_import},
         producer=printable(f"{model.producer_name} {model.producer_version}".strip()) or None,
@@ -216,26 +211,28 @@ def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         raise UsageError(f"the model's functions are invalid: {printable(str(error))}") from error
 
 
-def _inferred(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _Inferred:
+def _infer_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _InferredCosts:
     missing = shapes.missing_message()
     if missing is None:
         try:
             return _compute_costs(model, flow, shapes)
         except ShapeMismatchError as error:
             missing = str(error)
-    return _Inferred(infer_sizes(model, {}, is_strict=False), (), missing)
+    return _InferredCosts(infer_sizes(model, {}, is_strict=False), (), missing)
 
 
-def _compute_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _Inferred:
+def _compute_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _InferredCosts:
     batches = BATCHES if shapes.fixed_batch is None else (shapes.fixed_batch,)
-    first = infer_sizes(model, shapes.at_batch(batches[0]))
-    rest = (costs.batch_cost(flow, infer_sizes(model, shapes.at_batch(batch)), batch) for batch in batches[1:])
-    return _Inferred(first, (costs.batch_cost(flow, first, batches[0]), *rest), None)
+    first_sizes = infer_sizes(model, shapes.at_batch(batches[0]))
+    remaining_costs = (
+        costs.batch_cost(flow, infer_sizes(model, shapes.at_batch(batch)), batch) for batch in batches[1:]
+    )
+    return _InferredCosts(first_sizes, (costs.batch_cost(flow, first_sizes, batches[0]), *remaining_costs), None)
 
 
-def _inputs(graph: onnx.GraphProto) -> Iterator[ModelValue]:
-    fed = set(input_names(graph))
-    return (_value(value) for value in graph.input if value.name in fed)
+def _build_inputs(graph: onnx.GraphProto) -> Iterator[ModelValue]:
+    fed_inputs = set(input_names(graph))
+    return (_value(value) for value in graph.input if value.name in fed_inputs)
 
 
 def _value(value: onnx.ValueInfoProto) -> ModelValue:
@@ -255,6 +252,6 @@ def _operators(graph: onnx.GraphProto, flops: costs.OperatorFlops | None) -> Ite
         yield OperatorCount(name, count, flops.flops[name] if flops is not None and is_known else None)
 
 
-def _sha256(path: Path) -> str:
+def _read_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

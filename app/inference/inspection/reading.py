@@ -1,7 +1,6 @@
-"""Reads a model file as onnx records, without weights in other files.
+"""Reads a model file as onnx messages, without external weights.
 
-Also determines which node reads the output of which, including subgraphs, and checks it.
-"""
+Also determines the dataflow between nodes, including subgraphs, and validates it."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ _KNOWN_DOMAINS = STANDARD_DOMAINS | {
     "com.microsoft.nchwc",
     "com.ms.internal.nhwc",
 }
-"""Domains that onnx defines or ONNX Runtime is built with; operators of any other domain need third-party code."""
+"""Operator domains defined by onnx or built into ONNX Runtime. Operators of other domains need third-party code."""
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -31,44 +30,41 @@ def read_model(path: Path) -> onnx.ModelProto:
         model = onnx.load_model_from_string(path.read_bytes())
     except MemoryError:
         raise
-    except Exception as error:  # A protobuf error, whose module only the protocols may import.
-        nested = (
-            "its graphs are nested too deeply"
+    except Exception as error:  # A protobuf error; its module must not be imported here.
+        reason = (
+            "the graphs are nested too deeply"
             if "Depth" in str(error)
-            else "it is another kind of file or is truncated"
+            else "the file has another format or is truncated"
         )
-        raise UsageError(f"{path.name} is not a valid ONNX model: {nested}") from error
+        raise UsageError(f"{path.name} is not a valid ONNX model: {reason}") from error
     if not model.HasField("graph") or not model.ir_version:
         raise UsageError(f"{path.name} is not a valid ONNX model: it has no graph")
-    if not _is_text(model):
-        raise UsageError(f"{path.name} is not a valid ONNX model: it has names that are not text")
+    if not _has_valid_strings(model):
+        raise UsageError(f"{path.name} is not a valid ONNX model: it has names that are not valid UTF-8")
     return model
 
 
-def _is_text(message: Any) -> bool:
-    """Return whether all strings of a message are text.
-
-    proto2 returns strings that are not UTF-8 as bytes.
-    """
-    if isinstance(message, onnx.TensorProto):  # The other fields are large and would be copied.
-        return isinstance(message.name, str) and all(map(_is_text, message.external_data))
+def _has_valid_strings(message: Any) -> bool:
+    """Return True if all strings of a message are valid UTF-8. proto2 returns invalid strings as bytes."""
+    if isinstance(message, onnx.TensorProto):  # The remaining fields are large and would be copied.
+        return isinstance(message.name, str) and all(map(_has_valid_strings, message.external_data))
     for field, value in message.ListFields():
         if field.type == field.TYPE_STRING:
             is_text = all(isinstance(item, str) for item in _as_sequence(value))
         else:
-            is_text = field.type != field.TYPE_MESSAGE or all(map(_is_text, _as_sequence(value)))
+            is_text = field.type != field.TYPE_MESSAGE or all(map(_has_valid_strings, _as_sequence(value)))
         if not is_text:
             return False
     return True
 
 
 def _as_sequence(value: Any) -> Any:
-    """Return the values of a field as a sequence, whether it is repeated or not."""
+    """Return the value of a field as a sequence, even if the field is not repeated."""
     return [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
 
 
 def check_versions(model: onnx.ModelProto, name: str) -> None:
-    """Raise UsageError for a model newer than the installed onnx, or with duplicate opset declarations."""
+    """Raise UsageError if a model is newer than the installed onnx, or has duplicate opset declarations."""
     if model.ir_version > onnx.IR_VERSION:
         raise UsageError(
             f"{name} has IR version {model.ir_version}, but the installed onnx supports up to {onnx.IR_VERSION}",
@@ -88,8 +84,8 @@ def check_versions(model: onnx.ModelProto, name: str) -> None:
 
 def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
     """Raise UsageError if a domain of the model's nodes needs code that is not part of ONNX Runtime."""
-    own = {function.domain for function in model.functions}
-    for domain in sorted(domains - _KNOWN_DOMAINS - own):
+    function_domains = {function.domain for function in model.functions}
+    for domain in sorted(domains - _KNOWN_DOMAINS - function_domains):
         raise UsageError(
             f"{name} needs operators of domain {printable(domain)}, which Sizewise does not load",
             hint="Export the model with standard operators only.",
@@ -97,7 +93,7 @@ def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
 
 
 _OMITTED_NAME = ""
-"""Name of an optional input or output that is omitted."""
+"""Name of an omitted optional input or output."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -109,22 +105,20 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def input_names(graph: onnx.GraphProto) -> list[str]:
-    """Return the inputs that a caller must feed. Old files list the initializers among the inputs."""
+    """Return the names of the inputs that a caller must feed. In old files, the inputs include the initializers."""
     stored = _stored_names(graph)
     return [value.name for value in graph.input if value.name not in stored]
 
 
 def build_steps(graph: onnx.GraphProto) -> list[Step]:
-    """Return the steps in the order of the file.
-
-    Raises UsageError for an invalid graph: duplicate or missing values, or cycles.
-    """
+    """Build the steps in the order of the file. Raises UsageError for an invalid graph (duplicate or missing values,
+    cycles)."""
     _check(graph, frozenset())
-    return [Step(node, tuple(dict.fromkeys(_reads(node))), _makes(node)) for node in graph.node]
+    return [Step(node, tuple(dict.fromkeys(_node_inputs(node))), _node_outputs(node)) for node in graph.node]
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes of the graph and of its subgraphs."""
+    """Yield the nodes of the graph and its subgraphs."""
     for node in graph.node:
         yield node
         for subgraph in _subgraphs(node):
@@ -136,33 +130,33 @@ def _check(graph: onnx.GraphProto, outer_names: Set[str]) -> None:
         *(tensor.name for tensor in graph.initializer),
         *(sparse.values.name for sparse in graph.sparse_initializer),
     ]
-    _check_once(stored, "stored")
-    _check_once([value.name for value in graph.input], "an input")
-    all_outputs = [name for node in graph.node for name in _makes(node)]
-    _check_once([*all_outputs, *_stored_names(graph).union(value.name for value in graph.input)], "made")
+    _require_unique(stored, "stored")
+    _require_unique([value.name for value in graph.input], "an input")
+    all_outputs = [name for node in graph.node for name in _node_outputs(node)]
+    _require_unique([*all_outputs, *_stored_names(graph).union(value.name for value in graph.input)], "computed")
     defined_later = set(all_outputs)
     defined = {*outer_names, *stored, *(value.name for value in graph.input)}
     for node in graph.node:
         if not node.op_type:
             raise UsageError("the model's graph is invalid: a node has no operator")
         for name in node.input:
-            _check_known(name, defined, defined_later, f"node {printable(node.name or node.op_type)!r}")
+            _require_defined(name, defined, defined_later, f"node {printable(node.name or node.op_type)!r}")
         for subgraph in _subgraphs(node):
             _check(subgraph, defined)
-        defined.update(_makes(node))
+        defined.update(_node_outputs(node))
     for output in graph.output:
-        _check_known(output.name, defined, defined_later, "the graph's output")
+        _require_defined(output.name, defined, defined_later, "the graph's output")
 
 
-def _check_once(names: list[str], role: str) -> None:
-    seen: set[str] = set()
+def _require_unique(names: list[str], role: str) -> None:
+    names_seen: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in names_seen:
             raise UsageError(f"the model's graph is invalid: {printable(name)!r} is {role} twice")
-        seen.add(name)
+        names_seen.add(name)
 
 
-def _check_known(name: str, defined: Set[str], defined_later: Set[str], reader: str) -> None:
+def _require_defined(name: str, defined: Set[str], defined_later: Set[str], reader: str) -> None:
     if name in defined or name == _OMITTED_NAME:
         return
     display_name = printable(name)
@@ -177,21 +171,21 @@ def _stored_names(graph: onnx.GraphProto) -> set[str]:
     return {tensor.name for tensor in graph.initializer} | {sparse.values.name for sparse in graph.sparse_initializer}
 
 
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
+def _node_inputs(node: onnx.NodeProto) -> Iterator[str]:
     yield from filter(None, node.input)
     for subgraph in _subgraphs(node):
-        yield from _outer_reads(subgraph)
+        yield from _find_outer_reads(subgraph)
 
 
-def _outer_reads(graph: onnx.GraphProto) -> Iterator[str]:
-    own = _stored_names(graph).union(value.name for value in graph.input)
-    own.update(name for node in graph.node for name in _makes(node))
+def _find_outer_reads(graph: onnx.GraphProto) -> Iterator[str]:
+    own_names = _stored_names(graph).union(value.name for value in graph.input)
+    own_names.update(name for node in graph.node for name in _node_outputs(node))
     for node in graph.node:
-        yield from (name for name in _reads(node) if name not in own)
-    yield from (value.name for value in graph.output if value.name not in own)
+        yield from (name for name in _node_inputs(node) if name not in own_names)
+    yield from (value.name for value in graph.output if value.name not in own_names)
 
 
-def _makes(node: onnx.NodeProto) -> tuple[str, ...]:
+def _node_outputs(node: onnx.NodeProto) -> tuple[str, ...]:
     return tuple(filter(None, node.output))
 
 

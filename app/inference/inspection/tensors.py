@@ -1,8 +1,8 @@
 """The tensors stored in a model, and their sizes.
 
-Also checks the external files with a model's weights, each of which must belong to it: a hostile model may name
-/etc/passwd, ../secrets or a link to them, and a runtime that reads it would expose their content as weights.
-"""
+Also checks that all external files with weights belong to the model: a malicious model may
+refer to /etc/passwd, ../secrets or a link to these files, and a runtime that reads it would expose their content as
+weights."""
 
 from __future__ import annotations
 
@@ -35,16 +35,14 @@ _TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "doubl
 
 
 def dtype_name(dtype: int) -> str:
-    """Return NumPy's name of a type if it has one; `unknown` for a number that onnx does not define."""
+    """Return the NumPy name of an onnx data type if it has one; `unknown` for a number that onnx does not define."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
     return "unknown" if definition is None else _NAMES.get(definition.name, definition.name.lower())
 
 
 def size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
-    """Return the size in bytes; `None` for types without a fixed size, such as strings.
-
-    Raises UsageError beyond 2^63 - 1 bytes.
-    """
+    """Return the size of a tensor in bytes; `None` for data types without a fixed size, such as strings. Raises
+    UsageError if it exceeds 2^63 - 1 bytes."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
     bits = None if definition is None else _BITS.get(definition.name)
     if bits is None:
@@ -57,7 +55,7 @@ def size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
 
 
 def stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Yield every tensor in the file: of the graph, its subgraphs, functions and training information."""
+    """Yield all tensors in the file: in the graph, subgraphs, functions and training information."""
     yield from _graph_tensors(model.graph)
     for function in model.functions:
         yield from _node_tensors(function.node)
@@ -76,7 +74,7 @@ def tensors_within(node: onnx.NodeProto) -> Iterator[TensorProto]:
 
 
 def check_stored(tensor: TensorProto) -> None:
-    """Raise UsageError if a tensor declares more data than it holds, or other data."""
+    """Raise UsageError if a tensor has an axis of negative length, or if its data does not match its declared size."""
     name = printable(tensor.name)
     if any(axis < 0 for axis in tensor.dims):
         raise UsageError(f"tensor {name!r} has an axis of negative length")
@@ -118,19 +116,18 @@ def _attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
-_HINT = "Export the model again, with its weights in plain files in its own folder or in the model itself."
+_EXPORT_HINT = "Export the model again, with its weights in plain files in its own folder or in the model itself."
 
 
 def weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
-    """Return the external files that the tensors of `model`, read from `path`, refer to.
+    """Return the external weight files of `model`, which was read from `path`.
 
-    Raises UsageError for a file outside the model's folder, for a link, and for a tensor that exceeds its file.
-    """
+    Raises UsageError for a file outside the folder of the model, for a link, and for a tensor that exceeds its file."""
     files: dict[str, ExternalFile] = {}
     for tensor in stored_tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:
             continue
-        entries = _entries(tensor)
+        entries = _read_entries(tensor)
         location = entries.get("location", "")
         if location not in files:
             files[location] = ExternalFile(printable(location), _external_size(path, location))
@@ -138,34 +135,36 @@ def weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]
     return tuple(sorted(files.values(), key=lambda file: file.name))
 
 
-def _entries(tensor: TensorProto) -> dict[str, str]:
+def _read_entries(tensor: TensorProto) -> dict[str, str]:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) != len(tensor.external_data):
-        raise _refusal(f"tensor {printable(tensor.name)!r} declares the location of its weights twice")
+        raise _build_rejection_error(
+            f"tensor {printable(tensor.name)!r} declares the location of its weights more than once"
+        )
     return entries
 
 
 def _external_size(model: Path, location: str) -> int:
     display_name = printable(location)
     if not location or "\0" in location:
-        raise _refusal("it has weights without a file name")
-    for pure in (PurePosixPath(location), PureWindowsPath(location)):
-        if pure.is_absolute() or pure.drive or pure.root:
-            raise _refusal(f"its weights are in {display_name}, an absolute path")
-        if ".." in pure.parts:
-            raise _refusal(f"its weights are in {display_name}, outside the model's folder")
+        raise _build_rejection_error("it refers to external weights without a file name")
+    for pure_path in (PurePosixPath(location), PureWindowsPath(location)):
+        if pure_path.is_absolute() or pure_path.drive or pure_path.root:
+            raise _build_rejection_error(f"its weights are in {display_name}, an absolute path")
+        if ".." in pure_path.parts:
+            raise _build_rejection_error(f"its weights are in {display_name}, outside the model's folder")
     file = model.parent / location
     try:
         is_inside = file.resolve(strict=True).is_relative_to(model.parent.resolve())
         status = file.stat()
     except (OSError, RuntimeError) as error:  # A loop of links raises RuntimeError in older versions of Python.
-        raise _refusal(f"its weights are in {display_name}, which cannot be read") from error
+        raise _build_rejection_error(f"its weights are in {display_name}, which cannot be read") from error
     if not is_inside:
-        raise _refusal(f"its weights are in {display_name}, a link out of the model's folder")
+        raise _build_rejection_error(f"its weights are in {display_name}, a link out of the model's folder")
     if not stat.S_ISREG(status.st_mode):
-        raise _refusal(f"its weights are in {display_name}, which is not a plain file")
+        raise _build_rejection_error(f"its weights are in {display_name}, which is not a regular file")
     if status.st_nlink > 1:
-        raise _refusal(f"its weights are in {display_name}, a file with another name elsewhere (a hard link)")
+        raise _build_rejection_error(f"its weights are in {display_name}, a file with several hard links")
     return status.st_size
 
 
@@ -173,23 +172,23 @@ def _check_span(tensor: TensorProto, entries: dict[str, str], file: ExternalFile
     name = printable(tensor.name)
     offset, length = (_parse_number(entries.get(key), name, key) for key in ("offset", "length"))
     if any(axis < 0 for axis in tensor.dims):
-        raise _refusal(f"tensor {name!r} has an axis of negative length")
+        raise _build_rejection_error(f"tensor {name!r} has an axis of negative length")
     declared = size_bytes(tensor.data_type, tuple(tensor.dims))
     if declared is None:
-        raise _refusal(f"tensor {name!r} has a type that cannot be stored in a weights file")
+        raise _build_rejection_error(f"tensor {name!r} has a type that cannot be stored in a weights file")
     if length is not None and length != declared:
-        raise _refusal(f"tensor {name!r} declares {declared} bytes, but its file entry has {length}")
+        raise _build_rejection_error(f"tensor {name!r} declares {declared} bytes, but its file entry has {length}")
     if (offset or 0) + declared > file.size_bytes:
-        raise _refusal(f"tensor {name!r} extends beyond the end of {file.name}")
+        raise _build_rejection_error(f"tensor {name!r} extends beyond the end of {file.name}")
 
 
 def _parse_number(text: str | None, tensor: str, key: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise _refusal(f"tensor {tensor!r} has an invalid {key} {printable(text)!r} for its file")
+        raise _build_rejection_error(f"tensor {tensor!r} has an invalid {key} {printable(text)!r} for its file")
     return int(text)
 
 
-def _refusal(reason: str) -> UsageError:
-    return UsageError(f"the model is rejected: {reason}", hint=_HINT)
+def _build_rejection_error(reason: str) -> UsageError:
+    return UsageError(f"the model is rejected: {reason}", hint=_EXPORT_HINT)

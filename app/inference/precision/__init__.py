@@ -1,1 +1,1 @@
-"""Converts a model to another precision in a limited child process with ONNX Runtime's own tools, and caches it."""
+"""Converts a model to another precision with ONNX Runtime's tools in a limited child process, and caches the result."""

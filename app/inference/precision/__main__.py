@@ -1,6 +1,5 @@
-"""The converting child process: converts one model within limits, tries it, writes a draft, and prints a Delivery as
-JSON.
-"""
+"""Child process that converts one model within resource limits, tests the result, writes a draft, and prints a
+ConversionResult as JSON."""
 
 from __future__ import annotations
 
@@ -22,58 +21,58 @@ from loadgen.decoding import decode_json
 
 def main() -> None:
     exit_with_parent()
-    order = decode_json(sys.argv[1], ConversionJob)
-    # The parent deletes this folder, whatever happens to this process.
-    tempfile.tempdir = str(Path(order.draft).parent)
-    with captured_output():  # The tools print advice, warnings and progress.
-        delivery = _convert_or_explain(order)
-    sys.stdout.buffer.write(msgspec.json.encode(delivery))
+    job = decode_json(sys.argv[1], ConversionJob)
+    # The parent deletes this folder, even if this process is killed.
+    tempfile.tempdir = str(Path(job.draft).parent)
+    with captured_output():  # The tools print hints, warnings and progress.
+        result = _convert_or_explain(job)
+    sys.stdout.buffer.write(msgspec.json.encode(result))
 
 
-def _convert_or_explain(order: ConversionJob) -> ConversionResult:
+def _convert_or_explain(job: ConversionJob) -> ConversionResult:
     try:
-        return _convert(order)
+        return _convert(job)
     except SizewiseError:
         raise
-    except Exception as error:  # Three libraries may raise any error on a model that they did not foresee.
+    except Exception as error:  # Three libraries may raise any error for an unexpected model.
         message = next(iter(str(error).strip().splitlines()), "")
         if isinstance(error, MemoryError) or "bad_alloc" in message:
             raise UsageError(
-                "it takes far more memory than expected from its size",
-                hint="Convert it elsewhere and measure that file with precision as-is.",
+                "the conversion needs far more memory than expected from the model size",
+                hint="Convert the model on another machine, and measure the result with precision as-is.",
             ) from error
         raise UsageError(
-            f"ONNX Runtime's tools fail on it: {printable(message) or type(error).__name__}",
-            hint="Convert it with the tool that exported it, and measure that file with precision as-is.",
+            f"ONNX Runtime's tools failed: {printable(message) or type(error).__name__}",
+            hint="Convert the model with the tool that exported it, and measure the result with precision as-is.",
         ) from error
 
 
-def _convert(order: ConversionJob) -> ConversionResult:
-    path, draft = Path(order.model), Path(order.draft)
+def _convert(job: ConversionJob) -> ConversionResult:
+    path, draft = Path(job.model), Path(job.draft)
     check_model_file(path)
     from app.inference.precision.source import load_source_model
     from app.inference.precision.trial import open_on_cpu, try_converted
 
-    limit_memory(order.model_bytes)
+    limit_memory(job.model_bytes)
     model = load_source_model(path)
     original = open_on_cpu(path)
     batches: list[Feeds] = []
-    if order.calibration is not None:
+    if job.calibration is not None:
         from app.inference.precision.int8 import load_calibration_batches
 
-        batches = load_calibration_batches(Path(order.calibration), order.inputs, original.inputs)
-    if order.precision == "fp16":
+        batches = load_calibration_batches(Path(job.calibration), job.inputs, original.inputs)
+    if job.precision == "fp16":
         from app.inference.precision.fp16 import convert_to_fp16
 
         notes = convert_to_fp16(model, draft)
-    elif order.precision == "int8-dynamic":
+    elif job.precision == "int8-dynamic":
         from app.inference.precision.int8 import convert_to_int8_dynamic
 
-        notes = convert_to_int8_dynamic(model, draft, order.has_7_bit_weights)
+        notes = convert_to_int8_dynamic(model, draft, job.has_7_bit_weights)
     else:
         from app.inference.precision.int8 import convert_to_int8_static
 
-        notes = convert_to_int8_static(model, draft, order.has_7_bit_weights, batches)
+        notes = convert_to_int8_static(model, draft, job.has_7_bit_weights, batches)
     trial_notes = try_converted(original, draft, batches[0] if batches else synthetic_feeds(original.inputs, 1))
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
     return ConversionResult(calibration_rows=rows or None, notes=(*notes, *trial_notes))

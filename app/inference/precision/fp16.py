@@ -1,4 +1,4 @@
-"""Converts a model's weights and computation to fp16, and keeps its inputs and outputs as they are."""
+"""Converts weights and computation of a model to fp16, without changing the types of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from app.errors import UsageError
 
-_ON_CPU = "fp16 on cpu casts to fp32 and back wherever there is no fp16 kernel"
+_CPU_NOTE = "on the cpu provider, operators without an fp16 kernel run in fp32, with casts before and after"
 
 
 def convert_to_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
-    """Convert a model to fp16 and return notes on the result. Raises UsageError if nothing could be converted."""
-    before = _nodes_in_fp16(onnx.shape_inference.infer_shapes(model))
+    """Convert a model to fp16, write it to `draft`, and return notes on the result. Raises UsageError if no node could
+    be converted."""
+    node_count_before = _count_fp16_nodes(onnx.shape_inference.infer_shapes(model))
     converted = convert_float_to_float16(model, keep_io_types=True)
-    after = _nodes_in_fp16(onnx.shape_inference.infer_shapes(converted))
-    if after <= before:
-        already = f", because it is already fp16 ({before} nodes)" if before else ""
-        raise UsageError(f"no node of it can be converted to fp16{already}", hint="Measure it with precision as-is.")
+    node_count_after = _count_fp16_nodes(onnx.shape_inference.infer_shapes(converted))
+    if node_count_after <= node_count_before:
+        reason = f", because it already uses fp16 ({node_count_before} nodes)" if node_count_before else ""
+        raise UsageError(f"the model has no node that can be converted to fp16{reason}", hint="Use precision as-is.")
     onnx.save_model(converted, str(draft))
-    return (_ON_CPU,)
+    return (_CPU_NOTE,)
 
 
-def _nodes_in_fp16(model: onnx.ModelProto) -> int:
-    """Return the number of nodes that compute in fp16; casts around a node that does not are no gain."""
+def _count_fp16_nodes(model: onnx.ModelProto) -> int:
+    """Return the number of nodes that compute in fp16, not counting casts."""
     graph = model.graph
     values = [*graph.input, *graph.output, *graph.value_info]
-    halves = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
-    halves.update(tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16)
-    return sum(node.op_type != "Cast" and not halves.isdisjoint([*node.input, *node.output]) for node in graph.node)
+    fp16_values = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    fp16_values.update(tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16)
+    return sum(
+        node.op_type != "Cast" and not fp16_values.isdisjoint([*node.input, *node.output]) for node in graph.node
+    )

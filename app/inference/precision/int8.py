@@ -1,7 +1,7 @@
-"""Converts a model's weights, and its computation where possible, to 8-bit integers, by ONNX Runtime's guide for CPUs.
+"""Converts weights, and computation where possible, of a model to 8-bit integers, following ONNX Runtime's guide for
+CPUs.
 
-Also loads the rows that a model is calibrated with, batch by batch.
-"""
+Also loads the calibration rows of a model in batches."""
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ _BATCH = 16
 
 
 def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> list[Feeds]:
-    """Load calibration rows in batches for the model. Raises UsageError for rows that do not fit its inputs.
-
-    If the model takes a fixed batch size, rows that do not fill the last batch are left out.
-    """
+    """Load calibration rows in batches. Raises UsageError for rows that do not fit the inputs of the model. With a
+    fixed batch size, rows that do not fill the last batch are dropped."""
     with np.load(path, allow_pickle=False) as archive:
         rows = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
     missing = [spec.name for spec in inputs if spec.name not in rows]
     if missing:
         raise UsageError(
-            f"there are no rows for its input {', '.join(missing)}, only for {', '.join(names)}",
+            f"there are no calibration rows for input {', '.join(missing)}, only for {', '.join(names)}",
             hint="Provide one array per model input.",
         )
     feeds = {
@@ -42,65 +40,68 @@ def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[T
     }
     for spec in inputs:
         if feeds[spec.name].dtype != np.dtype(spec.dtype):
-            raise UsageError(f"it needs {spec.dtype} as {spec.name}, but the rows are {feeds[spec.name].dtype}")
-    count = min(len(rows_of_input) for rows_of_input in feeds.values())
-    size = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] > 0), None)
-    if size is not None and count < size:
-        raise UsageError(f"it needs {size} rows at a time, but there are {count} calibration rows")
-    step, end = (size, count - count % size) if size else (_BATCH, count)
+            raise UsageError(
+                f"input {spec.name} expects {spec.dtype}, but the calibration rows are {feeds[spec.name].dtype}"
+            )
+    count = min(len(input_rows) for input_rows in feeds.values())
+    fixed_batch = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] > 0), None)
+    if fixed_batch is not None and count < fixed_batch:
+        raise UsageError(
+            f"the model has a fixed batch size of {fixed_batch}, but there are only {count} calibration rows"
+        )
+    step, end = (fixed_batch, count - count % fixed_batch) if fixed_batch else (_BATCH, count)
     return [
-        {name: rows_of_input[start : start + step] for name, rows_of_input in feeds.items()}
-        for start in range(0, end, step)
+        {name: input_rows[start : start + step] for name, input_rows in feeds.items()} for start in range(0, end, step)
     ]
 
 
 _OPSET = 13
-"""First opset in which quantized values may have a scale per channel."""
+"""First opset that supports quantization scales per channel."""
 
 _MATRIX_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM"})
 _SCORES = frozenset({"Softmax", "Sigmoid"})
-"""Operators whose result is an unsuitable int8 output: in steps of 1/256, most shares of a thousand classes are 0, and
-so is a small probability.
-"""
+"""Operators whose result is unsuitable as an int8 output: in steps of 1/256, most of a thousand class probabilities are
+0, and so is any small probability."""
 
 _RESHAPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _CLIPPING = frozenset({"Relu", "Clip"})
-"""Operators that clip: the tool gives their input the range of their output, even if the input is a model output
-itself.
-"""
+"""Operators that clip. The quantization tool gives their input the range of their output, even if the input is a model
+output."""
 
 _REDUCED_RANGE_NOTE = (
-    "its int8 weights use 7 bits, because products of 8 bits may overflow on this processor (x86 without VNNI)"
+    "int8 weights use the reduced range of 7 bits, because 8-bit products may overflow on this processor (x86 without "
+    "VNNI)"
 )
-_CONVOLUTIONS_NOTE = "int8-dynamic convolutions are seldom faster than fp32 on cpu; use int8-static for them"
+_CONVOLUTIONS_NOTE = "int8-dynamic convolutions are rarely faster than fp32 on a CPU; use int8-static for convolutions"
 
 
 def convert_to_int8_dynamic(model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool) -> tuple[str, ...]:
-    """Convert a model to int8 with dynamic ranges and return notes. Raises UsageError if nothing could be converted."""
-    prepared = _prepare(model, draft.parent)
-    has_convolutions = any(node.op_type == "Conv" for node in onnx.load_model(prepared).graph.node)
-    # uint8 by int8 is a slow ConvInteger, or not supported at all; for matrices it is the other way round.
+    """Convert a model to int8 with dynamic quantization, write it to `draft`, and return notes. Raises UsageError if no
+    node could be converted."""
+    prepared_path = _prepare(model, draft.parent)
+    has_convolutions = any(node.op_type == "Conv" for node in onnx.load_model(prepared_path).graph.node)
+    # ConvInteger with int8 weights is slow or not supported; for matrix products, int8 weights are the fast choice.
     weights = QuantType.QUInt8 if has_convolutions else QuantType.QInt8
     is_reduced = has_7_bit_weights and not has_convolutions
-    quantize_dynamic(prepared, draft, per_channel=True, reduce_range=is_reduced, weight_type=weights)
+    quantize_dynamic(prepared_path, draft, per_channel=True, reduce_range=is_reduced, weight_type=weights)
     converted = _load_checked(draft, "int8-dynamic")
     convolutions = (_CONVOLUTIONS_NOTE,) if count_integer_nodes(converted)["ConvInteger"] else ()
-    return (*convolutions, *((_REDUCED_RANGE_NOTE,) if is_reduced else ()), *_unconverted_note(converted))
+    return (*convolutions, *((_REDUCED_RANGE_NOTE,) if is_reduced else ()), *_build_unconverted_note(converted))
 
 
 def convert_to_int8_static(
     model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool, batches: Sequence[Feeds]
 ) -> tuple[str, ...]:
-    """Convert a model to int8 with static ranges and return notes.
+    """Convert a model to int8 with static quantization, write it to `draft`, and return notes.
 
-    Activations use the minimum and maximum of each tensor over these batches; weights are quantized per channel.
-    """
-    prepared = _prepare(model, draft.parent)
+    The range of an activation is its minimum and maximum over the calibration batches; weights are quantized per
+    channel. Raises UsageError if no node could be converted."""
+    prepared_path = _prepare(model, draft.parent)
     quantize_static(
-        prepared,
+        prepared_path,
         draft,
         _BatchReader(batches),
-        nodes_to_exclude=_nodes_to_exclude(onnx.load_model(prepared).graph),
+        nodes_to_exclude=_find_nodes_to_exclude(onnx.load_model(prepared_path).graph),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         reduce_range=has_7_bit_weights,
@@ -109,15 +110,14 @@ def convert_to_int8_static(
         calibrate_method=CalibrationMethod.MinMax,
     )
     converted = _load_checked(draft, "int8-static")
-    return (*((_REDUCED_RANGE_NOTE,) if has_7_bit_weights else ()), *_unconverted_note(converted))
+    return (*((_REDUCED_RANGE_NOTE,) if has_7_bit_weights else ()), *_build_unconverted_note(converted))
 
 
-def _nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
-    """Return the nodes to exclude because quantizing them would degrade an output.
+def _find_nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes whose quantization would degrade a model output.
 
-    A Softmax within the model must not be excluded: between quantized tensors ONNX Runtime runs it in int8 steps of its
-    own, whatever steps the tensors have.
-    """
+    A Softmax inside the model must not be excluded: between quantized tensors, ONNX Runtime runs it with fixed int8
+    steps, regardless of the scales of the tensors."""
     outputs, excluded = {value.name for value in graph.output}, []
     for node in reversed(graph.node):
         is_output = not outputs.isdisjoint(node.output)
@@ -140,24 +140,26 @@ class _BatchReader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _prepare(model: onnx.ModelProto, folder: Path) -> Path:
-    """Prepare the model: raise its opset, fold constants, infer shapes, and name every node."""
-    source, prepared = folder / "source.onnx", folder / "prepared.onnx"
+    """Prepare a model for quantization: raise its opset, fold constants, infer shapes, and name all nodes."""
+    source, prepared_path = folder / "source.onnx", folder / "prepared.onnx"
     onnx.save_model(_raise_opset(model), str(source))
-    # Symbolic shapes need sympy, which is not worth a dependency: onnx's own inference follows.
-    quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    named = onnx.load_model(prepared)
-    stored = {tensor.name for tensor in named.graph.initializer}
-    inferred = [value for value in named.graph.value_info if value.name not in stored]
-    del named.graph.value_info[:]
-    named.graph.value_info.extend(inferred)  # Except for weights, which the tool may transpose.
-    for index, node in enumerate(named.graph.node):
-        node.name = node.name or f"unnamed {index}"  # Otherwise excluding one unnamed node would exclude all of them.
-    onnx.save_model(named, str(prepared))
-    return prepared
+    # Symbolic shape inference needs sympy, which is not worth a dependency; onnx infers the shapes instead.
+    quant_pre_process(source, prepared_path, skip_symbolic_shape=True)
+    named_model = onnx.load_model(prepared_path)
+    stored = {tensor.name for tensor in named_model.graph.initializer}
+    inferred = [value for value in named_model.graph.value_info if value.name not in stored]
+    del named_model.graph.value_info[:]
+    named_model.graph.value_info.extend(inferred)  # Weights are excluded, because the tool may transpose them.
+    for index, node in enumerate(named_model.graph.node):
+        node.name = (
+            node.name or f"unnamed {index}"
+        )  # Otherwise, excluding one unnamed node would exclude all unnamed nodes.
+    onnx.save_model(named_model, str(prepared_path))
+    return prepared_path
 
 
 def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Raise the opset before ONNX Runtime's tool does, whose own conversion fails on an Upsample."""
+    """Raise the opset before ONNX Runtime's tool does, because the conversion in that tool fails for Upsample."""
     opset = standard_opset(model)
     if opset >= _OPSET:
         return model
@@ -175,14 +177,14 @@ def _load_checked(draft: Path, precision: str) -> onnx.ModelProto:
     converted = onnx.load_model(draft)
     if not count_integer_nodes(converted):
         raise UsageError(
-            f"no node of it can be converted to {precision}", hint="Measure it with precision as-is, or in fp16."
+            f"the model has no node that can be converted to {precision}", hint="Use precision as-is or fp16."
         )
     return converted
 
 
-def _unconverted_note(converted: onnx.ModelProto) -> tuple[str, ...]:
-    """Return a note on the matrix products that are still computed in the original precision."""
+def _build_unconverted_note(converted: onnx.ModelProto) -> tuple[str, ...]:
+    """Return a note on the convolutions and matrix products that are still computed in the original precision."""
     dequantized = {name for node in converted.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    matrices = [node for node in converted.graph.node if node.op_type in _MATRIX_OPERATORS]
-    unconverted = sum(not dequantized.issuperset(node.input[:2]) for node in matrices)
-    return (f"{unconverted} of its convolutions and matrix products are not converted",) if unconverted else ()
+    matrix_nodes = [node for node in converted.graph.node if node.op_type in _MATRIX_OPERATORS]
+    unconverted_count = sum(not dequantized.issuperset(node.input[:2]) for node in matrix_nodes)
+    return (f"{unconverted_count} convolutions or matrix products are not converted",) if unconverted_count else ()

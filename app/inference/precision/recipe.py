@@ -19,23 +19,23 @@ from app.records.local import Precision
 from app.records.model import ShapeOverrides
 
 MAX_MODEL_BYTES = 2**31 - 2**26
-"""Maximum size of a model with its weights, since the result is one file and protobuf limits it to 2 GiB."""
+"""Maximum size of a model with its weights. The result is a single file, which protobuf limits to 2 GiB."""
 
 _VERSION = 1
-"""Version of the conversion, incremented whenever the same file would give another result."""
+"""Version of the conversion, incremented whenever the same input would give another result."""
 
 _LOCATION_KEY = b"location"
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """An external file of weights, named relative to the model's folder."""
+    """An external file with weights, named relative to the model's folder."""
 
     name: str
     sha256: str
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """Inputs of a conversion."""
+    """All inputs of a conversion, from which its cache key is computed."""
 
     precision: Precision
     model_sha256: str
@@ -45,7 +45,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     calibration_sha256: str | None
     """Hash of the calibration rows; `None` except for int8-static."""
     spares_a_bit: bool
-    """Whether int8 weights have 7 bits, for a processor on which the products of 8 bits may overflow."""
+    """Whether int8 weights are quantized to 7 bits (`reduce_range`), for processors on which 8-bit products can
+    overflow."""
     tools: tuple[str, ...]
     version: int = _VERSION
 
@@ -55,26 +56,28 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -> Recipe:
-    """Return the recipe of a conversion. Raises UsageError if the file is not a model or is too large to convert."""
+    """Build the recipe of a conversion. Raises UsageError if the file is not a model or is too large to convert."""
     check_model_file(model)
     weights = _external_weights(model)
-    total = sum(path.stat().st_size for path in (model, *weights.values()))
-    if total > MAX_MODEL_BYTES:
+    total_bytes = sum(path.stat().st_size for path in (model, *weights.values()))
+    if total_bytes > MAX_MODEL_BYTES:
         raise UsageError(
             (
-                f"it has {total / 2**30:.1f} GiB with its weights, but a converted model is a single file of less "
-                "than 2 GiB"
+                f"the model has {total_bytes / 2**30:.1f} GiB with its weights, but a converted model is a single file "
+                "of less than 2 GiB"
             ),
-            hint="Convert it with the tool that exported it, and measure that file with precision as-is.",
+            hint="Convert the model with the tool that exported it, and measure the result with precision as-is.",
         )
     return Recipe(
         precision=precision,
         model_sha256=hash_file(model),
-        model_bytes=total,
+        model_bytes=total_bytes,
         weights=tuple(Weights(name, hash_file(path)) for name, path in sorted(weights.items())),
-        calibration_sha256=_digest(calibration) if precision == "int8-static" and calibration is not None else None,
+        calibration_sha256=_build_digest(calibration)
+        if precision == "int8-static" and calibration is not None
+        else None,
         spares_a_bit=precision.startswith("int8") and products_may_overflow(),
-        tools=_tools(),
+        tools=_read_tools(),
     )
 
 
@@ -84,10 +87,8 @@ def hash_file(path: Path) -> str:
 
 
 def products_may_overflow() -> bool:
-    """Return whether this processor may accumulate products of uint8 and int8 in 16 bits: on x86 without VNNI.
-
-    Where VNNI cannot be detected, the answer is true on x86.
-    """
+    """Return True if this processor may accumulate products of uint8 and int8 in 16 bits, as x86 without VNNI does.
+    Also True on x86 systems where VNNI cannot be detected."""
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
     if sys.platform != "linux":
@@ -96,7 +97,8 @@ def products_may_overflow() -> bool:
 
 
 def _external_weights(model: Path) -> dict[str, Path]:
-    """Return the external files of weights. A child process parses the model, and only if it may refer to any."""
+    """Return the external weight files by name. The model is only parsed (in a child process) if it may refer to
+    any."""
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:
             return {}
@@ -104,7 +106,7 @@ def _external_weights(model: Path) -> dict[str, Path]:
     return {file.name: model.parent / file.name for file in files}
 
 
-def _digest(calibration: Feeds) -> str:
+def _build_digest(calibration: Feeds) -> str:
     digest = hashlib.sha256()
     for name, rows in sorted(calibration.items()):
         content = msgspec.json.encode(rows.tolist()) if rows.dtype.hasobject else rows.tobytes()
@@ -113,10 +115,9 @@ def _digest(calibration: Feeds) -> str:
     return digest.hexdigest()
 
 
-def _tools() -> tuple[str, ...]:
-    """Return the installed tools with versions, from package metadata: importing them takes longer than a cache
-    lookup.
-    """
+def _read_tools() -> tuple[str, ...]:
+    """Return the installed tools with versions from package metadata, because importing them takes longer than a cache
+    lookup."""
     versions = {
         f"{package.name} {package.version}" for package in distributions() if package.name.lower().startswith("onnx")
     }

@@ -1,4 +1,4 @@
-"""Prepares the source model of a conversion: complete, plain, and not quantized yet."""
+"""Prepares the source model of a conversion: complete with weights, without functions, and not quantized."""
 
 from __future__ import annotations
 
@@ -29,20 +29,16 @@ INTEGER_OPERATORS = frozenset(
         "MatMulBnb4",
     }
 )
-"""Operators of quantized models, in addition to those that begin with QLinear."""
+"""Operators of quantized models, in addition to those whose name starts with QLinear."""
 
 _IR_VERSION = 8
-"""Minimum IR version. From 4 on a stored weight need not be an input, from 7 on there is opset 13; every supported
-runtime knows 8.
-"""
+"""Minimum IR version of the converted model. From version 4, stored weights need not be inputs; from version 7, opset
+13 is available; version 8 is supported by all supported runtimes."""
 
 
 def load_source_model(path: Path) -> onnx.ModelProto:
-    """Load a model with its weights inside, functions inlined, and no weight among its inputs, where a caller could
-    feed it.
-
-    Raises UsageError if the file is not a model or is already quantized.
-    """
+    """Load a model with embedded weights and inlined functions. Weights are removed from the graph inputs, so that
+    callers cannot override them. Raises UsageError if the file is not a model or is already quantized."""
     model = read_model(path)
     check_versions(model, path.name)
     weight_files(model, path)
@@ -52,7 +48,7 @@ def load_source_model(path: Path) -> onnx.ModelProto:
     quantized = count_integer_nodes(model)
     if quantized:
         name, count = quantized.most_common(1)[0]
-        raise UsageError(f"it is already quantized ({count} {name})", hint="Measure it with precision as-is.")
+        raise UsageError(f"the model is already quantized ({count} {name})", hint="Use precision as-is.")
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     del model.graph.input[:]
@@ -62,11 +58,11 @@ def load_source_model(path: Path) -> onnx.ModelProto:
 
 
 def count_integer_nodes(model: onnx.ModelProto) -> Counter[str]:
-    """Count the nodes that quantize or take quantized values, by operator."""
+    """Count the nodes that quantize values or process quantized values, by operator."""
     names = (node.op_type for node in all_nodes(model.graph))
     return Counter(name for name in names if name in INTEGER_OPERATORS or name.startswith("QLinear"))
 
 
 def standard_opset(model: onnx.ModelProto) -> int:
-    """Return the opset of the standard operators; 0 for a model that uses none."""
+    """Return the opset version of the standard operators; 0 if the model uses none."""
     return max((opset.version for opset in model.opset_import if opset.domain in STANDARD_DOMAINS), default=0)

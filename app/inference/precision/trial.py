@@ -1,4 +1,4 @@
-"""Checks that a converted model opens, has the inputs and outputs of the original, and produces results."""
+"""Checks that a converted model can be opened, has the inputs and outputs of the original, and produces results."""
 
 from __future__ import annotations
 
@@ -22,23 +22,19 @@ def open_on_cpu(model: Path) -> ModelSession:
 
 
 def try_converted(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[str, ...]:
-    """Run the converted model on these rows and return notes on its results.
-
-    Raises UsageError for a model that does not run, and InstrumentError if its inputs or outputs differ.
-    """
+    """Run the converted model on the given rows and return notes on its results. Raises UsageError if the model does
+    not run, and MeasurementError if its inputs or outputs differ from the original."""
     try:
         converted = open_on_cpu(draft)
         outputs = converted.run(feeds)
     except SizewiseError as error:
-        raise UsageError(
-            f"the converted model does not run: {error}", hint="Measure the original with precision as-is."
-        ) from error
+        raise UsageError(f"the converted model does not run: {error}", hint="Use precision as-is.") from error
     if [(spec.name, spec.dtype) for spec in (*converted.inputs, *converted.outputs)] != [
         (spec.name, spec.dtype) for spec in (*original.inputs, *original.outputs)
     ]:
         raise MeasurementError("the converted model has different inputs or outputs")
     if _is_finite(original.run(feeds)) and not _is_finite(outputs):
-        return ("the converted model has outputs that are not finite, unlike the original",)
+        return ("the converted model has non-finite outputs, unlike the original",)
     return ()
 
 

@@ -1,4 +1,4 @@
-"""Reference outputs and scores of the fp32 model on the CPU, which its variants are compared with."""
+"""Reference outputs and scores of the fp32 model on the CPU, with which its variants are compared."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def decode_scores(scored: Scored) -> Scores:
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """Reference of a model.
+    """Reference data of a model.
 
-    `outputs` is the file with its outputs; `None` if the model does not run on the CPU, or returns text. `scores` is
-    `None` without labels."""
+    `outputs` is the path of the file with the outputs; `None` if the model does not run on the CPU, or returns strings.
+    `scores` is `None` without labels."""
 
     outputs: str | None
     scores: Scores | None
 
 
 class ReferenceCache:
-    """References by model, computed on first use."""
+    """References of all models, each computed on first use."""
 
     def __init__(
         self,
@@ -55,32 +55,32 @@ class ReferenceCache:
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._spec, self._parts, self._telling = spec, parts, telling
+        self._spec, self._dependencies, self._run_log = spec, parts, telling
         self._limits, self._interruption = limits, interruption
         self._references: dict[str, Reference] = {}
 
     def get(self, variant_spec: VariantSpec) -> Reference:
         if variant_spec.model not in self._references:
-            self._telling.emit_phase(
+            self._run_log.emit_phase(
                 "reference", f"running {variant_spec.variant.model} on the CPU as the reference for its variants"
             )
-            self._references[variant_spec.model] = self._find(variant_spec)
+            self._references[variant_spec.model] = self._compute(variant_spec)
         return self._references[variant_spec.model]
 
-    def _within(self, wanted_s: float) -> float:
-        return self._limits.cap_duration_s(wanted_s, self._parts.now_ns())
+    def _cap_duration_s(self, requested_s: float) -> float:
+        return self._limits.cap_duration_s(requested_s, self._dependencies.now_ns())
 
     def get_scores(self, model: str) -> Scores | None:
-        """Return the reference scores of a model; `None` if they were not computed."""
+        """Return the reference scores of a model; `None` if they have not been computed."""
         return self._references[model].scores if model in self._references else None
 
-    def _find(self, order: VariantSpec) -> Reference:
-        name = Path(order.model).stem
+    def _compute(self, variant_spec: VariantSpec) -> Reference:
+        name = Path(variant_spec.model).stem
         job = VariantJob(
-            model=order.model,
+            model=variant_spec.model,
             provider="cpu",
-            batch=order.variant.batch,
-            settings=SessionSettings(axes=order.settings.axes),
+            batch=variant_spec.variant.batch,
+            settings=SessionSettings(axes=variant_spec.settings.axes),
             rows=self._spec.data.rows,
             label=self._spec.data.label,
             output=self._spec.data.output,
@@ -88,22 +88,24 @@ class ReferenceCache:
             memory_limit_bytes=self._spec.memory_limit("cpu"),
         )
         outputs, scores = None, None
-        running = self._parts.start_variant(f"the reference run of {name}", job, ())
+        running = self._dependencies.start_variant(f"the reference run of {name}", job, ())
         self._interruption.set_stop_callback(lambda _: running.kill())
         try:
-            running.wait_until_open(self._within(OPEN_LIMIT_S))
+            running.wait_until_open(self._cap_duration_s(OPEN_LIMIT_S))
             if self._spec.data.label is not None:
-                scores = decode_scores(running.score(self._within(SCORE_LIMIT_S)))
-                self._parts.store.store_outputs(f"scores-of-reference-{len(self._references) + 1}", scores.values)
-            reply = running.compute_outputs(REFERENCE_ROWS, self._within(OPEN_LIMIT_S))
+                scores = decode_scores(running.score(self._cap_duration_s(SCORE_LIMIT_S)))
+                self._dependencies.store.store_outputs(
+                    f"scores-of-reference-{len(self._references) + 1}", scores.values
+                )
+            reply = running.compute_outputs(REFERENCE_ROWS, self._cap_duration_s(OPEN_LIMIT_S))
             array = np.frombuffer(reply.content, reply.dtype).reshape(reply.shape)
-            outputs = self._parts.store.store_outputs(f"reference-{len(self._references) + 1}", array)
+            outputs = self._dependencies.store.store_outputs(f"reference-{len(self._references) + 1}", array)
         except SizewiseError as error:
-            # The variant then reports the error itself.
-            is_variant_itself = order.variant.provider == "cpu" and order.precision == "as-is"
-            was_ended = self._interruption.is_requested or not self._limits.check(self._parts.now_ns())
-            if not (was_ended or is_variant_itself):
-                self._telling.add_note(f"No CPU reference for {name}: {error}.")
+            # If the variant is the reference itself, its own run reports the error.
+            is_own_reference = variant_spec.variant.provider == "cpu" and variant_spec.precision == "as-is"
+            has_ended = self._interruption.is_requested or not self._limits.check(self._dependencies.now_ns())
+            if not (has_ended or is_own_reference):
+                self._run_log.add_note(f"No CPU reference for {name}: {error}.")
         finally:
             running.close()
         return Reference(outputs, scores)

@@ -1,8 +1,7 @@
 """Builds the result of a local run from the measured variants: verdict, best variant, objectives and exit code.
 
-The bottleneck of each variant follows from its times, the cost of the model, the peaks of the processor, and the fitted
-batch model.
-"""
+The bottleneck of each variant is derived from its call durations, the cost of the model, the peaks of the processor,
+and the fitted batch model."""
 
 from __future__ import annotations
 
@@ -47,17 +46,18 @@ _SINGLE_STREAM = "single-stream"
 
 
 def batch_laws_of(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
-    """Fit batch models to groups of variants that differ only in batch size, from their single-stream times."""
-    groups: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
+    """Fit a batch latency model to each group of variants that differ only in batch size, from their single-stream
+    stages."""
+    variants_by_key: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
     for stage in stages:
         if stage.variant is not None and stage.tags["scenario"] == _SINGLE_STREAM:
-            groups.setdefault(key_without_batch(stage.variant), []).append((stage.variant, stage))
+            variants_by_key.setdefault(key_without_batch(stage.variant), []).append((stage.variant, stage))
     return tuple(
         fit_batch_model(
             [BatchPoint(variant.batch, _estimate(stage, "execute_ms")) for variant, stage in group],
             min((variant for variant, _ in group), key=lambda variant: variant.batch),
         )
-        for group in groups.values()
+        for group in variants_by_key.values()
         if len({variant.batch for variant, _ in group}) > 1
     )
 
@@ -71,28 +71,27 @@ def find_variant_bottleneck(
     parts: LocalDependencies,
     environment: Environment,
 ) -> Bottleneck | None:
-    """Return the bottleneck of a variant; `None` if it was not timed single-stream.
-
-    `path` is the model file that was run.
-    """
+    """Return the bottleneck of a variant; `None` if it has no valid single-stream stage. `path` is the model file that
+    was run."""
     single_stream = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
     if single_stream is None or path is None or single_stream.verdict.status == "INVALID":
         return None
     cost = parts.compute_cost(path, facts.variant.batch, variant_spec.settings.axes)
     batch_model = next(
-        (law for law in batch_models if key_without_batch(law.variant) == key_without_batch(facts.variant)), None
+        (model for model in batch_models if key_without_batch(model.variant) == key_without_batch(facts.variant)), None
     )
     peaks = parts.find_peaks(variant_spec, environment, facts.size_bytes or 0)
     nodes = sum(placement.nodes for placement in facts.placements) or None
-    return find_bottleneck(_call_times(single_stream), cost, peaks, batch_model, nodes)
+    return find_bottleneck(_build_call_times(single_stream), cost, peaks, batch_model, nodes)
 
 
 def key_without_batch(variant: Variant) -> tuple[object, ...]:
-    """Return a key of everything but the batch size: equal for variants that differ only in it."""
+    """Return a key of all properties except the batch size, which is equal for variants that differ only in batch
+    size."""
     return variant.model, variant.provider, variant.precision, variant.threads, variant.streams, variant.devices
 
 
-def _call_times(stage: Stage) -> CallTimes:
+def _build_call_times(stage: Stage) -> CallTimes:
     return CallTimes(
         execute_ms=_estimate(stage, "execute_ms").value,
         prepare_ms=_estimate(stage, "prepare_ms").value,
@@ -103,7 +102,7 @@ def _call_times(stage: Stage) -> CallTimes:
 
 
 def _estimate(stage: Stage, metric: str) -> Estimate:
-    """Return the median of a metric, or its mean if there were too few calls for a median."""
+    """Return the median of a metric, or the mean if there were too few calls for a median."""
     aggregates = stage.metrics.get(metric, {})
     median = aggregates.get("p50", Estimate(None))
     return median if median.value is not None else aggregates.get("mean", Estimate(None))
@@ -114,7 +113,8 @@ _SCALING_SCENARIOS = ("multi-stream", "offline")
 
 
 class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
-    """All measurements of a local run before evaluation. `idle` is the window in which the GPUs were idle."""
+    """All measurements of a local run before evaluation. `idle` is the window in which the GPUs were idle; `None` if
+    not measured."""
 
     environment: Environment
     variants: tuple[MeasuredVariant, ...]
@@ -134,29 +134,28 @@ class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
 def build_local_result(
     spec: LocalSpec, parts: LocalDependencies, measured: LocalMeasurements, artifacts: tuple[Artifact, ...]
 ) -> Result:
-    """Build the result of a local run, however it ended.
+    """Build the result of a local run, including an interrupted or aborted run.
 
-    `parts` read rows back, and describe models and processors.
-    """
+    `parts` provides the stored rows, and describes models and processors."""
     variants = tuple(_evaluate_variant(parts, measured, variant) for variant in measured.variants)
     stages = tuple(stage for variant in variants for stage in variant.stages)
-    laws = batch_laws_of(stages)
-    variants = tuple(_with_scaling(variant, variants) for variant in variants)
+    batch_models = batch_laws_of(stages)
+    variants = tuple(_add_scaling(variant, variants) for variant in variants)
     stages = tuple(stage for variant in variants for stage in variant.stages)
     variants = tuple(
-        _with_bound(variant, evaluated, laws, parts, measured)
+        _add_bottleneck(variant, evaluated, batch_models, parts, measured)
         for variant, evaluated in zip(measured.variants, variants, strict=True)
     )
     validity = (*measured.checks, *_checks(spec, measured, variants))
     verdict = compute_verdict(validity)
     best, reason = find_best(variants, spec.slo)
-    answering = best or find_nearest(variants, spec.slo)
-    judged_on = () if answering is None else answering.headline_stages(spec.slo)
-    slo = tuple(evaluate_variant_objective(objective, judged_on) for objective in spec.slo)
-    gates = tuple(evaluate_variant_gate(gate, judged_on, stages) for gate in spec.gates)
+    headline_variant = best or find_nearest(variants, spec.slo)
+    evaluated_on = () if headline_variant is None else headline_variant.headline_stages(spec.slo)
+    slo = tuple(evaluate_variant_objective(objective, evaluated_on) for objective in spec.slo)
+    gates = tuple(evaluate_variant_gate(gate, evaluated_on, stages) for gate in spec.gates)
     invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
     is_missed = reason == "missed" and "slo" in spec.gating.kinds
-    causes = _causes(measured, invalid_verdict, find_causes((*slo, *gates), spec.gating), is_missed=is_missed)
+    causes = _build_causes(measured, invalid_verdict, find_causes((*slo, *gates), spec.gating), is_missed=is_missed)
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -174,7 +173,7 @@ def build_local_result(
         plan=None,
         local=LocalResult(
             variants=tuple(variant.data for variant in variants),
-            batch_models=laws,
+            batch_models=batch_models,
             best=None if best is None else best.data.variant,
             best_reason=reason,
             equally_fast=() if best is None else find_equally_fast(best, variants, spec.slo),
@@ -182,7 +181,7 @@ def build_local_result(
             price_note=spec.price_note,
             price_basis="measured" if spec.usd_per_hour is None else "assumed",
         ),
-        notes=tuple(dict.fromkeys((*measured.notes, *_variant_notes(variants)))),
+        notes=tuple(dict.fromkeys((*measured.notes, *_build_variant_notes(variants)))),
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
         exit=build_exit(causes),
@@ -191,9 +190,9 @@ def build_local_result(
 
 
 def _evaluate_variant(
-    parts: LocalDependencies, measured: LocalMeasurements, measured_variant: MeasuredVariant
+    dependencies: LocalDependencies, measured: LocalMeasurements, measured_variant: MeasuredVariant
 ) -> VariantResult:
-    """Evaluate a variant: add its accuracy relative to the reference, and its telemetry."""
+    """Evaluate a variant: compute its stages, its accuracy relative to the reference, and its telemetry metrics."""
     accuracy = None
     if measured_variant.scores is not None:
         is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scores.metric
@@ -201,50 +200,56 @@ def _evaluate_variant(
         accuracy = compute_accuracy(measured_variant.scores.values, reference_values, measured_variant.scores.metric)
         if (
             measured_variant.is_reference
-        ):  # The accuracy that a model keeps relative to itself is exactly 1, so there is no test.
+        ):  # The accuracy retained by a model relative to itself is exactly 1, so there is no test.
             unchanged = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
             accuracy = msgspec.structs.replace(accuracy, change=None, retained=unchanged, p_value=None, test=None)
     stages = []
-    for number, facts in enumerate(measured_variant.call_stages):
-        stage = summarize_calls(parts.store.stage_calls(facts.index), facts, measured_variant.checks)
-        stage = _with_telemetry(stage, measured)
+    for number, stage_data in enumerate(measured_variant.call_stages):
+        stage = summarize_calls(dependencies.store.stage_calls(stage_data.index), stage_data, measured_variant.checks)
+        stage = _add_telemetry(stage, measured)
         if number == 0:
-            metrics = {**stage.metrics, **_cold_start_metrics(measured_variant.facts), **_accuracy_metrics(accuracy)}
+            metrics = {
+                **stage.metrics,
+                **_build_cold_start_metrics(measured_variant.facts),
+                **_build_accuracy_metrics(accuracy),
+            }
             stage = msgspec.structs.replace(stage, metrics=metrics)
         stages.append(stage)
     return VariantResult(msgspec.structs.replace(measured_variant.facts, accuracy=accuracy), tuple(stages))
 
 
-def _with_scaling(result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
-    """Add the scaling efficiency of several devices: their throughput relative to that many times the first
-    device's.
-    """
+def _add_scaling(result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
+    """Add the scaling efficiency of several devices: throughput relative to the throughput of the first device times
+    the number of devices."""
     variant = result.data.variant
     if len(variant.devices) < 2:
         return result
-    single = msgspec.structs.replace(variant, devices=variant.devices[:1])
-    single_result = next((candidate for candidate in variants if candidate.data.variant == single), None)
+    single_device_variant = msgspec.structs.replace(variant, devices=variant.devices[:1])
+    single_result = next((candidate for candidate in variants if candidate.data.variant == single_device_variant), None)
     if single_result is None:
         return result
     return msgspec.structs.replace(
-        result, stages=tuple(_with_efficiency(stage, single_result.stages) for stage in result.stages)
+        result, stages=tuple(_add_efficiency(stage, single_result.stages) for stage in result.stages)
     )
 
 
-def _with_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
+def _add_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
     assert stage.variant is not None
-    single = next((candidate for candidate in single_stages if candidate.tags == stage.tags), None)
-    if stage.tags["scenario"] not in _SCALING_SCENARIOS or single is None:
+    single_stage = next((candidate for candidate in single_stages if candidate.tags == stage.tags), None)
+    if stage.tags["scenario"] not in _SCALING_SCENARIOS or single_stage is None:
         return stage
-    total, first = (item.metrics["throughput_per_s"]["value"].value for item in (stage, single))
+    total, first = (
+        measured_stage.metrics["throughput_per_s"]["value"].value for measured_stage in (stage, single_stage)
+    )
     if not total or not first:
         return stage
     efficiency = {"value": Estimate(total / (len(stage.variant.devices) * first))}
     return msgspec.structs.replace(stage, metrics={**stage.metrics, "scaling_efficiency": efficiency})
 
 
-def _with_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
-    """Add the telemetry of the stage's window; for stages on GPUs also their energy and a throttling check."""
+def _add_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
+    """Add the telemetry metrics of the stage's window; for stages on GPUs, also energy metrics and a throttling
+    check."""
     assert stage.variant is not None
     metrics = {**stage.metrics, **compute_telemetry_metrics(measured.telemetry, stage.window)}
     if stage.variant.provider not in NVIDIA:
@@ -259,11 +264,11 @@ def _with_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
     return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=compute_verdict(checks))
 
 
-def _with_bound(
+def _add_bottleneck(
     measured_variant: MeasuredVariant,
     result: VariantResult,
     batch_models: tuple[BatchModel, ...],
-    parts: LocalDependencies,
+    dependencies: LocalDependencies,
     measured: LocalMeasurements,
 ) -> VariantResult:
     bound = find_variant_bottleneck(
@@ -272,15 +277,15 @@ def _with_bound(
         result.data,
         result.stages,
         batch_models,
-        parts,
+        dependencies,
         measured.environment,
     )
     return msgspec.structs.replace(result, data=msgspec.structs.replace(result.data, bottleneck=bound))
 
 
-def _cold_start_metrics(facts: VariantData) -> dict[str, dict[str, Estimate]]:
-    """Return the median cold-start times, over the starts without a cache."""
-    uncached = [start for start in facts.cold_starts if not start.is_cached]
+def _build_cold_start_metrics(variant_data: VariantData) -> dict[str, dict[str, Estimate]]:
+    """Return the median cold-start times over the starts without a cache."""
+    uncached = [start for start in variant_data.cold_starts if not start.is_cached]
     if not uncached:
         return {}
     times_ms = {
@@ -294,7 +299,7 @@ def _cold_start_metrics(facts: VariantData) -> dict[str, dict[str, Estimate]]:
     }
 
 
-def _accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Estimate]]:
+def _build_accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Estimate]]:
     if accuracy is None:
         return {}
     metrics = {"accuracy": {"value": accuracy.value}} if accuracy.metric == "top-1" else {}
@@ -308,11 +313,11 @@ def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[Varian
     checks = [*run_checks(stages)]
     for result in variants:
         if result.data.failure is not None and not result.data.is_excluded:
-            text = f"{result.data.failure}." + (f" {result.data.hint}" if result.data.hint else "")
-            checks.append(Check("variant_ended", result.data.variant.label, None, None, "WARN", text))
-    was_ended = measured.interrupted is not None or measured.limit_reached is not None
+            hint = f"{result.data.failure}." + (f" {result.data.hint}" if result.data.hint else "")
+            checks.append(Check("variant_ended", result.data.variant.label, None, None, "WARN", hint))
+    has_ended = measured.interrupted is not None or measured.limit_reached is not None
     complete = sum(bool(result.stages) and result.data.failure is None for result in variants)
-    if variants and not complete and not was_ended:
+    if variants and not complete and not has_ended:
         checks.append(Check("variants", 0, 1, "measured", "INVALID", "No variant was measured completely."))
     checks += [check for result in variants if (check := _repeatability_check(result.data)) is not None]
     chance = next((result.scores.chance_accuracy for result in measured.variants if result.scores is not None), None)
@@ -328,40 +333,42 @@ def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[Varian
     return tuple(checks)
 
 
-def _chance_check(facts: VariantData, chance: float | None) -> Check | None:
-    """Return a check that the accuracy is above chance; `None` if there is nothing to warn about."""
-    if facts.accuracy is None or facts.accuracy.metric != "top-1":
+def _chance_check(variant_data: VariantData, chance: float | None) -> Check | None:
+    """Check that the accuracy is above chance; `None` if there is no reason for a warning."""
+    if variant_data.accuracy is None or variant_data.accuracy.metric != "top-1":
         return None
-    check = chance_accuracy_check(facts.accuracy.value, chance, f"{facts.variant.label}: ")
+    check = chance_accuracy_check(variant_data.accuracy.value, chance, f"{variant_data.variant.label}: ")
     return check if check is not None and check.verdict != "VALID" else None
 
 
-def _repeatability_check(facts: VariantData) -> Check | None:
-    """Compare the unmodified model on the CPU with itself.
-
-    `None` if its outputs are the same each time, or if this variant is another one.
-    """
-    is_unmodified = facts.variant.provider == "cpu" and facts.variant.precision == "as-is"
-    min_cosine = None if facts.fidelity is None else facts.fidelity.cosine_min
+def _repeatability_check(variant_data: VariantData) -> Check | None:
+    """Compare the outputs of the unmodified model on the CPU with the reference. Returns `None` if they are equal each
+    time, or if this is another variant."""
+    is_unmodified = variant_data.variant.provider == "cpu" and variant_data.variant.precision == "as-is"
+    min_cosine = None if variant_data.fidelity is None else variant_data.fidelity.cosine_min
     if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE:
         return None
-    hint = f"{facts.variant.model} is not deterministic, so the accuracy retained by its variants cannot be determined."
+    model = variant_data.variant.model
+    hint = f"{model} is not deterministic, so the accuracy retained by its variants cannot be determined."
     return Check("same_outputs", min_cosine, _MIN_COSINE, "cosine", "WARN", hint)
 
 
-def _variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
-    """Yield the notes of the variants without duplicates, with a label where a note does not apply to all of them."""
+def _build_variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
+    """Yield the notes of the variants without duplicates. If a note does not apply to all variants, it is prefixed with
+    the label of the first of them."""
     labels_by_note: dict[str, list[str]] = {}
-    variants = [result for result in variants if not result.data.is_excluded]
-    for result in variants:
-        for note in result.data.notes:
-            labels_by_note.setdefault(note, []).append(result.data.variant.label)
+    variants = [variant for variant in variants if not variant.data.is_excluded]
+    for variant in variants:
+        for note in variant.data.notes:
+            labels_by_note.setdefault(note, []).append(variant.data.variant.label)
     for note, labels in labels_by_note.items():
         prefix = "" if len(labels) == len(variants) else f"{labels[0]}{', and others' if len(labels) > 1 else ''}: "
         yield f"{prefix}{note}"
 
 
-def _causes(measured: LocalMeasurements, verdict: Verdict, gate_causes: list[Cause], *, is_missed: bool) -> list[Cause]:
+def _build_causes(
+    measured: LocalMeasurements, verdict: Verdict, gate_causes: list[Cause], *, is_missed: bool
+) -> list[Cause]:
     causes: list[Cause] = []
     if measured.interrupted is not None:
         causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))

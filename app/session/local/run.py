@@ -1,4 +1,4 @@
-"""One run of a local model, variant by variant. It prints nothing: everything that happens is emitted as an event."""
+"""Runs the variants of a local model one after the other. Nothing is printed; progress is emitted as events."""
 
 from __future__ import annotations
 
@@ -21,100 +21,105 @@ from app.session.run_log import RunLog
 
 
 def run_locally(spec: LocalSpec, parts: LocalDependencies, emit: Emit, interruption: Interruption) -> RunOutcome:
-    """Measure every variant, evaluate and store one run, and close every resource that was started, however it ends."""
+    """Measure all variants, then evaluate and store the run. All started resources are closed, even after an error."""
     with ExitStack() as running:
         return _LocalSession(spec, parts, emit, interruption, running).execute()
 
 
 class _LocalSession:
     def __init__(
-        self, spec: LocalSpec, parts: LocalDependencies, emit: Emit, interruption: Interruption, running: ExitStack
+        self,
+        spec: LocalSpec,
+        dependencies: LocalDependencies,
+        emit: Emit,
+        interruption: Interruption,
+        running: ExitStack,
     ) -> None:
-        self._spec, self._parts, self._interruption, self._running = spec, parts, interruption, running
-        self._telling = RunLog(emit, parts.now_ns)
-        self._limits = LimitMonitor(spec.limits, parts.now_ns())
-        self._runner = VariantRunner(spec, parts, self._telling, self._limits, interruption)
-        self._started, self._wall_start = parts.read_clock(), parts.wall_now()
-        self._machine = MachineMonitor(parts, self._telling)
+        self._spec, self._dependencies, self._interruption, self._running = spec, dependencies, interruption, running
+        self._run_log = RunLog(emit, dependencies.now_ns)
+        self._limits = LimitMonitor(spec.limits, dependencies.now_ns())
+        self._runner = VariantRunner(spec, dependencies, self._run_log, self._limits, interruption)
+        self._started, self._wall_start = dependencies.read_clock(), dependencies.wall_now()
+        self._machine = MachineMonitor(dependencies, self._run_log)
         self._idle: Window | None = None
 
     def execute(self) -> RunOutcome:
         control = CommandPoller(
-            self._parts.store,
+            self._dependencies.store,
             self._interruption,
-            add_note=self._telling.add_user_note,
-            change_rate=_refuse_rate_change,
-            extend=_refuse_extension,
+            add_note=self._run_log.add_user_note,
+            change_rate=_reject_rate_change,
+            extend=_reject_extension,
         )
         with control:
             self._machine.start(self._running)
             environment = self._machine.inspect()
             require_comparable_machine(self._spec, environment)
             if environment.gpus:
-                self._idle = measure_idle_baseline(self._telling, self._parts.now_ns, self._parts.pause)
-            for order in self._spec.variants:
-                self._measure_or_skip(order)
+                self._idle = measure_idle_baseline(self._run_log, self._dependencies.now_ns, self._dependencies.pause)
+            for variant_spec in self._spec.variants:
+                self._measure_or_skip(variant_spec)
         return self._conclude(environment)
 
-    def _measure_or_skip(self, order: VariantSpec) -> None:
+    def _measure_or_skip(self, variant_spec: VariantSpec) -> None:
         if not self._runner.may_continue:
             return
-        slower = self._slower_batch(order) if self._spec.is_best_search else None
+        slower = self._slower_batch(variant_spec) if self._spec.is_best_search else None
         if slower is not None:
-            self._runner.skip(order, f"batch {slower} already misses the SLO")
+            self._runner.skip(variant_spec, f"batch {slower} already violates the SLO")
             return
-        self._runner.measure(order)
+        self._runner.measure(variant_spec)
 
-    def _slower_batch(self, order: VariantSpec) -> int | None:
-        """Return a smaller batch size of the same variant that already missed the SLO: times grow with the batch
-        size.
-        """
-        time_objectives = [
+    def _slower_batch(self, variant_spec: VariantSpec) -> int | None:
+        """Return a smaller batch size of the same variant that already violated a latency objective; `None` if there is
+        none. Call durations increase with the batch size."""
+        latency_objectives = [
             objective
             for objective in self._spec.slo
             if objective.metric.endswith("_ms") and objective.comparator in ("<", "<=")
         ]
-        for done in self._runner.variants:
-            earlier, current = done.variant_spec.variant, order.variant
+        for measured in self._runner.variants:
+            earlier, current = measured.variant_spec.variant, variant_spec.variant
             is_smaller = key_without_batch(earlier) == key_without_batch(current) and earlier.batch < current.batch
             if (
                 is_smaller
-                and done.call_stages
-                and is_certainly_missed(time_objectives, self._runner.summarize_stages(done))
+                and measured.call_stages
+                and is_certainly_missed(latency_objectives, self._runner.summarize_stages(measured))
             ):
                 return earlier.batch
         return None
 
     def _conclude(self, environment: Environment) -> RunOutcome:
-        self._telling.emit_phase("report", "evaluating the SLO and writing the report")
+        self._run_log.emit_phase("report", "evaluating the SLO and writing the report")
         self._running.close()
         telemetry = self._machine.telemetry()
-        self._limits.check(self._parts.now_ns())
+        self._limits.check(self._dependencies.now_ns())
         self._raise_if_nothing_ran()
         measured = LocalMeasurements(
             reference=self._runner.reference_scores,
             environment=environment,
             variants=tuple(self._runner.variants),
-            checks=tuple(self._telling.checks),
-            lost_gpus=self._parts.telemetry.lost_gpus,
+            checks=tuple(self._run_log.checks),
+            lost_gpus=self._dependencies.telemetry.lost_gpus,
             telemetry=telemetry,
             idle=self._idle,
             started=self._started,
-            ended=self._parts.read_clock(),
+            ended=self._dependencies.read_clock(),
             wall_start=self._wall_start,
             limit_reached=self._limits.limit_reached,
             interrupted=self._interruption.code,
-            notes=(*self._spec.notes, *self._telling.notes, *(f"Note: {text}" for text in self._telling.user_notes)),
+            notes=(*self._spec.notes, *self._run_log.notes, *(f"Note: {text}" for text in self._run_log.user_notes)),
         )
-        concluded = build_local_result(self._spec, self._parts, measured, self._parts.store.seal())
-        result = self._machine.with_selftest(concluded)
-        text = self._parts.store.write_result(result)
+        result_without_selftest = build_local_result(
+            self._spec, self._dependencies, measured, self._dependencies.store.seal()
+        )
+        result = self._machine.with_selftest(result_without_selftest)
+        text = self._dependencies.store.write_result(result)
         return RunOutcome(result, text, telemetry)
 
     def _raise_if_nothing_ran(self) -> None:
-        """Raise the first error if user errors kept every variant from starting, such as an invalid model or a missing
-        provider.
-        """
+        """Raise the first error if no variant could start because of user errors, such as an invalid model or a missing
+        provider."""
         variants = self._runner.variants
         errors = [variant.error for variant in variants if variant.error is not None]
         are_user_errors = errors and all(isinstance(error, UsageError | UnavailableError) for error in errors)
@@ -122,9 +127,9 @@ class _LocalSession:
             raise errors[0]
 
 
-def _refuse_rate_change(_: float) -> str:
+def _reject_rate_change(_: float) -> str:
     raise UsageError("the rate of a local run cannot be changed")
 
 
-def _refuse_extension(_: float) -> str:
+def _reject_extension(_: float) -> str:
     raise UsageError("stages of a local run cannot be extended")

@@ -1,5 +1,5 @@
-"""Standalone measurement of an embedded endpoint's model before it is served: sequential calls, one batch size at a
-time."""
+"""Standalone measurement of an embedded endpoint's model before it is served: sequential calls, one batch size after
+another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MIN_DURATION_SHARE = 0.5
 
 
 class StandaloneResult(msgspec.Struct, frozen=True):
-    """Stages of the standalone measurement. Accuracy and cold start are attached to the first one."""
+    """Stages of the standalone measurement. Accuracy and cold start are stored in the first stage."""
 
     stages: tuple[Stage, ...]
     provider_check: Check
@@ -38,10 +38,10 @@ class StandaloneResult(msgspec.Struct, frozen=True):
 def measure_standalone(
     spec: StandaloneModelSpec, parts: SessionDependencies, run_log: RunLog, interruption: Interruption
 ) -> StandaloneResult:
-    """Measure the embedded endpoint's model by itself.
+    """Measure the model of the embedded endpoint without the endpoint.
 
-    Events number these stages below 0, since those of the run start at 0. Raises UsageError, UnavailableError or
-    InstrumentError."""
+    In events, these stages have negative indices, because the stages of the run start at 0. Raises UsageError,
+    UnavailableError or MeasurementError."""
     assert parts.start_standalone_model is not None
     running = parts.start_standalone_model(spec.job)
     interruption.set_stop_callback(lambda _: running.kill())
@@ -51,27 +51,27 @@ def measure_standalone(
         stages = []
         for index, batch in enumerate(spec.batches):
             packed: list[bytes] = []
-            began: list[MeasurementStarted] = []
-            plan, variant = _measure_plan(spec, batch), _variant(spec, opened, batch)
+            started_reports: list[MeasurementStarted] = []
+            plan, variant = _build_measure_plan(spec, batch), _build_variant(spec, opened, batch)
             progress = CallProgress(index - len(spec.batches), plan, variant, run_log, parts.now_ns)
-            measured = running.measure(plan, partial(_on_report, index, packed, began, progress))
-            facts = CallStage(
+            measured = running.measure(plan, partial(_on_report, index, packed, started_reports, progress))
+            stage_data = CallStage(
                 index=index,
                 variant=variant,
                 scenario="single-stream",
-                start_ns=began[0].start_ns,
+                start_ns=started_reports[0].start_ns,
                 end_ns=measured.end_ns,
-                warmup_windows=began[0].warmup_windows,
-                is_stationary=began[0].is_stationary,
+                warmup_windows=started_reports[0].warmup_windows,
+                is_stationary=started_reports[0].is_stationary,
                 half_width=measured.half_width,
                 target_half_width=_HALF_WIDTH,
             )
             calls = pa.Table.from_batches([unpack_calls(index, b"".join(packed))])
-            stages.append(_finalize_stage(summarize_calls(calls, facts, (check,)), check))
-        cold_metrics = _cold_start_metrics(opened)
+            stages.append(_finalize_stage(summarize_calls(calls, stage_data, (check,)), check))
+        cold_metrics = _build_cold_start_metrics(opened)
         if spec.job.label is not None:
-            scored = decode_scores(running.score(_SCORE_LIMIT_S))
-            cold_metrics["accuracy"] = {"value": compute_accuracy(scored.values, None, scored.metric).value}
+            scores = decode_scores(running.score(_SCORE_LIMIT_S))
+            cold_metrics["accuracy"] = {"value": compute_accuracy(scores.values, None, scores.metric).value}
     finally:
         running.close()
     first = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **cold_metrics})
@@ -81,19 +81,19 @@ def measure_standalone(
 def _on_report(
     index: int,
     packed: list[bytes],
-    began: list[MeasurementStarted],
+    started_reports: list[MeasurementStarted],
     progress: CallProgress,
     report: MeasurementStarted | CallRows,
 ) -> None:
     match report:
         case MeasurementStarted():
-            began.append(report)
+            started_reports.append(report)
         case CallRows(packed=rows):
             packed.append(rows)
-            progress.report_rows(unpack_calls(index, rows), began[0].start_ns if began else None)
+            progress.report_rows(unpack_calls(index, rows), started_reports[0].start_ns if started_reports else None)
 
 
-def _measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
+def _build_measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
     return Measure(
         scenario="single-stream",
         batch=batch,
@@ -107,15 +107,14 @@ def _measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
 
 
 def _finalize_stage(stage: Stage, check: Check) -> Stage:
-    """Name the stage after its batch size and judge it only by the provider check.
-
-    These stages are short and not part of the result's headline."""
+    """Name the stage after its batch size, and replace its checks with the provider check. These stages are short and
+    not part of the headline result."""
     assert stage.variant is not None
     name = f"batch {stage.variant.batch}"
     return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=compute_verdict((check,)))
 
 
-def _variant(spec: StandaloneModelSpec, opened: Opened, batch: int) -> Variant:
+def _build_variant(spec: StandaloneModelSpec, opened: Opened, batch: int) -> Variant:
     return Variant(spec.name, opened.provider_used, "as is", batch, spec.job.settings.threads)
 
 
@@ -125,10 +124,10 @@ def _provider_check(spec: StandaloneModelSpec, opened: Opened) -> Check:
     )
 
 
-def _cold_start_metrics(opened: Opened) -> dict[str, dict[str, Estimate]]:
-    cold = {
+def _build_cold_start_metrics(opened: Opened) -> dict[str, dict[str, Estimate]]:
+    durations_ms_by_name = {
         "library_load_ms": opened.library_load_ms,
         "session_build_ms": opened.session_build_ms,
         "first_inference_ms": opened.first_inference_ms,
     }
-    return {name: {"value": Estimate(value, n=1)} for name, value in cold.items()}
+    return {name: {"value": Estimate(value, n=1)} for name, value in durations_ms_by_name.items()}

@@ -1,7 +1,6 @@
-"""Runs the scenarios of one variant in its process, one after the other; each one is a stage.
+"""Runs the scenarios of one variant in its process, one after another; each scenario is a stage.
 
-Progress is emitted as snapshots while the rows arrive, at most four per second.
-"""
+Progress is emitted as snapshots while rows arrive, at most four per second."""
 
 from __future__ import annotations
 
@@ -28,38 +27,38 @@ from app.session.run_log import RunLog
 
 
 class CallProgress:
-    """Emits the start and snapshots of a scenario while it runs."""
+    """Emits the start event and snapshots of a scenario while it runs."""
 
     def __init__(self, index: int, plan: Measure, variant: Variant, run_log: RunLog, now_ns: Callable[[], int]) -> None:
         self._index, self._plan, self._variant = index, plan, variant
-        self._telling, self._now_ns = run_log, now_ns
-        self._done = 0
+        self._run_log, self._now_ns = run_log, now_ns
+        self._completed = 0
         self._is_measuring = False
         self.last_end_ns = 0
-        """End of the latest reported call, in monotonic ns."""
+        """End of the last reported call, in monotonic ns."""
 
     def report_rows(self, rows: pa.RecordBatch, start_ns: int | None) -> None:
-        """Emit a snapshot of new rows. `start_ns` is `None` during warm-up, which is not shown."""
+        """Emit a snapshot of new rows. `start_ns` is `None` during the warm-up, for which nothing is emitted."""
         if start_ns is None or rows.num_rows == 0:
             return
         if not self._is_measuring:
             self._is_measuring = True
             self._emit_start(start_ns)
-        ends_ns = pc.max(rows["end_ns"]).as_py()
-        self.last_end_ns = max(self.last_end_ns, ends_ns or 0)
-        times_ms = (_column(rows, "executed_ns") - _column(rows, "prepared_ns")) / 1e6
-        times_ms = times_ms[~np.isnan(times_ms)]
-        self._done += times_ms.size
-        if not times_ms.size:
+        last_end_ns = pc.max(rows["end_ns"]).as_py()
+        self.last_end_ns = max(self.last_end_ns, last_end_ns or 0)
+        durations_ms = (_column(rows, "executed_ns") - _column(rows, "prepared_ns")) / 1e6
+        durations_ms = durations_ms[~np.isnan(durations_ms)]
+        self._completed += durations_ms.size
+        if not durations_ms.size:
             return
-        p50, p95, p99 = np.quantile(times_ms, (0.5, 0.95, 0.99))
-        self._telling.emit(
+        p50, p95, p99 = np.quantile(durations_ms, (0.5, 0.95, 0.99))
+        self._run_log.emit(
             events.Snapshot(
                 at_ns=self._now_ns(),
                 stage=self._index,
-                offered=self._done,
-                sent=self._done,
-                completed=self._done,
+                offered=self._completed,
+                sent=self._completed,
+                completed=self._completed,
                 failed=0,
                 in_flight=None,
                 latency_p50_ms=float(p50),
@@ -70,7 +69,7 @@ class CallProgress:
 
     def _emit_start(self, start_ns: int) -> None:
         plan = self._plan
-        self._telling.emit(
+        self._run_log.emit(
             events.StageStarted(
                 at_ns=self._now_ns(),
                 index=self._index,
@@ -93,21 +92,18 @@ def _column(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[
 _MIN_CALLS = 40
 """Minimum number of calls for a confidence interval by batch means."""
 _INTERVAL_FACTOR = 3
-"""Factor on the samples that a percentile of the SLO needs.
-
-With so many, it also has a confidence interval if calls are slightly dependent.
-"""
+"""Factor on the number of samples that a percentile of the SLO needs, so that the percentile has a confidence interval
+even if calls are slightly dependent."""
 _MIN_ARRIVALS = 20
-"""Minimum number of arrivals in a search stage; fewer give no evidence."""
+"""Minimum number of arrivals in a search stage; with fewer, the stage provides no information about the rate."""
 _REPEATS = 2
 MAX_PROBES = 15
-"""Maximum number of probes when searching for the highest rate within the SLO."""
+"""Maximum number of probes when searching for the max rate within the SLO."""
 
 
 class VariantStages:
-    """Stages of a variant that have run so far, kept even if the variant fails later. Used by the session's thread
-    only.
-    """
+    """Stages of a variant that have run so far, preserved even if the variant fails later. Used only by the session's
+    thread."""
 
     def __init__(
         self,
@@ -118,9 +114,9 @@ class VariantStages:
         indices: Iterator[int],
         may_continue: Callable[[], bool],
     ) -> None:
-        """Create a runner; `indices` yields the stage numbers of the run."""
-        self._spec, self._parts, self._telling, self._order = spec, parts, telling, variant_spec
-        self._indices, self._may_go_on = indices, may_continue
+        """Create a runner for `variant_spec`; `indices` yields the stage indices of the run."""
+        self._spec, self._dependencies, self._run_log, self._variant_spec = spec, parts, telling, variant_spec
+        self._indices, self._may_continue = indices, may_continue
         self.opened_report: Opened | None = None
         self.call_stages: list[CallStage] = []
         self.measured: list[VariantMeasured] = []
@@ -129,23 +125,23 @@ class VariantStages:
     @property
     def checks(self) -> tuple[Check, ...]:
         """Check of the execution provider that was actually used; empty until the model is open."""
-        opened, requested = self.opened_report, self._order.variant.provider
+        opened, requested = self.opened_report, self._variant_spec.variant.provider
         if opened is None:
             return ()
         fallback_nodes = list_fallback_nodes(opened.placements)
         return (provider_check(requested, opened.provider_used, fallback_nodes, opened.provider_reason),)
 
     def run_all(self, running: RunningVariant) -> None:
-        """Run all scenarios, or stop once the run may not continue. Raises the error that ends the variant."""
+        """Run all scenarios; stop early if the run may not continue. Raises the error that ended the variant."""
         for scenario in self._spec.scenarios:
-            if not self._may_go_on():
+            if not self._may_continue():
                 return
-            if scenario.scenario == "multi-stream" and not self._order.variant.is_concurrent:
-                continue  # A multi-stream query would be a single call.
+            if scenario.scenario == "multi-stream" and not self._variant_spec.variant.is_concurrent:
+                continue  # A multi-stream query would consist of a single call.
             rate_per_s = self._scenario_rate(scenario)
             if scenario.scenario == "server" and rate_per_s is None:
-                self._telling.add_note(
-                    f"{self._order.variant.label}: server scenario skipped because its capacity is unknown."
+                self._run_log.add_note(
+                    f"{self._variant_spec.variant.label}: server scenario skipped because its capacity is unknown."
                 )
             elif scenario.is_max_search and rate_per_s is not None:
                 self.server_per_s = self._search(rate_per_s, running)
@@ -153,12 +149,11 @@ class VariantStages:
                 self._run(scenario.scenario, rate_per_s, running)
 
     def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
-        """Search for the highest rate within the SLO; each probe is a stage.
+        """Search for the max rate within the SLO; each probe is a stage.
 
-        An INVALID stage is no evidence about the model and counts as beyond its capacity.
-        """
+        An INVALID stage provides no information about the model, and counts as beyond the rate that can be sent."""
         search = RateSearch(start_per_s, _REPEATS, MAX_PROBES)
-        while (probe := search.next_probe()) is not None and self._may_go_on():
+        while (probe := search.next_probe()) is not None and self._may_continue():
             if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
                 return Estimate(
                     None, reason=f"no rate with at least {_MIN_ARRIVALS} arrivals within load.max_duration met the SLO"
@@ -178,21 +173,21 @@ class VariantStages:
     def _run(
         self, scenario: Scenario, rate_per_s: float | None, running: RunningVariant, *, in_search: bool = False
     ) -> Stage | None:
-        """Run one scenario; `None` if it ended before its warm-up was complete."""
+        """Run one scenario and return its stage; `None` if it ended before its warm-up was complete."""
         index, plan = next(self._indices), self._plan(scenario, rate_per_s)
-        progress = CallProgress(index, plan, self._order.variant, self._telling, self._parts.now_ns)
-        began: MeasurementStarted | None = None
+        progress = CallProgress(index, plan, self._variant_spec.variant, self._run_log, self._dependencies.now_ns)
+        started: MeasurementStarted | None = None
 
         def on_report(report: MeasurementStarted | CallRows) -> None:
-            nonlocal began
+            nonlocal started
             match report:
                 case MeasurementStarted():
-                    began = report
+                    started = report
                 case CallRows(packed=packed):
                     rows = unpack_calls(index, packed)
-                    self._parts.store.append_calls(rows)
-                    progress.report_rows(rows, None if began is None else began.start_ns)
-            if not self._may_go_on():
+                    self._dependencies.store.append_calls(rows)
+                    progress.report_rows(rows, None if started is None else started.start_ns)
+            if not self._may_continue():
                 running.kill()
 
         measured: VariantMeasured | None = None
@@ -201,29 +196,29 @@ class VariantStages:
             measured = running.measure(plan, on_report)
             self.measured.append(measured)
         finally:
-            if began is not None:
-                end_ns = measured.end_ns if measured is not None else max(began.start_ns, progress.last_end_ns)
-                facts = CallStage(
+            if started is not None:
+                end_ns = measured.end_ns if measured is not None else max(started.start_ns, progress.last_end_ns)
+                stage_data = CallStage(
                     index=index,
-                    variant=self._order.variant,
+                    variant=self._variant_spec.variant,
                     scenario=scenario,
-                    start_ns=began.start_ns,
+                    start_ns=started.start_ns,
                     end_ns=end_ns,
-                    warmup_windows=began.warmup_windows,
-                    is_stationary=began.is_stationary,
+                    warmup_windows=started.warmup_windows,
+                    is_stationary=started.is_stationary,
                     half_width=None if measured is None else measured.half_width,
                     target_half_width=plan.half_width,
                     rate_per_s=rate_per_s,
                     in_search=in_search,
                     stopped_early=measured is None,
                 )
-                self.call_stages.append(facts)
-                stage = summarize_calls(self._parts.store.stage_calls(index), facts, self.checks)
-                self._telling.emit(events.CallsFinished(self._parts.now_ns(), facts, stage))
+                self.call_stages.append(stage_data)
+                stage = summarize_calls(self._dependencies.store.stage_calls(index), stage_data, self.checks)
+                self._run_log.emit(events.CallsFinished(self._dependencies.now_ns(), stage_data, stage))
         return stage
 
     def _plan(self, scenario: Scenario, rate_per_s: float | None) -> Measure:
-        spec, variant = self._spec, self._order.variant
+        spec, variant = self._spec, self._variant_spec.variant
         return Measure(
             scenario=scenario,
             batch=variant.batch,
@@ -238,9 +233,11 @@ class VariantStages:
         )
 
     def _scenario_rate(self, scenario: ScenarioSpec) -> float | None:
-        """Return the scenario's rate in calls per second; `None` if it is not known."""
+        """Return the rate of the scenario in calls per second; `None` if it is unknown."""
         if scenario.share is None:
             return scenario.rate_per_s
-        stages = [summarize_calls(self._parts.store.stage_calls(stage.index), stage) for stage in self.call_stages]
-        max_per_s = find_max_throughput_per_s(stages)
-        return None if max_per_s is None else scenario.share * max_per_s / self._order.variant.batch
+        stages = [
+            summarize_calls(self._dependencies.store.stage_calls(stage.index), stage) for stage in self.call_stages
+        ]
+        max_rate_per_s = find_max_throughput_per_s(stages)
+        return None if max_rate_per_s is None else scenario.share * max_rate_per_s / self._variant_spec.variant.batch

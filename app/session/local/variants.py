@@ -1,7 +1,7 @@
-"""Measures the variants one after the other, each in a process of its own: a crash costs one variant and no rows.
+"""Measures the variants one after another, each in a separate process, so that a crash affects one variant and loses no
+rows.
 
-Cold starts are measured by opening and closing a variant repeatedly, each time in a new process.
-"""
+Cold starts are measured by opening and closing a variant repeatedly, each time in a new process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _OPEN_LIMIT_S = 600.0
 
 
 class ColdStartMeasurer:
-    """Measures cold starts once per way of opening a model: batch size and streams do not affect them."""
+    """Measures cold starts once per combination of model file, provider, threads and devices; batch size and streams do
+    not affect them."""
 
     def __init__(
         self,
@@ -38,15 +39,13 @@ class ColdStartMeasurer:
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._spec, self._parts, self._telling = spec, parts, telling
+        self._spec, self._dependencies, self._run_log = spec, parts, telling
         self._limits, self._interruption = limits, interruption
         self._measured_keys: set[tuple[object, ...]] = set()
 
     def measure(self, variant_spec: VariantSpec, prepared: PreparedModel) -> tuple[VariantColdStart, ...]:
-        """Return the cold starts of a variant; empty if an equivalent variant was measured.
-
-        Raises the errors of opening the variant.
-        """
+        """Return the cold starts of a variant; empty if an equivalent variant was measured. Raises the errors of
+        opening the variant."""
         key = (
             prepared.path,
             variant_spec.variant.provider,
@@ -56,7 +55,7 @@ class ColdStartMeasurer:
         if key in self._measured_keys or self._spec.cold_starts == 0:
             return ()
         self._measured_keys.add(key)
-        self._telling.emit_phase(
+        self._run_log.emit_phase(
             "cold start", f"measuring cold starts of {variant_spec.variant.label} ({self._spec.cold_starts} times)"
         )
         starts = [self._start(variant_spec, prepared.path, None) for _ in range(self._spec.cold_starts)]
@@ -64,38 +63,42 @@ class ColdStartMeasurer:
             starts += self._start_with_cache(variant_spec, prepared.path, prepared.cached_model_path)
         return tuple(start for start in starts if start is not None)
 
-    def _start_with_cache(self, order: VariantSpec, path: str, kept_model: str) -> list[VariantColdStart | None]:
+    def _start_with_cache(
+        self, variant_spec: VariantSpec, path: str, cached_model: str
+    ) -> list[VariantColdStart | None]:
         try:
-            self._start(order, path, kept_model)  # Fills the cache if it is empty.
-            return [self._start(order, path, kept_model) for _ in range(self._spec.cold_starts)]
-        except SizewiseError as error:  # The model runs but cannot be cached, for example because it exceeds 2 GiB.
+            self._start(variant_spec, path, cached_model)  # Fill the cache if it is empty.
+            return [self._start(variant_spec, path, cached_model) for _ in range(self._spec.cold_starts)]
+        except SizewiseError as error:  # The model runs but cannot be cached, such as a model above 2 GiB.
             if not self._interruption.is_requested:
-                self._telling.add_note(f"{order.variant.label}: no cold start with a cached optimized model: {error}.")
+                self._run_log.add_note(
+                    f"{variant_spec.variant.label}: no cold start with a cached optimized model: {error}."
+                )
             return []
 
-    def _start(self, order: VariantSpec, path: str, kept_model: str | None) -> VariantColdStart | None:
-        if self._interruption.is_requested or not self._limits.check(self._parts.now_ns()):
+    def _start(self, variant_spec: VariantSpec, path: str, cached_model: str | None) -> VariantColdStart | None:
+        if self._interruption.is_requested or not self._limits.check(self._dependencies.now_ns()):
             return None
-        settings = order.settings
-        if kept_model is not None and order.variant.provider == "tensorrt":
-            settings = msgspec.structs.replace(settings, engine_folder=kept_model)
-        elif kept_model is not None:
-            settings = msgspec.structs.replace(settings, cached_model_path=kept_model)
+        settings = variant_spec.settings
+        if cached_model is not None and variant_spec.variant.provider == "tensorrt":
+            settings = msgspec.structs.replace(settings, engine_folder=cached_model)
+        elif cached_model is not None:
+            settings = msgspec.structs.replace(settings, cached_model_path=cached_model)
         job = VariantJob(
             model=path,
-            provider=order.variant.provider,
-            batch=order.variant.batch,
+            provider=variant_spec.variant.provider,
+            batch=variant_spec.variant.batch,
             settings=settings,
-            memory_limit_bytes=self._spec.memory_limit(order.variant.provider),
+            memory_limit_bytes=self._spec.memory_limit(variant_spec.variant.provider),
         )
-        running = self._parts.start_variant(order.variant.label, job, order.environment)
+        running = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
         self._interruption.set_stop_callback(lambda _: running.kill())
         try:
-            opened = running.wait_until_open(self._limits.cap_duration_s(_OPEN_LIMIT_S, self._parts.now_ns()))
+            opened = running.wait_until_open(self._limits.cap_duration_s(_OPEN_LIMIT_S, self._dependencies.now_ns()))
         finally:
             running.close()
         return VariantColdStart(
-            is_cached=kept_model is not None,
+            is_cached=cached_model is not None,
             process_ms=(opened.start_ns - running.started_ns) / 1e6,
             library_load_ms=opened.library_load_ms,
             session_build_ms=opened.session_build_ms,
@@ -107,39 +110,40 @@ _MIN_CALLS = 40
 """Minimum number of calls for a confidence interval by batch means."""
 _REPEATS = 2
 _MAX_PROBES = 15
-"""Maximum number of probes when searching for the highest rate within the SLO."""
+"""Maximum number of probes when searching for the max rate within the SLO."""
 _MEMORY_GIB = 0.05
 _MEMORY_WAIT_S = 5.0
 _PAUSE_S = 0.05
 
 
 class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured variant. `call_stages` describe rows in the store; `scored` has one score per labeled row."""
+    """A measured variant. `call_stages` describes the stages whose rows are in the store; `scores` contains one score
+    per labeled row, `None` without labels."""
 
     variant_spec: VariantSpec
     facts: VariantData
     call_stages: tuple[CallStage, ...] = ()
     checks: tuple[Check, ...] = ()
     path: str | None = None
-    """Path of the model file that was run."""
+    """Path of the model file that was run; `None` if the model could not be prepared."""
     scores: Scores | None = None
     is_reference: bool = False
-    """Whether the variant is the unmodified first model on the CPU."""
+    """True if the variant is the unmodified first model on the CPU."""
     error: SizewiseError | None = None
     """Error that ended the variant early."""
 
 
 class _VariantState(msgspec.Struct):
-    """State of a variant that is kept even if it fails later."""
+    """State of a variant, preserved even if the variant fails later."""
 
     stages: VariantStages
-    prepared: PreparedModel | None = None
-    cold: tuple[VariantColdStart, ...] = ()
-    scored: Scores | None = None
+    prepared_model: PreparedModel | None = None
+    cold_starts: tuple[VariantColdStart, ...] = ()
+    scores: Scores | None = None
 
 
 class VariantRunner:
-    """Measures variants. Used by the session's thread only."""
+    """Measures variants. Used only by the session's thread."""
 
     def __init__(
         self,
@@ -149,7 +153,7 @@ class VariantRunner:
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._spec, self._parts, self._telling = spec, parts, telling
+        self._spec, self._dependencies, self._run_log = spec, parts, telling
         self._limits, self._interruption = limits, interruption
         self._references = ReferenceCache(spec, parts, telling, limits, interruption)
         self._cold_starts = ColdStartMeasurer(spec, parts, telling, limits, interruption)
@@ -158,152 +162,165 @@ class VariantRunner:
 
     @property
     def reference_scores(self) -> Scores | None:
-        """Scores of the first model, which those of all variants are compared with."""
+        """Scores of the first model, with which the scores of all variants are compared."""
         return self._references.get_scores(self._spec.variants[0].model)
 
     @property
     def may_continue(self) -> bool:
-        return self._limits.check(self._parts.now_ns()) and not self._interruption.is_requested
+        return self._limits.check(self._dependencies.now_ns()) and not self._interruption.is_requested
 
-    def measure(self, order: VariantSpec) -> MeasuredVariant:
-        """Measure one variant. Its errors are recorded in the result and do not end the run."""
+    def measure(self, variant_spec: VariantSpec) -> MeasuredVariant:
+        """Measure one variant. Errors of the variant are recorded in its result and do not end the run."""
         number = len(self.variants) + 1
-        now_ns = self._parts.now_ns
-        self._telling.emit(events.VariantStarted(now_ns(), number, len(self._spec.variants), order.variant))
-        before_gib = self._parts.read_gpu_memory_gib()
-        stages = VariantStages(self._spec, self._parts, self._telling, order, self._indices, lambda: self.may_continue)
+        now_ns = self._dependencies.now_ns
+        self._run_log.emit(events.VariantStarted(now_ns(), number, len(self._spec.variants), variant_spec.variant))
+        before_gib = self._dependencies.read_gpu_memory_gib()
+        stages = VariantStages(
+            self._spec, self._dependencies, self._run_log, variant_spec, self._indices, lambda: self.may_continue
+        )
         state = _VariantState(stages)
         failure: SizewiseError | None = None
         try:
-            self._measure_stages(order, state)
+            self._measure_stages(variant_spec, state)
         except SizewiseError as error:
             failure = error
-        self._await_memory(order, before_gib)
-        measured = self._finish(order, state, failure)
+        self._await_memory(variant_spec, before_gib)
+        measured = self._finish(variant_spec, state, failure)
         self.variants.append(measured)
-        self._parts.store.sync_rows()
-        self._telling.emit(events.VariantFinished(now_ns(), number, measured.facts))
+        self._dependencies.store.sync_rows()
+        self._run_log.emit(events.VariantFinished(now_ns(), number, measured.facts))
         return measured
 
-    def skip(self, order: VariantSpec, reason: str) -> None:
-        facts = VariantData(
-            variant=order.variant,
-            model_file=order.model,
+    def skip(self, variant_spec: VariantSpec, reason: str) -> None:
+        variant_data = VariantData(
+            variant=variant_spec.variant,
+            model_file=variant_spec.model,
             model_sha256=None,
             size_bytes=None,
             failure=reason,
             is_excluded=True,
         )
-        self.variants.append(MeasuredVariant(variant_spec=order, facts=facts))
+        self.variants.append(MeasuredVariant(variant_spec=variant_spec, facts=variant_data))
 
     def summarize_stages(self, measured: MeasuredVariant) -> tuple[Stage, ...]:
-        """Return the stages of a variant without telemetry, which is added later."""
+        """Build the stages of a variant without telemetry, which is added later."""
         return tuple(
-            summarize_calls(self._parts.store.stage_calls(stage.index), stage, measured.checks)
+            summarize_calls(self._dependencies.store.stage_calls(stage.index), stage, measured.checks)
             for stage in measured.call_stages
         )
 
-    def _measure_stages(self, order: VariantSpec, state: _VariantState) -> None:
-        state.prepared = self._parts.prepare_model(order, self._spec.data)
-        reference = self._references.get(order)
+    def _measure_stages(self, variant_spec: VariantSpec, state: _VariantState) -> None:
+        state.prepared_model = self._dependencies.prepare_model(variant_spec, self._spec.data)
+        reference = self._references.get(variant_spec)
         if not self.may_continue:
             return
-        state.cold = self._cold_starts.measure(order, state.prepared)
-        job = self.build_job(order, state.prepared, reference.outputs)
-        running = self._parts.start_variant(order.variant.label, job, order.environment)
+        state.cold_starts = self._cold_starts.measure(variant_spec, state.prepared_model)
+        job = self.build_job(variant_spec, state.prepared_model, reference.outputs)
+        running = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
         self._interruption.set_stop_callback(lambda _: running.kill())
         try:
-            if not self.may_continue:  # The stop was requested before there was a process to kill.
+            if not self.may_continue:  # A stop was requested before there was a process to kill.
                 return
-            self._parts.telemetry.watch("model", running.pid)
+            self._dependencies.telemetry.watch("model", running.pid)
             state.stages.opened_report = running.wait_until_open(
-                self._limits.cap_duration_s(OPEN_LIMIT_S, self._parts.now_ns())
+                self._limits.cap_duration_s(OPEN_LIMIT_S, self._dependencies.now_ns())
             )
             state.stages.run_all(running)
-            self._check_other_processes(order)
+            self._check_other_processes(variant_spec)
             if self._spec.data.label is not None and self.may_continue:
-                state.scored = decode_scores(
-                    running.score(self._limits.cap_duration_s(SCORE_LIMIT_S, self._parts.now_ns()))
+                state.scores = decode_scores(
+                    running.score(self._limits.cap_duration_s(SCORE_LIMIT_S, self._dependencies.now_ns()))
                 )
-                self._parts.store.store_outputs(f"scores-{len(self.variants) + 1}", state.scored.values)
+                self._dependencies.store.store_outputs(f"scores-{len(self.variants) + 1}", state.scores.values)
         finally:
             running.close()
 
-    def _check_other_processes(self, order: VariantSpec) -> None:
-        """Warn if other processes compute on the GPUs while this variant runs."""
-        others = self._parts.find_foreign_processes(self._parts.telemetry.gpu_processes, {os.getpid()})
-        if not others:
+    def _check_other_processes(self, variant_spec: VariantSpec) -> None:
+        """Add a warning if other processes used the GPUs while this variant was running."""
+        processes = self._dependencies.find_foreign_processes(self._dependencies.telemetry.gpu_processes, {os.getpid()})
+        if not processes:
             return
-        text = ", ".join(f"process {process.pid} on GPU {process.gpu}" for process in others)
-        hint = f"Other processes used the GPU while {order.variant.label} ran. Stop them, or use a dedicated GPU."
-        self._telling.add_check(Check("other_processes_on_the_gpu", text, None, None, "WARN", hint))
+        process_list = ", ".join(f"process {process.pid} on GPU {process.gpu}" for process in processes)
+        hint = (
+            f"Other processes used the GPU while {variant_spec.variant.label} ran. Stop them, or use a dedicated GPU."
+        )
+        self._run_log.add_check(Check("other_processes_on_the_gpu", process_list, None, None, "WARN", hint))
 
-    def build_job(self, order: VariantSpec, prepared: PreparedModel, reference: str | None) -> VariantJob:
+    def build_job(self, variant_spec: VariantSpec, prepared: PreparedModel, reference: str | None) -> VariantJob:
         return VariantJob(
             model=prepared.path,
-            provider=order.variant.provider,
-            batch=order.variant.batch,
-            settings=order.settings,
+            provider=variant_spec.variant.provider,
+            batch=variant_spec.variant.batch,
+            settings=variant_spec.settings,
             rows=self._spec.data.rows,
             label=self._spec.data.label,
             output=self._spec.data.output,
             unscored_rows=self._spec.data.unscored_rows,
             reference=reference,
-            memory_limit_bytes=self._spec.memory_limit(order.variant.provider),
+            memory_limit_bytes=self._spec.memory_limit(variant_spec.variant.provider),
         )
 
-    def _is_reference(self, order: VariantSpec) -> bool:
+    def _is_reference(self, variant_spec: VariantSpec) -> bool:
         first = self._spec.variants[0].model
-        return order.model == first and order.precision == "as-is" and order.variant.provider == "cpu"
+        return (
+            variant_spec.model == first and variant_spec.precision == "as-is" and variant_spec.variant.provider == "cpu"
+        )
 
-    def _await_memory(self, order: VariantSpec, before_gib: dict[int, float]) -> None:
-        """Wait until the variant's GPU memory is released, so that the next variant finds the same state."""
+    def _await_memory(self, variant_spec: VariantSpec, before_gib: dict[int, float]) -> None:
+        """Wait until the GPU memory of the variant is released, so that the next variant starts in the same state. Add
+        a warning if it is not."""
         waits = round(_MEMORY_WAIT_S / _PAUSE_S) if before_gib else 0
         for _ in range(waits):
             unreleased = self._unreleased_gpus(before_gib)
             if not unreleased:
                 return
-            self._parts.pause(_PAUSE_S)
+            self._dependencies.pause(_PAUSE_S)
         if before_gib and (unreleased := self._unreleased_gpus(before_gib)):
             names = ", ".join(f"GPU {index}" for index in unreleased)
             hint = (
-                f"Memory was not released within {_MEMORY_WAIT_S:g} s after {order.variant.label}. Check for other "
-                "processes."
+                f"Memory was not released within {_MEMORY_WAIT_S:g} s after {variant_spec.variant.label}. Check for "
+                "other processes."
             )
-            self._telling.add_check(Check("gpu_memory_released", names, None, None, "WARN", hint))
+            self._run_log.add_check(Check("gpu_memory_released", names, None, None, "WARN", hint))
 
     def _unreleased_gpus(self, before_gib: dict[int, float]) -> list[int]:
-        now_gib = self._parts.read_gpu_memory_gib()
-        return [index for index, was in before_gib.items() if now_gib.get(index, was) > was + _MEMORY_GIB]
+        now_gib = self._dependencies.read_gpu_memory_gib()
+        return [
+            index
+            for index, previous_gib in before_gib.items()
+            if now_gib.get(index, previous_gib) > previous_gib + _MEMORY_GIB
+        ]
 
-    def _finish(self, order: VariantSpec, state: _VariantState, failure: SizewiseError | None) -> MeasuredVariant:
+    def _finish(
+        self, variant_spec: VariantSpec, state: _VariantState, failure: SizewiseError | None
+    ) -> MeasuredVariant:
         if failure is not None and not self.may_continue:
-            failure = None  # Ended on purpose by the user or by a limit.
-        prepared, opened, measured = state.prepared, state.stages.opened_report, state.stages.measured
-        peaks = [item.peak_memory_bytes for item in measured if item.peak_memory_bytes is not None]
-        fidelities = [item.fidelity for item in measured if item.fidelity is not None]
-        facts = VariantData(
-            variant=order.variant,
-            model_file=order.model,
-            model_sha256=None if prepared is None else prepared.sha256,
-            size_bytes=None if prepared is None else prepared.size_bytes,
+            failure = None  # Ended by the user or by a limit.
+        prepared_model, opened, measured = state.prepared_model, state.stages.opened_report, state.stages.measured
+        peaks = [stage.peak_memory_bytes for stage in measured if stage.peak_memory_bytes is not None]
+        fidelities = [stage.fidelity for stage in measured if stage.fidelity is not None]
+        variant_data = VariantData(
+            variant=variant_spec.variant,
+            model_file=variant_spec.model,
+            model_sha256=None if prepared_model is None else prepared_model.sha256,
+            size_bytes=None if prepared_model is None else prepared_model.size_bytes,
             failure=None if failure is None else str(failure),
             hint=None if failure is None else failure.hint,
             provider_used=None if opened is None else opened.provider_used,
             placements=() if opened is None else opened.placements,
-            cold_starts=state.cold,
+            cold_starts=state.cold_starts,
             fidelity=fidelities[0] if fidelities else None,
             server_per_s=state.stages.server_per_s,
             peak_memory_gib=max(peaks) / 2**30 if peaks else None,
-            notes=() if prepared is None or opened is None else (*prepared.notes, *opened.notes),
+            notes=() if prepared_model is None or opened is None else (*prepared_model.notes, *opened.notes),
         )
         return MeasuredVariant(
-            variant_spec=order,
-            facts=facts,
+            variant_spec=variant_spec,
+            facts=variant_data,
             call_stages=tuple(state.stages.call_stages),
             checks=state.stages.checks,
-            path=None if prepared is None else prepared.path,
-            scores=state.scored,
-            is_reference=self._is_reference(order),
+            path=None if prepared_model is None else prepared_model.path,
+            scores=state.scores,
+            is_reference=self._is_reference(variant_spec),
             error=failure,
         )

@@ -1,1 +1,1 @@
-"""Self-test of the load generator: each part is checked against a known truth."""
+"""Self-test of the load generator: each component is checked against a known reference."""

@@ -1,7 +1,6 @@
-"""Stages as in a real run, on servers with known timings, and the dependencies of a self-test.
+"""Runs stages as in a real run on servers with scripted response times, and defines the dependencies of a self-test.
 
-Each dependency can be replaced by a faulty one to test the self-test itself.
-"""
+Each dependency can be replaced by a faulty implementation, to test the self-test itself."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ class SelfTestStore(Store, Protocol):
 
 
 class SelfTestDependencies(msgspec.Struct, frozen=True):
-    """Dependencies of a self-test."""
+    """External dependencies of a self-test."""
 
     fingerprint: str
     start_load: Callable[[], Load]
@@ -51,9 +50,9 @@ class SelfTestDependencies(msgspec.Struct, frozen=True):
     start_null_server: Callable[[LoadKind], NullServer]
     read_core_use: Callable[[Collection[int]], CoreUse | None]
     estimate_percentiles: Callable[[npt.NDArray[np.float64]], dict[str, Estimate]]
-    """Return estimates of percentiles by name, for values in time order."""
+    """Return percentile estimates by name, for values in chronological order."""
     open_store: Callable[[], SelfTestStore]
-    """Open a run directory, which the provider of these dependencies deletes afterwards."""
+    """Open a run directory, which is deleted after the self-test."""
     open_run: Callable[[Path], StoredRun]
     read_clock: Callable[[], ClockReading]
     now_ns: Callable[[], int]
@@ -61,13 +60,13 @@ class SelfTestDependencies(msgspec.Struct, frozen=True):
 
 
 LEAD_IN_S = 0.5
-"""Lead-in of a stage in seconds. The first requests open connections, and those of a new worker load code."""
+"""Lead-in of a stage in s. During the lead-in, the first requests open connections and new workers load code."""
 _DRAIN_S = 5.0
 _WORKLOAD = HttpWorkload()
 
 
 class Bench:
-    """Runs stages against servers with known timings. The rows of all stages are in the store."""
+    """Runs stages against servers with scripted response times. The rows of all stages are in the store."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Bench:
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._parts, self._load = parts, load
+        self._dependencies, self._load = parts, load
         self._runner = StageRunner(
             load,
             store,
@@ -100,14 +99,12 @@ class Bench:
     ) -> Stage:
         """Run one stage with evenly spaced arrivals.
 
-        The times of `script` count from the first request, which is sent `LEAD_IN_S` before the stage.
-
-        Raises loadgen.process.LoadError, and InstrumentError if the server does not start.
-        """
-        server = self._parts.start_scripted(script)
+        The times in `script` are measured from the first request, which is sent `LEAD_IN_S` before the stage. Raises
+        loadgen.process.LoadError, and MeasurementError if the server does not start."""
+        server = self._dependencies.start_scripted(script)
         try:
             self._load.configure(Endpoint((server.url,), max_connections=connections), _WORKLOAD)
-            order = ResolvedStage(
+            stage = ResolvedStage(
                 name=name,
                 kind="steady",
                 arrivals=OpenArrivals("constant", ((0.0, rate_per_s),)),
@@ -115,11 +112,11 @@ class Bench:
                 lead_in_s=LEAD_IN_S,
                 drain_s=_DRAIN_S,
             )
-            return self._runner.run(order)
+            return self._runner.run(stage)
         finally:
             server.close()
 
 
 def metric_value(stage: Stage, metric: str, aggregate: str) -> float | None:
-    """Return the measured value of a metric's aggregate, or `None`."""
+    """Return the value of one aggregate of a metric; `None` if it is withheld."""
     return stage.metrics[metric][aggregate].value

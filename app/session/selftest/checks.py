@@ -1,13 +1,11 @@
-"""All checks of a self-test, run one after the other.
+"""All checks of the self-test, which are run one after another.
 
-Clock: it never goes back, has a fine resolution, runs at the same speed as other clocks, and is shared by the workers.
-Percentiles: distributions with known quantiles.
-Store: a run that was cut at any byte is read back to its last complete piece.
-Stall: when a server freezes, the latency of every request due meanwhile includes the wait, even if it could not be
-sent.
-Injection: an added delay is measured, and no response is lost.
-Ceiling: the maximum rate of the load generator on a server that does nothing.
-"""
+- Clock: never goes backward, has a fine resolution, runs at the speed of other clocks, and is shared by the workers.
+- Percentiles: are correct for distributions with known quantiles.
+- Store: a run that was truncated at any byte is readable up to the last complete record.
+- Stall: if a server freezes, the latency of all requests due meanwhile includes the wait, even if they were not sent.
+- Injection: an added delay is measured, and no response is lost.
+- Null ceiling: maximum rate of the load generator on a server that responds immediately."""
 
 from __future__ import annotations
 
@@ -49,7 +47,8 @@ _SUSPEND_LIMIT_S = 1.0
 def check_clock(
     now_ns: Callable[[], int], started: ClockReading, ended: ClockReading, rows: pa.Table
 ) -> Iterator[Finding]:
-    """Yield findings about the clock. `rows` are requests that the workers timed between the two readings."""
+    """Yield findings about the clock. `rows` contains requests that the workers timed between the two clock
+    readings."""
     steps_ns = np.diff(np.array([now_ns() for _ in range(_READINGS)], np.int64))
     forward_ns = steps_ns[steps_ns > 0]
     yield build_finding("clock", "backward steps", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
@@ -68,9 +67,9 @@ def check_clock(
         high=1e6 * _DRIFT_LIMIT,
         unit="ppm",
     )
-    asleep_s = ended.suspended_since(started)
-    if asleep_s is not None:
-        yield build_finding("clock", "time suspended", asleep_s, high=_SUSPEND_LIMIT_S, unit="s")
+    suspended_s = ended.suspended_since(started)
+    if suspended_s is not None:
+        yield build_finding("clock", "time suspended", suspended_s, high=_SUSPEND_LIMIT_S, unit="s")
     yield build_finding("clock", "timestamps outside the test", _count_outside(rows, started, ended), high=0, unit=None)
 
 
@@ -88,11 +87,8 @@ _N = 100_000
 _ERROR_LIMIT = 0.001
 _SAMPLES, _SAMPLE_N, _COVERAGE_PERCENTILE = 400, 1_000, "p95"
 _COVERAGE = (0.93, 0.99)
-"""Accepted coverage of 95 % confidence intervals.
-
-Four standard errors of 400 samples around the expected coverage, which is slightly above 95 % because order statistics
-are discrete.
-"""
+"""Accepted coverage of 95 % confidence intervals: four standard errors (400 samples) around the expected coverage,
+which is slightly above 95 % because order statistics are discrete."""
 
 _QUANTILES: dict[str, Callable[[Values], Values]] = {
     "uniform": lambda share: 1 + 99 * share,
@@ -106,7 +102,7 @@ _QUANTILES: dict[str, Callable[[Values], Values]] = {
 
 
 def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> Iterator[Finding]:
-    """Yield findings about the error and the interval coverage of percentile estimates."""
+    """Yield findings about the error of percentile estimates and the coverage of their intervals."""
     rng = np.random.default_rng(1)
     worst = 0.0
     for quantile in _QUANTILES.values():
@@ -125,14 +121,14 @@ def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> 
     yield build_finding(
         "percentiles",
         f"coverage of the 95 % CI of a {_COVERAGE_PERCENTILE} ({_SAMPLES} samples)",
-        100 * _coverage(distribution, rng),
+        100 * _compute_coverage(distribution, rng),
         low=100 * _COVERAGE[0],
         high=100 * _COVERAGE[1],
         unit="%",
     )
 
 
-def _coverage(distribution: Callable[[Values], dict[str, Estimate]], rng: np.random.Generator) -> float:
+def _compute_coverage(distribution: Callable[[Values], dict[str, Estimate]], rng: np.random.Generator) -> float:
     true_value = -math.log1p(-PERCENTILES[_COVERAGE_PERCENTILE])
     intervals = (distribution(rng.exponential(1.0, _SAMPLE_N))[_COVERAGE_PERCENTILE].ci95 for _ in range(_SAMPLES))
     return sum(interval is not None and interval[0] <= true_value <= interval[1] for interval in intervals) / _SAMPLES
@@ -142,9 +138,9 @@ _TRUNCATIONS = 60
 
 
 def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun]) -> Iterator[Finding]:
-    """Yield findings about reading back stored rows and events.
+    """Yield findings about reading stored rows and events.
 
-    `directory` holds the rows and events of a run that sent `sent` requests. Truncated copies of it are created inside.
+    `directory` contains the rows and events of a run that sent `sent` requests. Truncated copies are created inside it.
     """
     rows = open_run(directory).requests()
     yield build_finding("store", "stored rows read back", float(rows.num_rows), low=sent, high=sent, unit=None)
@@ -152,21 +148,23 @@ def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun
     requests, events = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
     ends, counts = _batch_ends(directory / REQUESTS)
     for number in range(_TRUNCATIONS):
-        copy = directory / f"cut-{number}"
-        copy.mkdir()
-        cut_at, events_cut_at = int(rng.integers(0, len(requests))), int(rng.integers(0, len(events)))
-        (copy / REQUESTS).write_bytes(requests[:cut_at])
-        (copy / EVENTS).write_bytes(events[:events_cut_at])
-        whole_rows = counts[bisect.bisect_right(ends, cut_at)]
-        failures += not _reads_back(open_run, copy, rows.slice(0, whole_rows), events[:events_cut_at].count(b"\n"))
+        copy_directory = directory / f"cut-{number}"
+        copy_directory.mkdir()
+        request_bytes, event_bytes = int(rng.integers(0, len(requests))), int(rng.integers(0, len(events)))
+        (copy_directory / REQUESTS).write_bytes(requests[:request_bytes])
+        (copy_directory / EVENTS).write_bytes(events[:event_bytes])
+        complete_row_count = counts[bisect.bisect_right(ends, request_bytes)]
+        failures += not _reads_back(
+            open_run, copy_directory, rows.slice(0, complete_row_count), events[:event_bytes].count(b"\n")
+        )
     yield build_finding(
         "store", f"read errors in {_TRUNCATIONS} runs truncated at random", float(failures), high=0, unit=None
     )
 
 
-def _reads_back(open_run: Callable[[Path], StoredRun], copy: Path, rows: pa.Table, events: int) -> bool:
+def _reads_back(open_run: Callable[[Path], StoredRun], copy_directory: Path, rows: pa.Table, events: int) -> bool:
     try:
-        run = open_run(copy)
+        run = open_run(copy_directory)
         return bool(run.requests().equals(rows)) and len(run.events()) == events
     except (SizewiseError, pa.ArrowInvalid, OSError):
         return False
@@ -191,9 +189,8 @@ _TOLERANCE = 0.05
 def check_stall(bench: Bench) -> Iterator[Finding]:
     """Yield findings about the latency of a server that freezes.
 
-    With so few connections, most requests due in the freeze are sent after it, so their times from the send exclude it.
-    At half utilization of the connections, the backlog takes as long again to clear.
-    """
+    With few connections, most requests due during the freeze are sent after it, so their service time excludes the
+    freeze. At a connection utilization of 50 %, the backlog takes as long as the freeze to drain."""
     script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
     stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
     for name, q in (("p95", 0.95), ("p99", 0.99)):
@@ -217,13 +214,11 @@ def check_stall(bench: Bench) -> Iterator[Finding]:
 
 
 def expected_latency_s(q: float) -> float:
-    """Return the expected quantile `q` of the latency in seconds, for `q` above the share of requests that did not
-    wait.
+    """Return the expected quantile `q` of the latency in s, for `q` above the proportion of requests that did not wait.
 
-    At the thaw all connections respond at once, and then once every `DELAY_S`. A request due t after the start of the
-    freeze therefore receives its response at thaw + utilization · t. A request in flight at the start of the freeze,
-    sent up to `DELAY_S` before it, receives its response at the thaw.
-    """
+    When the server thaws, all connections respond at once, and then once every `STALL_DELAY_S`. A request due at t
+    after the start of the freeze therefore receives its response at thaw + utilization · t. A request in flight at the
+    start of the freeze, sent up to `STALL_DELAY_S` earlier, receives its response at the thaw."""
     utilization = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
     return FREEZE_S + (1 - utilization) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
 
@@ -235,13 +230,13 @@ _MAX_OVERHEAD_MS = 5.0
 
 def check_injection(bench: Bench) -> Iterator[Finding]:
     """Yield findings about a delay added to the server, which must be measured, and about lost responses."""
-    before = bench.measure(
+    stage_without = bench.measure(
         "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
-    after = bench.measure(
+    stage_with = bench.measure(
         "injection, with", Script(delay_s=INJECTION_DELAY_S + INJECTED_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
-    before_ms, after_ms = (metric_value(stage, "latency_ms", "p50") for stage in (before, after))
+    before_ms, after_ms = (metric_value(stage, "latency_ms", "p50") for stage in (stage_without, stage_with))
     yield build_finding(
         "injection",
         f"p50 latency added by an injected delay of {1e3 * INJECTED_S:g} ms",
@@ -258,14 +253,19 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
         high=_MAX_OVERHEAD_MS,
         unit="ms",
     )
-    due = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
+    due_count = 2 * INJECTION_RATE_PER_S * INJECTION_DURATION_S
     yield build_finding(
-        "injection", "responses received", float(before.completed + after.completed), low=due, high=due, unit=None
+        "injection",
+        "responses received",
+        float(stage_without.completed + stage_with.completed),
+        low=due_count,
+        high=due_count,
+        unit=None,
     )
 
 
 MIN_CAPACITY_PER_S = 1_000.0
-"""Minimum capacity in requests/s; below it the load generator would limit most runs."""
+"""Minimum capacity in requests/s. Below it, the load generator would limit most runs."""
 
 
 def check_capacity(parts: SelfTestDependencies, load: Load, interruption: Interruption) -> Iterator[Finding]:
@@ -282,7 +282,7 @@ def check_capacity(parts: SelfTestDependencies, load: Load, interruption: Interr
 
 _LIMIT_S = 55.0
 _MAX_RETRY_START_S = 40.0
-"""Time in seconds after which no check is repeated, since it might not end within a minute."""
+"""Time in s since the start after which no check is repeated, so that the self-test ends within a minute."""
 
 CheckFunction = Callable[[], Iterable[Finding]]
 
@@ -290,10 +290,10 @@ CheckFunction = Callable[[], Iterable[Finding]]
 def run_selftest(
     parts: SelfTestDependencies, interruption: Interruption, on_check: Callable[[str], None]
 ) -> SelfTest | None:
-    """Run the self-test; `None` if it was interrupted.
+    """Run the self-test; return `None` if it was interrupted.
 
-    `on_check` receives the name of each check before it runs. Raises InstrumentError if a component does not start.
-    """
+    `on_check` is called with the name of each check before it runs. Raises MeasurementError if a component does not
+    start."""
     with ExitStack() as running:
         try:
             return _SelfTestRun(parts, interruption, on_check, running).execute()
@@ -306,58 +306,62 @@ def run_selftest(
 class _SelfTestRun:
     def __init__(
         self,
-        parts: SelfTestDependencies,
+        dependencies: SelfTestDependencies,
         interruption: Interruption,
         on_check: Callable[[str], None],
         running: ExitStack,
     ) -> None:
-        self._parts, self._interruption, self._on_check, self._running = parts, interruption, on_check, running
+        self._dependencies, self._interruption, self._on_check, self._running = (
+            dependencies,
+            interruption,
+            on_check,
+            running,
+        )
         self._findings: list[Finding] = []
 
     def execute(self) -> SelfTest | None:
-        parts = self._parts
-        started, at = parts.read_clock(), parts.wall_now()
-        self._start_ns = parts.now_ns()
-        self._check("percentiles", lambda: check_percentiles(parts.estimate_percentiles))
-        load, store = parts.start_load(), parts.open_store()
+        dependencies = self._dependencies
+        started, at = dependencies.read_clock(), dependencies.wall_now()
+        self._start_ns = dependencies.now_ns()
+        self._check("percentiles", lambda: check_percentiles(dependencies.estimate_percentiles))
+        load, store = dependencies.start_load(), dependencies.open_store()
         self._running.callback(load.close)
         self._running.callback(store.close)
         self._interruption.set_stop_callback(load.stop)
         bench = Bench(
-            parts, load, store, LimitMonitor(LimitSpec(duration_s=_LIMIT_S), self._start_ns), self._interruption
+            dependencies, load, store, LimitMonitor(LimitSpec(duration_s=_LIMIT_S), self._start_ns), self._interruption
         )
-        self._check("null ceiling", lambda: check_capacity(parts, load, self._interruption))
+        self._check("null ceiling", lambda: check_capacity(dependencies, load, self._interruption))
         self._check("stall", lambda: check_stall(bench), is_timed=True)
         self._check("injection", lambda: check_injection(bench), is_timed=True)
         store.seal()
-        self._check("store", lambda: check_store(store.directory, bench.sent, parts.open_run))
-        rows = parts.open_run(store.directory).requests()
-        self._check("clock", lambda: check_clock(parts.now_ns, started, parts.read_clock(), rows))
+        self._check("store", lambda: check_store(store.directory, bench.sent, dependencies.open_run))
+        rows = dependencies.open_run(store.directory).requests()
+        self._check("clock", lambda: check_clock(dependencies.now_ns, started, dependencies.read_clock(), rows))
         if self._interruption.is_requested:
             return None
         return build_selftest(
             tuple(self._findings),
             at=at.isoformat(timespec="seconds"),
             tool=__version__,
-            fingerprint=parts.fingerprint,
+            fingerprint=dependencies.fingerprint,
             duration_s=self._elapsed_s(),
         )
 
     def _check(self, name: str, check: CheckFunction, *, is_timed: bool = False) -> None:
         """Run one check and collect its findings.
 
-        A failed timed check is repeated once: a busy moment of the machine is no fault of the load generator, and a
-        real fault fails again.
-        """
+        A failed timed check is repeated once, because a short disturbance of the machine is no fault of the load
+        generator, while a real fault fails again."""
         if self._interruption.is_requested:
             return
         self._on_check(name)
         findings = tuple(check())
         may_retry = is_timed and not self._interruption.is_requested and self._elapsed_s() < _MAX_RETRY_START_S
-        if may_retry and not all(item.passed for item in findings):
+        if may_retry and not all(finding.passed for finding in findings):
             self._on_check(f"{name} (retry)")
-            findings = tuple(replace(item, attempts=2) for item in check())
+            findings = tuple(replace(finding, attempts=2) for finding in check())
         self._findings += findings
 
     def _elapsed_s(self) -> float:
-        return (self._parts.now_ns() - self._start_ns) / 1e9
+        return (self._dependencies.now_ns() - self._start_ns) / 1e9

@@ -362,7 +362,7 @@ def test_a_percentile_by_weight_is_reached_where_the_summed_shares_meet_it() -> 
     assert weighted_percentiles(np.array([2.0, 1.0]), np.ones(2))["p50"].value == 1.0
     assert weighted_percentiles(np.array([1.0, 2.0]), np.array([1.0, 3.0]))["p50"].value == 2.0
     assert weighted_percentiles(np.arange(1.0, 11.0), np.ones(10))["p90"].value == 10.0
-    assert weighted_percentiles(np.arange(2.0), np.zeros(2))["mean"].reason == "no response has one"
+    assert weighted_percentiles(np.arange(2.0), np.zeros(2))["mean"].reason == "no response has this metric"
 
 
 def test_rows_of_an_older_version_lack_what_needs_the_first_message(ten: dict[str, ToolMetrics]) -> None:

@@ -198,7 +198,7 @@ def test_the_change_of_the_max_rate_is_of_no_stage() -> None:
 def test_without_a_baseline_a_change_is_inconclusive_and_says_why() -> None:
     gate = parse_gate("change(latency_ms.p95) < +8%")
     for judged in (evaluate_change(gate, STAGES, None), evaluate_gate(gate, STAGES, STAGES, {})):
-        assert (judged.outcome, judged.observed.reason) == ("INCONCLUSIVE", "no baseline was given")
+        assert (judged.outcome, judged.observed.reason) == ("INCONCLUSIVE", "no baseline was specified")
 
 
 def test_an_advisory_comparison_fails_nothing() -> None:
@@ -225,7 +225,7 @@ def test_a_metric_that_is_too_noisy_fails_nothing() -> None:
 
 
 CHANGE = parse_gate("change(latency_ms.p95) < +8%")
-NO_BASELINE = evaluate_objective(CHANGE, Estimate(None, reason="no baseline was given"))
+NO_BASELINE = evaluate_objective(CHANGE, Estimate(None, reason="no baseline was specified"))
 
 
 def judged(text: str, estimate: Estimate) -> ObjectiveResult:
@@ -348,7 +348,7 @@ def test_a_demonstration_shows_what_would_fail_a_run_and_fails_only_if_it_was_st
                 "p50 latency < 5 ms was not met in peak: measured 6 ms (warning only)",
                 "p99 latency < 80 ms is inconclusive in peak: the 95 % CI crosses the limit",
                 (
-                    "change of p95 latency < 8 % is inconclusive: no baseline was given; name a baseline with "
+                    "change of p95 latency < 8 % is inconclusive: no baseline was specified; set a baseline with "
                     "--baseline RUN"
                 ),
             ],

@@ -79,7 +79,7 @@ def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
 def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> None:
     found = checks(streams(20, 5), replace(FACTS, generator_chunk_capacity_per_s=None))["generator_capacity"]
     assert (found.value, found.verdict) == (None, "WARN")
-    assert "It is unknown how many streams it can read" in str(found.hint)
+    assert "capacity for streams is unknown" in str(found.hint)
     found = checks(rows(), replace(FACTS, generator_capacity_per_s=None))["generator_capacity"]
     assert (found.value, found.verdict) == (None, "WARN")
     assert "on each machine that generates load" in str(found.hint)

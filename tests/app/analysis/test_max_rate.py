@@ -96,7 +96,7 @@ def test_a_backlog_that_pushed_the_interval_away_is_outside_by_its_goodput() -> 
     assert compute_max_rate([*stages, surely, perhaps], SLO, FOUND).per_s.ci95 == (80.0, 120.0)
     withheld = compute_max_rate([*stages, perhaps], SLO, FOUND).per_s
     assert (withheld.value, withheld.ci95) == (100.0, None)
-    assert "not clearly missed" in str(withheld.reason)
+    assert "not clearly violated" in str(withheld.reason)
 
 
 def test_an_interval_withheld_is_inside_by_its_goodput() -> None:
@@ -142,8 +142,8 @@ def test_what_limits_is_what_failed_just_above_with_its_evidence() -> None:
         ),
     ]
     assert compute_max_rate(stages, SLO, FOUND).limited_by == (
-        "at 110 req/s p95 latency was 52.3 ms (objective: p95 latency < 50 ms); there the endpoint used 1.94 cores, "
-        "host CPU utilization was 97 % and GPU utilization was 35 %"
+        "at 110 req/s p95 latency was 52.3 ms (objective: p95 latency < 50 ms); at this rate, the endpoint used "
+        "1.94 cores, host CPU utilization was 97 % and GPU utilization was 35 %"
     )
 
 
@@ -169,7 +169,7 @@ def test_a_generator_that_could_not_send_more_is_the_limit_and_not_the_endpoint(
     assert found.limited_by == (
         "the load generator, not the endpoint: it could not send 110 req/s (generator capacity: 96 % (limit 85 %)); it "
         "is reliable up to 100 req/s, and the endpoint may sustain more. Add workers (load.workers, `sizewise "
-        "worker`), or use a faster or quieter machine for them"
+        "worker`), or run them on a faster machine or one without other load"
     )
     assert reach_check(BEYOND) == (), "there is an answer"
 

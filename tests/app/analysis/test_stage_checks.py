@@ -374,7 +374,7 @@ def test_clients_of_a_server_that_takes_all_alike_and_any_number_stay_in_step(co
     assert found is not None
     assert found.verdict == "WARN"
     assert found.value == pytest.approx(1.0)
-    assert "Give them a think time" in str(found.hint)
+    assert "Set a think time" in str(found.hint)
 
 
 @pytest.mark.parametrize("count", [2, 3, 16, 64])
@@ -566,9 +566,9 @@ def load(name: CheckId, value: float | None, verdict: Validity) -> Check:
 @pytest.mark.parametrize(
     ("sending", "whose"),
     [
-        (load("generator_cpu", 0.8, "WARN"), "The load worker was busy"),
-        (load("generator_capacity", 0.9, "INVALID"), "The load worker was busy"),
-        (load("generator_core_wait", 0.2, "INVALID"), "The load worker was busy or had no core"),
+        (load("generator_cpu", 0.8, "WARN"), "The load worker was overloaded"),
+        (load("generator_capacity", 0.9, "INVALID"), "The load worker was overloaded"),
+        (load("generator_core_wait", 0.2, "INVALID"), "The load worker was overloaded"),
         (load("generator_capacity", 0.1, "VALID"), "The server, or a proxy"),
         (load("generator_capacity", None, "WARN"), "The server, or a proxy"),
         (load("late_sends", 0.5, "INVALID"), "The server, or a proxy"),

@@ -118,7 +118,7 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
         (["base", "base", "--record", "here"], "--record requires --measure"),
         (["one.yaml", "two.yaml", "three.yaml", "--measure"], "requires exactly two profiles"),
         (["fraud-scoring", "gone.yaml", "--measure"], "gone.yaml"),
-        (["fraud-scoring", "kept.yaml", "--measure"], "kept.yaml was written without its secret"),
+        (["fraud-scoring", "kept.yaml", "--measure"], "kept.yaml was stored without its secrets"),
     ],
 )
 def test_what_does_not_go_together_is_a_usage_error(

@@ -58,7 +58,7 @@ def test_a_hostile_model_is_a_sentence_and_a_usage_error(tmp_path: Path, capsys:
         (["--axis", "seq"], "'seq' is not NAME=VALUE"),
         (["--axis", "seq=0"], "'0' is not a valid length"),
         (["--shape", "x=1,two,8"], "'two' is not a valid length"),
-        (["--shape", "x=N,2"], "has 3 axes, but 2 lengths are given"),
+        (["--shape", "x=N,2"], "has 3 axes, but 2 lengths were specified"),
         (["--axis", "sequence=4"], "no dynamic axis 'sequence'"),
     ],
 )

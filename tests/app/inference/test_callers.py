@@ -89,5 +89,5 @@ def test_strings_cannot_be_bound_and_the_plain_call_takes_them(tmp_path: Path) -
     session = open_session(onnx_models.echo(tmp_path / "m.onnx", TensorProto.STRING), "cpu", threads=1)
     rows = SyntheticRows(session.inputs, 2)
     PlainCaller(session, rows, 2, lambda _: None).call(0)
-    with pytest.raises(UsageError, match="text"):
+    with pytest.raises(UsageError, match="string inputs"):
         BoundCaller(session, rows, 2, lambda _: None, CPU)

@@ -78,13 +78,13 @@ def test_hint_is_the_last_line_that_says_something() -> None:
 )
 def test_want_of_memory_has_a_hint_of_its_own(code: int, text: str, sentence: str) -> None:
     error = child_error("the child", code, text)
-    assert (str(error), error.hint) == (sentence, "Raise limits.memory, free some memory, or use a smaller batch.")
+    assert (str(error), error.hint) == (sentence, "Increase limits.memory, free memory, or use a smaller batch.")
 
 
 def test_a_child_that_no_profile_limits_is_not_to_be_given_more() -> None:
     with pytest.raises(MeasurementError, match="out of memory") as caught:
         child("raise MemoryError")
-    assert caught.value.hint == "Free some memory, or use a smaller model."
+    assert caught.value.hint == "Free memory, or use a smaller model."
 
 
 @pytest.mark.parametrize(

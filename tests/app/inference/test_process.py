@@ -122,7 +122,7 @@ def test_model_that_is_none_and_batch_that_does_not_fit_are_usage_errors(start: 
     with pytest.raises(UsageError, match="m\\.onnx is not a model") as caught:
         start(tmp_path / "m.onnx").wait_until_open(WITHIN_S)
     assert caught.value.hint is not None
-    with pytest.raises(UsageError, match="takes 1 rows at a time"):
+    with pytest.raises(UsageError, match="has a fixed batch size of 1"):
         start(onnx_models.doubling(tmp_path / "one.onnx", rows=1), batch=2).wait_until_open(WITHIN_S)
 
 
@@ -176,7 +176,7 @@ def test_model_that_takes_more_memory_than_it_may_ends_with_that_reason(start: S
     running = start(odd_models.hungry(tmp_path / "m.onnx"), memory_limit_bytes=2**31)
     with pytest.raises(MeasurementError, match="ran out of memory") as caught:
         running.wait_until_open(WITHIN_S)
-    assert caught.value.hint == "Raise limits.memory, free some memory, or use a smaller batch."
+    assert caught.value.hint == "Increase limits.memory, free memory, or use a smaller batch."
 
 
 @LINUX
@@ -185,7 +185,7 @@ def test_limit_too_small_to_begin_with_says_what_to_do(start: Start, mib: int) -
     """Libraries that do not load say so in words of their own, or end the process."""
     with pytest.raises(MeasurementError) as caught:
         start(DIGITS_MODEL, memory_limit_bytes=mib * 2**20).wait_until_open(WITHIN_S)
-    assert caught.value.hint == "Raise limits.memory, free some memory, or use a smaller batch."
+    assert caught.value.hint == "Increase limits.memory, free memory, or use a smaller batch."
 
 
 def test_model_that_never_ends_is_stopped(start: Start, tmp_path: Path) -> None:

@@ -108,10 +108,10 @@ def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_told() -> 
     rows = SyntheticRows(inputs, 4, {"sequence": 128})
     assert [array.shape for array in rows.batch(0, 4).values()] == [(4, 128, 8), (4, 128), (4, 2, 8)]
     assert rows.notes == (
-        "axis 2 of ids is dynamic; a length of 8 is used",
-        "past� is dynamic; a length of 8 is used",
+        "axis 2 of ids is dynamic; a length of 8 was assumed",
+        "past� is dynamic; a length of 8 was assumed",
     )
-    assert "sequence is dynamic; a length of 8 is used" in SyntheticRows(inputs, 4).notes
+    assert "sequence is dynamic; a length of 8 was assumed" in SyntheticRows(inputs, 4).notes
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ def test_batch_must_fit_a_fixed_first_axis() -> None:
     check_batch((X,), 7)
     check_batch((X, STATE, SCALAR), 7)
     check_batch((STATE,), 2)
-    with pytest.raises(UsageError, match="takes 2 rows at a time in x, not 3"):
+    with pytest.raises(UsageError, match="has a fixed batch size of 2 in x, not 3"):
         check_batch((TensorSpec("x", "float32", (2, 2)),), 3)
-    with pytest.raises(UsageError, match="takes single rows, not 3 rows"):
+    with pytest.raises(UsageError, match="does not support batch 3"):
         check_batch((SCALAR,), 3)
 
 

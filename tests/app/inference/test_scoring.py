@@ -51,8 +51,8 @@ def test_errors_are_sizes(shape: tuple[int, ...]) -> None:
         (SCORES[:2], LABELS, "does not have one prediction per row"),
         (np.float32(1), LABELS, "a single number"),
         (np.array([0.2, 0.7, 0.1]), LABELS, "does not have class scores or a class"),
-        (SCORES, LABELS + 1, "there is a label 3, but the model's 3 classes are 0 to 2"),
-        (SCORES, LABELS - 2, "there is a label -1"),
+        (SCORES, LABELS + 1, "label 3 is out of range: the model's 3 classes are 0 to 2"),
+        (SCORES, LABELS - 2, "label -1 is out of range"),
         (SCORES, LABELS + 0.5, "does not have one number per row"),
         (np.array(["a", "b", "c"], dtype=object), LABELS, "does not have numbers"),
     ],
@@ -68,7 +68,7 @@ def test_a_label_of_a_later_row_is_checked_with_the_first_answers() -> None:
     check_outputs(SCORES, np.array([0, 1, 2, 0, 2]), 3)
     check_outputs(SCORES, np.array([0]), 3)
     check_outputs(np.array([1, 0, 2]), np.array([0, 1, 2, 700]), 3)
-    with pytest.raises(UsageError, match="there is a label 3, but the model's 3 classes are 0 to 2"):
+    with pytest.raises(UsageError, match="label 3 is out of range: the model's 3 classes are 0 to 2"):
         check_outputs(SCORES, np.array([0, 1, 2, 0, 3]), 3)
 
 

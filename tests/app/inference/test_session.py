@@ -99,7 +99,7 @@ def test_more_threads_than_cores_are_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="number of threads must be at least 1, not 0"):
+    with pytest.raises(UsageError, match="number of threads must be at least 1 \\(got 0\\)"):
         open_session(onnx_models.doubling(tmp_path / "m.onnx"), "cpu", threads=0)
 
 

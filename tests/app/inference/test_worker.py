@@ -48,7 +48,7 @@ def test_a_limit_that_is_too_small_is_told_in_words_of_what_to_do() -> None:
         report = read_report(child.stdout)
     assert isinstance(report, VariantFailed)
     assert report.exit_code == ExitCode.INVALID
-    assert report.hint == "Raise limits.memory, free some memory, or use a smaller batch."
+    assert report.hint == "Increase limits.memory, free memory, or use a smaller batch."
     assert not report.message.endswith("MemoryError")
 
 

@@ -108,8 +108,8 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
         ),
         (
             "change(latency_ms.p95) < +8%",
-            Estimate(None, reason="no baseline was given"),
-            "change of p95 latency < 8 %: n/a in peak; no baseline was given",
+            Estimate(None, reason="no baseline was specified"),
+            "change of p95 latency < 8 %: n/a in peak; no baseline was specified",
         ),
         (
             "usd_per_1k_inferences <= 0.6",
@@ -203,7 +203,7 @@ def test_each_method_is_told_with_its_load_or_its_reason() -> None:
     knees = (
         Knee("power", "rate", 100.0, 20.0),
         Knee("chord", "rate", 120.0, 25.0),
-        Knee("two lines", "rate", None, None, "two lines fit the curve hardly better than one"),
+        Knee("two lines", "rate", None, None, "two lines do not fit the curve clearly better than one line"),
     )
     section = build_knee_section(msgspec.structs.replace(full_run().result, knees=knees))
     assert section is not None
@@ -212,7 +212,7 @@ def test_each_method_is_told_with_its_load_or_its_reason() -> None:
         ("chord", 120.0, "1/s", 25.0),
         ("two lines", None, "1/s", None),
     ]
-    assert section.rows[2].at.reason == "two lines fit the curve hardly better than one"
+    assert section.rows[2].at.reason == "two lines do not fit the curve clearly better than one line"
     assert section.note is None
 
 

@@ -43,7 +43,7 @@ def test_a_stage_whose_rate_cannot_be_known_is_left_out_and_said_so(bench: Bench
     check = check_of(outcome, "excluded_stage")
     assert check is not None
     assert (check.value, check.verdict) == ("half", "WARN")
-    assert "share of the completed rate of full" in str(check.hint)
+    assert "relative to the completed rate of full" in str(check.hint)
     assert outcome.result.exit.code == ExitCode.GATE_FAILED
 
 

@@ -91,7 +91,7 @@ def test_a_command_that_ends_at_once_is_unavailable_with_how_it_ended(bench: Ben
     server.leave("ended with code 1")
     with pytest.raises(UnavailableError, match="serve-it ended with code 1 before it was ready") as raised:
         bench.run(STARTS, start_server=lambda _: server)
-    assert raised.value.hint == "It printed nothing."
+    assert raised.value.hint == "The server printed no output."
 
 
 def test_a_server_that_leaves_between_ready_and_answer_is_unavailable(bench: Bench) -> None:

@@ -21,7 +21,7 @@ def test_a_run_on_a_network_file_system_is_a_warning_with_the_way_out(tmp_path: 
     mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nfiler:/x {tmp_path} nfs4 rw 0 0\n")
     (check,) = directory_checks(tmp_path / "run", mounts)
     assert (check.verdict, check.value) == ("WARN", f"on nfs4 at {tmp_path}")
-    assert "--out on a local disk" in str(check.hint)
+    assert "directory on a local disk" in str(check.hint)
 
 
 PAGE = answer(b'DCGM_FI_DEV_POWER_USAGE{gpu="0"} 250.5\n')

@@ -83,7 +83,7 @@ def test_a_scripted_target_says_so_and_is_no_hardware(spec: Spec) -> None:
 def test_a_proxy_between_is_noted_without_its_password(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://user:canary@proxy.example:3128")
     made = spec({"protocol": "http", "url": "http://93.184.215.14/", "permitted": True})
-    assert made.notes == ("Requests went through a proxy (proxy.example:3128); latencies include its time.",)
+    assert made.notes == ("Requests went through a proxy (proxy.example:3128); latencies include the proxy.",)
 
 
 def test_replicas_are_told_and_are_no_single_machine(spec: Spec) -> None:

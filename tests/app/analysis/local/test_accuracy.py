@@ -234,7 +234,7 @@ def test_no_rows_at_all(metric: str) -> None:
 
 
 def test_other_rows_than_the_references_are_refused() -> None:
-    with pytest.raises(UsageError, match="scores of 2 rows, the variant has scores of 3"):
+    with pytest.raises(UsageError, match="for 3 rows, but the reference has scores for 2"):
         compute_accuracy([1, 1, 1], [1, 1], "top-1")
 
 

@@ -145,7 +145,7 @@ def test_what_is_faster_than_a_peak_is_not_judged_by_it() -> None:
     found = bound(cost(200, 2))
     assert found.limit is None
     assert "200 GFLOP/s are 200 % of the 100 GFLOP/s" in found.sentence
-    assert "for another kind of arithmetic" in found.sentence
+    assert "refers to another data type" in found.sentence
 
 
 def test_more_bytes_than_memory_gives_were_not_all_read_from_it() -> None:
@@ -167,10 +167,11 @@ def test_what_is_not_known_is_named() -> None:
     sentences = {
         "execution time was not measured": bound(cost(1, 1), execute_ms=None),
         "the cost of some operators is unknown": bound(None),
-        "the peaks of the processor are unknown": bound(cost(1, 1), peaks=None),
-        "the peak of this arithmetic or of memory is unknown for this CPU with 1 thread in fp32": bound(
-            cost(1, 1), peaks=nameless
-        ),
+        "the peak FLOP/s and memory bandwidth of the processor are unknown": bound(cost(1, 1), peaks=None),
+        (
+            "the peak FLOP/s for this data type or the peak memory bandwidth of this CPU with 1 thread in fp32 is "
+            "unknown"
+        ): bound(cost(1, 1), peaks=nameless),
     }
     for missing, found in sentences.items():
         assert (found.limit, found.roof_share) == (None, None)

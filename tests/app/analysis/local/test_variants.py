@@ -133,7 +133,7 @@ def test_where_none_meets_it_the_nearest_is_told_of_and_the_exit_is_10() -> None
 
 
 def test_a_search_was_made_for_its_own_slo() -> None:
-    with pytest.raises(UsageError, match="searched for its own SLO"):
+    with pytest.raises(UsageError, match="searched for the max rate within its own SLO"):
         rescore_variants(searched_run().result, (parse_objective("latency_ms.p95 < 5"),))
 
 

@@ -100,7 +100,7 @@ def test_absent_labels_may_be_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "sentence"),
     [
-        ({"label": [1]}, r"r\.npz has no array named x; it has label"),
+        ({"label": [1]}, r"r\.npz has no array named x; it contains label"),
         ({"x": np.zeros((1, 2), np.float32)}, "no array named label"),
         (
             {"x": np.zeros((2, 2), np.float32), "label": [1]},
@@ -207,7 +207,7 @@ def test_without_labels_all_columns_are_inputs(tmp_path: Path) -> None:
 def test_an_absent_column_of_labels_may_be_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no column label") as caught:
         table_loaded(tmp_path, "a,b\n1,2\n", X)
-    assert caught.value.hint == "Name the column of the labels, or set labels: null in the profile if there are none."
+    assert caught.value.hint == "Set the column of the labels, or set labels: null in the profile if there are none."
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_words_feed_a_text_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a,b\n1,2\n", "r.csv has no column label; it has a, b"),
+        ("a,b\n1,2\n", "r.csv has no column label; its columns are a, b"),
         ("a,b,label\n", "has no rows"),
         ("a,b,label\n1,2,cat\n", "labels of r.csv are not one number per row"),
         ("a,label\n1,2\n", "has 1 column beside the labels, but the model needs any x 2 in x"),
@@ -247,7 +247,7 @@ def test_words_feed_a_text_input(tmp_path: Path) -> None:
         ("a,b,label\n1,1e300,3\n", "the model needs float32"),
         ("", "is not a valid table"),
         (b"\xff\xfe\x00\n\x01", "is not a valid table"),
-        (b"a,b,label\n\xff,2,3\n", "the column a of r.csv is neither numbers nor text"),
+        (b"a,b,label\n\xff,2,3\n", "the column a of r.csv contains neither numbers nor strings"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, text: str | bytes, sentence: str) -> None:

@@ -65,10 +65,10 @@ def test_a_shape_gives_axes_and_n_leaves_one_open(tmp_path: Path) -> None:
     ("given", "said"),
     [
         (ShapeOverrides(shapes={"z": (1,)}), "no input 'z'"),
-        (ShapeOverrides(shapes={"x": (1, 2)}), "has 3 axes, but 2 lengths are given"),
+        (ShapeOverrides(shapes={"x": (1, 2)}), "has 3 axes, but 2 lengths were specified"),
         (ShapeOverrides(shapes={"x": (1, 2, 9)}), "cannot be 9"),
         (ShapeOverrides(axes={"seq": 3}, shapes={"x": (1, 2, 8)}), "cannot be 2"),
-        (ShapeOverrides(axes={"seq": 2**41}), "a length of 1 to"),
+        (ShapeOverrides(axes={"seq": 2**41}), "must be between 1 and"),
     ],
 )
 def test_lengths_the_model_does_not_take_are_refused(tmp_path: Path, given: ShapeOverrides, said: str) -> None:

@@ -116,11 +116,11 @@ def test_attempt_cut_short_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        (None, "it needs calibration rows, and there are none"),
-        ({}, "it needs calibration rows, and there are none"),
+        (None, "int8-static needs calibration rows, but there are none"),
+        ({}, "int8-static needs calibration rows, but there are none"),
         (
             {"image": np.zeros((0, 1, 8, 8), np.float32)},
-            "the calibration arrays must all have the same number of rows, at least one",
+            "all calibration arrays must have the same number of rows, and at least one",
         ),
     ],
 )
@@ -132,7 +132,7 @@ def test_int8_static_needs_rows(rows: Feeds | None, says: str, tmp_path: Path) -
 
 def test_rows_of_another_model_are_a_usage_error(tmp_path: Path) -> None:
     rows = {"picture": np.zeros((4, 1, 8, 8), np.float32)}
-    with pytest.raises(UsageError, match="there are no rows for its input image, only for picture"):
+    with pytest.raises(UsageError, match="there are no calibration rows for input image, only for picture"):
         convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=60)
 
 
@@ -171,7 +171,7 @@ def test_model_that_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
         networks.saved(model, networks.matrix(classes=4))
         return 0
 
-    with pytest.raises(MeasurementError, match="its file changed during the conversion"):
+    with pytest.raises(MeasurementError, match="the model file changed during the conversion"):
         convert_precision(model, "fp16", cache=tmp_path / "c", timeout_s=60, now_ns=overwrite)
     assert list((tmp_path / "c").iterdir()) == []
 

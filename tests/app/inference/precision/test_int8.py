@@ -38,7 +38,7 @@ def test_all_rows_come_in_batches_and_no_array_that_is_no_input(tmp_path: Path) 
 def test_model_of_a_fixed_batch_has_whole_batches_only(tmp_path: Path) -> None:
     path, fixed = written(tmp_path, np.zeros((20, 3), np.float32)), (TensorSpec("x", "float32", (8, 3)),)
     assert [len(batch["x"]) for batch in load_calibration_batches(path, ("x",), fixed)] == [8, 8]
-    with pytest.raises(UsageError, match="needs 32 rows at a time, but there are 20"):
+    with pytest.raises(UsageError, match="has a fixed batch size of 32, but there are only 20"):
         load_calibration_batches(path, ("x",), (TensorSpec("x", "float32", (32, 3)),))
 
 
@@ -51,7 +51,7 @@ def test_text_comes_back_as_the_runtime_takes_it(tmp_path: Path) -> None:
 
 
 def test_rows_of_another_type_are_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="it needs float32 as x, but the rows are float64"):
+    with pytest.raises(UsageError, match="input x expects float32, but the calibration rows are float64"):
         load_calibration_batches(written(tmp_path, np.zeros((2, 3))), ("x",), FREE)
 
 
@@ -138,7 +138,7 @@ def test_matrices_are_signed_and_convolutions_unsigned(tmp_path: Path) -> None:
     assert (weight_type(made), notes) == (TensorProto.INT8, ())
     made, notes = dynamic(networks.upsampled(), tmp_path)
     assert weight_type(made) == TensorProto.UINT8
-    assert any("use int8-static for them" in note for note in notes)
+    assert any("use int8-static for convolutions" in note for note in notes)
 
 
 def test_transposed_weights_are_folded_and_made_int8(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_a_bit_is_spared_where_products_may_overflow_and_it_is_said(tmp_path: Pa
 
 def test_products_that_stay_as_they_were_are_counted(tmp_path: Path) -> None:
     _, notes = dynamic(networks.attention(), tmp_path)
-    assert notes == ("2 of its convolutions and matrix products are not converted",)
+    assert notes == ("2 convolutions or matrix products are not converted",)
 
 
 def test_model_with_nothing_to_quantise_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no node of it can be converted to int8-dynamic"):
+    with pytest.raises(UsageError, match="the model has no node that can be converted to int8-dynamic"):
         dynamic(networks.tree(), tmp_path)

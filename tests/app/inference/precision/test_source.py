@@ -20,7 +20,7 @@ def test_weights_beside_the_model_are_in_it(tmp_path: Path) -> None:
 def test_weights_of_others_are_never_read(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    with pytest.raises(UsageError, match="a hard link"):
+    with pytest.raises(UsageError, match="several hard links"):
         load_source_model(hostile_models.by_a_hard_link(folder))
 
 

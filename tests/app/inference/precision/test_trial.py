@@ -33,4 +33,4 @@ def test_answers_that_are_no_numbers_any_more_are_noted(tmp_path: Path) -> None:
     other = networks.matrix()
     other.graph.initializer[0].raw_data = np.full((8, 8), np.inf, np.float32).tobytes()
     (note,) = try_converted(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
-    assert "not finite" in note
+    assert "non-finite" in note

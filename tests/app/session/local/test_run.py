@@ -143,7 +143,7 @@ def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench
     result = bench.run(spec).result
     facts = local_of(result).variants
     assert [one.is_excluded for one in facts] == [False, False, True, True, False]
-    assert facts[2].failure == "batch 8 already misses the SLO"
+    assert facts[2].failure == "batch 8 already violates the SLO"
     assert "m cpu as-is, batch 16" not in bench.names
     assert local_of(result).best == order_of(1).variant
     assert result.exit.code == 0, "one that meets the SLO was found"
