@@ -6,6 +6,7 @@ Also removes characters from external texts that control terminals or break rend
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -207,6 +208,13 @@ _COUNT_UNITS = ("answers", "different")
 
 def check_value(row: CheckRow) -> str:
     return _measured_or_text(row.value, row.unit)
+
+
+def check_text(row: CheckRow, write_status: Callable[[str], str] = str) -> str:
+    """Format a check with its verdict, value, limit and hint, as in `WARN step duration: 3.00 s, limit 10 s. …`."""
+    limit = "" if row.limit is None else f", limit {check_limit(row)}"
+    hint = f" {row.hint}" if row.hint else ""
+    return f"{write_status(row.verdict)} {row.name}: {check_value(row)}{limit}.{hint}"
 
 
 def check_limit(row: CheckRow) -> str:

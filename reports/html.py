@@ -1,4 +1,5 @@
-"""Render one offline HTML file: verdict first, and charts as static pictures that a script makes interactive.
+"""Render one offline HTML file: the decision or the result first, with charts as pictures that a script makes
+interactive.
 
 Also embeds compressed files in the page, which the reader can save.
 """
@@ -24,8 +25,9 @@ import platformdirs
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import comparison_text, formatting, plan_sentences
+from reports import comparison_text, decision, formatting, plan_sentences
 from reports.charts.batch_size import batch_charts
+from reports.charts.capacity import demand_and_capacity
 from reports.charts.concurrency import concurrency_charts
 from reports.charts.curve import rate_curve
 from reports.charts.ecdf import latency_cdf
@@ -35,9 +37,11 @@ from reports.charts.pareto import cost_pareto_front, role_of
 from reports.charts.peak_day import peak_day
 from reports.charts.percentiles import latency_percentiles
 from reports.charts.picture import Chart, render_svg
+from reports.charts.probability import slo_probability
 from reports.charts.renderer import ChartError, chart_renderer
 from reports.charts.roofline import roofline
 from reports.charts.telemetry import machine_charts
+from reports.charts.tokens import token_charts
 from reports.charts.tornado import tornado
 from reports.charts.variants import variant_pareto_front
 from reports.comparison_section import ComparisonReport
@@ -177,8 +181,87 @@ def _render(
             carried=carried,
             result_sha256=result_sha256,
             refusals=_refusals(report.plan),
+            **_first_screen(report, pictures),
         )
     )
+
+
+_LEADING_CHARTS = ("curve", "clients-time", "token-times", "variants-front", "rates")
+"""Charts that may stand beside the result of a run without a plan; the first that was drawn does."""
+
+
+def _first_screen(report: Report | PlanReport, pictures: Pictures) -> dict[str, Any]:
+    """Return what the page begins with, and which sections follow."""
+    if isinstance(report, PlanReport):
+        planned, sections, missing = True, _PLAN_SECTIONS, []
+    else:
+        planned, sections, missing = decision.leads_with_plan(report), _sections(report, pictures), _missing(report)
+    leading = ("demand",) if planned else _LEADING_CHARTS
+    lead = next((key for key in leading if key in pictures.drawn), None)
+    basis = ("demand", "probability", "curve", "token-times", "token-frontier") if report.plan else ()
+    return {
+        "planned": planned,
+        "result": None if isinstance(report, PlanReport) else decision.decide_run(report),
+        "lead": lead,
+        "basis_charts": [key for key in basis if key in pictures.drawn and key != lead],
+        "has_load": not isinstance(report, PlanReport) and _has_load(report),
+        "sections": sections,
+        "missing": missing,
+    }
+
+
+_PLAN_SECTIONS = [
+    ("basis", "Basis of the decision"),
+    ("plan", "Cost and alternatives"),
+    ("sources", "Sources"),
+    ("appendix", "Appendix"),
+]
+
+
+def _sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
+    """Return the ids and titles of the sections that a run's page has, in their order."""
+    has_plan, is_local = report.plan is not None, report.local is not None
+    titles = {
+        "objectives": ("Objectives", bool(report.objectives)),
+        "basis": ("Basis of the decision", has_plan),
+        "plan": ("Cost and alternatives", has_plan),
+        "load": ("Endpoint under load", not is_local and _has_load(report)),
+        "model": ("Model variants" if is_local else "Model only", is_local or report.model is not None),
+        "machine": ("Host and processes", bool(report.workers) or bool(_MACHINE_CHARTS & pictures.drawn.keys())),
+        "errors": ("Errors", not is_local and bool(report.errors)),
+        "comparison": ("Comparison", report.comparison is not None),
+        "definitions": ("Other tools' definitions", report.definitions is not None),
+        "appendix": ("Appendix", True),
+    }
+    return [(id, title) for id, (title, is_shown) in titles.items() if is_shown]
+
+
+_MACHINE_CHARTS = {"busy", "cores", "memory", "power", "clocks", "temperature"}
+
+
+def _has_load(report: Report) -> bool:
+    return bool(report.stages or report.load or report.max_rate or report.cold_start)
+
+
+def _missing(report: Report) -> list[tuple[str, str]]:
+    """Return what the run has no data for, with the reason; the appendix lists it."""
+    is_local = report.local is not None
+    has_gpu = any(series.metric == "gpu_utilization_percent" for series in report.telemetry)
+    machine = "Too few telemetry samples for a chart." if report.telemetry else "No machine telemetry in this run."
+    no_search = "No max rate: this run did not search for one, or the search did not finish."
+    reasons = [
+        ("Results", "No results: no measurement finished.", not report.tiles),
+        ("Objectives", "No objectives.", not report.objectives),
+        ("Max rate", no_search, not is_local and report.max_rate is None),
+        ("Requests", "No request data.", not is_local and not report.load),
+        ("Errors", "No errors.", not is_local and bool(report.load) and not report.errors),
+        ("Model only", "Not measured: this run measured only the endpoint.", not is_local and report.model is None),
+        ("Host and processes", machine, len(report.telemetry) == 0),
+        ("GPU", "No GPU telemetry in this run.", not has_gpu),
+        ("Cost and alternatives", "No plan. A plan requires a max rate, the hardware it was measured on, and traffic.",
+         not is_local and report.plan is None),
+    ]  # fmt: skip
+    return [(title, reason) for title, reason, is_missing in reasons if is_missing]
 
 
 def _pictures(report: Report) -> Pictures:
@@ -191,6 +274,7 @@ def _pictures(report: Report) -> Pictures:
             latency_over_time(report),
             latency_heat_map(report),
             *concurrency_charts(report),
+            *token_charts(report),
             *machine_charts(report),
             variant_pareto_front(report),
             *batch_charts(report),
@@ -201,7 +285,7 @@ def _pictures(report: Report) -> Pictures:
 
 
 def _plan_charts(plan: PlanSection | None) -> tuple[Chart | None, ...]:
-    return cost_pareto_front(plan), tornado(plan), peak_day(plan)
+    return demand_and_capacity(plan), slo_probability(plan), cost_pareto_front(plan), tornado(plan), peak_day(plan)
 
 
 def _draw(drawings: Iterable[Chart | None]) -> Pictures:
@@ -309,5 +393,5 @@ def _environment() -> Environment:
             "link": _link,
         }
     )
-    environment.globals.update({"display_tiles": formatting.display_tiles, "role_of": role_of, "say": plan_sentences})
+    environment.globals.update({"role_of": role_of, "say": plan_sentences, "decide": decision})
     return environment

@@ -1,4 +1,5 @@
-"""Render a report as Markdown, for a job's summary or a comment: verdict first, then failed checks, then the numbers.
+"""Render a report as Markdown, for a job's summary or a comment: the decision or the result first, then its caveats,
+then the numbers.
 
 Contains the escaping of free text, and tables and lists, as GitHub and GitLab read them; a comparison has its
 environment first and then its headline metrics.
@@ -6,12 +7,21 @@ environment first and then its headline metrics.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 
 from reports import formatting
 from reports.comparison_section import ComparisonReport, ComparisonSection
 from reports.comparison_text import format_effect, format_remark
+from reports.decision import (
+    decide_plan,
+    decide_run,
+    leads_with_plan,
+    list_warnings,
+    summarize_caveats,
+    tiles_beside_decision,
+)
 from reports.formatting import sanitize
 from reports.local_model import LocalSection
 from reports.local_text import headline_variant_lines, remaining_variant_lines, variant_table
@@ -21,15 +31,15 @@ from reports.model import (
     HeadlineTile,
     ObjectiveRow,
     PlanReport,
+    PlanSection,
     Quantity,
     Report,
     ReportHeader,
-    ReportVerdict,
     StageRow,
     TokenRow,
 )
+from reports.plan_text import decision_lines, offer_lines
 from reports.plan_text import detail_lines as plan_lines
-from reports.plan_text import summary_lines
 
 _SPACES = re.compile(r"\s+")
 _ACTIVE = re.compile(r"[\\`*_\[\]|~$<>&]")
@@ -121,17 +131,17 @@ _TRUNCATED_NOTE = "\n_Truncated to the size limit of a job summary. See report.h
 def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
     """Render as many whole sections as `max_bytes` allow; the result is empty if the verdict does not fit."""
     report = sanitize(report)
+    planned = report.plan if leads_with_plan(report) else None
     sections = [
-        [*_head(report.header, report.verdict), *_checks(report.checks)],
-        _section("Numbers", _tiles(formatting.display_tiles(report))),
+        [*_head(report, planned), *_caveats(list_warnings(report), report.notes), *_checks(report.checks)],
+        _section("Numbers", _tiles(tiles_beside_decision(report))),
         _section("Objectives", _objectives(report.objectives)),
         _section("Comparison", comparison_markdown(report.comparison) if report.comparison else []),
         _section("Stages", _stages(report.stages, formatting.metric_name(report.times))),
         _section("Tokens", _tokens(report.tokens)),
         _section("Errors", _errors(report.errors)),
         *(_local(report.local) if report.local else []),
-        _section("Plan", bullet_list([*map(escape_text, summary_lines(report.plan))]) if report.plan else []),
-        _section("Notes", bullet_list([*map(escape_text, report.notes)])),
+        _section("Plan", _plan(report.plan, is_decided=planned is not None)),
         _run(report.header),
     ]
     return _fit_sections(["\n".join(lines) + "\n" for lines in sections if lines], max_bytes)
@@ -139,8 +149,12 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
 
 def render_plan_markdown(report: PlanReport) -> str:
     report = sanitize(report)
-    titled = [("Plan", summary_lines(report.plan)), *plan_lines(report.plan)]
-    sections = [_section(title, bullet_list([*map(escape_text, lines)])) for title, lines in titled]
+    plan = report.plan
+    titled = [("Plan", offer_lines(plan)), *plan_lines(plan)]
+    sections = [
+        [*_decision(plan, "## "), *_caveats(list(plan.checks), ())],
+        *(_section(title, bullet_list([*map(escape_text, lines)])) for title, lines in titled),
+    ]
     return _fit_sections(["\n".join(lines) + "\n" for lines in sections if lines], MAX_BYTES)
 
 
@@ -158,29 +172,63 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"### {title}", "", *lines] if lines else []
 
 
-def _head(header: ReportHeader, verdict: ReportVerdict) -> list[str]:
+def _head(report: Report, planned: PlanSection | None) -> list[str]:
+    header, verdict, result = report.header, report.verdict, decide_run(report)
     location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
     location = location if header.user_title is None else f"{header.title}: {location}"
+    headline = f"{verdict.stamp} {result.headline}" if verdict.stamp else result.headline
+    evidence = "" if planned else result.evidence
+    measured = f"{result.sentence} {verdict.detail}".strip()
+    details = [line for line in (measured, evidence) if line]
     return [
         f"## {verdict.outcome}: {escape_text(header.name)}",
         "",
-        escape_text(verdict.sentence),
+        *(_decision(planned, "### ") if planned else []),
+        f"**{escape_text(headline)}**",
         "",
-        *bullet_list([*map(escape_text, verdict.reasons)]),
-        *([""] if verdict.reasons else []),
+        *bullet_list([*map(escape_text, (*details, *verdict.reasons))]),
+        *([""] if details or verdict.reasons else []),
         f"{escape_text(location)}. Measurement **{verdict.validity}**.",
         "",
     ]
 
 
+def _decision(plan: PlanSection, mark: str) -> list[str]:
+    first = (
+        [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
+    )
+    headline, *lines = decide_plan(plan).lines
+    return [
+        f"{mark}{escape_text(headline)}",
+        "",
+        *bullet_list([*map(escape_text, (*first, *lines))]),
+        "",
+    ]
+
+
+def _plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
+    if plan is None:
+        return []
+    decision = [] if is_decided else decision_lines(plan)
+    return bullet_list([*map(escape_text, (*decision, *offer_lines(plan, is_decided=is_decided), *plan.notes))])
+
+
+def _caveats(warnings: Sequence[CheckRow], notes: Sequence[str]) -> list[str]:
+    """Return the caveats, folded under their number and names."""
+    summary = _SPACES.sub(" ", summarize_caveats(list(warnings), len(notes)))
+    if not summary:
+        return []
+    listed = [*map(_check, warnings[:_MAX_ROWS]), *map(escape_text, notes)]
+    return ["<details>", f"<summary>{html.escape(summary)}</summary>", "", *bullet_list(listed), "", "</details>", ""]
+
+
 def _checks(checks: Sequence[CheckRow]) -> list[str]:
-    not_valid = [check for check in checks if check.verdict != "VALID"]
+    failed_count = sum(check.verdict != "VALID" for check in checks)
     if not checks:
         return ["No validity checks."]
-    if not not_valid:
+    if not failed_count:
         return [f"{formatting.format_count_noun(len(checks), 'check')} passed."]
-    listed = [_check(check) for check in not_valid[:_MAX_ROWS]]
-    return [*bullet_list(listed), "", f"{len(checks) - len(not_valid)} of {len(checks)} checks passed."]
+    return [f"{len(checks) - failed_count} of {len(checks)} checks passed."]
 
 
 def _check(check: CheckRow) -> str:

@@ -18,6 +18,7 @@ from reports.plan_section import PlanReport as PlanReport
 from reports.plan_section import PlanSection as PlanSection
 from reports.plan_section import RecommendationRow as RecommendationRow
 from reports.quantity import Basis as Basis
+from reports.quantity import CheckRow as CheckRow
 from reports.quantity import Limit as Limit
 from reports.quantity import Quantity as Quantity
 from reports.quantity import Validity as Validity
@@ -43,6 +44,8 @@ class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
     hardware: str | None
     user_title: str | None = None
     """Name that the user gave this run, in addition to its title, which is the profile's name."""
+    accelerator_count: float | None = None
+    """Accelerators of the target, all replicas together; None if it has none or they are unknown."""
 
     @property
     def name(self) -> str:
@@ -73,16 +76,6 @@ class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Quantity
     limit: Limit | None = None
     note: str | None = None
-
-
-class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    name: str
-    value: float | str | None
-    limit: float | str | None
-    unit: str | None
-    verdict: Validity
-    hint: str | None = None
 
 
 class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):

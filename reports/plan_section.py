@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from reports.quantity import Basis, Limit, Quantity
+from reports.quantity import Basis, CheckRow, Limit, Quantity, Validity
 
 SizingMethod = Literal["simulated", "formula", "measured"]
 """Method that determined a fleet's size: a simulation, a queueing formula, or only the measured max rate."""
@@ -69,6 +69,11 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     measured_on: str | None = None
     fit_error_at_slo: float | None = None
     """Error of the service model at the SLO's percentile, as a share of the measured value."""
+    provider: str = ""
+    instance_type: str = ""
+    region: str = ""
+    planned_rate_per_s: float | None = None
+    """Rate at which one instance meets the SLO with the plan's confidence; None in older plan files."""
 
 
 class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +168,16 @@ class MixSection(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
+class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A measured or assumed capacity: the max rate within the SLO on some hardware."""
+
+    name: str
+    hardware: str
+    max_rate: Quantity
+    validity: Validity | None = None
+    """Validity of the measurement; None if it is not known, as in another tool's results."""
+
+
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     """A plan. `offers` are the feasible ones, ordered by cost; `runner_up` and `cheapest_rejected` name rows.
 
@@ -205,20 +220,16 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     """`slo` as people read it; empty in reports of older versions."""
     capacity_knowledge: CapacityUncertainty | None = None
     """Set if the capacity is not known well enough; None otherwise."""
+    checks: tuple[CheckRow, ...] = ()
+    """Checks of the recommended fleet that warn."""
+    source: SourceRow | None = None
+    """Measurement that the recommended fleet is based on; None if there is none, or in reports of older versions."""
 
     @property
     def recommended_row(self) -> OfferRow | None:
         """Row of the recommended fleet."""
         name = self.recommendation.offer if self.recommendation else None
         return next((row for row in self.offers if row.offer == name), None)
-
-
-class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured or assumed capacity: the max rate within the SLO on some hardware."""
-
-    name: str
-    hardware: str
-    max_rate: Quantity
 
 
 class PlanReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="plan"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 from reports import formatting
+from reports.evidence import LADDER
 from reports.plan_section import (
     DaySeries,
     OfferRow,
@@ -14,7 +16,7 @@ from reports.plan_section import (
     SensitivityRow,
     UnitCostRow,
 )
-from reports.quantity import Quantity
+from reports.quantity import Basis, Quantity
 
 _CENT_USD = 0.01
 _RANGE_LABEL = "P10–P90"
@@ -76,6 +78,37 @@ def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
     if row.sizing_method == "formula":
         return f"queueing formula, not simulated{spread}, service model{location}"
     return f"measured max rate{location} only" if row.sizing_method == "measured" else None
+
+
+def evidence_ladder(plan: PlanSection) -> list[tuple[Basis, str, list[str]]]:
+    """Return every basis, the strongest first, with its meaning and the numbers of the recommended fleet that have
+    it."""
+    return [
+        (basis, meaning, [text for number_basis, text in _numbers_by_basis(plan) if number_basis == basis])
+        for basis, meaning in LADDER.items()
+    ]
+
+
+def _numbers_by_basis(plan: PlanSection) -> Iterator[tuple[Basis, str]]:
+    row, source = plan.recommended_row, plan.source
+    if source is not None and source.max_rate.value is not None:
+        rate = formatting.format_value_unit(source.max_rate)
+        yield source.max_rate.basis, f"max rate of {source.hardware}: {rate}"
+    if row is not None:
+        named = {
+            "capacity per instance": row.capacity,
+            "latency at peak": row.latency,
+            "utilization at peak": row.utilization_at_peak,
+            "monthly cost": row.usd_per_month,
+        }
+        for name, quantity in named.items():
+            if quantity.value is not None:
+                yield quantity.basis, f"{name}: {formatting.format_value_unit(quantity)}"
+    for name, energy in (("energy", plan.kwh_per_month), ("carbon", plan.kg_co2e_per_month)):
+        if energy is not None and energy.value is not None:
+            yield energy.basis, f"{name}: {formatting.format_value_unit(energy)}"
+    for basis, count in Counter(saving.basis for saving in plan.savings).items():
+        yield basis, formatting.format_count_noun(count, "possible saving")
 
 
 def price_kinds(rows: Sequence[OfferRow]) -> str:

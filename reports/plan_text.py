@@ -5,28 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports import formatting, plan_sentences
+from reports.decision import decide_plan
 from reports.plan_section import OfferRow, PlanSection
 
 _MAX_INPUTS = 3
 
 
-def summary_lines(plan: PlanSection) -> list[str]:
+def decision_lines(plan: PlanSection) -> list[str]:
+    """Return what is missing to decide, if anything, then the decision, its evidence and its cost."""
     first = (
         [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
     )
-    if plan.recommendation is None:
-        return [
-            *first,
-            f"No offer fits a peak of {formatting.with_unit(formatting.format_number(plan.peak_per_s), 'req/s')}.",
-            *plan.notes,
-        ]
-    return [
-        *first,
-        plan.recommendation.sentence,
-        f"Limiting factor: {plan.recommendation.binding_constraint}",
-        *_named_offers(plan),
-        *plan.notes,
-    ]
+    return [*first, *decide_plan(plan).lines]
+
+
+def offer_lines(plan: PlanSection, *, is_decided: bool = False) -> list[str]:
+    """Return the limiting factor and the offers that the plan names, without the recommended one if it is stated
+    already."""
+    chosen = plan.recommendation
+    limit = [f"Limiting factor: {chosen.binding_constraint}"] if chosen else []
+    return [*limit, *_named_offers(plan, is_decided=is_decided)]
+
+
+def summary_lines(plan: PlanSection) -> list[str]:
+    """Return the decision, the offers, and what is assumed and warned about."""
+    return [*decision_lines(plan), *offer_lines(plan), *map(formatting.check_text, plan.checks), *plan.notes]
 
 
 def detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
@@ -34,6 +37,7 @@ def detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
     chosen, words = plan.recommendation, plan_sentences
     return [
         ("Confidence", [*_confidence_lines(plan)]),
+        ("Evidence", [*_evidence_lines(plan)] if chosen else []),
         ("Why", [*chosen.why] if chosen else []),
         ("Break-even", [*chosen.would_change_it] if chosen else []),
         ("Sensitivity", [*_sensitivity_lines(plan)]),
@@ -41,6 +45,7 @@ def detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
         ("Unit cost", [words.describe_unit_cost(row) for row in plan.unit_costs]),
         ("Energy", [energy] if (energy := words.describe_energy(plan)) else []),
         ("Alternatives", [*_alternative_lines(plan)]),
+        ("Assumptions", [*plan.notes]),
     ]
 
 
@@ -58,6 +63,12 @@ def _confidence_lines(plan: PlanSection) -> Iterator[str]:
         yield f"Instances, without spares: {needed_text}"
     if (sizing := plan_sentences.describe_sizing(plan, row)) is not None:
         yield f"Sizing: {sizing}"
+
+
+def _evidence_lines(plan: PlanSection) -> Iterator[str]:
+    yield from (
+        f"{basis}: {'; '.join(numbers)}" for basis, _, numbers in plan_sentences.evidence_ladder(plan) if numbers
+    )
 
 
 def _sensitivity_lines(plan: PlanSection) -> Iterator[str]:
@@ -83,8 +94,8 @@ def _alternative_lines(plan: PlanSection) -> Iterator[str]:
         yield savings
 
 
-def _named_offers(plan: PlanSection) -> Iterator[str]:
-    chosen = plan.recommendation.offer if plan.recommendation else None
+def _named_offers(plan: PlanSection, *, is_decided: bool) -> Iterator[str]:
+    chosen = plan.recommendation.offer if plan.recommendation and not is_decided else None
     for label, offer, rows in (
         ("Recommended", chosen, plan.offers),
         ("Runner-up", plan.runner_up, plan.offers),

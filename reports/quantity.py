@@ -1,4 +1,4 @@
-"""The number type of all reports, and the limit type that it is compared with."""
+"""The number type of all reports, the limit type that it is compared with, and the check type."""
 
 from __future__ import annotations
 
@@ -34,3 +34,13 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     comparator: str
     value: float
     unit: str
+
+
+class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    value: float | str | None
+    limit: float | str | None
+    unit: str | None
+    verdict: Validity
+    hint: str | None = None

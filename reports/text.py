@@ -1,4 +1,4 @@
-"""Render the summary for a terminal as plain text: verdict, failed checks, then the numbers."""
+"""Render the summary for a terminal as plain text: the decision or the result, its caveats, then the numbers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from reports import formatting
 from reports.comparison_text import comparison_summary_lines
+from reports.decision import decide_run, leads_with_plan, list_warnings, summarize_caveats, tiles_beside_decision
 from reports.definitions import definition_blocks
 from reports.dimming import dim_undersampled, pad, replace_marks, shown_width
 from reports.formatting import sanitize
@@ -31,8 +32,8 @@ from reports.model import (
     TokenRow,
     WorkerRow,
 )
+from reports.plan_text import decision_lines, offer_lines
 from reports.plan_text import detail_lines as plan_lines
-from reports.plan_text import summary_lines
 from reports.statuses import mark_status, write_statuses
 
 _MARGIN = 11
@@ -50,17 +51,19 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
     header, verdict = report.header, report.verdict
     location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
     location = location if header.user_title is None else f"{header.title}: {location}"
+    planned = report.plan if leads_with_plan(report) else None
     blocks = [
         [
             f"{mark_status(verdict.outcome)}  {header.name} (measurement {mark_status(verdict.validity)})",
             *_wrapped(location, width, 0),
         ],
-        _block("Checks", _checks(report.checks), width),
+        _block("Decision", decision_lines(planned) if planned else [], width),
+        _block("Result", _result(report), width),
         _block("Self-test", _selftest(report.selftest), width),
-        _block("Result", [verdict.sentence, *(f"- {reason}" for reason in verdict.reasons)], width),
-        _block("Notes", report.notes, width),
-        _block("Numbers", _tiles(formatting.display_tiles(report), width - _MARGIN), width),
+        _block("Numbers", _tiles(tiles_beside_decision(report), width - _MARGIN), width),
         _block("SLO", [*map(_objective, report.objectives)], width),
+        _block("Checks", _checks(report.checks), width),
+        _block("Notes", report.notes, width),
         _block("Comparison", comparison_summary_lines(report.comparison) if report.comparison else [], width),
         _block("Stages", _stages(report.stages, formatting.metric_name(report.times)), width),
         _block("Tokens", _tokens(report.tokens), width),
@@ -72,7 +75,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _block("Errors", _errors(report.errors), width),
         _block("Model", _model(report.model), width),
         *_local(report.local, width),
-        _block("Plan", summary_lines(report.plan) if report.plan else [], width),
+        _block("Plan", _plan(report.plan, is_decided=planned is not None), width),
     ]
     if report.definitions is not None:
         blocks += definition_blocks(report.definitions, width)
@@ -84,7 +87,13 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
 def render_plan(plan: PlanSection, width: int = 100) -> str:
     """Render a plan alone, with all details of the recommended fleet."""
     plan = sanitize(plan)
-    titled = (("Plan", summary_lines(plan)), *plan_lines(plan))
+    caveats = summarize_caveats(list(plan.checks))
+    titled = (
+        ("Decision", [*decision_lines(plan), *([caveats] if caveats else [])]),
+        ("Plan", offer_lines(plan)),
+        *plan_lines(plan),
+        ("Caveats", [*map(formatting.check_text, plan.checks)]),
+    )
     blocks = [_block(title, lines, width, _PLAN_MARGIN) for title, lines in titled]
     return "\n\n".join("\n".join(block) for block in blocks if block).replace(formatting.THIN, " ")
 
@@ -118,6 +127,34 @@ def _format_quantity(quantity: Quantity) -> str:
     return dim_undersampled(quantity, formatting.format_quantity(quantity))
 
 
+def _result(report: Report) -> list[str]:
+    """Return the result of the run, what it is based on, why it ended as it did, and its caveats."""
+    verdict, result = report.verdict, decide_run(report)
+    headline = f"{verdict.stamp} {result.headline}" if verdict.stamp else result.headline
+    evidence = "" if leads_with_plan(report) else result.evidence
+    lines = (headline, f"{result.sentence} {verdict.detail}".strip(), evidence, *_reasons(report), *_caveats(report))
+    return [line for line in lines if line]
+
+
+def _reasons(report: Report) -> Iterator[str]:
+    yield from (f"- {reason}" for reason in report.verdict.reasons)
+
+
+def _caveats(report: Report) -> list[str]:
+    """Return the number of caveats and their names; what each says follows the numbers, except what is INVALID."""
+    warnings = list_warnings(report)
+    invalid = [_check(check) for check in warnings if check.verdict == "INVALID"]
+    return [line for line in (summarize_caveats(warnings, len(report.notes)), *invalid) if line]
+
+
+def _plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
+    if plan is None:
+        return []
+    decision = [] if is_decided else decision_lines(plan)
+    offers = offer_lines(plan, is_decided=is_decided)
+    return [*decision, *offers, *map(_check, plan.checks), *plan.notes]
+
+
 def _checks(checks: Sequence[CheckRow]) -> list[str]:
     not_valid = [check for check in checks if check.verdict != "VALID"]
     if not checks:
@@ -127,18 +164,16 @@ def _checks(checks: Sequence[CheckRow]) -> list[str]:
     return [*map(_check, not_valid), f"{len(checks) - len(not_valid)} of {len(checks)} checks passed"]
 
 
+def _check(check: CheckRow) -> str:
+    return formatting.check_text(check, mark_status)
+
+
 def _selftest(selftest: SelfTestRow | None) -> list[str]:
     """Return the self-test's outcome. Without a self-test, only the report mentions it, not the summary."""
     if selftest is None:
         return []
     outcome = "passed" if selftest.passed else f"{mark_status('FAILED')}: {', '.join(selftest.failed)}"
     return [f"{selftest.id}, {selftest.at[:10]}, {outcome}"]
-
-
-def _check(check: CheckRow) -> str:
-    limit = "" if check.limit is None else f", limit {formatting.check_limit(check)}"
-    hint = f" {check.hint}" if check.hint else ""
-    return f"{mark_status(check.verdict)} {check.name}: {formatting.check_value(check)}{limit}.{hint}"
 
 
 def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:

@@ -90,7 +90,7 @@ def execute(arguments: argparse.Namespace) -> int:
     elif arguments.json:
         _export(plan, "json", settings, None)
     else:
-        _show(plan)
+        _show(plan, question)
         if plan.recommendation is None:
             _show_relaxations(question)
         if variations:
@@ -110,12 +110,12 @@ def _percent(text: str) -> str:
     return f"{100 * number:g}%" if number <= 1 else text
 
 
-def _show(plan: Plan) -> None:
+def _show(plan: Plan, question: PlanningInputs) -> None:
     from app.cli.tables import format_table
-    from app.reporting.plan import build_plan_section
+    from app.reporting.plan import build_plan_section, build_source_rows
     from reports.text import render_plan
 
-    print(render_plan(build_plan_section(plan)))
+    print(render_plan(build_plan_section(plan, build_source_rows(question))))
     rows = [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_MAX_OFFERS]
     if rows:
         print()

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from app.records.checks import Validity
 from app.records.estimate import TokenSample
 from app.records.offers import CapacityCurve, Catalog, PlanLimits
 from app.records.result import Hardware, Objective
@@ -161,6 +162,8 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     """Load points of one replica: a plan must agree with the rates at which they met or missed the SLO."""
     disturbance_sigma: float = 0.0
     """Sigma of ln rate by which the measurement may be wrong as a whole, because something disturbed it."""
+    validity: Validity | None = None
+    """Validity of the measurement; None for another tool's results and for older plan files, which do not have it."""
 
 
 class PlanningInputs(msgspec.Struct, frozen=True):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from app.analysis.objectives import parse_objective
 from app.records import plan as records
 from app.records.estimate import Estimate
 from app.records.plan import Fleet, Plan
-from app.records.planning_inputs import PlanningInputs
-from app.reporting.quantities import build_limit, build_quantity
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
+from app.reporting.quantities import build_check_row, build_limit, build_quantity
 from reports import model
 from reports.plan_section import (
     CapacityUncertainty,
@@ -32,7 +34,8 @@ _NO_SATURATION = "no service model, or saturation never reached"
 _NO_RATE = "no feasible fleet"
 
 
-def build_plan_section(plan: Plan) -> model.PlanSection:
+def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.PlanSection:
+    """Build the section of a plan; `sources` are the measurements among which that of the recommended fleet is."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     by_cost = sorted(plan.offers, key=_by_cost)
     rows = [_offer_row(fleet, is_on_frontier=(fleet.offer, fleet.instances) in front) for fleet in by_cost]
@@ -53,7 +56,7 @@ def build_plan_section(plan: Plan) -> model.PlanSection:
         cheapest_rejected=plan.cheapest_rejected.offer if plan.cheapest_rejected else None,
         offers=tuple(row for row in rows if row.rejected is None),
         rejected_offers=tuple(row for row in rows if row.rejected is not None),
-        notes=plan.notes,
+        notes=_notes(plan),
         latency_limit=_latency_limit(plan),
         router=plan.router,
         frontier=tuple(map(_front_row, sorted(plan.pareto, key=_by_cost))),
@@ -68,32 +71,50 @@ def build_plan_section(plan: Plan) -> model.PlanSection:
         forecast=_forecast_text(plan.forecast),
         break_even=plan.break_even,
         capacity_knowledge=_knowledge(plan.capacity_knowledge),
+        checks=tuple(
+            msgspec.structs.replace(build_check_row(check), name=check.id.replace("_", " ")) for check in plan.checks
+        ),
+        source=None if chosen is None else _source(chosen, sources),
+    )
+
+
+def _notes(plan: Plan) -> tuple[str, ...]:
+    """Return the notes without those that repeat a check, which has a row of its own."""
+    repeated = {f"{check.verdict} {check.name}: {check.hint}" for check in plan.checks}
+    return tuple(note for note in plan.notes if note not in repeated)
+
+
+def _source(fleet: Fleet, sources: Sequence[SourceRow]) -> SourceRow | None:
+    return next((source for source in sources if source.name == fleet.measured_on), None)
+
+
+def build_source_rows(question: PlanningInputs) -> tuple[SourceRow, ...]:
+    return tuple(map(_source_row, question.measured))
+
+
+def _source_row(target: MeasuredTarget) -> SourceRow:
+    description = target.hardware.description
+    rate = Estimate(
+        target.curve.max_rate_per_s,
+        target.curve.max_rate_ci95,
+        basis="assumed" if target.is_assumed else "measured",
+    )
+    return SourceRow(
+        name=target.name,
+        hardware=f"{description} (as specified)" if target.is_hardware_declared else description,
+        max_rate=build_quantity(rate, "1/s"),
+        validity=target.validity,
     )
 
 
 def build_plan_report(plan: Plan, question: PlanningInputs, tool: str, command: str) -> PlanReport:
     """Build the report of a plan file, which has no run of its own."""
     prices = sorted(offer.as_of.isoformat() for offer in question.catalog.offers)
+    sources = build_source_rows(question)
     return PlanReport(
         tool=tool,
-        plan=build_plan_section(plan),
-        sources=tuple(
-            SourceRow(
-                name=target.name,
-                hardware=f"{target.hardware.description} (as specified)"
-                if target.is_hardware_declared
-                else target.hardware.description,
-                max_rate=build_quantity(
-                    Estimate(
-                        target.curve.max_rate_per_s,
-                        target.curve.max_rate_ci95,
-                        basis="assumed" if target.is_assumed else "measured",
-                    ),
-                    "1/s",
-                ),
-            )
-            for target in question.measured
-        ),
+        plan=build_plan_section(plan, sources),
+        sources=sources,
         offers=len(prices),
         own_offers=sum(offer.is_customized for offer in question.catalog.offers),
         oldest_price=prices[0] if prices else None,
@@ -165,7 +186,17 @@ def _offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
         price_kind=fleet.price_kind,
         measured_on=fleet.measured_on,
         fit_error_at_slo=fleet.fit_error_at_slo,
+        provider=fleet.provider,
+        instance_type=fleet.instance_type,
+        region=fleet.region,
+        planned_rate_per_s=_planned_rate(fleet),
     )
+
+
+def _planned_rate(fleet: Fleet) -> float | None:
+    if fleet.planned_rate_per_replica_per_s is None or fleet.replicas_per_instance is None:
+        return None
+    return fleet.planned_rate_per_replica_per_s * fleet.replicas_per_instance
 
 
 def _knowledge(knowledge: records.CapacityKnowledge | None) -> CapacityUncertainty | None:

@@ -42,6 +42,7 @@ from app.reporting.rows import (
 from app.reporting.verdict import build_verdict, format_objective, format_rescored
 from reports import model
 from reports.comparison_section import ComparisonSection
+from reports.plan_section import SourceRow
 
 _NO_LABELS = Labels()
 _OVERSIZED = (
@@ -126,10 +127,22 @@ def _plan(result: Result) -> model.PlanSection | None:
     """Return the section of the plan, with a warning where its capacity is only the highest tested rate."""
     if result.plan is None:
         return None
-    section = build_plan_section(result.plan)
+    section = build_plan_section(result.plan, _plan_sources(result))
     if result.max_rate is None or not result.max_rate.is_lower_bound:
         return section
     return msgspec.structs.replace(section, notes=(_OVERSIZED, *section.notes))
+
+
+def _plan_sources(result: Result) -> tuple[SourceRow, ...]:
+    """Return this run as the measurement of its own plan, under the name that the plan has for it."""
+    hardware = result.target.hardware
+    recommendation = result.plan.recommendation if result.plan else None
+    if hardware is None or recommendation is None or recommendation.fleet.measured_on is None:
+        return ()
+    section = _max_rate(result)
+    rate = model.Quantity(None, "1/s") if section is None else section.per_s
+    name, validity = recommendation.fleet.measured_on, result.verdict.status
+    return (SourceRow(name=name, hardware=hardware.description, max_rate=rate, validity=validity),)
 
 
 def _artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
@@ -193,6 +206,7 @@ def _header(result: Result) -> model.ReportHeader:
         profile_hash=result.profile_hash,
         target=_target(result),
         hardware=target.hardware.description if target.hardware else None,
+        accelerator_count=(target.hardware.accelerator_count or None) if target.hardware else None,
     )
 
 

@@ -250,7 +250,7 @@ def _inconclusive_note(result: Result, outcome: Outcome) -> str:
     is_found = result.max_rate is None or result.max_rate.per_s.value is not None
     if outcome != "INCONCLUSIVE" or not inconclusive or not is_found:
         return ""
-    return f"Inconclusive at 95{formatting.THIN}% confidence: {_texts(inconclusive)}."
+    return f"Inconclusive: {_texts(inconclusive)}."
 
 
 def _objectives_headline(evaluations: tuple[ObjectiveResult, ...], stages: int) -> Headline:

@@ -176,7 +176,7 @@ def _build_run_targets(
                 "accuracy."
             )
             raise UsageError(message, hint=hint)
-        return targets
+        return tuple(msgspec.structs.replace(target, validity=result.verdict.status) for target in targets)
     no_rate_error = UsageError(
         f"{run.directory} has no rate that met its SLO",
         hint="Run a profile with an slo and load.search, or with a steady stage that meets it.",
@@ -187,7 +187,8 @@ def _build_run_targets(
     target = build_measured_target(result.run_id, hardware, curve, build_load_points(result.stages, hardware.replicas))
     if curve.max_rate_per_s == 0 and not may_meet_slo_in_fleet(target, slo):
         raise no_rate_error
-    return (msgspec.structs.replace(target, is_hardware_declared=hardware != recorded),)
+    validity = result.verdict.status
+    return (msgspec.structs.replace(target, is_hardware_declared=hardware != recorded, validity=validity),)
 
 
 def _build_foreign_target(

@@ -58,8 +58,18 @@
     window.addEventListener("afterprint", () => opened.forEach((one) => { one.open = false; }));
   }
 
+  function unfoldTarget() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let folded = target && target.closest("details");
+    if (!folded) return;
+    for (; folded; folded = folded.parentElement.closest("details")) folded.open = true;
+    target.scrollIntoView();
+  }
+
   const place = document.getElementById("download");
   for (const block of place ? document.querySelectorAll("[data-file]") : []) offerDownload(place, block);
   unfoldForPaper();
+  unfoldTarget();
+  window.addEventListener("hashchange", unfoldTarget);
   window.addEventListener("load", enlivenAll);
 })();

@@ -4,6 +4,7 @@ import msgspec
 
 from reports.dimming import END, START, pad, replace_marks, shown_width
 from reports.model import HeadlineTile, Quantity, Report
+from reports.statuses import write_statuses
 from reports.text import render_text
 
 FEW = Quantity(None, "ms", n=57, reason="needs 72, has 57", undersampled=54.43)
@@ -16,7 +17,7 @@ def test_only_a_percentile_of_too_few_samples_is_dimmed_and_its_columns_stay_ali
     assert marked.count(START) == marked.count(END) == 1
     assert f"{START}54.4 ms (n = 57){END}" in marked
     plain = render_text(report)
-    assert plain == replace_marks(marked)
+    assert plain == write_statuses(replace_marks(marked))
     first = next(line for line in plain.splitlines() if line.startswith("Numbers"))
     few = next(line for line in plain.splitlines() if "p95 TTFT" in line)
     assert first.index("measured") == few.index("needs 72, has 57"), "the last column begins at the same place"

@@ -60,9 +60,19 @@ def _elements(html: str) -> _Elements:
     return parser
 
 
+def _unfolded(html: str) -> str:
+    """What is not within a `details` element."""
+    depth, parts = 0, []
+    for part in re.split(r"(<details[^>]*>|</details>)", html):
+        depth += part.startswith("<details")
+        depth -= part == "</details>"
+        parts += [] if depth else [part]
+    return "".join(parts)
+
+
 def _text(html: str) -> str:
-    """Roughly what is read, top to bottom."""
-    body = re.sub(r"(?s)<(script|style|svg).*?</\1>", "", html)
+    """Roughly what is read, top to bottom, without the contents list, which names the sections before they come."""
+    body = re.sub(r"(?s)<(script|style|svg|nav).*?</\1>", "", html)
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
@@ -118,10 +128,59 @@ def test_files_beside_the_page_are_linked_in_its_own_folder_with_their_checksums
     assert html.count("ab" * 32) == len(names)
 
 
-def test_verdict_and_checks_stand_above_the_first_number(full_html: str) -> None:
+def test_a_run_with_a_plan_begins_with_verdict_decision_evidence_and_caveats(full_html: str) -> None:
     text = _text(full_html)
-    order = [text.index(part) for part in ("PASS", "step duration", "9 of 10 checks passed", "Max rate 218", "41.6")]
+    order = [
+        text.index(part)
+        for part in (
+            "PASS", "7 × c7i.large, $456/month", "Serves 900", "Evidence: medium", "1 caveat: step duration",
+            "9 of 10 checks passed", "Demand over the day vs. capacity", "Max rate 218", "Objectives",
+            "Basis of the decision", "p95 latency by offered rate", "Evidence by basis", "Cost and alternatives",
+            "Endpoint under load", "Appendix", "All validity checks",
+        )
+    ]  # fmt: skip
     assert order == sorted(order)
+
+
+def test_a_run_without_a_plan_begins_with_its_max_rate_its_interval_and_what_it_is_based_on(
+    full_report: Report,
+) -> None:
+    html = render_html(msgspec.structs.replace(full_report, plan=None))
+    text = _text(html)
+    order = [
+        text.index(part)
+        for part in (
+            "Result PASS", "Max rate 218", "95 % CI: 218–238", "Evidence: medium",
+            "Measured on this machine, 2 vCPU: 11 stages", "The measurement has warnings.", "At 238 req/s",
+            "1 caveat: step duration", "p95 latency by offered rate", "Objectives", "Appendix", "No plan.",
+        )
+    ]  # fmt: skip
+    assert order == sorted(order)
+    first = html[html.index('<section id="decision"') : html.index('<section id="headlines">')]
+    assert 'id="chart-curve"' in first
+    assert 'id="basis"' not in html
+
+
+def test_an_invalid_run_begins_with_that_and_shows_its_caveats_although_it_has_a_plan(full_report: Report) -> None:
+    verdict = msgspec.structs.replace(
+        full_report.verdict, outcome="INVALID", validity="INVALID", headline="Measurement invalid: do not use"
+    )
+    html = render_html(msgspec.structs.replace(full_report, verdict=verdict))
+    text = _text(html)
+    assert text.index("Measurement invalid") < text.index("Evidence: low") < text.index("7 × c7i.large")
+    assert '<details class="caveats" open>' in html
+
+
+def test_what_is_empty_or_only_hashes_is_below_the_first_level(full_html: str, rendered: Rendered) -> None:
+    empty = rendered("empty_report")
+    for page in (full_html, empty):
+        assert "SHA-256" in page
+        assert "SHA-256" not in _unfolded(page)
+        assert 'class="empty"' not in _unfolded(page)
+    assert 'class="empty"' in empty
+    sections = re.findall(r'<section id="([^"]*)"', full_html)
+    assert re.findall(r'<li><a href="#([^"]*)">', full_html) == sections[2:]
+    assert re.findall(r'<section id="([^"]*)"', rendered("empty_report")) == ["decision", "headlines", "appendix"]
 
 
 def test_a_check_list_without_doubt_is_one_line(full_report: Report) -> None:
@@ -166,8 +225,8 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
     html, tags = full_html, Counter(tag for tag, _ in _elements(full_html).page)
     assert tags["table"] == tags["caption"] > 10
     assert "<th>" not in html
-    assert html.count('role="img" aria-label="') == html.count("<figure") == 12
-    assert html.count('class="chart-data"') == 12
+    assert html.count('role="img" aria-label="') == html.count("<figure") == 13
+    assert html.count('class="chart-data"') == 13
 
 
 @pytest.mark.parametrize(
@@ -233,7 +292,7 @@ def test_a_run_of_one_stage_of_a_few_seconds_has_all_its_sections(requests: int)
     assert 'id="chart-curve"' not in page, "one point is no curve"
     for heading in (
         "Objectives", "Endpoint under load", "Stage", "Host and processes", "Errors",
-        "Cost and sizing", "Method", "Validity checks", "Environment", "Reproduce", "Data",
+        "Cost and alternatives", "Method", "Validity checks", "Environment", "Reproduce", "Data",
     ):  # fmt: skip
         assert heading in text
 
@@ -272,7 +331,7 @@ def test_text_and_lines_have_enough_contrast(full_html: str, theme: str) -> None
 def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered: Rendered, full_html: str) -> None:
     text = _text(rendered("streaming_report"))
     order = [
-        text.index(part) for part in ("14 checks passed", "Prompt lengths are approximate", "p95 TTFT 252", "TPOT p50")
+        text.index(part) for part in ("Prompt lengths are approximate", "14 checks passed", "p95 TTFT 252", "TPOT p50")
     ]
     assert order == sorted(order)
     for part in ("Cold start", "first response 9,050", "Requests by target", "a response ends at its last token"):
@@ -394,17 +453,18 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
     order = [
         text.index(part)
         for part in (
-            "Monthly cost vs. latency at peak", "Cost sensitivity",
-            "P(SLO met) at peak by number of instances, without spares; target 95 %",
-            "41.2 % 95.3 % over 99.9 %",
-            "4 planned (need P10–P90: 3–5)", "simulation, load balancing least outstanding", "Limiting factor",
+            "5 × g2-standard-4, $2,577/month", "with 95.3", "Evidence: high", "Measured on",
+            "P(SLO met) at peak by number of instances",
+            "41.2 % with 3; 95.3 % with 4 (planned); over 99.9 % with 5. Target: 95 %.",
+            "4 planned (need P10–P90: 3–5)", "simulation, load balancing least outstanding",
+            "Monthly cost vs. latency at peak", "Cost sensitivity", "Limiting factor",
             "Peak day by hour", "Unit cost of the recommended fleet, $", "Energy and carbon: energy 262 (190–330)",
             "Savings by change, one at a time", "Were 2 reserved for a year", "together cost 297 USD less",
             "Feasible offers by cost, on demand or owned", "1 excluded offer",
         )
     ]  # fmt: skip
     assert order == sorted(order)
-    for key in ("front", "tornado", "day"):
+    for key in ("demand", "probability", "front", "tornado", "day"):
         assert f'id="chart-{key}"' in html
     assert len(html.encode()) < MAX_BYTES
 
@@ -449,10 +509,10 @@ def test_a_plans_own_page_is_whole(name: str, rendered: Rendered) -> None:
     text = _text(html)
     tags = Counter(tag for tag, _ in _elements(html).page)
     assert tags["table"] == tags["caption"] >= 2
-    assert tags["section"] == html.count("</section>") == 4
+    assert tags["section"] == html.count("</section>") == 5
     assert html.count("<div") == html.count("</div>")
     assert "<th>" not in html
-    for part in ("Plan: ", "Based on", "one L4 24.0", "3 offers evaluated, 1 of them custom",
+    for part in ("Plan: ", "Sources", "one L4 24.0", "3 offers evaluated, 1 of them custom",
                  "prices as of 2026-07-09 to 2026-08-01", "sizewise plan chat.yaml"):  # fmt: skip
         assert part in text
     assert len(html.encode()) < MAX_BYTES
@@ -485,6 +545,8 @@ def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Re
     assert "Plan: no offer fits" in text
     assert "Cheapest excluded aws/g4dn.xlarge@us-east-1: its memory of 16 GiB" in text
     assert "2 excluded offers" in text
+    assert text.index("No offer fits a peak of 90.0") < text.index("Cost and alternatives")
+    assert "Evidence:" not in text
     assert "<figure" not in html
 
 

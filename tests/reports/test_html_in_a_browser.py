@@ -36,7 +36,7 @@ def test_every_chart_becomes_interactive_without_network_or_console_message(
     marks = [
         picture.find_elements(By.CSS_SELECTOR, ".live svg.marks path, .live svg.marks line") for picture in pictures
     ]
-    assert len(pictures) == 12
+    assert len(pictures) == 13
     assert all(len(one) > 5 for one in marks)
     assert requested(browser) == {address}
     assert [entry["message"] for entry in browser.get_log("browser")] == []
@@ -49,7 +49,7 @@ def test_the_static_pictures_stand_where_scripts_are_off(
     address = _open(browser, full_html, tmp_path)
 
     pictures = browser.find_elements(By.CSS_SELECTOR, ".picture > svg")
-    assert len(pictures) == 12
+    assert len(pictures) == 13
     assert all(picture.is_displayed() and picture.size["height"] == 280 for picture in pictures)
     assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "PASS"
     assert browser.find_elements(By.TAG_NAME, "button") == []
@@ -66,8 +66,9 @@ def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_smal
     _open(browser, full_html, tmp_path)
     wait_until_drawn(browser)
 
-    verdict = browser.find_element(By.CSS_SELECTOR, ".outcome")
-    assert verdict.rect["y"] + verdict.rect["height"] < 400
+    for selector in (".outcome", ".headline", ".lead .sentence", ".evidence"):
+        part = browser.find_element(By.CSS_SELECTOR, selector)
+        assert part.rect["y"] + part.rect["height"] < 400, selector
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 600
 
 
@@ -87,8 +88,11 @@ def test_long_advice_does_not_break_the_words_beside_it(
         hint="so " * 99,
     )
     _open(browser, render_html(msgspec.structs.replace(full_report, checks=(check,))), tmp_path)
-    heights = "return [...document.querySelectorAll('#checks thead th')].map(one => one.clientHeight)"
-    assert max(browser.execute_script(heights)) < 40, "every word of the head is on one line"
+    browser.execute_script("document.querySelector('#checks').closest('details').open = true")
+    heights = browser.execute_script(
+        "return [...document.querySelectorAll('#checks thead th')].map(one => one.clientHeight)"
+    )
+    assert 0 < max(heights) < 40, "every word of the head is on one line"
 
 
 def test_hovering_a_point_shows_its_numbers(browser: webdriver.Chrome, full_html: str, tmp_path: Path) -> None:
@@ -110,6 +114,7 @@ def test_the_download_is_the_result_byte_for_byte(
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     _open(browser, full_html, tmp_path)
     WebDriverWait(browser, 30).until(lambda driver: driver.find_elements(By.TAG_NAME, "button"))
+    browser.execute_script("document.querySelector('#data').closest('details').open = true")
     browser.find_element(By.TAG_NAME, "button").click()
 
     saved = tmp_path / "result.json"

@@ -10,9 +10,18 @@ from reports.text import render_plan
 
 def test_the_recommended_and_the_next_tell_their_chance_and_range(plan: PlanSection) -> None:
     lines = summary_lines(plan)
-    assert lines[2].startswith("Recommended: 5 × gcp/g2-standard-4@us-central1, $2,577/month (P10–P90: ")
-    assert "P(SLO met) 95.3\u202f%, measured" in lines[2]
-    assert "P(SLO met) 93.1\u202f%, extrapolated" in lines[3]
+    assert lines[0] == "5 × g2-standard-4, $2,577/month"
+    assert lines[1].endswith("with 95.3\u202f% probability.")
+    assert lines[2].startswith("Evidence: high. ")
+    assert lines[5].startswith("Recommended: 5 × gcp/g2-standard-4@us-central1, $2,577/month (P10–P90: ")
+    assert "P(SLO met) 95.3\u202f%, measured" in lines[5]
+    assert "P(SLO met) 93.1\u202f%, extrapolated" in lines[6]
+
+
+def test_the_numbers_are_listed_by_basis_the_strongest_first(plan: PlanSection) -> None:
+    measured, assumed = dict(detail_lines(plan))["Evidence"]
+    assert measured.startswith("measured: max rate of one L4: 24.0\u202freq/s; capacity per instance: ")
+    assert assumed == "assumed: energy: 262\u202fkWh/month; 2 possible savings"
 
 
 def test_the_three_widest_swings_are_told_and_how_many_more(plan: PlanSection) -> None:
@@ -28,8 +37,8 @@ def test_where_nothing_moves_the_cost_that_is_told(max_rate_plan_report: PlanRep
 
 def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: PlanReport) -> None:
     plan = no_offer_plan_report.plan
-    assert not [lines for _, lines in detail_lines(plan) if lines]
-    assert render_plan(plan).startswith("Plan         No offer fits a peak of 90.0 req/s.")
+    assert [title for title, lines in detail_lines(plan) if lines] == ["Assumptions"]
+    assert render_plan(plan).startswith("Decision     No offer fits a peak of 90.0 req/s\n")
 
 
 def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probability(plan: PlanSection) -> None:
@@ -54,7 +63,7 @@ def test_a_plan_of_before_is_told_as_before(plan: PlanSection) -> None:
     before = PlanSection(
         **{name: getattr(plan, name) for name in PlanSection.__struct_fields__[:15]} | {"offers": (row,)}  # up to notes
     )
-    assert {title for title, lines in detail_lines(before) if lines} == {"Why", "Break-even"}
+    assert {title for title, lines in detail_lines(before) if lines} == {"Evidence", "Why", "Break-even", "Assumptions"}
     assert "$2,577/month (2,062–3,092), measured, price 20" in render_plan(before).replace("\n" + 15 * " ", " ")
 
 

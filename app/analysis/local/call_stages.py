@@ -205,8 +205,8 @@ def _precision_check(stage_data: CallStage) -> Check:
         unit="share",
         warn=max(stage_data.target_half_width, 0.0),
         hint=(
-            "The time limit was reached before the confidence interval was narrow enough. Increase load.max_duration, or "
-            "use a machine without other load."
+            "The time limit was reached before the confidence interval was narrow enough. Increase load.max_duration, "
+            "or use a machine without other load."
         )
         if stage_data.half_width is not None
         else "Too few calls for a confidence interval.",

@@ -14,6 +14,7 @@ from app.cli.colors import print_with_colors
 from app.cli.main import main
 from app.errors import ExitCode
 from app.records.trial import Failure
+from reports.statuses import mark_status
 
 COMMANDS = (
     "quickstart", "run", "plan", "simulate", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles",
@@ -83,7 +84,7 @@ def test_colors_can_be_chosen_before_and_after_the_command(
     argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def execute(_: argparse.Namespace) -> int:
-        print_with_colors("PASS")
+        print_with_colors(mark_status("PASS"))
         return 0
 
     monkeypatch.setattr(doctor, "execute", execute)

@@ -82,8 +82,15 @@ def test_the_terminal_tells_the_fleet_what_binds_and_what_comes_next(
     assert main(["plan", "small.yaml", "--estimate"]) == ExitCode.OK
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0].startswith("Plan         6 × acme/c2 in here (5 for the load, 1 spare): $4,380/month")
-    assert lines[1].startswith("             Limiting factor: peak: one instance handles ")
+    assert lines[0] == "Decision     6 × c2, $4,380/month"
+    order = [
+        out.index(part)
+        for part in (
+            "Serves 60.0 req/s within p95 latency < 1000 ms with ", "Evidence: ", "acme, here; 5 for the load, 1 spare",
+            "Plan         Limiting factor: peak: one instance handles ", "Confidence   P(SLO met)",
+        )
+    ]  # fmt: skip
+    assert order == sorted(order)
     assert any(line.startswith("             Recommended: 6 × acme/c2@here, $4,380/month") for line in lines)
     assert any(line.startswith("             Runner-up: ") and "× acme/c4@here" in line for line in lines)
     table = lines[next(at for at, line in enumerate(lines) if line.startswith("instances  offer ")) :]
@@ -109,7 +116,7 @@ def test_a_what_if_is_a_line_beside_the_plan_with_what_it_costs_more(capsys: pyt
 def test_where_no_offer_fits_that_is_the_answer_and_no_table_follows(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
     out = capsys.readouterr().out
-    assert out.startswith("Plan         No offer fits a peak of 60.0 req/s.\n")
+    assert out.startswith("Decision     No offer fits a peak of 60.0 req/s\n")
     assert "instances  offer" not in out
     for kind in ("csv", "json"):
         assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month", "--export", kind]) == 10

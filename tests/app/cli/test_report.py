@@ -174,10 +174,10 @@ def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: p
     assert main(["report", str(path), "--format", "json", "--out", str(tmp_path / "x.json")]) == 0
     assert json.loads((tmp_path / "x.json").read_text("utf-8"))["kind"] == "plan"
     assert main(["report", str(path), "--format", "markdown"]) == 0
-    assert "- 5 × gcp/g2-standard-4" in (tmp_path / "chat.md").read_text("utf-8")
+    assert "## 5 × g2-standard-4, " in (tmp_path / "chat.md").read_text("utf-8")
     capsys.readouterr()
     assert main(["report", str(path), "--format", "text"]) == 0
-    assert capsys.readouterr().out.startswith("Plan         5 × gcp/g2-standard-4@us-central1")
+    assert capsys.readouterr().out.startswith("Decision     5 × g2-standard-4, $2,577/month")
 
 
 def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(

@@ -94,7 +94,7 @@ def test_the_cost_of_tokens_is_of_what_generates_them(load: Load) -> None:
 def test_an_slo_may_not_say_what_only_a_gate_may(load: Load, gate: str) -> None:
     with pytest.raises(ProfileError) as caught:
         load(HTTP, {}, STAGES, slo=[gate])
-    assert caught.value.hint == "Write it as a gate."
+    assert caught.value.hint == "Define it as a gate."
     assert caught.value.line is not None
 
 

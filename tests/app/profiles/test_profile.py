@@ -38,7 +38,7 @@ def test_when_to_give_up_is_read_and_written_back(load: Load) -> None:
         ("error_rate > 20% after 15", "not a duration", "30s"),
         ("error_rate > 20 after 15s", "has no unit", "20%"),
         ("eror_rate > 20% after 15s", 'unknown metric "eror_rate"', "Did you mean error_rate?"),
-        ("latency_ms.p95 > 20ms after 15s", "latency_ms is in ms", "Write 20 alone"),
+        ("latency_ms.p95 > 20ms after 15s", "latency_ms is in ms", "Use 20 without a unit"),
         ("goodput_share > 20% after 15s", "not available while a stage runs", "error_rate or latency_ms"),
         ("error_rate < 20% after 15s", "cannot be a reason to abort", "error_rate > 20%"),
         ("error_rate > 20% | warn after 15s", "", ""),

@@ -144,7 +144,8 @@ def test_a_plans_own_report_says_what_it_rests_on(plan: Plan) -> None:
     )  # fmt: skip
     assert (report.offers, report.own_offers) == (3, 1)
     assert (report.oldest_price, report.newest_price) == ("2026-07-09", "2026-08-01")
-    assert report.plan == build_plan_section(plan)
+    assert report.plan == build_plan_section(plan, report.sources)
+    assert report.plan.source == source
 
 
 def test_a_typed_curve_is_assumed() -> None:

@@ -1,0 +1,115 @@
+"""Chart of a plan's decision: demand over the day against the capacity of one instance fewer, the planned ones, and one
+more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from reports import formatting
+from reports.charts.picture import Chart
+from reports.charts.style import ACCENT, INK, MUTED, PAPER, build_spec, new_chart
+from reports.plan_section import OfferRow, PlanSection
+
+_HOURS = 24
+
+
+def demand_and_capacity(plan: PlanSection | None) -> Chart | None:
+    """Draw the chart; None without a recommended fleet whose capacity is known."""
+    row = plan.recommended_row if plan else None
+    if plan is None or row is None or not row.instances:
+        return None
+    per_instance, demand = _capacity_of_one(row), _demand(plan)
+    if not per_instance or len(demand) != _HOURS:
+        return None
+    levels: list[dict[str, Any]] = [
+        {
+            "count": count,
+            "per_s": count * per_instance,
+            "planned": count == row.instances,
+            "text": _label(count, count * per_instance, row.instances),
+        }
+        for count in (row.instances - 1, row.instances, row.instances + 1)
+        if count > 0
+    ]
+    return Chart(
+        key="demand",
+        title="Demand over the day vs. capacity",
+        alternative=_alternative(levels, demand),
+        spec=build_spec(_layers(levels, demand), "demand"),
+        columns=("hour", "demand, req/s", *(f"capacity of {level['count']}, req/s" for level in levels)),
+        rows=tuple(
+            (
+                f"{hour:02}:00",
+                formatting.format_number(rate),
+                *(formatting.format_number(level["per_s"]) for level in levels),
+            )
+            for hour, rate in enumerate(demand)
+        ),
+        note=_note(plan, row),
+    )
+
+
+def _capacity_of_one(row: OfferRow) -> float | None:
+    return row.capacity.value if row.planned_rate_per_s is None else row.planned_rate_per_s
+
+
+def _demand(plan: PlanSection) -> tuple[float, ...]:
+    """Return the simulated peak day's arrivals, or else the peak by the shares of the hours."""
+    if plan.day is not None:
+        return plan.day.arrivals_per_s
+    return tuple(plan.peak_per_s * share for share in plan.hourly_share)
+
+
+def _label(count: int, per_s: float, planned: int) -> str:
+    text = f"{formatting.format_count_noun(count, 'instance')}: {formatting.format_number(per_s)}"
+    return f"{text} (planned)" if count == planned else text
+
+
+def _note(plan: PlanSection, row: OfferRow) -> str:
+    rate = "its median max rate within SLO"
+    if row.planned_rate_per_s is not None:
+        rate = f"the rate at which it meets the SLO with {formatting.format_probability(plan.confidence)} probability"
+    spare = row.spare or 0
+    spares = f"; {formatting.format_count(spare)} of the planned instances {'is' if spare == 1 else 'are'} spare"
+    return f"Capacity of an instance: {rate}{spares if spare else ''}."
+
+
+def _layers(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> list[alt.Chart]:
+    hours = [
+        {"hour": hour, "end": hour + 1, "rate": rate, "zero": 0, "from": f"{hour:02}:00"}
+        for hour, rate in enumerate(demand)
+    ]
+    top = 1.1 * max(*demand, *(level["per_s"] for level in levels))
+    scale = alt.Scale(domain=[0, _HOURS], nice=False)
+    x = alt.X("hour:Q", title="hour of day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
+    y = alt.Y("rate:Q", title="req/s", scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(format=",~r"))
+    tooltip = [alt.Tooltip("from:N", title="hour"), alt.Tooltip("rate:Q", title="demand, req/s", format=",.3~r")]
+    bars = (
+        new_chart(hours)
+        .mark_rect(color=MUTED, opacity=0.35)
+        .encode(x=x, x2=alt.X2("end:Q"), y=y, y2=alt.Y2("zero:Q"), tooltip=tooltip)
+    )
+    return [bars, *(layer for level in levels for layer in _level(level))]
+
+
+def _level(level: dict[str, Any]) -> list[alt.Chart]:
+    """Draw the capacity of a number of instances as a line with its text above the left end."""
+    data, is_planned = new_chart([level]), level["planned"]
+    color, width = (ACCENT, 2.5) if is_planned else (INK, 1.2)
+    y = alt.Y("per_s:Q")
+    rule = data.mark_rule(color=color, strokeWidth=width, strokeDash=[1, 0] if is_planned else [5, 4]).encode(y=y)
+    position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
+    position |= {"fontWeight": 600} if is_planned else {}
+    halo, label = (  # the text stays readable where the demand is behind it
+        data.mark_text(**position | style).encode(x=alt.value(0), y=y, text=alt.Text("text:N"))
+        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": color})
+    )
+    return [rule, halo, label]
+
+
+def _alternative(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> str:
+    low, high = (formatting.format_number(edge(demand)) for edge in (min, max))
+    capacities = ", ".join(level["text"] for level in levels)
+    return f"Demand from {low} to {formatting.with_unit(high, 'req/s')}; capacity in req/s of {capacities}."
