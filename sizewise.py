@@ -1,4 +1,4 @@
-"""Access to stored runs from a notebook: `sizewise.open_run(path)` returns rows and results as pandas data frames."""
+"""Access stored runs from a notebook: `sizewise.open_run(path)` provides results and rows as pandas data frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Run", "open_run"]
 
 
 class Run:
-    """A stored run. A run that was cut short has rows but no `result`."""
+    """A stored run. An interrupted run has rows but no `result`."""
 
     def __init__(self, stored: StoredRun) -> None:
         self._stored = stored
@@ -28,36 +28,37 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run ended and has a result."""
+        """True if the run ended and has a result."""
         return self._stored.is_complete
 
     @cached_property
     def result(self) -> Result | None:
-        """Complete result of the run as typed records; `None` if the run was cut short."""
+        """Complete result of the run as typed records; `None` if the run was interrupted."""
         return self._stored.result
 
     @cached_property
     def requests(self) -> pd.DataFrame:
         """Requests of an endpoint run, one row per arrival.
 
-        Times are in monotonic ns, and null if missing. For streamed responses, `chunk_ns` and `chunk_tokens` hold an
-        array per row, with one entry per non-empty chunk.
+        Times are in monotonic ns; missing times are null. For streamed responses, `chunk_ns` and `chunk_tokens` contain
+        an array per row with one entry per non-empty chunk.
         """
         frame: pd.DataFrame = self._stored.requests().to_pandas()
         return frame
 
     @cached_property
     def calls(self) -> pd.DataFrame:
-        """Calls of a local run, one row per call, with columns as in `requests`.
+        """Calls of a local run, one row per call.
 
-        `stage` numbers the scenarios in execution order.
+        Times are in monotonic ns at which parts of the call ended; missing times are null. `stage` is the number of the
+        scenario in execution order.
         """
         frame: pd.DataFrame = self._stored.calls().to_pandas()
         return frame
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
-        """Telemetry of the run, one row per reading, with the columns at_ns, source, metric and value."""
+        """Telemetry of the run, one row per sample, with the columns at_ns, source, metric and value."""
         frame: pd.DataFrame = self._stored.telemetry().to_pandas()
         return frame
 
@@ -65,7 +66,7 @@ class Run:
     def stages(self) -> pd.DataFrame:
         """Stages of the run, one row per stage.
 
-        Metrics are columns named `metric.aggregate`, or `metric` for those without an aggregate.
+        Metrics are columns named `metric.aggregate`, or `metric` for metrics without an aggregate.
         """
         stages = self.result.stages if self.result else ()
         rows = [
@@ -91,7 +92,7 @@ class Run:
 
     @cached_property
     def offers(self) -> pd.DataFrame:
-        """Offers of the capacity plan, one row per offer, including those that do not fit; empty without a plan."""
+        """Offers of the capacity plan, one row per offer, including excluded offers; empty without a plan."""
         fleets = self.result.plan.offers if self.result and self.result.plan else ()
         rows = [msgspec.structs.asdict(fleet) for fleet in fleets]
         return pd.DataFrame(
@@ -100,10 +101,10 @@ class Run:
 
 
 def open_run(path: str | Path, *, recover: bool = False) -> Run:
-    """Open a run by its directory, its id, a unique prefix of its id, or "last".
+    """Open a run by its directory, run ID, unique prefix of its run ID, or "last".
 
-    Raises app.errors.UsageError if there is no such run, and app.errors.DamagedError if its files have changed since it
-    ended, unless `recover` is true.
+    Raises app.errors.UsageError if there is no such run, and app.errors.CorruptedFileError if its files have changed
+    since the run ended, unless `recover` is true.
     """
     stored = find_run(str(path))
     if not recover and (damage := stored.damage):

@@ -1,8 +1,9 @@
-"""Sizewise: measure AI inference, turn the measurement into a hardware decision."""
+"""Sizewise: benchmark AI inference and plan the hardware for it."""
 
 import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime reads this when it is imported: by default it stores and sends telemetry. Child processes inherit it.
+# ONNX Runtime reads this variable when it is imported; by default it collects and sends telemetry. Child processes
+# inherit the variable.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,6 +1,7 @@
-"""Console script. Importing it is cheap, so that `sizewise --version` responds immediately.
+"""Entry point of the console script. Importing it is cheap, so that `sizewise --version` responds immediately.
 
-Only Python's own startup and the installer's `import re` run before Ctrl-C is handled."""
+Only Python's startup and the installer's `import re` run before Ctrl-C is handled.
+"""
 
 from __future__ import annotations
 

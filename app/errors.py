@@ -1,4 +1,4 @@
-"""Errors with messages that a user can act on, and the exit code of each cause."""
+"""Errors with messages that users can act on, and the exit code of each cause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit code per cause. If several apply, the process ends with the one that `precedence` puts first."""
+    """Exit code per cause. If several causes apply, the process exits with the code that ranks first in
+    `precedence`."""
 
     OK = 0
     BUG = 1
@@ -37,7 +38,8 @@ _PRECEDENCE = (
 
 
 def precedence(code: int) -> int:
-    """Return the rank of an exit code: of several that apply, a process ends with the one of lowest rank."""
+    """Return the rank of an exit code. If several exit codes apply, the process exits with the code of the lowest
+    rank."""
     return _PRECEDENCE.index(ExitCode(code))
 
 
@@ -45,12 +47,13 @@ OPEN_FILES_HINT = "Raise the limit of open files: `ulimit -n 1024` in a shell, o
 
 
 def is_too_many_open_files(error: BaseException) -> bool:
-    """Return True if a file could not be opened because the process or the system has too many open files."""
+    """Return whether a file could not be opened because the process or the system has too many open files."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 class SizewiseError(Exception):
-    """Error with a message and, in `hint`, the next step for the user. Printed once, by the command line."""
+    """Base class of errors with a message and, in `hint`, the next step for the user. The command line prints each
+    error once."""
 
     exit_code = ExitCode.BUG
 
@@ -60,25 +63,26 @@ class SizewiseError(Exception):
 
 
 class UsageError(SizewiseError):
-    """Invalid command line or profile."""
+    """Raised for an invalid command line, profile or other user input."""
 
     exit_code = ExitCode.USAGE
 
 
 class CorruptedFileError(UsageError):
-    """Corrupted stored file: bytes changed or are missing."""
+    """Raised if a stored file is corrupted: bytes have changed or are missing."""
 
 
 class InvalidRunError(UsageError):
-    """The run's measurement is INVALID, so its numbers cannot be used."""
+    """Raised if the measurement of a run is INVALID, so that its numbers must not be used."""
 
 
 class ProfileError(UsageError):
-    """Error at one place of a profile; `line` counts from 1 and is None if the place is the whole file.
+    """Raised for an error at one location of a profile. `line` counts from 1; it is `None` if the error concerns the
+    whole file.
 
-    `problem` is the message without the place, `cause` also without the leading `key`. `key_path` holds the keys that
-    lead to the place; if `is_unknown_key`, the last of them is the wrong one. `other_errors` are further errors in the
-    same profile.
+    `problem` is the message without the location; `cause` is the message without location and leading `key`. `key_path`
+    is the path of keys to the location; if `is_unknown_key` is true, its last key is the unknown key. `other_errors`
+    are further errors in the same profile.
     """
 
     def __init__(
@@ -100,18 +104,19 @@ class ProfileError(UsageError):
 
 
 class UnavailableError(SizewiseError):
-    """The target, the device or the provider is unavailable: DNS, connect, TLS, 401/403/404, no such provider."""
+    """Raised if the target, device or execution provider is unavailable, for example due to DNS, connection, TLS or
+    HTTP errors 401, 403 and 404."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 class StorageError(SizewiseError):
-    """The run directory cannot be written any more, because the disk or the quota is full."""
+    """Raised if the run directory cannot be written, for example because the disk or quota is full."""
 
     exit_code = ExitCode.LIMIT
 
 
 class MeasurementError(SizewiseError):
-    """The load generator or engine failed, so there is no reliable measurement."""
+    """Raised if the load generator or the engine failed, so that there is no reliable measurement."""
 
     exit_code = ExitCode.INVALID

@@ -222,32 +222,36 @@ class Share(msgspec.Struct, frozen=True):
 # Commands: engine → worker
 
 
-class Join(msgspec.Struct, frozen=True, tag="join"):
-    """Command that connects a worker to a master. It is the only command that such a worker reads from its pipe.
+class Rendezvous(msgspec.Struct, frozen=True):
+    """Address at which a master and its workers connect, and the secret `token` that they share.
 
-    `token` is the secret that master and workers share. The two capacities are the worker's share of the calibrated
-    capacity of its machine, in requests per second and in streamed chunks per second; None if unknown.
+    A master with `port` 0 listens on any free port, and without a token it generates one for this run.
     """
 
-    host: str
-    port: int
-    token: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str = ""
     wait_s: float = 60.0
-    """Time limit in seconds for reaching the master."""
+    """Time limit in seconds for the connection to the other side."""
+
+
+class Join(Rendezvous, frozen=True, tag="join"):
+    """Command that connects a worker to a master. It is the only command that such a worker reads from its pipe.
+
+    The two capacities are the worker's share of the calibrated capacity of its machine, in requests per second and in
+    streamed chunks per second; None if unknown.
+    """
+
     capacity_per_s: float | None = None
     chunk_capacity_per_s: float | None = None
 
 
-class Gather(msgspec.Struct, frozen=True, tag="gather"):
+class Gather(Rendezvous, frozen=True, kw_only=True, tag="gather"):
     """First command to a master: start `local` workers on this machine, and wait for `remote` workers on other machines
-    to connect to `host` and `port` (0: any free port)."""
+    to connect."""
 
     local: int
     remote: int = 0
-    host: str = "127.0.0.1"
-    port: int = 0
-    token: str = ""
-    """Secret shared with the remote workers; if empty, a token is generated for this run."""
     wait_s: float = 300.0
 
 

@@ -1,4 +1,4 @@
-"""Workflow commands that make GitHub show failures beside the line of the profile that caused them."""
+"""GitHub workflow commands that annotate the line of the profile that caused a failure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LEVELS: dict[State, str] = {"failed": "error", "error": "error", "open": "warni
 
 
 def workflow_commands(report: Report, profile: str | None, lines: Mapping[str, int]) -> list[str]:
-    """Return workflow commands, errors first.
+    """Return GitHub workflow commands for the failed cases and warnings of a report, errors first.
 
-    `lines` gives the line of each objective, by its text, in the file `profile`, where known. The verdict has its own
-    command only if no case below it gives the reason.
+    `lines` maps the text of an objective to its line in the file `profile`, if known. The verdict of the run has its
+    own command only if no individual case has the same level.
     """
     run, *cases = (case for case in case_results(sanitize(report)) if case.state in _LEVELS or case.subject == "run")
     run_level = _LEVELS.get(run.state)

@@ -1,4 +1,4 @@
-"""Data of a comparison in a report: environment differences first, then each metric."""
+"""Data of a comparison in a report: the environment differences and the change of each metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ComparisonOutcome = Literal["regression", "inconclusive", "no_regression", "same
 
 
 class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A difference between the environments. `forbids` is true if it rules out a comparison of the numbers."""
+    """A difference between the environments. `forbids` is true if the difference makes the numbers incomparable."""
 
     name: str
     base: str
@@ -22,7 +22,7 @@ class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Change of one metric. `ratio` is candidate divided by base; `may_fail` is true for a headline metric that is not
+    """Change of one metric. `ratio` is candidate divided by base. `may_fail` is true for a headline metric that is not
     too noisy."""
 
     metric: str
@@ -40,9 +40,11 @@ class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison. `summary` counts the verdicts behind the outcome.
+    """Comparison of a base with a candidate. `summary` states how many metrics have the verdicts that led to the
+    outcome.
 
-    `banner` must be read before any number: the comparison was forced or refused, or it fails nothing.
+    `banner` must be read before any number: it states that the comparison was forced or rejected, or that it cannot
+    fail a run.
     """
 
     outcome: ComparisonOutcome
@@ -65,7 +67,7 @@ class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison as a separate document; `command` creates it again."""
+    """A comparison as a separate document. `command` recreates the document."""
 
     tool: str
     command: str

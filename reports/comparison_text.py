@@ -16,8 +16,8 @@ _MAX_CELL_CHARS = 48
 
 
 def render_comparison(section: ComparisonSection, width: int = 100) -> str:
-    """Render a comparison, without a trailing line break. Tables have their natural width; all other lines are wrapped
-    at `width`."""
+    """Render a comparison as plain text without a trailing newline. Tables have their natural width; all other lines
+    are wrapped at `width`."""
     section = sanitize(section)
     blocks = [
         textwrap.wrap(section.headline, width),
@@ -32,7 +32,8 @@ def render_comparison(section: ComparisonSection, width: int = 100) -> str:
 
 
 def comparison_summary_lines(section: ComparisonSection) -> list[str]:
-    """Return a few lines for the summary of a run: the outcome and the decisive changes."""
+    """Return the lines about a comparison in the summary of a run: the outcome and the headline metrics that
+    changed."""
     decisive = [row for row in section.rows if row.is_headline and row.verdict in ("worse", "better")]
     return [
         section.headline,
@@ -45,7 +46,8 @@ def comparison_summary_lines(section: ComparisonSection) -> list[str]:
 
 
 def format_effect(ratio: Quantity) -> str:
-    """Format a ratio as a change: "+12.3 % (+9.8 % to +14.1 %)", or n/a without a value."""
+    """Format a ratio as a relative change with its interval, such as "+12.3 % (+9.8 % to +14.1 %)"; n/a without a
+    value."""
     if ratio.value is None:
         return formatting.NOT_AVAILABLE
     text = format_change(ratio.value)
@@ -53,7 +55,7 @@ def format_effect(ratio: Quantity) -> str:
 
 
 def format_remark(row: ChangeRow) -> str:
-    """Describe the noise, the repeats that would decide the row, or the smallest detectable change."""
+    """Describe the noise of a metric, the number of further runs needed, or the minimum detectable change."""
     if row.is_headline and not row.may_fail:
         return f"noise {formatting.format_percent(row.noise or 0.0)}, informational"
     if row.verdict == "inconclusive" and row.more_repeats is not None:
@@ -62,7 +64,7 @@ def format_remark(row: ChangeRow) -> str:
 
 
 def format_change(ratio: float) -> str:
-    """Format a ratio as a signed percentage."""
+    """Format a ratio as a signed relative change in percent."""
     percent = 100 * (ratio - 1)
     decimals = 1 if abs(percent) < 100 else 0
     return f"{round(percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN}%"

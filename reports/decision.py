@@ -1,5 +1,5 @@
-"""The first screen of a report: the decision, what it costs, how likely it meets the SLO, and how strong the evidence
-is; then the caveats."""
+"""First screen of a report: the decision, its cost, the probability that the SLO is met, the level of evidence, and the
+caveats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reports.quantity import Basis, CheckRow, Quantity, Validity
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """First lines of a report. `level` is None where there is no result that could have evidence."""
+    """First lines of a report. `level` is the level of evidence, `None` if there is no result to grade."""
 
     headline: str
     sentence: str
@@ -25,7 +25,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def evidence(self) -> str:
-        """Level and basis as one text; empty without a level."""
+        """Level of evidence with its basis, as display text; empty without a level."""
         return "" if self.level is None else f"Evidence: {self.level}. {self.based_on}"
 
     @property
@@ -34,7 +34,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decide_plan(plan: PlanSection) -> Decision:
-    """Return the decision of a plan."""
+    """Build the decision of a plan."""
     row = plan.recommended_row
     peak = formatting.with_unit(formatting.format_number(plan.peak_per_s), "req/s")
     slo = ", ".join(plan.slo_labels or plan.slo)
@@ -58,12 +58,12 @@ def decide_plan(plan: PlanSection) -> Decision:
 
 
 def leads_with_plan(report: Report) -> bool:
-    """Return whether the report of a run begins with its plan: it has one, and the measurement may be used."""
+    """Return whether the report of a run begins with its plan: it has a plan, and the run is not INVALID."""
     return report.plan is not None and report.verdict.outcome != "INVALID"
 
 
 def decide_run(report: Report) -> Decision:
-    """Return the result of a run, without its plan."""
+    """Build the headline and evidence of a run from its measurement, ignoring its plan."""
     verdict = report.verdict
     headline = verdict.headline or verdict.sentence
     if not any(tile.quantity.value is not None for tile in report.tiles):
@@ -82,7 +82,7 @@ def decide_run(report: Report) -> Decision:
 
 
 def _interval(rate: Quantity) -> str:
-    """Return the interval of the max rate, or why there is none; empty without a max rate."""
+    """Return the confidence interval of the max rate, or the reason why it is missing; empty without a max rate."""
     interval = formatting.format_interval(rate)
     if interval is None:
         return "" if rate.value is None or not rate.reason else f"{rate.reason[:1].upper()}{rate.reason[1:]}."
@@ -90,7 +90,7 @@ def _interval(rate: Quantity) -> str:
 
 
 def _extent(report: Report) -> str:
-    """Return how much was measured: stages and requests, or variants and calls."""
+    """Return how much was measured: the number of stages and requests, or of variants and calls."""
     if report.local is not None:
         calls = sum(row.calls for variant in report.local.variants for row in variant.scenarios)
         measured = [variant for variant in report.local.variants if variant.scenarios]
@@ -108,8 +108,8 @@ def list_warnings(report: Report) -> list[CheckRow]:
 
 
 def summarize_caveats(checks: list[CheckRow], notes: int = 0) -> str:
-    """Return the number of caveats and the names of the checks, as in `3 caveats: hold length, price age, 1 note`;
-    empty without any."""
+    """Return the number of caveats and the names of the checks, such as `3 caveats: step duration, price age, 1 note`;
+    empty if there are no caveats."""
     noted = [formatting.format_count_noun(notes, "note")] if notes else []
     if not checks:
         return "".join(noted)
@@ -118,7 +118,7 @@ def summarize_caveats(checks: list[CheckRow], notes: int = 0) -> str:
 
 
 def instance_name(row: OfferRow) -> str:
-    """Return the instance type; the whole offer in reports of older versions."""
+    """Return the instance type of an offer; reports of older versions have only the name of the offer."""
     return row.instance_type or row.offer
 
 
@@ -137,7 +137,7 @@ def _details(row: OfferRow) -> Iterator[str]:
 
 
 def tiles_beside_decision(report: Report) -> list[HeadlineTile]:
-    """Return the tiles of a run, without those of the cost if the decision states it."""
+    """Return the headline tiles of a run, without the cost tiles if the decision already states the cost."""
     tiles = formatting.display_tiles(report)
     is_stated = leads_with_plan(report) and report.plan is not None and report.plan.recommendation is not None
     return [tile for tile in tiles if not (is_stated and tile.quantity.unit.startswith("USD"))]

@@ -1,12 +1,10 @@
-"""Level of the evidence for a result: high, medium or low.
+"""Level of evidence for a result: high, medium or low.
 
-The level is the lowest of three, each decided by an id, never by a text:
+The level is the lowest of three levels, each derived from an identifier, never from a message. Basis of the capacity:
+measured or interpolated is high, extrapolated is medium, assumed is low. Validity of the measurement: VALID is high,
+WARN is medium, INVALID is low. Uncertainty of the capacity: "uncertain" and "unknown" are low.
 
-- the basis of the capacity: measured or interpolated is high, extrapolated is medium, assumed is low;
-- the validity of the measurement: VALID is high, WARN is medium, INVALID is low;
-- the knowledge of the capacity: uncertain or unknown ("not known well enough") is low.
-
-The level does not contain the probability that the SLO is met, which is computed from the numbers as they are.
+The probability that the SLO is met has no influence on the level.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ LADDER: dict[Basis, str] = {
     "extrapolated": "calculated from a measurement on other hardware or at other loads",
     "assumed": "not measured: an assumption, a specification or a price list",
 }
-"""Every basis with its meaning, the strongest first."""
+"""Every basis with its meaning, strongest first."""
 
 _BY_BASIS: dict[Basis, EvidenceLevel] = {
     "measured": "high", "interpolated": "high", "extrapolated": "medium", "assumed": "low",
@@ -35,7 +33,8 @@ _WEAKEST_FIRST: tuple[EvidenceLevel, ...] = ("low", "medium", "high")
 def grade_evidence(
     basis: Basis, validity: Validity | None = None, knowledge: Literal["uncertain", "unknown"] | None = None
 ) -> EvidenceLevel:
-    """Return the level by the rule above; what is None does not lower it."""
+    """Return the lowest level of the basis, the validity and the knowledge of the capacity; arguments that are `None`
+    are ignored."""
     levels = [_BY_BASIS[basis]]
     levels += [] if validity is None else [_BY_VALIDITY[validity]]
     levels += [] if knowledge is None else [_BY_KNOWLEDGE[knowledge]]

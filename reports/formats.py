@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class ReportFormat(NamedTuple):
-    """A report format and what a report in it contains."""
+    """A report format and the content that it can include."""
 
     id: str
-    """ID for `sizewise report --format ID`."""
+    """ID of the format in `sizewise report --format ID`."""
     title: str
     suffix: str
     file: str
@@ -17,13 +17,13 @@ class ReportFormat(NamedTuple):
     is_always_written: bool = True
     """True if every run writes this format."""
     has_linked_files: bool = False
-    """True if rows and tables can be separate files beside it."""
+    """True if charts and tables can be written as separate files and linked from the report."""
     has_profile: bool = False
-    """True if it contains the profile, and with it the requests that were sent."""
+    """True if the report contains the profile, and therefore the requests that were sent."""
     has_definitions: bool = False
-    """True if it can contain other tools' definitions of the metrics."""
+    """True if the report can contain metric definitions of other tools."""
     package: str | None = None
-    """Package that must be installed in addition, with the extra named like the format."""
+    """Additional package that the format requires; the extra that installs the package has the ID of the format."""
 
 
 REPORT_FORMATS = (
@@ -39,4 +39,4 @@ BY_ID = {format_.id: format_ for format_ in REPORT_FORMATS}
 """Formats by ID, as in `BY_ID["html"]`."""
 BY_SUFFIX = {format_.suffix: format_ for format_ in REPORT_FORMATS}
 RUN_FILES = {format_.id: format_.file for format_ in REPORT_FORMATS if format_.is_always_written}
-"""File names of the formats that each run writes, by ID."""
+"""Names of the files that each run writes, by format ID."""

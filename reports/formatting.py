@@ -1,6 +1,6 @@
 """Number formatting: three significant digits, thousands separators, units, intervals. All functions are pure.
 
-Also removes characters from external texts that control terminals or break renderers.
+The module also removes characters that control terminals or break renderers from external strings.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _SIGNIFICANT = 3
 
 
 def format_number(value: float) -> str:
-    """Format with three significant digits: 238, 12.3, 0.0412, 12,300. Smaller values are shown as below the smallest
-    number."""
+    """Format a number with three significant digits: 238, 12.3, 0.0412, 12,300. A number between 0 and 0.000001 is
+    shown as <0.000001."""
     if 0 < abs(value) < 10**-_MAX_DECIMALS:
         return f"{'-' if value < 0 else ''}<{10**-_MAX_DECIMALS:.{_MAX_DECIMALS}f}"
     return _fixed(value, _decimals(value))
 
 
 def format_plain(value: float) -> str:
-    """Format a number that somebody chose, without trailing zeros: 50, 0.1, 2.5."""
+    """Format a number that a person entered, without trailing zeros: 50, 0.1, 2.5."""
     text = f"{value:,.{_MAX_DECIMALS}f}".rstrip("0").rstrip(".")
     return text if text not in ("", "-0") else "0"
 
@@ -39,12 +39,12 @@ def format_count(value: int) -> str:
 
 
 def format_count_noun(number_of: int, noun: str) -> str:
-    """Format a number with its noun: `1 stage`, `1,200 requests`."""
+    """Format a count with its noun: `1 stage`, `1,200 requests`."""
     return f"{format_count(number_of)} {noun}{'' if number_of == 1 else 's'}"
 
 
 def format_money(value: float) -> str:
-    """Format US dollars: whole above 100, cents down to 1, three significant digits below."""
+    """Format US dollars: no decimals from 100 upward, cents from 1 upward, three significant digits below 1."""
     if abs(value) >= 100:
         return _fixed(value, 0)
     return _fixed(value, 2 if abs(value) >= 1 else max(2, _decimals(value, most=_MONEY_DECIMALS)))
@@ -66,7 +66,7 @@ def format_p_value(value: float) -> str:
 
 
 def format_size(value_bytes: int) -> str:
-    """Format a size: 385 kB, 1.47 MB, 12.3 GB."""
+    """Format a size in bytes: 385 kB, 1.47 MB, 12.3 GB."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value_bytes >= scale:
             return with_unit(format_number(value_bytes / scale), unit)
@@ -74,7 +74,7 @@ def format_size(value_bytes: int) -> str:
 
 
 def format_duration(value: float) -> str:
-    """Format a duration: 340 ms, 12.3 s, 2 min 5 s."""
+    """Format a duration in seconds: 340 ms, 12.3 s, 2 min 5 s."""
     if value < 1:
         return f"{format_number(value * 1000)}{THIN}ms"
     if value < 60:
@@ -84,7 +84,8 @@ def format_duration(value: float) -> str:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """Append a unit after a thin space, as in 238 req/s; dollars come first, as in $310/month."""
+    """Append a unit after a thin space, as in 238 req/s; a dollar sign is placed before the number, as in
+    $310/month."""
     shown = show_unit(unit)
     if shown.startswith("$"):
         return f"-${text[1:]}{shown[1:]}" if text.startswith("-") else f"${text}{shown[1:]}"
@@ -103,18 +104,18 @@ def format_quantity(quantity: Quantity) -> str:
 
 
 def format_value_unit(one: Quantity) -> str:
-    """Format the value with its unit, and a percentile of too few samples with their number: 54.4 ms (n = 57)."""
+    """Format a value with its unit. A percentile of too few samples shows the sample size: 54.4 ms (n = 57)."""
     shown = one.undersampled if one.value is None else one.value
     return NOT_AVAILABLE if shown is None else with_unit(_digits(one, shown), display_unit(one)) + _sample_note(one)
 
 
 def format_inference_rate(one: Quantity) -> str:
-    """Format the throughput of a local model, whose unit is that of a rate."""
+    """Format the throughput of a local model in inferences/s; the unit of the quantity is ignored."""
     return NOT_AVAILABLE if one.value is None else with_unit(format_value(one), "inferences/s")
 
 
 def display_tiles(report: Report) -> list[HeadlineTile]:
-    """Return the tiles with the unit inferences/s for the throughput of a model without a server."""
+    """Return the headline tiles; the throughput of a local model has the unit inferences/s instead of 1/s."""
     is_model_only = report.local is not None
     return [
         msgspec.structs.replace(tile, quantity=msgspec.structs.replace(tile.quantity, unit="inferences/s"))
@@ -125,7 +126,7 @@ def display_tiles(report: Report) -> list[HeadlineTile]:
 
 
 def format_value(one: Quantity) -> str:
-    """Format the value alone, with the digits that its interval justifies."""
+    """Format a value without its unit, with the number of digits that its interval justifies."""
     shown = one.undersampled if one.value is None else one.value
     return NOT_AVAILABLE if shown is None else _digits(one, shown) + _sample_note(one)
 
@@ -135,10 +136,11 @@ def _sample_note(one: Quantity) -> str:
 
 
 def format_interval(one: Quantity) -> str | None:
-    """Format the 95 % interval with the digits of the value, as in 231–244; None if there is none."""
+    """Format the 95 % interval of a quantity with the decimals of its value, as in 231–244; `None` without an
+    interval."""
     if one.value is None or one.ci95 is None:
         return None
-    between = " to " if one.ci95[0] < 0 else "–"  # a dash beside a minus would read as another minus
+    between = " to " if one.ci95[0] < 0 else "–"  # a dash next to a minus sign would look like a second minus sign
     return f"{_digits(one, one.ci95[0])}{between}{_digits(one, one.ci95[1])}"
 
 
@@ -150,7 +152,7 @@ _UNITS = {"share": "%", "1/s": "req/s", "tokens/s": "tok/s", "kg CO2e/month": "k
 
 
 def show_unit(unit: str) -> str:
-    """Return a unit of a report as people read it: `req/s` for `1/s`, `$/month` for `USD/month`."""
+    """Return the display text of a unit: `req/s` for `1/s`, `$/month` for `USD/month`."""
     return f"${unit.removeprefix('USD')}" if unit.startswith("USD") else _UNITS.get(unit, unit)
 
 
@@ -172,7 +174,8 @@ _METRICS = {
 
 
 def metric_name(name: str, aggregate: str = "") -> str:
-    """Return the display name of a time metric, as in p99.9 latency; any other name is returned without its unit."""
+    """Return the display name of a latency metric, such as `p99.9 latency`; an unknown name is returned without its
+    `_ms`."""
     shown = _METRICS.get(name, name.removesuffix("_ms"))
     return f"{aggregate.replace('_', '.')} {shown}" if aggregate else shown
 
@@ -181,7 +184,7 @@ StageState = Literal["held", "not judged", "failed", "INVALID"]
 
 
 def stage_state(row: StageRow) -> StageState:
-    """Return the identifier of a stage's state; `display_state` gives its text."""
+    """Return the identifier of a stage's state; `display_state` returns its display text."""
     if row.validity == "INVALID":
         return "INVALID"
     return "not judged" if row.meets_slo is None else "held" if row.meets_slo else "failed"
@@ -199,7 +202,7 @@ _STATE_TEXTS = {
 
 
 def display_state(state: str) -> str:
-    """Return the text of a state of a stage or variant; any other word is returned unchanged."""
+    """Return the display text of a state of a stage or variant; an unknown state is returned unchanged."""
     return _STATE_TEXTS.get(state, state)
 
 
@@ -249,14 +252,14 @@ def _digits(source: Quantity, shown: float) -> str:
     if source.unit == "share" and shown == 1:
         return "100"
     scale = 100 if source.unit == "share" else 1
-    # an interval around zero still has its own digits: 0.00 (0.00–0.12) %
+    # An interval around zero takes the digits of its upper end: 0.00 (0.00–0.12) %
     leading = (shown if source.value is None else source.value) or (source.ci95[1] if source.ci95 else 0.0)
     decimals = _decimals(leading * scale)
     return _fixed(shown * scale, max(decimals, _decimals_below_all(source)) if source.unit == "share" else decimals)
 
 
 def _decimals_below_all(share: Quantity) -> int:
-    """Return the decimals for a share close to 1, where the missing part counts: 99.96 %, not 100 %."""
+    """Return the decimals needed to show how far a share close to 1 is from 1: 99.96 %, not 100 %."""
     value = share.value or share.undersampled or 0.0
     missing = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
     return max(0, _decimals(100 * missing) - 2) if 0 < missing < 0.1 else 0
@@ -270,7 +273,7 @@ def _decimals(value: float, most: int = _MAX_DECIMALS) -> int:
 
 
 def _fixed(value: float, decimals: int) -> str:
-    """Round to `decimals`, which may be negative; never returns -0."""
+    """Round a number to `decimals`, which may be negative, and format it; -0 becomes 0."""
     if not math.isfinite(value):
         return NOT_AVAILABLE
     rounded = round(value, decimals) + 0.0
@@ -282,7 +285,7 @@ _CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(co
 
 
 def sanitize(record: _Record) -> _Record:
-    """Return the record with every control character of its texts replaced; a NUL alone would abort the chart
+    """Return the record with the control characters in its strings replaced; a single NUL would abort the chart
     renderer."""
     return msgspec.convert(_replace_controls(msgspec.to_builtins(record)), type=type(record))
 

@@ -1,7 +1,7 @@
-"""Render one offline HTML file: the decision or the result first, with charts as pictures that a script makes
+"""Render a report as one offline HTML file: the decision or the result first, and charts as SVG that a script makes
 interactive.
 
-Also embeds compressed files in the page, which the reader can save.
+The page also contains compressed files that the reader can save.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ from reports.tables import build_tables, plan_tables
 from reports.truncation import truncate_plan, truncate_report
 
 _MAX_TABLE_BYTES = 500_000
-"""Maximum size in bytes of an embedded table; a larger one is only a separate file."""
+"""Maximum size in bytes of an embedded table. A larger table is written only as a separate file."""
 
 
 class EmbeddedFile(msgspec.Struct, frozen=True):
     name: str
     packed: Markup
-    """Content, compressed with zlib and encoded as base64."""
+    """Content of the file, compressed with zlib and base64-encoded."""
     sha256: str
     """SHA-256 of the uncompressed content."""
 
@@ -88,10 +88,10 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class Pictures(msgspec.Struct, frozen=True):
-    """The charts of a page by key.
+    """Charts of a page by key.
 
-    `library` is the script that makes them interactive. `failure` is the reason why a report has no charts although it
-    should.
+    `library` is the script that makes the charts interactive. `failure` is the reason why charts are missing from the
+    report.
     """
 
     drawn: dict[str, Picture]
@@ -100,18 +100,18 @@ class Pictures(msgspec.Struct, frozen=True):
 
 
 def render_html(report: Report, warn: WarnCallback = lambda _: None) -> str:
-    """Render a report; the same report gives the same bytes.
+    """Render a report as an HTML page; the same report always gives the same bytes.
 
-    Raw data that would make the file larger than PREFERRED_BYTES is omitted. Rows that would make it larger than
-    MAX_BYTES are omitted too, and the page states it. If charts cannot be drawn, the page has none, and `warn` is
+    Raw data that would make the page larger than `PREFERRED_BYTES` is omitted. Rows that would make the page larger
+    than `MAX_BYTES` are omitted too, which the page states. If charts cannot be drawn, the page has none, and `warn` is
     called with the reason.
     """
-    raw = embed_text("result.json", report.result_json)  # byte for byte, so before control characters are replaced
+    raw = embed_text("result.json", report.result_json)  # exact bytes, so before control characters are replaced
     return _first_that_fits(_pages(sanitize(msgspec.structs.replace(report, result_json="")), raw, warn))
 
 
 def _pages(report: Report, raw: EmbeddedFile, warn: WarnCallback) -> Iterator[tuple[int, str]]:
-    """Yield versions with less and less content, each with its size limit."""
+    """Yield versions of the page with decreasing content, each with its size limit in bytes."""
     tables = embed_tables(build_tables(report))
     pictures = _pictures(report)
     if pictures.failure is not None:
@@ -124,12 +124,12 @@ def _pages(report: Report, raw: EmbeddedFile, warn: WarnCallback) -> Iterator[tu
 
 
 def render_plan_html(report: PlanReport, warn: WarnCallback = lambda _: None) -> str:
-    """Render a plan as a separate page, with the same rules."""
+    """Render a plan as a separate HTML page, with the same size limits as the page of a run."""
     return _first_that_fits(_plan_pages(sanitize(report), warn))
 
 
 def render_comparison_html(report: ComparisonReport) -> str:
-    """Render a comparison as a separate page, without any script."""
+    """Render a comparison as a separate HTML page without scripts."""
     style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
     template = _environment().get_template("comparison_report.html")
     return template.render(report=sanitize(report), style=style, policy=_policy(style))
@@ -144,7 +144,7 @@ def _plan_pages(report: PlanReport, warn: WarnCallback) -> Iterator[tuple[int, s
 
 
 def _first_that_fits(pages: Iterable[tuple[int, str]]) -> str:
-    """Return the first page within its limit, or else the last one."""
+    """Return the first page that is within its size limit, or else the last page."""
     text = ""
     for limit, text in pages:
         if len(text.encode()) <= limit:
@@ -153,7 +153,7 @@ def _first_that_fits(pages: Iterable[tuple[int, str]]) -> str:
 
 
 def inert_json(value: Any) -> Markup:
-    """Encode JSON for a data block so that nothing in it can end the block or begin a tag."""
+    """Encode JSON for an HTML data block, escaping characters that could end the block or begin a tag."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_INERT))
 
@@ -187,11 +187,11 @@ def _render(
 
 
 _LEADING_CHARTS = ("curve", "clients-time", "token-times", "variants-front", "rates")
-"""Charts that may stand beside the result of a run without a plan; the first that was drawn does."""
+"""Charts that may be shown beside the result of a run without a plan; the first chart that was drawn is used."""
 
 
 def _first_screen(report: Report | PlanReport, pictures: Pictures) -> dict[str, Any]:
-    """Return what the page begins with, and which sections follow."""
+    """Build the template variables for the beginning of the page and for the list of its sections."""
     if isinstance(report, PlanReport):
         planned, sections, missing = True, _PLAN_SECTIONS, []
     else:
@@ -219,7 +219,7 @@ _PLAN_SECTIONS = [
 
 
 def _sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
-    """Return the ids and titles of the sections that a run's page has, in their order."""
+    """Return the IDs and titles of the sections of a run's page, in order."""
     has_plan, is_local = report.plan is not None, report.local is not None
     titles = {
         "objectives": ("Objectives", bool(report.objectives)),
@@ -244,7 +244,7 @@ def _has_load(report: Report) -> bool:
 
 
 def _missing(report: Report) -> list[tuple[str, str]]:
-    """Return what the run has no data for, with the reason; the appendix lists it."""
+    """Return the titles of sections for which the run has no data, each with the reason. The appendix lists them."""
     is_local = report.local is not None
     has_gpu = any(series.metric == "gpu_utilization_percent" for series in report.telemetry)
     machine = "Too few telemetry samples for a chart." if report.telemetry else "No machine telemetry in this run."
@@ -304,7 +304,7 @@ def _charts_missing(failure: str) -> str:
 
 
 def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
-    """Group the refused offers by reason, most frequent first."""
+    """Group the rejected offers by reason, most frequent reason first."""
     by_reason: defaultdict[str, list[OfferRow]] = defaultdict(list)
     for row in plan.rejected_offers if plan else ():
         by_reason[row.rejected or ""].append(row)
@@ -312,7 +312,8 @@ def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
 
 
 def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]:
-    """Group variants that ran in the same places: their names, and one of them as a representative."""
+    """Group variants by where their operators ran. Returns the variant names and one representative variant per
+    group."""
     groups: dict[tuple[object, ...], tuple[list[str], VariantRow]] = {}
     for variant in variants:
         groups.setdefault((variant.provider, variant.provider_used, variant.placements), ([], variant))[0].append(
@@ -322,7 +323,7 @@ def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str],
 
 
 def _link(name: str) -> str:
-    """Return a link to a file in the page's own folder, whatever its name."""
+    """Return a relative link to a file in the folder of the page; the file name may contain any characters."""
     return f"./{quote(name, safe='')}"
 
 
@@ -340,7 +341,7 @@ def _source_hash(text: str) -> str:
 
 @cache
 def _library() -> Markup:
-    """Return the chart library. Raises ChartError.
+    """Return the bundled JavaScript chart library. Raises ChartError.
 
     Bundling takes a second, so the bundle of each version is cached in the user's cache directory.
     """
@@ -348,7 +349,7 @@ def _library() -> Markup:
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return Markup(cached.read_bytes().decode())
     bundle = chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
-    with contextlib.suppress(OSError):  # without a cache, it is bundled again next time
+    with contextlib.suppress(OSError):  # without a cache, the next call bundles again
         cached.parent.mkdir(parents=True, exist_ok=True)
         temporary = cached.with_suffix(f".{os.getpid()}")
         temporary.write_bytes(bundle.encode())

@@ -1,7 +1,8 @@
-"""Records of llm-d's Benchmark Report 0.2.1: one file for each load point, so that its readers can plot our runs too.
+"""Records of llm-d's Benchmark Report 0.2.1: one file per load point, so that tools for this format can plot Sizewise
+runs.
 
-The records contain only what a run knows. Where llm-d's definitions differ from ours, nothing is guessed: a statistic
-without a mean, or a workload without a known input length, is omitted.
+The records contain only data that a run measured. Where llm-d's definitions differ from those of Sizewise, nothing is
+guessed: for example, a statistic without a mean or a workload without a known input length is omitted.
 """
 
 from __future__ import annotations
@@ -62,11 +63,11 @@ class RunTime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start: str
     end: str
     duration: str
-    """Duration in ISO 8601, such as PT30.2S."""
+    """Duration in ISO 8601 format, such as PT30.2S."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Identification of the data. `uid` identifies this file, `eid` the run that it came from."""
+    """Identification of a record. `uid` identifies the file, `eid` the run that the data comes from."""
 
     uid: str
     eid: str
@@ -115,7 +116,7 @@ class StackMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class ServingStack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The endpoint; a client knows nothing more about its engine."""
+    """The endpoint as a component of the serving stack. The client has no information about the inference engine."""
 
     kind: Literal["generic"]
     tool: str

@@ -1,4 +1,4 @@
-"""Data of a local run in a report: variants of a model and the results of each."""
+"""Data of a local run in a report: the variants of a model and their results."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import msgspec
 from reports.quantity import Quantity, Validity
 
 SloState = Literal["met", "missed", "not told"]
-"""Whether a variant meets its SLO. "not told" means that no objective is known to be missed, and that one had no
-number."""
+"""Whether a variant meets its SLO. "not told" means inconclusive: no objective is known to be missed, but at least one
+has no value."""
 VariantState = Literal["best", "measured", "INVALID", "ended early", "left out"]
 
 
 class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage of a variant.
+    """Results of one stage of a variant.
 
-    The percentiles are of the metric named by `times`: latency where calls were due at times of their own, else the
-    time of a call. `calls` is the number of calls, and `parts` has the median time of each part of a call, in the order
-    of `LocalSection.parts`.
+    `times` names the metric of the percentiles: latency if calls had scheduled start times, otherwise the call time.
+    `calls` is the number of calls. `parts` contains the median time of each part of a call, in the order of
+    `LocalSection.parts`.
     """
 
     stage: str
     scenario: str
     rate_per_s: float | None
-    """Arrival rate in calls per second."""
+    """Arrival rate in calls per second; `None` if the stage had no arrival rate."""
     tried: Literal["held", "did not hold"] | None
-    """Result of a rate that was only tried by a search, whether on its way to the maximum or in vain."""
+    """Result of a rate that was a step of a search, whether or not the search found a maximum; `None` for all other
+    stages."""
     times: str
     p50: Quantity
     p95: Quantity
@@ -43,7 +44,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     value: Quantity
     reference: Quantity | None
-    """Value of the reference variant; None if there is no reference."""
+    """Value of the reference variant; `None` if there is no reference."""
     change: Quantity | None
     retained: Quantity | None
     p_value: float | None
@@ -51,7 +52,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FidelityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of outputs with those of the reference. `sqnr` is in dB, `kl_…` in nats."""
+    """Comparison of a variant's outputs with the outputs of the reference. `sqnr` is in dB, `kl_…` in nats."""
 
     rows: int
     agreement: Quantity
@@ -66,22 +67,22 @@ class FidelityRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColdStartRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Cold starts of one kind.
+    """Cold starts of one kind, with or without a cached engine.
 
-    The median and the maximum of each part, in the order of `LocalSection.cold_parts`, with the total last. `worst` is
-    the maximum of the `starts`, which are too few for a p95.
+    `p50` and `worst` contain the median and the maximum of each part, in the order of `LocalSection.cold_parts`, with
+    the total last. `starts` is the number of cold starts, which is too small for a p95.
     """
 
     is_cached: bool
-    """True if the runtime's optimized model, or engine, was cached from an earlier start."""
+    """True if the runtime's optimized model or engine was cached by an earlier start."""
     starts: int
     p50: tuple[Quantity, ...]
     worst: tuple[Quantity, ...]
 
 
 class PlacementRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Number of operators of one kind on one provider. `is_fallback` marks fallback nodes, which run on a provider that
-    was not requested."""
+    """Number of nodes with one operator on one execution provider. `is_fallback` marks fallback nodes, which run on a
+    provider that was not requested."""
 
     provider: str
     operator: str
@@ -90,7 +91,8 @@ class PlacementRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BottleneckRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Bottleneck of a variant, and its place under the roofline of `processor`; values are None where unknown."""
+    """Bottleneck of a variant, and the position of the variant under the roofline of `processor`. Unknown values are
+    `None`."""
 
     limit: str | None
     sentence: str
@@ -103,11 +105,11 @@ class BottleneckRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant of a model.
+    """Results of one variant of a model.
 
-    `name` distinguishes a variant from the others of its run; `family` is the same without the batch size. `slo` is by
-    point estimates; None if no SLO was set or nothing was measured. `why` is the reason why it ended early or was
-    omitted. `latency` and `cost` are its coordinates in the comparison of variants, see `FrontAxes`.
+    `name` is unique within the run; `family` is the name without the batch size. `slo` is based on point estimates;
+    `None` if no SLO was set or nothing was measured. `reason` states why the variant ended early or was skipped.
+    `latency` and `cost` are the coordinates of the variant in the chart described by `FrontAxes`.
     """
 
     name: str
@@ -123,16 +125,17 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     scenarios: tuple[ScenarioRow, ...]
     throughput: Quantity
-    """Highest throughput of its scenarios."""
+    """Highest throughput over all scenarios of the variant."""
     arrivals: Quantity | None
-    """Highest arrival rate in calls per second that met the SLO; None if no search was run."""
+    """Highest arrival rate in calls per second that met the SLO; `None` if no search was run."""
     slo: SloState | None
     misses: tuple[str, ...]
     """Objectives that are missed or inconclusive, with the observed values."""
     latency: Quantity
     cost: Quantity
     energy: Quantity | None
-    """Energy per inference, above idle where the idle power is known; None if no power was measured."""
+    """Total GPU energy per inference, or the energy above idle if only this is known; `None` if no power was
+    measured."""
     is_on_frontier: bool
     accuracy: AccuracyRow | None
     fidelity: FidelityRow | None
@@ -147,7 +150,8 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchModelRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Linear batch model S(b) = t0 + t1 b of a family of variants; `reason` says why it does not hold or is unknown."""
+    """Linear batch model S(b) = t0 + t1 b of a family of variants. `reason` states why the model does not fit or is
+    unknown."""
 
     family: str
     t0: Quantity
@@ -158,23 +162,23 @@ class BatchModelRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrontAxes(msgspec.Struct, frozen=True, kw_only=True):
-    """Axes by which variants are compared: one percentile of one scenario, and one cost."""
+    """Axes of the Pareto chart of variants: `latency` names a percentile of one scenario, `cost` a cost metric."""
 
     latency: str
     cost: str
 
 
 class LocalSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A local run. `common` describes what all variants share; `parts` and `cold_parts` name the columns of their
-    rows."""
+    """Results of a local run. `common` describes what all variants have in common. `parts` and `cold_parts` contain the
+    column names for the parts of a call and of a cold start."""
 
     common: str
     variants: tuple[VariantRow, ...]
     best: str | None
-    """Name of the best variant."""
+    """Name of the best variant; `None` if there is none."""
     headline_variant: str | None
-    """Name of the variant whose numbers are the headlines: the best, or else the closest to the SLO; None if nothing
-    was measured."""
+    """Name of the variant that provides the headline numbers: the best variant, or else the variant closest to the SLO;
+    `None` if nothing was measured."""
     best_reason: str | None
     batch_models: tuple[BatchModelRow, ...]
     axes: FrontAxes

@@ -1,4 +1,4 @@
-"""Render a local run for a terminal: a table of its variants, and further results of the best one."""
+"""Render a local run for a terminal: a table of the variants, and further results of the headline variant."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _STATES = {"best": "", "measured": "", "INVALID": "INVALID", "ended early": "end
 
 
 def variant_table(local: LocalSection, width: int, write_state: Callable[[str], str] = str) -> list[list[str]]:
-    """Return rows of cells, with the header first. Times are in ms. Less important columns are omitted if the table
-    would be wider than `width`."""
+    """Build the table of variants as rows of cells, header first. Times are in ms. Less important columns are omitted
+    if the table would be wider than `width`."""
     shown = _select_variants(local.variants)
     if not any(variant.scenarios for variant in shown):
         return []
@@ -41,8 +41,8 @@ def variant_table(local: LocalSection, width: int, write_state: Callable[[str], 
 
 
 def remaining_variant_lines(local: LocalSection) -> list[str]:
-    """Return what the table has no room for: the number of further variants, and why variants ended early or were
-    omitted."""
+    """Return lines for what the table omits: the number of further variants, and the reasons why variants ended early
+    or were skipped."""
     hidden = len(local.variants) - _MAX_ROWS
     more = [f"… and {hidden} more in the report"] if hidden > 0 else []
     reasons: dict[str, list[str]] = {}
@@ -54,7 +54,7 @@ def remaining_variant_lines(local: LocalSection) -> list[str]:
 
 
 def headline_variant_lines(local: LocalSection) -> list[tuple[str, list[str]]]:
-    """Return titled lines about the variant whose numbers are the headlines."""
+    """Return titled groups of lines about the variant that provides the headline numbers."""
     shown = next((variant for variant in local.variants if variant.name == local.headline_variant), None)
     if shown is None:
         return []
@@ -68,8 +68,8 @@ def headline_variant_lines(local: LocalSection) -> list[tuple[str, list[str]]]:
 
 
 def _select_variants(variants: Sequence[VariantRow]) -> list[VariantRow]:
-    """Select the variants to show, in their order: all if there is room, else the best, those on the front, and the
-    fastest."""
+    """Select the variants to show, preserving their order. If there are too many, the best variant, variants on the
+    Pareto front and the fastest variants take precedence."""
     if len(variants) <= _MAX_ROWS:
         return list(variants)
     ranked = sorted(
@@ -88,13 +88,13 @@ def _column_width(column: Sequence[str]) -> int:
 
 
 def _queueing_scenarios(variants: Sequence[VariantRow]) -> list[str]:
-    """Return the scenarios in which calls queue."""
+    """Return the names of the scenarios in which calls queue."""
     scenarios = dict.fromkeys(row.scenario for variant in variants for row in variant.scenarios)
     return [name for name in ("server", "multi-stream") if name in scenarios]
 
 
 def _sequential_cell(variant: VariantRow) -> str:
-    """Return p50 and p99 of calls made one after another, or else of the first scenario."""
+    """Return p50 and p99 of the single-stream scenario, or else of the first scenario."""
     stages = [row for row in variant.scenarios if not row.tried]
     row = next((row for row in stages if row.scenario == "single-stream"), None)
     row = row or next(iter(stages), None)
@@ -118,7 +118,7 @@ def _arrivals_cell(variant: VariantRow) -> str:
 
 
 def _p99_cell(variant: VariantRow, scenario: str) -> str:
-    """Return the p99 at the highest arrival rate; rates that a search only tried are excluded."""
+    """Return the p99 at the highest arrival rate, excluding rates that a search only probed."""
     rows = [row for row in variant.scenarios if row.scenario == scenario and not row.tried]
     row = max(rows, key=lambda row: row.rate_per_s or 0.0, default=None)
     return "–" if row is None else _mark_invalid(row.validity, _value_text(row.p99))
@@ -153,7 +153,8 @@ def _batch_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
 
 
 def _cold_start_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
-    """Return lines about its own cold starts, or those of a variant that is loaded in the same way."""
+    """Yield lines about the cold starts of the variant, or of another variant with the same file, provider, threads and
+    devices."""
     loaded_alike = (
         variant for variant in local.variants if _load_key(variant) == _load_key(shown) and variant.cold_starts
     )

@@ -1,8 +1,8 @@
-"""Render a report as Markdown, for a job's summary or a comment: the decision or the result first, then its caveats,
-then the numbers.
+"""Render a report as Markdown, for a job summary or a comment: the decision or the result, its caveats, then the
+numbers.
 
-Contains the escaping of free text, and tables and lists, as GitHub and GitLab read them; a comparison has its
-environment first and then its headline metrics.
+The module also renders comparisons, and escapes free-form strings, tables and lists for the Markdown dialects of GitHub
+and GitLab.
 """
 
 from __future__ import annotations
@@ -49,20 +49,21 @@ _NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 
 
 def escape_text(raw: str) -> str:
-    """Escape a text to one line that reads as `raw`: nothing in it is markup, a link, or the beginning of a block."""
+    """Escape a string for a single line of Markdown that displays `raw` literally, without markup, links or block
+    markers."""
     line = _ACTIVE.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
     line = _LINKS.sub(r"\\\g<0>", line)
     return _NUMBERED.sub(r"\1\\\2", _BEGINS_A_BLOCK.sub(r"\\\g<0>", line))
 
 
 def bullet_list(lines: Sequence[str]) -> list[str]:
-    """Return a list of the lines, which must already be Markdown."""
+    """Build a Markdown list of the non-empty lines, which must already be Markdown."""
     return [f"- {line}" for line in lines if line]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table of the cells, which must already be Markdown. Columns without a header are omitted; without rows
-    there is no table."""
+    """Build a Markdown table; the cells must already be Markdown. Columns without a header are omitted. Returns no
+    lines if there are no rows."""
     columns_kept = [index for index, name in enumerate(columns) if name]
     lines = [columns, ["---"] * len(columns), *rows] if rows else []
     return [f"| {' | '.join(line[index] for index in columns_kept)} |" for line in lines]
@@ -72,7 +73,7 @@ _MAX_COMPARISON_ROWS = 50
 
 
 def comparison_page(report: ComparisonReport) -> str:
-    """Render a comparison as a separate document with a trailing line break."""
+    """Render a comparison as a separate Markdown document with a trailing newline."""
     report = sanitize(report)
     title = (
         f"# {escape_text(', '.join(report.comparison.base))} vs. {escape_text(', '.join(report.comparison.candidate))}"
@@ -122,14 +123,14 @@ def comparison_markdown(section: ComparisonSection) -> list[str]:
 
 
 MAX_BYTES = 900 * 1024
-"""Maximum size in bytes. A job summary above 1,024 KiB is rejected as a whole."""
+"""Maximum size of a job summary, in bytes. GitHub rejects a summary above 1,024 KiB completely."""
 _MAX_ROWS = 200
 _MAX_WIDTH = 10_000
 _TRUNCATED_NOTE = "\n_Truncated to the size limit of a job summary. See report.html for the full report._\n"
 
 
 def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
-    """Render as many whole sections as `max_bytes` allow; the result is empty if the verdict does not fit."""
+    """Render as many complete sections as fit in `max_bytes`. The result is empty if even the verdict does not fit."""
     report = sanitize(report)
     planned = report.plan if leads_with_plan(report) else None
     sections = [
@@ -214,7 +215,7 @@ def _plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
 
 
 def _caveats(warnings: Sequence[CheckRow], notes: Sequence[str]) -> list[str]:
-    """Return the caveats, folded under their number and names."""
+    """Return the caveats as a collapsed section whose summary states their number and names."""
     summary = _SPACES.sub(" ", summarize_caveats(list(warnings), len(notes)))
     if not summary:
         return []
@@ -238,7 +239,7 @@ def _check(check: CheckRow) -> str:
 
 
 def _quantity(quantity: Quantity) -> str:
-    """Format a value with its interval; struck through if it is INVALID."""
+    """Format a value with its interval; an INVALID value is struck through."""
     if quantity.value is None:
         text = formatting.format_value_unit(quantity)
         return escape_text(f"{text} ({quantity.reason})" if quantity.reason else text)

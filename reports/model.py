@@ -1,8 +1,8 @@
-"""Schema of `report.json`: everything a report shows, as numbers with unit and basis; renderers do the formatting.
+"""Schema of `report.json`: all data that a report shows, as numbers with unit and basis. Renderers do the formatting.
 
-Schema history: 1 is the first. Additions keep the number; a change of meaning or a removal raises it. Fields that were
-added with the uncertainty of plans have defaults, and a plan may be a separate report (`"kind": "plan"`). Times called
-`at_s`, `start_s`, `end_s` count from the start of the run. Shares are fractions.
+The first schema number was 1. Additions keep the number; a removal or a change of meaning increments it. Fields that
+were added with the uncertainty of plans have defaults, and a plan may be a separate report (`"kind": "plan"`). `at_s`,
+`start_s` and `end_s` are in seconds from the start of the run. Shares are fractions.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
-"""Outcome of a run. MEASURED means valid, without any objective that could pass or fail."""
+"""Outcome of a run. MEASURED means that the run is valid and has no objective that could pass or fail."""
 
 
 class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     run_id: str
     started: str
-    """Wall time with time zone, ISO 8601."""
+    """Start of the run as wall-clock time with time zone, ISO 8601."""
     duration_s: float
     tool: str
     profile_hash: str
     target: str
     hardware: str | None
     user_title: str | None = None
-    """Name that the user gave this run, in addition to its title, which is the profile's name."""
+    """Name that the user gave to this run, in addition to the title, which is the name of the profile."""
     accelerator_count: float | None = None
-    """Accelerators of the target, all replicas together; None if it has none or they are unknown."""
+    """Number of accelerators of the target, summed over all replicas; `None` if the target has no accelerators or the
+    number is unknown."""
 
     @property
     def name(self) -> str:
@@ -53,10 +54,10 @@ class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Verdict of a report. `sentence` consists of the stamp and the finding, the finding of headline and detail.
+    """Verdict of a report. `sentence` is `stamp` followed by `finding`; `finding` is `headline` followed by `detail`.
 
-    The stamp says that this is not the run's own verdict; it is `None` for the run's own verdict. `headline` has no
-    full stop; it and `detail` are empty in reports of older versions.
+    `stamp` states that the verdict is not the original verdict of the run; it is `None` for the original verdict.
+    `headline` has no full stop. `headline` and `detail` are empty in reports of older versions.
     """
 
     outcome: Outcome
@@ -68,7 +69,7 @@ class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
     stamp: str | None = None
     reasons: tuple[str, ...] = ()
     exit_code: int = 0
-    """Exit code of the command."""
+    """Exit code of the command that produced the report."""
 
 
 class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +80,8 @@ class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An SLO or a gate. `margin` is the distance to the limit as a share of it, negative if the limit is missed."""
+    """Result of an SLO objective or a gate. `margin` is the distance to the limit as a fraction of the limit, negative
+    if the limit is missed."""
 
     kind: ObjectiveKind
     text: str
@@ -90,20 +92,19 @@ class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
     level: Literal["fail", "warn"]
     stage: str | None = None
     why: str | None = None
-    """Reason why it is neither PASS nor FAIL; None if it is one of them."""
+    """Reason why the outcome is INCONCLUSIVE; `None` if it is PASS or FAIL."""
     implied: bool = False
+    """True if the profile does not contain this objective: an SLO without an error limit gets a default error limit."""
     label: str = ""
-    """Text that people read; empty in reports of older versions."""
+    """Display text of the objective; empty in reports of older versions."""
 
     @property
     def display_text(self) -> str:
         return self.label or self.text
 
-    """True if the profile does not contain it: an SLO without a limit on errors gets a default one."""
-
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant of the local model."""
+    """Latency and throughput of one variant of the local model."""
 
     provider: str
     precision: str
@@ -121,7 +122,8 @@ class NamedQuantity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of the model on this machine without a network. `proof` has the checks of where it actually ran."""
+    """Results of the model on this machine without a network. `proof` contains the checks that show where the model was
+    executed."""
 
     name: str
     batches: tuple[BatchRow, ...]
@@ -131,11 +133,11 @@ class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage. Failed probes are rows like any other.
+    """Results of one stage. Probes that missed the SLO have rows too.
 
-    `evaluated` is the latency metric of the SLO (see `Report.curve`). `scheduled_per_s` is the rate at which arrivals
-    were drawn, of which `offered` is the realization; None in a closed loop, which has `clients` instead. The
-    percentiles are of the metric `Report.times`.
+    `evaluated` is the latency metric of the SLO (see `Report.curve`). `scheduled_per_s` is the rate from which the
+    arrivals were drawn, and `offered` the rate that resulted; `scheduled_per_s` is `None` in a closed loop, which has
+    `clients` instead. The percentiles are those of the metric `Report.times`.
     """
 
     name: str
@@ -156,18 +158,18 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     validity: Validity
     meets_slo: bool | None
     pooled: bool = False
-    """True if the row represents several other stages together, which also have rows of their own."""
+    """True if the row combines several stages that also have their own rows."""
     reasons: tuple[str, ...] = ()
     arrivals: str | None = None
-    """Description of the arrivals."""
+    """Description of the arrivals, such as the rate and the distribution."""
     clients: int | None = None
     responses: Quantity | None = None
     """Successful responses per second."""
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Token metrics of the responses of one stage: times to the first token (`ttft_…`), per output token (`tpot_…`),
-    between tokens (`itl_…`) and between chunks (`icl_…`)."""
+    """Token metrics of the responses of one stage: time to first token (`ttft_…`), time per output token (`tpot_…`),
+    inter-token latency (`itl_…`) and inter-chunk latency (`icl_…`)."""
 
     stage: str
     ttft_p50: Quantity
@@ -194,7 +196,7 @@ class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that have a property in common; `share` is relative to all requests."""
+    """Results of requests that have a property in common. `share` is the fraction of all requests."""
 
     label: str
     requests: int
@@ -211,7 +213,8 @@ class GroupTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One of several load workers, over all stages except warm-ups. `clock` is the maximum error of its times."""
+    """Statistics of one load worker over all stages except warm-ups. `clock` is the maximum clock error of the
+    worker."""
 
     worker: int
     host: str
@@ -227,17 +230,18 @@ class MaxRateSection(msgspec.Struct, frozen=True, kw_only=True):
     slo: tuple[str, ...]
     limited_by: str
     is_lower_bound: bool = False
-    """True if no higher rate was tried, so that the maximum may be higher."""
+    """True if no higher rate was tested, so that the actual maximum may be higher."""
     is_generator_limit: bool = False
     """True if the load generator could not send a higher rate."""
     slo_labels: tuple[str, ...] = ()
-    """`slo` as people read it; empty in reports of older versions."""
+    """Display texts of the objectives in `slo`; empty in reports of older versions."""
     has_failed_rate: bool = False
-    """True if a higher rate missed the SLO; `limited_by` describes it."""
+    """True if a higher rate missed the SLO, as described in `limited_by`."""
 
 
 class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Rate beyond which latency grows faster than throughput, by one method; `latency` is the mean there."""
+    """Knee of a sweep by one method: the rate `at` beyond which latency grows faster than throughput. `latency` is the
+    mean latency at this rate."""
 
     name: str
     method: str
@@ -251,19 +255,20 @@ class KneeSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CurveLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """Labels of the rate curve: it shows the `percentile` (such as p95) of `metric`; the limit is that of the SLO."""
+    """Labels of the rate curve, which shows the `percentile` (such as p95) of `metric`. `limit` is the limit of the
+    SLO."""
 
     metric: str
     percentile: str
     limit: Limit | None = None
     counts: Literal["requests", "sessions"] = "requests"
-    """Unit of the offered rates."""
+    """What the offered rates count: requests or sessions."""
 
 
 class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates and latencies per bin of `bin_s`; `at_s` are the centers of the bins.
+    """Rates and latencies per time bin of `bin_s` seconds. `at_s` contains the centers of the bins.
 
-    Latency belongs to the bin of the intended start, and is None where there were no responses.
+    A latency is assigned to the bin of the intended start of its request, and is `None` in bins without responses.
     """
 
     bin_s: float
@@ -276,9 +281,10 @@ class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: tuple[float | None, ...]
     in_flight: tuple[int, ...]
     ttft_p95_ms: tuple[float | None, ...] = ()
-    """95th percentile of TTFT; empty if no response had a token."""
+    """95th percentile of TTFT per bin; empty if no response had a token."""
     lag_p99_ms: tuple[float | None, ...] = ()
-    """99th percentile of the send lag of requests with a response; empty if their intended start is unknown."""
+    """99th percentile of the send lag of requests with a response, per bin; empty if the intended starts are
+    unknown."""
 
 
 class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,8 +300,8 @@ SpectrumMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "call
 
 
 class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact percentiles of all successful requests of the stages used for the result: `share` of them is at or below
-    `ms`."""
+    """Exact percentiles of a latency metric over all successful requests of the stages used for the result: the
+    fraction `share` of the requests is at or below `ms`."""
 
     metric: SpectrumMetric
     n: int
@@ -308,7 +314,7 @@ class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """Name of the metric, and the time from which it is measured."""
+        """Display name of the metric, with the event from which it is measured."""
         start = _MEASURED_FROM.get(self.metric)
         return self.name if start is None else f"{self.name} (from {start})"
 
@@ -323,10 +329,10 @@ _MEASURED_FROM: dict[SpectrumMetric, str] = {
 
 
 class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Responses by intended start and latency.
+    """Number of responses by intended start and latency.
 
-    A column begins at `from_s` and is `bin_s` wide; row k, the fastest first, ranges from `edges_ms[k]` to below
-    `edges_ms[k + 1]`.
+    A column begins at `from_s` and is `bin_s` seconds wide. Row k ranges from `edges_ms[k]` to below `edges_ms[k + 1]`;
+    the lowest latencies come first.
     """
 
     bin_s: float
@@ -335,18 +341,24 @@ class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
     counts: tuple[tuple[int, ...], ...]
 
 
-class ErrorRow(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Errors of one class, which is `error` as in the rows."""
+
     error: str
     count: int
-    share: Quantity
     first_s: float | None
-    last_s: float | None
     sample: str | None = None
-    """Description of the first error; None if there is none."""
+    """Description of the first error of this class; `None` if the error has no description."""
+
+
+class ErrorRow(ErrorSummary, frozen=True, kw_only=True):
+    share: Quantity
+    last_s: float | None
 
 
 class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One number by the definition of each tool, in the order of the tools; None if the tool does not print it."""
+    """One metric as defined by each tool, in the order of the tools; `None` for a tool that does not report the
+    metric."""
 
     metric: str
     aggregate: str | None
@@ -354,7 +366,7 @@ class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefinitionTable(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of one stage. `requests` is the number of requests that each tool's times are based on."""
+    """Metrics of one stage as defined by each tool. `requests` is the number of requests that each tool includes."""
 
     stage: str
     requests: tuple[int, ...]
@@ -368,8 +380,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool whose definitions are compared. `source` is the version and the place where its definitions were
-    read."""
+    """A tool whose metric definitions are compared. `source` is the version of the tool and where its definitions are
+    documented."""
 
     name: str
     source: str
@@ -377,13 +389,14 @@ class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Definitions(msgspec.Struct, frozen=True, kw_only=True):
-    """The same requests by the definitions of several tools, ours first; `why` is ordered by metric, then by tool."""
+    """Metrics of the same requests by the definitions of several tools, Sizewise first. `explanations` is ordered by
+    metric, then by tool."""
 
     tools: tuple[DefiningTool, ...]
     tables: tuple[DefinitionTable, ...]
     explanations: tuple[Definition, ...]
     remark: str | None = None
-    """Reason why some of the tools' numbers are missing."""
+    """Reason why the numbers of some tools are missing."""
 
 
 class EnvironmentEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -392,11 +405,11 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelfTestRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Self-test of the load generator on the machine of the run; `failed` has the checks that did not pass."""
+    """Self-test of the load generator on the machine of the run. `failed` lists the checks that did not pass."""
 
     id: str
     at: str
-    """Wall time with time zone, ISO 8601."""
+    """Time of the self-test as wall-clock time with time zone, ISO 8601."""
     passed: bool
     failed: tuple[str, ...] = ()
 
@@ -407,10 +420,10 @@ class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was written beside the page."""
+    """A file that was written to the folder of the HTML page."""
 
     name: str
-    """File name without a folder."""
+    """File name without its folder."""
     contents: str
     sha256: str
     size_bytes: int
@@ -444,9 +457,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: tuple[ArtifactRow, ...]
     result_json: str
     notes: tuple[str, ...] = ()
-    """Facts about the measurement that a reader must know."""
+    """Notes about the measurement that a reader must know."""
     times: str = "latency_ms"
-    """Metric of the stages' percentiles: latency, or service time where no intended start is known."""
+    """Metric of the stages' percentiles: latency, or service time if the intended starts are unknown."""
     tokens: tuple[TokenRow, ...] = ()
     spikes: tuple[SpikeSummary, ...] = ()
     cold_start: tuple[NamedQuantity, ...] = ()
@@ -455,20 +468,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerRow, ...] = ()
     """Load workers; empty if a single worker sent all requests."""
     knees: KneeSection | None = None
-    """Knees of a sweep."""
+    """Knees of a load sweep, one per method."""
     local: LocalSection | None = None
-    """Results of a local model; `model`, in contrast, describes a model that was served, measured beside it."""
+    """Results of a local model. In contrast, `model` describes a served model that was also measured without the
+    server."""
     comparison: ComparisonSection | None = None
     """Comparison with a baseline."""
     selftest: SelfTestRow | None = None
-    """Self-test; None if there was none when the run was measured, which `method` states too."""
+    """Self-test that was valid when the run was measured; `None` if there was none, which `method` states too."""
     distributions: tuple[PercentileCurve, ...] = ()
-    """Full distributions of the same kind as `spectra`, from minimum to maximum, for any number of samples."""
+    """Full distributions of the same metrics as `spectra`, from minimum to maximum, for any number of samples."""
     heat_map: LatencyHeatMap | None = None
     """Heat map of all responses of the run."""
     downloads: tuple[Download, ...] = ()
     hidden: tuple[Literal["hosts", "models", "prompts"], ...] = ()
-    """What was redacted for readers who may see only the numbers; `notes` state it too."""
+    """What was redacted for readers who may see only the numbers; `notes` state the redactions too."""
 
 
 class _Kind(msgspec.Struct):

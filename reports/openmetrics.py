@@ -1,7 +1,7 @@
-"""Render the report's numbers as OpenMetrics text, for GitLab's metrics reports and for a textfile collector.
+"""Render the numbers of a report as OpenMetrics text, for GitLab metrics reports and the Prometheus textfile collector.
 
-Contains only gauges, so that readers of Prometheus' own format accept it too. A value that is not available has no
-sample.
+All metrics are gauges, so that parsers of the Prometheus text format accept them too. A value that is not available has
+no sample.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class _Sample(msgspec.Struct, frozen=True):
 
 
 def render_openmetrics(report: Report) -> str:
-    """Render a report; the text ends with `# EOF`. Of samples with the same name and labels, the first is used."""
+    """Render a report as OpenMetrics text, which ends with `# EOF`. If several samples have the same name and labels,
+    the first sample is used."""
     families: dict[str, tuple[str, dict[str, float]]] = {}
     for sample in _samples(sanitize(report)):
         if sample.value is not None:
@@ -81,12 +82,12 @@ def _samples(report: Report) -> Iterator[_Sample]:
 
 
 def _states(family: str, about: str, labels: Labels, current: str, states: tuple[str, ...]) -> Iterator[_Sample]:
-    """Yield 1 for the current state and 0 for the others."""
+    """Yield a sample for each possible state: 1 for the current state, 0 for all other states."""
     return (_Sample(family, about, labels | {"state": state}, int(state == current)) for state in states)
 
 
 def _quantity(family: str, about: str, labels: Labels, quantity: Quantity) -> Iterator[_Sample]:
-    """Yield the value, and the ends of its 95 % interval if it has one."""
+    """Yield samples for a value and, if available, for the bounds of its 95 % interval."""
     values = (quantity.value, *(quantity.ci95 or (None, None)))
     for suffix, value in zip(_SUFFIXES, values, strict=True):
         yield _Sample(family + suffix, about + (", bound of the 95 % CI" if suffix else ""), labels, value)

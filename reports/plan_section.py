@@ -1,4 +1,4 @@
-"""Data of a plan in a report: fleets as rows, the confidence in the recommended one, and the sensitivity of the
+"""Data of a plan in a report: fleets as rows, the confidence in the recommended fleet, and the sensitivity of the
 result."""
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import msgspec
 from reports.quantity import Basis, CheckRow, Limit, Quantity, Validity
 
 SizingMethod = Literal["simulated", "formula", "measured"]
-"""Method that determined a fleet's size: a simulation, a queueing formula, or only the measured max rate."""
+"""Method that determined the size of a fleet: a simulation, a queueing formula, or only the measured max rate."""
 
 
 class PercentileRange(msgspec.Struct, frozen=True, kw_only=True):
-    """10th, 50th and 90th percentile of the posterior of a number."""
+    """10th, 50th and 90th percentile of a posterior distribution."""
 
     p10: float
     p50: float
@@ -22,7 +22,7 @@ class PercentileRange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CapacityUncertainty(msgspec.Struct, frozen=True, kw_only=True):
-    """Missing knowledge of the capacity: a headline, and the next measurement that would reduce the uncertainty."""
+    """Uncertainty of the capacity: a headline, and the next measurement that would reduce the uncertainty."""
 
     state: Literal["uncertain", "unknown"]
     per_instance_per_s: PercentileRange
@@ -31,8 +31,8 @@ class CapacityUncertainty(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SloProbabilityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Probability that the SLO is met at the peak with the instances for the load, without spares, and with one fewer
-    or more."""
+    """Probability that the SLO is met at the peak, for the planned number of instances without spares, one instance
+    fewer, and one instance more."""
 
     one_fewer: float
     planned: float
@@ -61,25 +61,26 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rejected: str | None = None
     slo_probabilities: SloProbabilityRow | None = None
     instances_needed: PercentileRange | None = None
-    """Number of instances that carry the peak within the SLO, without spares."""
+    """Number of instances required to sustain the peak within the SLO, without spares."""
     usd_per_month_needed: PercentileRange | None = None
-    """Cost of the needed instances and the spares, including the uncertainty of prices."""
+    """Monthly cost of the required instances and the spares, including the uncertainty of prices."""
     sizing_method: SizingMethod | None = None
     price_kind: str = "on demand"
     measured_on: str | None = None
     fit_error_at_slo: float | None = None
-    """Error of the service model at the SLO's percentile, as a share of the measured value."""
+    """Error of the service model at the SLO's percentile, as a fraction of the measured value."""
     provider: str = ""
     instance_type: str = ""
     region: str = ""
     planned_rate_per_s: float | None = None
-    """Rate at which one instance meets the SLO with the plan's confidence; None in older plan files."""
+    """Rate at which one instance meets the SLO with the plan's confidence; `None` in plan files of older versions."""
 
 
 class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A fleet that no other fleet beats in both cost and latency; one offer may have several, of different sizes.
+    """A non-dominated fleet: no other fleet is better in both cost and latency. One offer may have several such fleets
+    of different sizes.
 
-    `frontier_probability` is the probability of that, given the uncertainties of each fleet.
+    `frontier_probability` is the probability that the fleet is non-dominated, given the uncertainties of all fleets.
     """
 
     offer: str
@@ -109,10 +110,9 @@ class UnitCostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Sensitivity to one input, from one end of its range to the other with all other inputs as planned: the monthly
-    cost and the cheapest offer.
+    """Monthly cost and cheapest offer at both ends of the range of one input, with all other inputs as planned.
 
-    A cost is None where nothing fits.
+    A cost is `None` if no offer meets the constraints.
     """
 
     input: str
@@ -123,13 +123,13 @@ class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
     winner_low: str | None
     winner_high: str | None
     winner_low_name: str | None = None
-    """Short name of that offer, for charts: the region if it is the instance of the recommended fleet, else the
-    instance type."""
+    """Short name of the cheapest offer at the low end, for charts: the region if the offer has the instance type of the
+    recommended fleet, otherwise the instance type."""
     winner_high_name: str | None = None
 
 
 class DaySeries(msgspec.Struct, frozen=True, kw_only=True):
-    """Simulation of the peak day, hour by hour; a latency is None where there were no responses."""
+    """Simulation of the peak day by hour. A latency is `None` in hours without responses."""
 
     hours: tuple[int, ...]
     arrivals_per_s: tuple[float, ...]
@@ -149,7 +149,7 @@ class CommitmentRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Effect of one change alone on the monthly cost; None where nothing fits."""
+    """Effect of one change by itself on the monthly cost. The costs are `None` if no offer meets the constraints."""
 
     change: str
     basis: Basis
@@ -175,13 +175,13 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
     hardware: str
     max_rate: Quantity
     validity: Validity | None = None
-    """Validity of the measurement; None if it is not known, as in another tool's results."""
+    """Validity of the measurement; `None` if unknown, as for results of other tools."""
 
 
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan. `offers` are the feasible ones, ordered by cost; `runner_up` and `cheapest_rejected` name rows.
+    """A plan. `offers` lists the feasible offers by cost; `runner_up` and `cheapest_rejected` refer to rows by name.
 
-    Fields with a default were added later; they describe the recommended fleet where they describe a fleet.
+    Fields with a default were added in later versions; those about a fleet refer to the recommended fleet.
     """
 
     peak_per_s: float
@@ -208,26 +208,26 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     kwh_per_month: Quantity | None = None
     kg_co2e_per_month: Quantity | None = None
     sensitivity: tuple[SensitivityRow, ...] = ()
-    """Sensitivities, the largest first."""
+    """Sensitivity to each input, largest first."""
     day: DaySeries | None = None
     commitment: CommitmentRow | None = None
     savings: tuple[SavingRow, ...] = ()
     mix: MixSection | None = None
     forecast: str | None = None
-    """Forecast of the fleet over the coming year, as a sentence."""
+    """Forecast of the fleet over the next 12 months, as a sentence."""
     break_even: tuple[str, ...] = ()
     slo_labels: tuple[str, ...] = ()
-    """`slo` as people read it; empty in reports of older versions."""
+    """Display texts of the objectives in `slo`; empty in reports of older versions."""
     capacity_knowledge: CapacityUncertainty | None = None
-    """Set if the capacity is not known well enough; None otherwise."""
+    """Uncertainty of the capacity; `None` if the capacity is known well enough."""
     checks: tuple[CheckRow, ...] = ()
-    """Checks of the recommended fleet that warn."""
+    """Checks of the recommended fleet that have warnings."""
     source: SourceRow | None = None
-    """Measurement that the recommended fleet is based on; None if there is none, or in reports of older versions."""
+    """Measurement that the recommended fleet is based on; `None` if there is none, and in reports of older versions."""
 
     @property
     def recommended_row(self) -> OfferRow | None:
-        """Row of the recommended fleet."""
+        """Row of the recommended fleet; `None` without a recommendation."""
         name = self.recommendation.offer if self.recommendation else None
         return next((row for row in self.offers if row.offer == name), None)
 

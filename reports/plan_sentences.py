@@ -1,4 +1,4 @@
-"""Sentences about a plan, shared by the page and the terminal."""
+"""Sentences about a plan, shared by the HTML page and the terminal."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _RANGE_LABEL = "P10–P90"
 
 
 def load_instances(row: OfferRow) -> int | None:
-    """Return the number of instances for the load, without spares."""
+    """Return the number of instances for the load, without spares; `None` if unknown."""
     return None if row.instances is None else row.instances - (row.spare or 0)
 
 
 def slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
-    """Return numbers of instances for the load with their P(SLO met) at the peak: one fewer, as planned, one more."""
+    """Return pairs of number of instances, without spares, and P(SLO met) at the peak: one instance fewer, as planned,
+    and one instance more."""
     count, chances = load_instances(row), row.slo_probabilities
     if count is None or chances is None:
         return []
@@ -43,14 +44,14 @@ def slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
 
 
 def describe_fit_error(row: OfferRow) -> str | None:
-    """Describe how well the service model reproduces the percentile on which P(SLO met) depends most."""
+    """Describe the error of the service model at the percentile on which P(SLO met) depends most."""
     if row.fit_error_at_slo is None:
         return None
     return f"service model error {formatting.format_percent(row.fit_error_at_slo)} at the SLO percentile"
 
 
 def describe_need(row: OfferRow) -> str | None:
-    """Describe how many instances the load may need."""
+    """Describe how many instances are planned and how many the load may need, without spares."""
     count, spread = load_instances(row), row.instances_needed
     if count is None or spread is None:
         return None
@@ -70,7 +71,8 @@ def format_cost(row: OfferRow) -> str:
 
 
 def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
-    """Describe how the fleet's size was determined; None if an older report does not contain it."""
+    """Describe how the size of the fleet was determined; `None` if a report of an older version does not contain the
+    method."""
     spread = f", load balancing {plan.router.replace('_', ' ')}" if plan.router else ""
     location = f" of {row.measured_on}" if row.measured_on else ""
     if row.sizing_method == "simulated":
@@ -81,8 +83,8 @@ def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
 
 
 def evidence_ladder(plan: PlanSection) -> list[tuple[Basis, str, list[str]]]:
-    """Return every basis, the strongest first, with its meaning and the numbers of the recommended fleet that have
-    it."""
+    """Return every basis, strongest first, with its meaning and the numbers of the recommended fleet that have this
+    basis."""
     return [
         (basis, meaning, [text for number_basis, text in _numbers_by_basis(plan) if number_basis == basis])
         for basis, meaning in LADDER.items()
@@ -141,7 +143,7 @@ def other_cheapest(winner: str | None, chosen: OfferRow | None) -> str | None:
 
 
 def describe_peak_day(plan: PlanSection) -> str | None:
-    """Describe the peak day in a sentence."""
+    """Describe the peak day in one sentence: arrival rate, instances, cost and highest p95 latency."""
     series = plan.day
     if series is None:
         return None
@@ -161,8 +163,8 @@ def describe_peak_day(plan: PlanSection) -> str | None:
 
 
 def peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
-    """Return which percentile of the simulated latency the SLO limits, and the limit; None if it limits another
-    time."""
+    """Return the percentile of the latency that the SLO limits, and the limit; `None` if the SLO limits a metric that
+    the simulation of the day does not report."""
     name, _, aggregate = plan.latency_metric.partition(".")
     if plan.latency_limit is None or name not in ("latency_ms", "service_ms"):
         return None
@@ -170,7 +172,7 @@ def peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
 
 
 def latency_name(plan: PlanSection) -> str:
-    """Return the name of the latency metric, as in p95 latency."""
+    """Return the display name of the plan's latency metric, such as "p95 latency"."""
     name, _, aggregate = plan.latency_metric.partition(".")
     return formatting.metric_name(name, aggregate)
 
@@ -190,7 +192,7 @@ def describe_unit_cost(row: UnitCostRow) -> str:
 
 
 def describe_energy(plan: PlanSection) -> str | None:
-    """Describe energy and carbon per month, or why they are unknown."""
+    """Describe energy and carbon per month, or the reason why both are unknown."""
     kwh, carbon = plan.kwh_per_month, plan.kg_co2e_per_month
     if kwh is None or carbon is None:
         return None
@@ -200,7 +202,7 @@ def describe_energy(plan: PlanSection) -> str | None:
 
 
 def describe_savings(rows: Sequence[SavingRow]) -> str | None:
-    """Describe the saving of each change alone, or that none of them saves anything."""
+    """Describe how much each change saves when applied by itself, or state that no change saves anything."""
     if not rows:
         return None
     if all(_is_same_cost(row.saved_usd_per_month, 0.0) for row in rows):
@@ -232,7 +234,7 @@ def _changes_result(sensitivity: SensitivityRow, chosen: OfferRow | None) -> boo
 
 
 def _is_same_cost(left: float | None, right: float | None) -> bool:
-    """Compare to the cent: the same cost may be the sum of terms in another order."""
+    """Return whether two costs are equal to the cent; the order of summation can change the last digits of a cost."""
     return left == right if left is None or right is None else abs(left - right) < _CENT_USD
 
 

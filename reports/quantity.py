@@ -1,4 +1,4 @@
-"""The number type of all reports, the limit type that it is compared with, and the check type."""
+"""Types for the numbers, limits and checks of all reports."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Validity = Literal["VALID", "WARN", "INVALID"]
 
 
 class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number in a report. Without a `value` it is shown as n/a, with its `reason`.
+    """A number in a report. Without a `value` it is shown as n/a with its `reason`.
 
-    If it is a percentile of too few samples, `undersampled` is shown instead, in gray and with `n`.
+    For a percentile of too few samples, `undersampled` is shown instead of `value`, in gray and with the sample size
+    `n`.
     """
 
     value: float | None

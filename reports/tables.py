@@ -1,5 +1,4 @@
-"""Tables of a report as CSV, for spreadsheets and scripts: unformatted numbers, and an empty cell where there is
-none."""
+"""Tables of a report as CSV for spreadsheets and scripts: numbers are unformatted, missing values are empty cells."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 
 def build_tables(report: Report) -> dict[str, str]:
-    """Return the CSV tables by name, without empty tables."""
+    """Build the non-empty CSV tables of a report. Returns CSV text by table name."""
     tables = {}
     if report.local is not None:
         tables["variants"] = _variants(report.local)
@@ -35,8 +34,8 @@ def plan_tables(plan: PlanSection) -> dict[str, str]:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[_Cell]]) -> str:
-    """Write CSV in which no text is a formula to a spreadsheet: a text that begins like one gets an apostrophe in
-    front."""
+    """Write CSV that is safe to open in a spreadsheet: a string that a spreadsheet would execute as a formula is
+    prefixed with an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(columns)

@@ -1,4 +1,4 @@
-"""Render the summary for a terminal as plain text: the decision or the result, its caveats, then the numbers."""
+"""Render the terminal summary as plain text: the decision or the result, its caveats, then the numbers."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ _MAX_ROWS = 8
 
 
 def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -> str:
-    """Render a summary of at most a screen or two, without a trailing line break.
+    """Render a terminal summary of one or two screens at most, without a trailing newline.
 
-    `with_marks` leaves the marks of `reports.statuses` and `reports.dimming`, which a terminal colors.
+    `with_marks` leaves the marks of `reports.statuses` and `reports.dimming` in the text, so that a terminal can color
+    them.
     """
     report = sanitize(report)
     header, verdict = report.header, report.verdict
@@ -80,12 +81,12 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
     if report.definitions is not None:
         blocks += definition_blocks(report.definitions, width)
     text = "\n\n".join("\n".join(block) for block in blocks if block)
-    text = text.replace(formatting.THIN, " ")  # not every terminal font has a thin space
+    text = text.replace(formatting.THIN, " ")  # some terminal fonts have no thin space
     return text if with_marks else write_statuses(replace_marks(text))
 
 
 def render_plan(plan: PlanSection, width: int = 100) -> str:
-    """Render a plan alone, with all details of the recommended fleet."""
+    """Render a plan without a run, with all details of the recommended fleet."""
     plan = sanitize(plan)
     caveats = summarize_caveats(list(plan.checks))
     titled = (
@@ -99,7 +100,7 @@ def render_plan(plan: PlanSection, width: int = 100) -> str:
 
 
 def _block(title: str, lines: Sequence[str], width: int, margin: int = _MARGIN) -> list[str]:
-    """Return the lines behind a margin that contains the title."""
+    """Indent lines by a margin that contains the title in its first line."""
     wrapped = [part for line in lines for part in _wrapped(line, width, margin)]
     return [title.ljust(margin) + wrapped[0].lstrip(), *wrapped[1:]] if wrapped else []
 
@@ -128,7 +129,7 @@ def _format_quantity(quantity: Quantity) -> str:
 
 
 def _result(report: Report) -> list[str]:
-    """Return the result of the run, what it is based on, why it ended as it did, and its caveats."""
+    """Return the lines about the result of a run: headline, evidence, reasons for the outcome, and caveats."""
     verdict, result = report.verdict, decide_run(report)
     headline = f"{verdict.stamp} {result.headline}" if verdict.stamp else result.headline
     evidence = "" if leads_with_plan(report) else result.evidence
@@ -141,7 +142,8 @@ def _reasons(report: Report) -> Iterator[str]:
 
 
 def _caveats(report: Report) -> list[str]:
-    """Return the number of caveats and their names; what each says follows the numbers, except what is INVALID."""
+    """Return the number of caveats and their names, followed by the INVALID checks in full. The report shows all other
+    caveats below the numbers."""
     warnings = list_warnings(report)
     invalid = [_check(check) for check in warnings if check.verdict == "INVALID"]
     return [line for line in (summarize_caveats(warnings, len(report.notes)), *invalid) if line]
@@ -169,7 +171,7 @@ def _check(check: CheckRow) -> str:
 
 
 def _selftest(selftest: SelfTestRow | None) -> list[str]:
-    """Return the self-test's outcome. Without a self-test, only the report mentions it, not the summary."""
+    """Return the outcome of the self-test; empty without a self-test, which only the full report mentions."""
     if selftest is None:
         return []
     outcome = "passed" if selftest.passed else f"{mark_status('FAILED')}: {', '.join(selftest.failed)}"
@@ -177,7 +179,8 @@ def _selftest(selftest: SelfTestRow | None) -> list[str]:
 
 
 def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
-    """Return label, number, limit and basis in columns; the spaces between them must not be folded."""
+    """Format the headline tiles as text columns (label, value, limit, basis). The column spacing must not be
+    wrapped."""
     rows = [
         (tile.label, _format_quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
         for tile, note in zip(tiles, _distinct_notes(tiles), strict=True)
@@ -187,7 +190,8 @@ def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
 
 
 def _columns(row: tuple[str, str, str, str], widths: list[int], width: int) -> list[str]:
-    """Return a row of columns; the last column is wrapped below itself if the line is too short."""
+    """Join the cells of a row with column spacing. If the line is too long, the last cell is wrapped within its
+    column."""
     before = "".join(f"{pad(cell, size)}  " for cell, size in zip(row, widths, strict=False) if size)
     room = shown_width(before)
     first, *rest = textwrap.wrap(row[3], max(width - room, _MIN_COLUMN_WIDTH)) or [""]
@@ -205,10 +209,10 @@ def _basis(tile: HeadlineTile) -> str:
 
 
 def _distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
-    """Yield the note of each tile, but each distinct note only once, beside the first number that it applies to."""
+    """Yield the note of each tile; a note that several tiles share appears only with the first of them."""
     already_shown: set[str | None] = set()
     for tile in tiles:
-        is_cost = tile.quantity.unit.startswith("USD")  # the plan states what it refers to
+        is_cost = tile.quantity.unit.startswith("USD")  # the plan states the traffic that a cost refers to
         is_new = tile.quantity.value is not None and tile.note not in already_shown and not is_cost
         yield f", {tile.note}" if is_new and tile.note else ""
         already_shown |= {tile.note} if is_new else set()
@@ -223,7 +227,8 @@ def _objective(row: ObjectiveRow) -> str:
 
 
 def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
-    """Return the stages that the profile requested; a search has its result elsewhere, and its probes in the report."""
+    """Return a table of the stages that the profile defines. The steps of a search are omitted: its result is shown
+    elsewhere, and its probes are listed in the full report."""
     rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
     if not rows:
         return []
@@ -258,7 +263,7 @@ def _arrivals(row: StageRow) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Join columns side by side, omitting empty ones."""
+    """Format rows as aligned text columns, omitting empty columns."""
     if not rows:
         return []
     widths = [max(map(shown_width, column)) for column in zip(*rows, strict=True)]
@@ -271,7 +276,7 @@ _TOKEN_COLUMNS = ("stage", "TTFT p50", "p95", "TPOT p50", "ITL p50", "p99", "ICL
 
 
 def _tokens(rows: Sequence[TokenRow]) -> list[str]:
-    """Return TTFT, TPOT, ITL and ICL in ms, and each reason for a missing one once."""
+    """Return a table of TTFT, TPOT, ITL and ICL in ms, followed by the reasons for missing values, each reason once."""
     if not rows:
         return []
     cells = [[row.stage, *map(_in_ms, _token_quantities(row))] for row in rows[:_MAX_ROWS]]
@@ -300,7 +305,7 @@ def _in_ms(quantity: Quantity) -> str:
 
 
 def _errors(errors: Sequence[ErrorRow]) -> list[str]:
-    """Return the errors of the whole run by class."""
+    """Return a line for each class of error of the whole run."""
     lines = [
         f"{row.error}: {formatting.format_count(row.count)}, {_format_value_unit(row.share)} of all "
         "requests" + ("" if row.sample is None else f"; first example: {row.sample}")

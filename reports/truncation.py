@@ -1,4 +1,5 @@
-"""Shorten a report: cut the longest tables and texts, and state it. The numbers are based on the complete data."""
+"""Shorten a report: truncate its longest tables and strings, and add a note about the truncation. Numbers such as
+percentiles still refer to the complete data."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _CHARS_PER_ROW = 100
 
 
 class _TableCutter:
-    """Cuts tables to `most` rows, and records which were cut."""
+    """Truncates tables to `most` rows, and records which tables were truncated."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -28,8 +29,8 @@ class _TableCutter:
         return tuple(rows[: self.most])
 
     def spread(self, name: str, stages: Sequence[StageRow]) -> tuple[StageRow, ...]:
-        """Select stages evenly over the run, which preserves the shape of the curve; the last one, which may represent
-        several, is kept."""
+        """Select stages evenly over the run, which preserves the shape of the curve. The last stage, which may be a
+        pooled stage, is always included."""
         if len(stages) <= self.most:
             return tuple(stages)
         self._record(name, len(stages), self.most)
@@ -47,7 +48,8 @@ class _TableCutter:
 
 
 def truncate_report(report: Report, max_rows: int) -> Report:
-    """Cut tables to `max_rows` rows, and add a note above the first number about what was omitted."""
+    """Truncate the tables of a report to `max_rows` rows, and add a note about the omitted rows before the first
+    number."""
     cutter, report = _TableCutter(max_rows), _clip_texts(report, max_rows)
     short = msgspec.structs.replace(
         report,
@@ -76,7 +78,7 @@ def truncate_plan(report: PlanReport, most: int) -> PlanReport:
 
 
 def _plan(plan: PlanSection, cutter: _TableCutter) -> PlanSection:
-    """Cut the offers of a plan, keeping those that the plan refers to."""
+    """Truncate the offers of a plan, preserving the offers that the plan refers to."""
     named = (plan.recommendation.offer if plan.recommendation else None, plan.runner_up, plan.cheapest_rejected)
     offers, refused = (
         sorted(rows, key=lambda row: row.offer not in named) for rows in (plan.offers, plan.rejected_offers)
@@ -90,7 +92,7 @@ def _plan(plan: PlanSection, cutter: _TableCutter) -> PlanSection:
 
 
 def _local(local: LocalSection, cutter: _TableCutter) -> LocalSection:
-    """Cut the variants, keeping the best."""
+    """Truncate the variants, preserving the best variant and the headline variant."""
     kept = [variant for variant in local.variants if variant.name in (local.best, local.headline_variant)]
     remaining = [variant for variant in local.variants if variant.name not in (local.best, local.headline_variant)]
     variants = cutter.first("variants", [*kept, *remaining])
@@ -100,7 +102,7 @@ def _local(local: LocalSection, cutter: _TableCutter) -> LocalSection:
 
 
 def _clip_texts(record: _Record, most: int) -> _Record:
-    """Cut texts to the length of `most` rows of text."""
+    """Truncate all strings in a record to the length of `most` lines."""
     return msgspec.convert(_clip_value(msgspec.to_builtins(record), most * _CHARS_PER_ROW), type=type(record))
 
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from app.cli.main import build_parser
 from app.errors import ExitCode
@@ -20,7 +21,7 @@ from app.planning.sizing import build_demand
 from app.profiles.bundled import bundled_profiles
 from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.loading import load_profile
-from app.profiles.plan import EngineSettings, PlanSettings, PrecisionSettings, ShapeSettings, build_plan_limits
+from app.profiles.plan import EngineSettings, PlanKeys, PrecisionSettings, ShapeSettings
 from app.profiles.profile import PROFILES
 from app.records.checks import CheckId
 from app.records.metrics import METRICS
@@ -95,7 +96,8 @@ def _example_of_plan() -> dict[str, Any]:
 
 def test_the_example_of_a_plan_has_a_spare_for_failures_and_one_for_updates() -> None:
     """`redundancy: n+1` and `surge: 1`, as the comments beside them say."""
-    limits = build_plan_limits(PlanSettings.model_validate(_example_of_plan()))
+    keys: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
+    limits = keys.validate_python(_example_of_plan())
     assert (limits.redundancy, limits.surge) == (1, 1)
     assert build_demand(question().traffic, msgspec.structs.replace(limits, zones=1)).spares == 2
 

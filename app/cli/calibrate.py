@@ -1,4 +1,4 @@
-"""Measure the maximum rate that this machine's load generator can send on time, and store it for later runs."""
+"""Measure the max rate that the load generator of this machine can send on time, and store it for later runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def format_calibration(calibration: Calibration) -> Iterator[str]:
-    """Yield the table of generator capacities and the notes on them."""
+    """Yield the lines of a calibration: the table of generator capacities, and notes about them."""
     from app.analysis.generator_checks import MAX_UTILIZATION
     from app.cli.tables import format_table
 
@@ -100,7 +100,7 @@ def _capacity_text(ceiling: MeasuredCapacity) -> str | None:
 
 
 def _limiting_step_field(ceiling: MeasuredCapacity, field: str) -> float | None:
-    """Return a field of the calibration step that determined the capacity, or `None` if there is none."""
+    """Return a field of the calibration step that determined the capacity; `None` if no step passed."""
     steps: list[CalibrationStep] = [
         step for step in ceiling.steps if step.passed and step.achieved_per_s == ceiling.per_s
     ]

@@ -24,7 +24,7 @@ _when: ContextVar[ColorWhen] = ContextVar("when", default="auto")
 
 @contextmanager
 def use_colors(when: ColorWhen) -> Iterator[None]:
-    """Decide for everything printed inside when to use colors: `auto` is as described in `is_colored`."""
+    """Set the color mode of all output within the context: `auto` (see `is_colored`), `always` or `never`."""
     token = _when.set(when)
     try:
         yield
@@ -33,8 +33,8 @@ def use_colors(when: ColorWhen) -> Iterator[None]:
 
 
 def print_with_colors(text: str, stream: TextIO | None = None) -> None:
-    """Print a text to the stream, by default to standard output. Its marked statuses are colored, and its marked
-    percentiles dimmed, if `is_colored` allows it."""
+    """Print text with marks to a stream, by default standard output. If `is_colored` allows colors, statuses are
+    colored and marked percentiles are dimmed; otherwise the marks are removed."""
     stream = sys.stdout if stream is None else stream
     if is_colored(stream):
         print(color(escape_controls(text)), file=unescaped_stream(stream))
@@ -43,7 +43,8 @@ def print_with_colors(text: str, stream: TextIO | None = None) -> None:
 
 
 def color(text: str) -> str:
-    """Return the text with its marked statuses in their colors and its marked percentiles dimmed."""
+    """Replace the marks in the text with escape sequences: colors for statuses, dimming for percentiles of too few
+    samples."""
     colored = write_statuses(
         text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status
     )
@@ -51,13 +52,13 @@ def color(text: str) -> str:
 
 
 def drop_marks(text: str) -> str:
-    """Return the text without colors and marks."""
+    """Remove all marks from the text."""
     return write_statuses(replace_marks(text))
 
 
 def is_colored(stream: TextIO) -> bool:
-    """Return whether colors may be written: as `--color` says, by default to a terminal that is not dumb, unless
-    NO_COLOR is set."""
+    """Return whether output to the stream is colored. `--color` decides; by default, only terminals are colored, unless
+    NO_COLOR is set or TERM is dumb."""
     when = _when.get()
     if when != "auto":
         return when == "always"

@@ -1,4 +1,4 @@
-"""Report what this machine can do, and what would make a measurement on it unreliable."""
+"""Report the capabilities of this machine, and what would make measurements on it unreliable."""
 
 from __future__ import annotations
 

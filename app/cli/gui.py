@@ -1,4 +1,4 @@
-"""Open the window to measure, watch, read and plan."""
+"""Open the desktop app to configure and watch measurements, read reports and plan capacity."""
 
 from __future__ import annotations
 

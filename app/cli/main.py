@@ -1,4 +1,4 @@
-"""The command line: find and run the command, and turn any failure into two lines and an exit code."""
+"""Command line: select and run a command, and convert any failure to an error message, a hint and an exit code."""
 
 from __future__ import annotations
 
@@ -65,14 +65,15 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None = None) -> int:
     """Run a command and return its exit code.
 
-    `open_window` is called by `sizewise gui`, because the command line and the window do not import each other.
+    `open_window` is called by `sizewise gui`. It is a parameter because the command line and the desktop app do not
+    import each other.
     """
     with escape_output():
         return _run_command(argv, open_window)
 
 
 def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None) -> int:
-    flags = {*argv} & {"--debug", "--error-json"}  # accepted anywhere, since they belong to no command
+    flags = {*argv} & {"--debug", "--error-json"}  # global options, accepted anywhere
     code = ExitCode.OK
     try:
         arguments = build_parser().parse_args(_color_first([argument for argument in argv if argument not in flags]))
@@ -83,7 +84,7 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
         return _print_error(str(error), error.hint, error.exit_code, flags)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except Exception as error:  # the outermost handler: even a bug ends with a message
+    except Exception as error:  # outermost handler: a bug is reported with a message too
         if is_too_many_open_files(error):
             return _print_error("too many open files", OPEN_FILES_HINT, ExitCode.LIMIT, flags)
         hint = "This is a bug in Sizewise. Run again with --debug and report the output."
@@ -92,7 +93,7 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
 
 
 def _color_first(argv: Sequence[str]) -> list[str]:
-    """Move `--color WHEN` before the command. It belongs to no command, and is accepted anywhere."""
+    """Move `--color WHEN` to the front of the arguments: it is a global option that is accepted anywhere."""
     first: list[str] = []
     rest: list[str] = []
     remaining = iter(argv)

@@ -1,6 +1,6 @@
-"""Run a session for `run` and `quickstart`: listeners, signals, report and exit code.
+"""Run the measurement of `run` and `quickstart`: event listeners, signal handling, report and exit code.
 
-In GitHub Actions it also writes the job summary, and annotations at the lines of the profile.
+In GitHub Actions, the module also writes the job summary and annotations for lines of the profile.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ from reports.text import render_text
 
 
 def write_github_annotations(report: Report, profile: str | None, environment: Mapping[str, str]) -> None:
-    """Write the job summary and annotations in GitHub Actions, and do nothing elsewhere.
+    """Write the job summary and annotations in GitHub Actions; do nothing elsewhere.
 
-    `profile` is the argument of the command: a file or a name.
+    `profile` is the argument of the command: a file or the name of a bundled profile.
     """
     summary = environment.get("GITHUB_STEP_SUMMARY")
     if summary:
@@ -70,17 +70,18 @@ def write_github_annotations(report: Report, profile: str | None, environment: M
 
 
 def _append(path: Path, report: Report) -> None:
-    """Append to the job summary. What the step wrote before stays, and the total stays within the maximum size."""
+    """Append the report to the job summary, which must not exceed its maximum size. Existing content is preserved."""
     try:
         used_bytes = path.stat().st_size if path.exists() else 0
         with path.open("ab") as file:
             file.write(render_markdown(report, MAX_BYTES - used_bytes).encode())
-    except OSError as error:  # the run is measured and stored, so its exit code does not change
+    except OSError as error:  # the run is stored, so the exit code does not change
         print(f"the job summary could not be written: {error.strerror}", file=sys.stderr)
 
 
 def _repository_path(path: Path, workspace: str | None) -> str:
-    """Return the path as GitHub names it: relative to the root of the checkout."""
+    """Return the path relative to the root of the checkout, as GitHub expects; a path outside the checkout is returned
+    unchanged."""
     absolute = path.resolve()
     inside = workspace and absolute.is_relative_to(Path(workspace).resolve())
     return absolute.relative_to(Path(workspace).resolve()).as_posix() if workspace and inside else path.as_posix()
@@ -91,7 +92,7 @@ _NOT_WRITTEN_HINT = "Read the results so far with `sizewise.open_run` in Python.
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run that is about to start."""
+    """Identity, directory and SLO of a run that is about to start."""
 
     run_id: str
     name: str
@@ -102,7 +103,7 @@ class NewRun(msgspec.Struct, frozen=True):
 
 
 class MeasuredRun(msgspec.Struct, frozen=True):
-    """A run that has ended and is stored."""
+    """Result and report of a completed and stored run."""
 
     outcome: RunOutcome
     report: Report
@@ -116,9 +117,9 @@ def measure(
     gating: Gating = DEFAULT,
     baseline: BaselineSpec | None = None,
 ) -> int:
-    """Run the profile, evaluate it against the baseline, and return the exit code.
+    """Run the profile, evaluate the result against the baseline, and return the exit code.
 
-    `remote` workers share the load. The results are stored however the run ends.
+    `remote` workers share the load. The results are stored even if the run is interrupted.
     """
     request_consent(profile, getattr(arguments, "allow_secrets", []))
     new_run = _new_run(profile, arguments.out)
@@ -127,8 +128,8 @@ def measure(
 
 
 def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespace, out: Path | None) -> MeasuredRun:
-    """Run the profile as a demonstration (`RunSpec.is_demonstration`), and store it in `out`, by default in the runs'
-    home. Prints its progress only."""
+    """Run the profile as a demonstration (see `RunSpec.is_demonstration`), and store it in `out`, by default in the
+    runs folder. Only progress is printed."""
     new_run = _new_run(profile, out)
     spec = build_spec(
         profile,
@@ -147,7 +148,7 @@ def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespac
 
 
 def show_run(measured: MeasuredRun, arguments: argparse.Namespace, gating: Gating = DEFAULT) -> int:
-    """Print the summary of a run, with annotations in GitHub Actions, and return its exit code."""
+    """Print the summary of a run, write annotations in GitHub Actions, and return the exit code of the run."""
     with ignore_broken_pipe():
         _print(measured, arguments, gating)
     write_github_annotations(measured.report, getattr(arguments, "profile", None), os.environ)
@@ -161,9 +162,9 @@ def resume(
     gating: Gating,
     baseline_for: Callable[[str], BaselineSpec | None],
 ) -> int:
-    """Resume a run that was cut short, in its own directory, and return the exit code of the whole run.
+    """Resume an interrupted run in its directory, and return the exit code of the whole run.
 
-    Raises UsageError if it cannot be resumed.
+    Raises UsageError if the run cannot be resumed.
     """
     interrupted = read_interrupted_run(run_to_resume)
     profile = load_stored_profile(run_to_resume)
@@ -202,7 +203,8 @@ def _run_and_store(
 
 
 def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
-    """Return the id of the run. A directory in the runs' home is found by its name, so this name is the id."""
+    """Return the run ID: the name of `out` if it is a directory in the runs folder, because such a run is found by its
+    directory name; otherwise a new ID."""
     if out is not None and out.resolve().parent == runs_home().resolve() and is_valid_run_id(out.name):
         return out.name
     return new_run_id(name, started_at)
@@ -217,7 +219,7 @@ def _build_session(
     *,
     recalibrate: bool,
 ) -> RunSession:
-    """Build the session of a profile, without starting anything. Raises UsageError and UnavailableError."""
+    """Build the session of a profile without starting anything. Raises UsageError or UnavailableError."""
     if isinstance(profile, LocalProfile):
         if remote is not None:
             raise UsageError("remote workers need an endpoint, but this profile runs a model on this machine")
@@ -235,8 +237,8 @@ def _run_session(
 ) -> tuple[RunOutcome, Report]:
     """Run the session and build its report.
 
-    `reopen` opens the directory of a run that is resumed. Raises OSError if the directory cannot be written, even if
-    this shows only when it is closed.
+    `reopen` opens the directory of a run that is resumed. Raises OSError if the directory cannot be written, which may
+    become apparent only when it is closed.
     """
     open_store = reopen or (lambda: RunWriter(started.directory))
     with handle_stop_signals() as interruption, open_store() as store, open_progress() as progress:
@@ -249,7 +251,7 @@ def _run_session(
         try:
             outcome = running(store, emit, interruption)
         except SizewiseError as error:
-            if reopen is None:  # a run that could not be resumed stays as it was
+            if reopen is None:  # a run that could not be resumed is left unchanged
                 emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), (str(error),)))
             raise
         report = _report(outcome, store, started.spec_text)

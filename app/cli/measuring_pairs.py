@@ -1,4 +1,5 @@
-"""Implement `compare --measure`: two profiles measured in interleaved pairs, followed and stopped like a run."""
+"""Implementation of `compare --measure`: measure two profiles in interleaved A/B pairs, which can be attached to and
+stopped like a run."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def measure_pairs(
 ) -> int:
     """Measure pairs of runs and return the exit code from `report`, which receives the comparison.
 
-    The runs are stored however the measurement ends.
+    The runs are stored even if the measurement is interrupted.
     """
     if len(arguments.candidate) != 1:
         raise UsageError(

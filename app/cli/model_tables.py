@@ -133,7 +133,7 @@ def _growth(growth: Growth | None, unit: str = "") -> str:
 
 
 def _amount(number: int, unit: str = "") -> str:
-    """Format a number with three digits and a decimal prefix: 8.18 G, 103 MB."""
+    """Format a number with three significant digits and a decimal prefix: 8.18 G, 103 MB."""
     for size, prefix in _UNITS:
         if abs(number) >= size:
             return f"{number / size:.3g} {prefix}{unit}"

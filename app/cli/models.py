@@ -1,4 +1,4 @@
-"""Show the contents of a model file, the cost of an inference derived from it, and the cards that it fits."""
+"""Show the contents of a model file, the cost of an inference derived from it, and the GPUs that the model fits on."""
 
 from __future__ import annotations
 

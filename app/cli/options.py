@@ -1,4 +1,4 @@
-"""Options that several commands share: baselines, gating of the exit code, and load workers on other machines."""
+"""Options that several commands share: baselines, gating of the exit code, and load workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> BaselineSpec | None:
-    """Return the requested baseline, or `None` if there is none. Raises UsageError if it cannot be read."""
+    """Read the requested baseline; `None` if no baseline was requested. Raises UsageError if the baseline cannot be
+    read, or for conflicting options."""
     if arguments.baseline is None:
         if arguments.tolerance is not None or arguments.force:
             option = "--force" if arguments.force else "--tolerance"
@@ -42,7 +43,7 @@ def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> Baseline
 
 
 def parse_tolerance(text: str) -> float:
-    """Parse a share such as 5% or 0.05. Raises argparse.ArgumentTypeError."""
+    """Parse a share such as 5% or 0.05 as a fraction. Raises argparse.ArgumentTypeError."""
     number = text.strip().removesuffix("%")
     try:
         share = float(number) / (100 if number != text.strip() else 1)
@@ -80,7 +81,7 @@ def _parse_kinds(text: str) -> tuple[GateKind, ...]:
     return tuple(kind for kind in _KINDS if kind in given)
 
 
-_MAX_WORKERS = 1_000  # the same as in app.profiles.load, which takes too long to import here
+_MAX_WORKERS = 1_000  # as in app.profiles.load, which takes too long to import here
 
 
 def add_workers_argument(parser: argparse.ArgumentParser) -> None:
@@ -104,12 +105,12 @@ def add_token_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def build_workers_override(arguments: argparse.Namespace) -> list[str]:
-    """Return the `--set` override that `--workers` is short for."""
+    """Return the `--set` override that is equivalent to `--workers`; empty if the option is not set."""
     return [] if arguments.workers is None else [f"load.workers={arguments.workers}"]
 
 
 def parse_remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
-    """Return the requested remote workers, or `None` if there are none. Raises UsageError for conflicting options."""
+    """Return the requested remote workers; `None` if none were requested. Raises UsageError for conflicting options."""
     count, bind, token = arguments.remote_workers, arguments.bind, arguments.token
     if count is None and bind is None and token is None:
         return None

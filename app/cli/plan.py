@@ -84,7 +84,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.out is not None and arguments.export is None:
         _save(
             arguments.out, question, plan
-        )  # saved first, because the command may end while printing, for example into `head`
+        )  # saved first, because printing may end the command, for example into `head`
     if arguments.export is not None:
         _export(plan, arguments.export, settings, arguments.out)
     elif arguments.json:
@@ -102,7 +102,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _percent(text: str) -> str:
-    """Convert a probability such as 0.9 to a percentage."""
+    """Convert a probability such as 0.9 to a percentage; other text is returned unchanged."""
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Format how much work a profile requests as lines for a terminal."""
+"""Format the amount of work that a profile requests, for a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reports.formatting import format_count, format_count_noun, format_duration,
 
 
 def format_work(work: PlannedWork) -> str:
-    """Return one line with what is sent, how long it takes and what it costs."""
+    """Format the planned work as one line: stages, duration, requests, tokens and cost."""
     return "; ".join(_clauses(work))
 
 

@@ -1,4 +1,5 @@
-"""List the keys of a profile, and write a CI job for one, as the window's form and export do."""
+"""The `keys` and `ci` actions of the `profiles` command: list all keys of a profile, and write a CI job for a
+profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Show the progress of a run on standard error: a bar on a terminal, at most a line per second elsewhere."""
+"""Show the progress of a run on standard error: a bar on a terminal, otherwise at most one line per second."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ProgressView(Protocol):
 @contextmanager
 def open_progress() -> Iterator[ProgressView]:
     console = Console(file=unescaped_stream(sys.stderr), highlight=False, markup=False, emoji=False)
-    if not sys.stderr.isatty():  # rich's own test is not used, because FORCE_COLOR would draw a bar into a log
+    if not sys.stderr.isatty():  # not rich's test, by which FORCE_COLOR would draw a bar into a log
         yield _Lines()
         return
     columns = (
@@ -79,9 +79,10 @@ class _Lines:
 
 
 class _Terminal:
-    """A progress bar for the current stage, because a search does not know its number of stages in advance.
+    """Progress bar for the current stage. A bar for the whole run is not possible, since a search does not know its
+    number of stages in advance.
 
-    For a comparison, the bar counts its runs.
+    For a comparison, the bar shows the number of completed runs.
     """
 
     def __init__(self, bar: Bar) -> None:
@@ -122,7 +123,7 @@ class _Terminal:
 
 
 def _snapshot_text(event: Snapshot) -> str:
-    """Format a snapshot without the values that are unknown."""
+    """Format a snapshot of the load as text, omitting unknown values."""
     waiting = "" if event.in_flight is None else f", in flight {event.in_flight:,}"
     recent = "" if event.latency_p95_ms is None else f", recent p95 {format_number(event.latency_p95_ms, 3)} ms"
     return f"sent {event.sent:,}, failed {event.failed:,}{waiting}{recent}"
@@ -157,7 +158,7 @@ def _event_sentence(event: Event) -> str | None:
         case PairRunStarted() | PairRunFinished():
             return _turn_sentence(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | CheckCompleted():
-            return None  # shown in the summary or by the bar
+            return None  # the summary or the bar shows these events
 
 
 def _load_sentence(event: RateResolved | RateChanged | StageExtended | NoteAdded) -> str:
@@ -184,7 +185,7 @@ def _variant_sentence(event: VariantStarted | CallsFinished | VariantFinished) -
 
 def _turn_sentence(event: PairRunStarted | PairRunFinished) -> str | None:
     if isinstance(event, PairRunFinished):
-        return None  # reported by the next event or the end
+        return None  # the next event or the summary reports it
     return f"pair {event.pair} of {event.pairs}: {event.side}"
 
 
@@ -197,7 +198,8 @@ def _calls_sentence(stage: Stage) -> str:
 
 
 def _latency_summary(stage: Stage) -> str:
-    """Format latencies: including waiting for calls that are due at a scheduled time, else the service time."""
+    """Format the latencies of a stage: latency including queueing if calls had scheduled starts, otherwise the service
+    time."""
     if "latency_ms" in stage.metrics:
         p50, p95 = (_percentile_text(stage.metrics["latency_ms"][aggregate]) for aggregate in ("p50", "p95"))
         return f"latency p50 {p50}, p95 {p95}"
@@ -205,7 +207,7 @@ def _latency_summary(stage: Stage) -> str:
 
 
 def _percentile_text(estimate: Estimate | None) -> str:
-    """Format a percentile in ms; one of too few samples is dimmed, with their number."""
+    """Format a percentile in ms. A percentile of too few samples is dimmed and shows the sample size."""
     if estimate is None:
         return "n/a"
     if estimate.value is None and estimate.undersampled is not None:

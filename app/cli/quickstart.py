@@ -1,7 +1,7 @@
-"""Size a real endpoint on this machine: measure, plan and report, with no configuration and no network.
+"""Size a real endpoint on this machine: measure, plan and report, without configuration or network access.
 
-This is a demonstration: if the measurement is INVALID or misses the SLO, it says so and exits with 0. `sizewise run
-quickstart` exits with 4 or 10 then.
+This is a demonstration: the exit code is 0 even if the measurement is INVALID or misses the SLO, which the report
+states. `sizewise run quickstart` exits with 4 or 10 in these cases.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from app.records.result import Result
 
 _MAX_STEPS = 22
-"""Number of steps that fit into the search.
+"""Maximum number of steps of the search.
 
-With steps of 2 s, 98 % of 270 simulated searches found a rate by then; without the limit, all did.
+With steps of 2 s, 98 % of 270 simulated searches found a rate within this limit; without the limit, all of them did.
 """
 _MIN_SEARCH_S = 45
-"""Minimum time of the search in s.
+"""Minimum time limit of the search in s.
 
-At a few requests per second, a step must be longer than requested to get enough responses.
+At a few requests per second, steps must be longer than requested to collect enough responses.
 """
 _LONGER_STEPS = 2
-"""Factor of the steps' duration in the second attempt."""
+"""Factor by which the steps of the second attempt are longer."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,11 +62,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 Measure = Callable[[float, Path | None], "MeasuredRun"]
-"""Measures with this duration of a step in s, and stores the run in this directory."""
+"""Function that measures with the given step duration in s and stores the run in the given directory."""
 
 
 def measure_twice_if_invalid(measure: Measure, step_s: float, out: Path | None) -> MeasuredRun:
-    """Return the run; if it is INVALID, the one that is measured after it with longer steps, whatever it gives."""
+    """Measure once. If the run is INVALID, measure again with longer steps and return the second run, whatever its
+    validity."""
     first = measure(step_s, out)
     why = _why_repeat(first.outcome.result)
     if why is None:
@@ -77,14 +78,14 @@ def measure_twice_if_invalid(measure: Measure, step_s: float, out: Path | None) 
 
 
 def _why_repeat(result: Result) -> str | None:
-    """Return why the measurement is INVALID; `None` if it is not, or if something else cut it short."""
+    """Return why the measurement is INVALID; `None` if it is valid, or if it was interrupted for another reason."""
     if result.exit.code != ExitCode.OK:
         return None
     return next((cause.text for cause in result.exit.causes if cause.id == "invalid"), None)
 
 
 def _next_directory(out: Path) -> Path:
-    """Return a directory beside that of the first attempt, which keeps its run."""
+    """Return an unused directory next to that of the first attempt, whose run is kept."""
     return next(path for number in count(2) if not (path := out.with_name(f"{out.name}-{number}")).exists())
 
 

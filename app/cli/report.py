@@ -1,6 +1,6 @@
-"""Render the report of a stored run again, or render the report of a plan file.
+"""Render the report of a stored run, of a plan file or of another tool's result.
 
-With `--slo`, `--from`, `--to` and `--recover`, a stored run is evaluated again from its facts. With `--redact
+With `--slo`, `--from`, `--to` and `--recover`, a stored run is re-evaluated from its data. With `--redact
 hosts,models,prompts`, names are redacted for readers who may see only the numbers.
 """
 
@@ -53,9 +53,8 @@ def is_rescored(arguments: argparse.Namespace) -> bool:
 
 
 def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
-    """Return the report and the result, with the exit code of the command: that of the new evaluation, if there is
-    one.
-    """
+    """Return the report, the result, and the exit code of the command: the exit code of the re-evaluation if there is
+    one, otherwise 0."""
     from app.reporting.opened import load_run
 
     opened = load_run(run, recover=arguments.recover)
@@ -72,9 +71,8 @@ def refuse_rescoring(arguments: argparse.Namespace, what: str) -> None:
 
 
 def rescored_name(name: str) -> str:
-    """Return the name of the file beside the run's own report, which stays unchanged: report.html,
-    report-rescored.html.
-    """
+    """Return the file name of a re-evaluated report, such as report-rescored.html for report.html. The original report
+    is left unchanged."""
     path = Path(name)
     return f"{path.stem}-rescored{path.suffix}"
 
@@ -96,7 +94,7 @@ def _parse_seconds(text: str, flag: str) -> float:
         raise UsageError(f"{flag}: {error}", hint=error.hint) from None
 
 
-_KINDS = ("hosts", "models", "prompts")  # the same as in app.reporting.redaction, which takes too long to import here
+_KINDS = ("hosts", "models", "prompts")  # as in app.reporting.redaction, which takes too long to import here
 
 
 def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +114,7 @@ def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def redact_report(report: Report, result: Result, arguments: argparse.Namespace) -> RedactedReport | None:
-    """Redact a report, and list the redactions on standard error. Return `None` if nothing is to be redacted."""
+    """Redact a report, and list the redactions on standard error. Returns `None` if no redaction was requested."""
     if arguments.redact is None:
         return None
     from app.reporting.redaction import redact
@@ -137,7 +135,8 @@ def refuse_redaction(arguments: argparse.Namespace, what: str) -> None:
 
 
 def redacted_name(name: str) -> str:
-    """Return the name of the redacted file beside the run's own report: report.html, report-hidden.html."""
+    """Return the file name of a redacted report, such as report-hidden.html for report.html. The original report is
+    left unchanged."""
     path = Path(name)
     return f"{path.stem}-hidden{path.suffix}"
 
@@ -218,7 +217,7 @@ def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
 
 
 def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
-    """Evaluate a run again and write the report. The run's own report is never overwritten."""
+    """Re-evaluate a run and write the report. The original report is never overwritten."""
     form: str = arguments.format or "html"
     if arguments.definitions or form == _LLM_D:
         refuse_rescoring(arguments, "a report of other tools' definitions")
@@ -232,7 +231,7 @@ def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
 
 
 def _execute_in(directory: Path, form: str, content: bytes, report: Report) -> int:
-    """Write the report into the run's directory, and update its checksum."""
+    """Write the report into the run directory, and update its checksum."""
     from app.storage.checksums import update_checksum
     from app.storage.run_directory import write_document
 
@@ -305,7 +304,7 @@ def _has_definitions(form: str | None) -> bool:
 
 
 def _content(report: Report | PlanReport, form: str) -> bytes:
-    """Render a report, as text with marked statuses. Raises ValueError if a plan has no such format."""
+    """Render a report; text has marks for statuses. Raises ValueError if a plan does not support the format."""
     from reports.model import Report
     from reports.rendering import render_document
     from reports.text import render_text
@@ -361,7 +360,7 @@ def _definitions_of(run: StoredRun) -> bytes:
 
 
 def _definitions(run: StoredRun) -> Definitions:
-    """Return the metrics of other tools' definitions. Raises UsageError for a run that sent no request."""
+    """Compute the metrics as defined by other tools. Raises UsageError for a run without requests."""
     from app.reporting.definitions import build_definitions
 
     by_tool = build_definitions(run.requests(), run.complete_result)

@@ -1,4 +1,4 @@
-"""Report on the result file of another tool."""
+"""Build the report of a result file of another tool."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def is_foreign(path: Path) -> bool:
-    """Return whether the path is a file, or a folder without a run in it.
+    """Return whether the path is a file, or a folder that is not a run directory.
 
-    Whether a known tool wrote it shows only when it is read.
+    Whether a known tool wrote the file is determined only when it is read.
     """
     from app.storage.run_directory import EVENTS
 
@@ -21,7 +21,7 @@ def is_foreign(path: Path) -> bool:
 
 
 def foreign_report(path: Path) -> tuple[Report, Result]:
-    """Build the report of another tool's load points. Raises UsageError if the file is of no known tool."""
+    """Build the report of another tool's load points. Raises UsageError if the format of the file is unknown."""
     import msgspec
 
     from app.analysis.foreign_result import build_foreign_result
@@ -39,4 +39,4 @@ def foreign_report(path: Path) -> tuple[Report, Result]:
         f"sizewise report {path.name}",
         msgspec.json.encode(result).decode(),
     )
-    return msgspec.structs.replace(report, environment=()), result  # which the file does not state
+    return msgspec.structs.replace(report, environment=()), result  # the file does not state the environment

@@ -1,6 +1,6 @@
 """Run the benchmark of a profile, evaluate the result, and store the run.
 
-`runs resume` continues a run that was cut short, after its last complete stage.
+`runs resume` continues an interrupted run after its last complete stage.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def execute(arguments: argparse.Namespace) -> int:
     profile = _profile(arguments, [*arguments.overrides, *build_workers_override(arguments)])
     remote = parse_remote_workers(arguments)
 
-    from app.cli.measuring import measure  # imported late so that an invalid profile is reported fast; takes a second
+    from app.cli.measuring import measure  # imported late, since it takes 1 s
 
     return measure(profile, arguments, remote, parse_gating(arguments), parse_baseline(arguments, profile.name))
 

@@ -1,4 +1,4 @@
-"""The `runs` command: list, show, label, share, delete and restore stored runs, and control one that is running."""
+"""List, show, label, share, delete and restore stored runs, and control an active run."""
 
 from __future__ import annotations
 
@@ -164,7 +164,8 @@ def _attach(arguments: argparse.Namespace) -> int:
 
 
 def _follow(run: StoredRun) -> int:
-    """Show the events of a run and return its exit code. Raises StorageError if its engine ended without a result."""
+    """Show the events of a run until it ends, and return its exit code. Raises StorageError if its process ended
+    without a result."""
     import threading
 
     from app.cli.progress import open_progress
@@ -180,7 +181,7 @@ def _follow(run: StoredRun) -> int:
             elif not is_written:
                 hint = "Read the results so far with `sizewise.open_run` in Python."
                 raise StorageError(f"the process of {run.directory} ended without a result", hint=hint)
-            else:  # read once more after the engine has ended, for the events it wrote just before
+            else:  # read once more after the process has ended, since it may just have written events
                 is_written = follower.is_active()
                 pause.wait(_POLL_S if is_written else 0)
     print(f"{run.directory.name}: {finished.status}", file=sys.stderr)
@@ -231,7 +232,7 @@ def _empty_message(arguments: argparse.Namespace) -> str:
 
 
 def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
-    """Print the table of runs, without columns that are empty for all runs."""
+    """Print the table of runs, omitting columns that are empty for all runs."""
     from app.cli.colors import print_with_colors
     from app.cli.tables import format_table
 
@@ -283,7 +284,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     run = find_run(arguments.run)
     if arguments.json and run.result_text is not None:
-        _ = run.complete_result  # raises if the run is damaged, so that a damaged result is not printed
+        _ = run.complete_result  # raises an error if the run is damaged, so that no damaged result is printed
         print(run.result_text)
         return 0
     print_with_colors(render_text(build_stored_report(run), with_marks=True))

@@ -1,4 +1,4 @@
-"""Ask, once per profile and host, whether secrets may be sent there."""
+"""Ask for permission, once per profile and host, to send secrets to the host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def add_consent_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def request_consent(profile: Profile, hosts: list[str]) -> None:
-    """Store the permissions for `hosts`, and ask for the others if a user is at the terminal.
+    """Store permission for `hosts`, and ask for permission for further hosts of the profile if the session is
+    interactive.
 
     Raises UsageError if a host remains without permission.
     """

@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def print_selftest(selftest: SelfTest, *, as_json: bool) -> int:
-    """Print the self-test and return the exit code."""
+    """Print the self-test, and return the exit code: OK if it passed, otherwise INVALID."""
     import msgspec
 
     from app.cli.colors import print_with_colors

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: an immediate exit while a command starts, a request to stop while it measures."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP: exit immediately while a command starts, or request a stop while it measures."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ _MESSAGES = (
 
 
 def handle_signals() -> None:
-    """Handle SIGHUP as SIGTERM, and exit silently on Ctrl-C during an import; elsewhere Ctrl-C raises
-    KeyboardInterrupt.
+    """Install the signal handlers of the process: SIGHUP acts like SIGTERM, and Ctrl-C raises KeyboardInterrupt, or
+    exits silently during an import.
 
-    An interrupted import can surface as any exception, or as one of Python's own tracebacks.
+    An interrupted import could otherwise surface as any exception, or print a traceback.
     """
     signal.signal(signal.SIGINT, _exit_or_raise)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores SIGHUP
         signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
 
 
 @contextmanager
 def handle_stop_signals() -> Iterator[Interruption]:
-    """Handle stop signals: the first lets requests in flight finish, the second cancels them, the third exits at
-    once.
-    """
+    """Handle stop signals within the context: the first signal lets in-flight requests finish, the second cancels them,
+    and the third exits immediately."""
     from app.session.interruption import Interruption
 
     interruption = Interruption()
@@ -56,10 +55,10 @@ def handle_stop_signals() -> Iterator[Interruption]:
 
 
 def _acknowledge(message: str | None) -> None:
-    """Write a line to standard error past Python's buffers, which the interrupted code may be writing to."""
+    """Write a line to standard error, bypassing Python's buffers, which the interrupted code may be writing to."""
     if message is None:
         return
-    with contextlib.suppress(OSError):  # nobody reads it
+    with contextlib.suppress(OSError):  # standard error may be closed
         os.write(2, f"{chr(10) * os.isatty(2)}{message}\n".encode())
 
 

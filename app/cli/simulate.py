@@ -89,7 +89,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Progress of the simulation: nothing for a fast one, then a line per second, which a terminal overwrites."""
+    """Progress output of a simulation: nothing for a short simulation, then one line per second, which is overwritten
+    on a terminal."""
 
     def __init__(self) -> None:
         self._start_s: float | None = None
@@ -129,7 +130,7 @@ def _show(day: SimulatedDay) -> None:
 def _row(hour: SimulatedHour) -> tuple[Cell, ...]:
     good_percent = (
         None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"
-    )  # rounded down, so that 100 means all
+    )  # rounded down, so that 100 means all requests
     latencies = (hour.p50_ms, hour.p95_ms, hour.p99_ms)
     return (
         f"{hour.hour:02}:00",

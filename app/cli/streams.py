@@ -1,4 +1,4 @@
-"""Standard streams: missing ones are replaced, control characters are escaped, and a closed pipe is ignored."""
+"""Standard streams: replace missing streams, escape control characters, and ignore closed pipes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
-"""Control characters other than tabs and line ends. Every escape sequence starts with one of them."""
+"""Control characters other than tabs and line breaks. Every escape sequence starts with a control character."""
 
 
 def replace_missing_streams() -> None:
-    """Open the null device on each standard stream that the caller closed, as in `2>&-`.
+    """Open the null device for each standard stream that the caller closed, as in `2>&-`.
 
-    Call this before anything else opens a file. Otherwise that file would get the number of the missing stream, and
-    receive whatever Python or a child process prints.
+    This must run before any file is opened. Otherwise a file would get the descriptor of the missing stream, and
+    receive the output of Python or of a child process.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -37,12 +37,12 @@ def replace_missing_streams() -> None:
 
 
 def escape_controls(text: str) -> str:
-    """Replace each control character by its JSON escape, which is valid in JSON and harmless elsewhere."""
+    """Replace each control character with its JSON escape, which is valid in JSON and harmless elsewhere."""
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class _EscapingStream:
-    """A text stream that escapes control characters, for output that may quote untrusted files."""
+    """Text stream that escapes control characters, for output that may quote untrusted files."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -60,7 +60,8 @@ class _EscapingStream:
 
 @contextmanager
 def escape_output() -> Iterator[None]:
-    """Escape control characters in everything printed inside, which may quote names, sentences and labels of files.
+    """Escape control characters in all output within the context, since names and messages may come from untrusted
+    files.
 
     Output to `sys.stdout.buffer` is not escaped.
     """
@@ -73,9 +74,9 @@ def escape_output() -> Iterator[None]:
 
 
 def unescaped_stream(stream: TextIO) -> TextIO:
-    """Return the unescaped stream, for output that moves the cursor on purpose.
+    """Return the underlying stream without escaping, for output that moves the cursor.
 
-    Texts of files must be passed through `escape_controls` first.
+    Strings from files must be passed through `escape_controls` first.
     """
     return stream.stream if isinstance(stream, _EscapingStream) else stream
 
@@ -86,9 +87,8 @@ class PipeState:
 
 @contextmanager
 def ignore_broken_pipe() -> Iterator[PipeState]:
-    """Ignore a broken pipe: output inside and afterwards is discarded once the reader is gone, for example after
-    `head`.
-    """
+    """Ignore a broken pipe within the context. Once the reader has closed the pipe, as `head` does, all further output
+    is discarded."""
     reader = PipeState()
     try:
         yield reader

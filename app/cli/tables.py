@@ -1,4 +1,4 @@
-"""Format plain tables for a terminal.
+"""Format plain-text tables for a terminal.
 
 The module also defines the type of subcommand parsers.
 """
@@ -16,9 +16,10 @@ Cell = str | float | int | None
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], status_columns: Container[int] = ()) -> str:
-    """Format a table with columns as wide as their widest cell; numbers are right-aligned, `None` is n/a.
+    """Format a table whose columns are as wide as their widest cell. Numbers are right-aligned; `None` is shown as n/a.
 
-    `status_columns` are the columns whose cells are marked for `print_with_colors`."""
+    Cells in `status_columns` are marked as statuses, so that `print_with_colors` colors them.
+    """
     cells = [
         [mark_status(format_cell(cell)) if i in status_columns else format_cell(cell) for i, cell in enumerate(row)]
         for row in rows
@@ -39,7 +40,7 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], status_c
 def format_cell(cell: Cell) -> str:
     if cell is None:
         return "n/a"
-    if isinstance(cell, str):  # may come from an untrusted run, so control characters are replaced
+    if isinstance(cell, str):  # strings may come from an untrusted run, so control characters are replaced
         return "".join(letter if letter.isprintable() else "\ufffd" for letter in cell)
     if isinstance(cell, int):
         return f"{cell:,}"
@@ -49,7 +50,7 @@ def format_cell(cell: Cell) -> str:
 def format_environment(environment: Environment) -> list[str]:
     gpus = ", ".join(
         f"{gpu.name} ({format_cell(gpu.memory_gib)} GiB)" for gpu in environment.gpus
-    )  # the UUID is not shown; the facts hold its hash
+    )  # the GPU UUID is not shown; the run data contains its hash
     return [
         f"machine     {environment.host}, {environment.os}, Python {environment.python}",
         f"CPU         {format_cell(environment.cpu_model)}, {environment.logical_cores} logical cores, "
@@ -67,4 +68,4 @@ def _is_number(text: str) -> bool:
 
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""Subcommands of a command. Each subcommand's parser stores in `act` the function that handles its arguments."""
+"""Subparsers of a command. Each subcommand's parser stores its handler function in `act`."""

@@ -1,4 +1,4 @@
-"""Format the outcome of a trial request to a target as lines for a terminal."""
+"""Format the outcome of a connection test as lines for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provide this machine's load workers to a run on another machine."""
+"""Provide load workers of this machine to a run on another machine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Actions of the window, in the order of its menus.
 
-They are the actions that are available everywhere: the menus, shortcuts and command palette offer the same list.
+These actions are available on all pages, and appear in the menus, the shortcuts and the command palette.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Menu = Literal["file", "edit", "run", "view", "help"]
 
 
 class ActionSpec(msgspec.Struct, frozen=True):
-    """Specification of one action.
+    """Specification of an action.
 
-    `text` contains the mnemonic (&). `keys` are shortcuts as portable names; the menu shows the first. A separator
-    divides two neighboring actions with different `group` values.
+    `text` contains the mnemonic (&). `keys` are shortcuts in Qt's portable format; the menu shows the first shortcut. A
+    separator is placed between adjacent actions with different `group` values.
     """
 
     name: str
@@ -34,7 +34,7 @@ class ActionSpec(msgspec.Struct, frozen=True):
 
 
 class Actions:
-    """The window's QActions by name, and its menu bar."""
+    """QActions of the window by name, and the menu bar."""
 
     def __init__(self, window: QMainWindow, specs: tuple[ActionSpec, ...]) -> None:
         self.by_name: dict[str, QAction] = {}
@@ -74,7 +74,7 @@ _TITLES: dict[Menu, str] = {
 
 
 class ActionHandlers(msgspec.Struct, frozen=True):
-    """Handlers of the actions. Each calls the page that is shown, or the window."""
+    """Handlers of the actions. Each handler calls the current page or the window."""
 
     open_files: Callable[[], object]
     export: Callable[[], object]

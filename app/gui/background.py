@@ -1,4 +1,4 @@
-"""Run slow work in a thread of Qt's pool, and deliver the result in the GUI thread."""
+"""Background execution: slow functions run in Qt's thread pool, and their results are delivered in the GUI thread."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _Callbacks = tuple[QObject, Callable[[Any], object], Callable[[Exception], objec
 class _ResultDispatcher(QObject):
     """Delivers results from worker threads to callbacks in the GUI thread.
 
-    There is one for the whole process: if a QObject is deleted while a thread emits its signals, the process crashes.
-    Worker threads only know a request number, never an object of the window, so no object of the window can be
-    destroyed in a worker thread.
+    The process has a single dispatcher, which is never deleted: if a QObject is deleted while a thread emits its
+    signals, the process crashes. Worker threads only know the number of their request and hold no reference to objects
+    of the window, so no such object can be destroyed in a worker thread.
     """
 
     told = Signal(int, object, bool)
@@ -53,10 +53,10 @@ class _Work(QRunnable):
             outcome, has_failed = function(), False
         except Exception as error:  # delivered to the caller in the GUI thread
             outcome, has_failed = error, True
-        del function  # release the window objects it references while the dispatcher still references them
+        del function  # release window objects in this thread while the dispatcher still references them
         try:
             self._dispatcher.told.emit(self._number, outcome, has_failed)
-        except RuntimeError:  # the program is exiting and Qt has deleted its objects
+        except RuntimeError:  # the process is exiting, and Qt has deleted its objects
             return
 
 
@@ -71,8 +71,8 @@ def submit(
 ) -> None:
     """Run `function` in a worker thread, then call `on_done` or `on_error` in the GUI thread.
 
-    `function` must not touch widgets. Neither callback is called if `owner` has been deleted by then. Call this only
-    from the GUI thread.
+    `function` must not access widgets. If `owner` has been deleted in the meantime, no callback is called. `submit`
+    must be called in the GUI thread.
     """
     if not _dispatchers:
         _dispatchers.append(_ResultDispatcher())
@@ -81,10 +81,9 @@ def submit(
 
 
 class Latest(Generic[T]):
-    """Runs one function at a time in the background and reports only the newest result.
+    """Runs one function at a time in the background, and reports only the result of the latest request.
 
-    A request made while another is running replaces any request that is still waiting, and the result of the running
-    one is discarded.
+    A new request replaces a waiting request, and the result of a request that is already running is discarded.
     """
 
     def __init__(self, owner: QObject, on_done: Callable[[T], object], on_error: Callable[[Exception], object]) -> None:
@@ -100,7 +99,7 @@ class Latest(Generic[T]):
             self._begin()
 
     def cancel(self) -> None:
-        """Discard the running and the waiting request; no callback is called for them."""
+        """Discard the running request and the waiting request. No callback is called."""
         self._requests += 1
         self._next = None
 

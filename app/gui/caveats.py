@@ -1,4 +1,4 @@
-"""Caveats of a result: their number and names in one line, which unfolds to what each of them says."""
+"""Caveats of a result, collapsed to one line with their number and names, and expanded to their full texts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from reports.formatting import format_count_noun
 
 
 class Caveat(msgspec.Struct, frozen=True):
-    """`name` is shown in the line of all caveats, `text` when they are unfolded. `verdict` is empty for what is no
-    check."""
+    """Caveat of a result. `name` is shown in the collapsed line, `text` when the caveats are expanded. `verdict` is
+    empty if the caveat is not a check."""
 
     name: str
     text: str
@@ -23,7 +23,7 @@ class Caveat(msgspec.Struct, frozen=True):
 
 
 class Caveats(CollapsibleSection):
-    """Folded list of caveats. Hidden if there are none."""
+    """Collapsible list of caveats. Hidden if there are no caveats."""
 
     def __init__(self) -> None:
         self.shown: tuple[Caveat, ...] = ()
@@ -34,7 +34,8 @@ class Caveats(CollapsibleSection):
         super().__init__("", lambda: self._rows)
 
     def show_caveats(self, caveats: Sequence[Caveat]) -> None:
-        """Show other caveats. An INVALID one unfolds them, because the result cannot be used."""
+        """Replace the displayed caveats. The list is expanded if any caveat is INVALID, because the result then
+        cannot be used."""
         self.shown = tuple(caveats)
         clear(self._grid)
         for number, caveat in enumerate(caveats):

@@ -1,4 +1,4 @@
-"""Command palette (Ctrl+K): type part of a command and run it."""
+"""Command palette (Ctrl+K): the user types part of a command and runs it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def action_entries(actions: Sequence[QAction]) -> list[Entry]:
-    """Return palette entries for all enabled actions, each with its shortcut."""
+    """Return a palette entry with the shortcut for each enabled action."""
     return [Entry(_entry_text(action), action.trigger) for action in actions if action.isEnabled()]
 
 
 def filter_entries(entries: Sequence[Entry], typed: str) -> list[Entry]:
-    """Return the entries that contain all typed words, those that begin with the typed text first."""
+    """Return the entries that contain all typed words. Entries that begin with the typed text come first."""
     terms = typed.casefold().split()
     matches = [entry for entry in entries if all(term in entry.text.casefold() for term in terms)]
     return sorted(matches, key=lambda entry: not entry.text.casefold().startswith(typed.casefold().strip()))

@@ -1,4 +1,4 @@
-"""Detect that the previous window crashed or was killed, from its lock file and the log of its fault handler."""
+"""Detection that the previous window crashed or was killed, from its lock file and the log of its fault handler."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MAX_CHARACTERS = 20_000
 
 
 class PreviousSession(msgspec.Struct, frozen=True):
-    """State left by the previous window.
+    """State left behind by the previous window.
 
-    `crash` is what its fault handler wrote (empty text if it was killed), or None if it closed normally. `other_pid` is
-    the process ID of another window that is open now.
+    `crash_text` is the output of the fault handler (an empty string if the window was killed), or None if the window
+    closed normally. `other_pid` is the process ID of another open window, or None.
     """
 
     crash_text: str | None
@@ -28,18 +28,19 @@ class PreviousSession(msgspec.Struct, frozen=True):
 
 
 class CrashLog:
-    """Lock file and crash log of one window, from `begin` until `end`. `folder` is the parent of the runs directory."""
+    """Lock file and crash log of a window, in use from `begin` to `end`. `folder` is the parent of the runs
+    directory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = QLockFile(str(folder / LOCK))
-        self._lock.setStaleLockTime(0)  # never stale by age: a window may stay open for weeks
+        self._lock.setStaleLockTime(0)  # never considered stale because of its age: a window may stay open for weeks
         self._file: TextIO | None = None
 
     def begin(self) -> PreviousSession:
-        """Lock the folder, start the fault handler's log and return what the previous window left.
+        """Lock the folder, start the log of the fault handler, and return what the previous window left behind.
 
-        If the folder cannot be written, no log is started and nothing is reported.
+        If the folder is not writable, no log is started, and the returned state is empty.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -64,9 +65,9 @@ class CrashLog:
         self._lock.unlock()
 
     def _previous_log(self) -> str | None:
-        """Return the log of the previous window, and keep it beside the new one.
+        """Return the log of the previous window, and rename its file so that it is not overwritten.
 
-        A log that exists but is empty means that the previous window was killed.
+        Returns None if the previous window closed normally. An empty log means that it was killed.
         """
         path = self._folder / LOG
         if not path.exists():

@@ -1,6 +1,7 @@
-"""Check that a window can be shown here before Qt starts: Qt itself would abort the process without a useful message.
+"""Checks before Qt starts, because Qt itself aborts the process without a useful message if no display is available.
 
-PySide6 6.12 corrupts the reference counts of None and True on Python before 3.12, and the process aborts later.
+PySide6 6.12 corrupts the reference counts of None and True on Python versions before 3.12, so that the process aborts
+later.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from app.errors import UnavailableError
 
 
 def check_qt_version(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
-    """Raise UnavailableError if this combination of PySide6 (`qt`) and Python is known to abort."""
+    """Raise UnavailableError if this combination of PySide6 version (`qt`) and Python version is known to abort."""
     if tuple(python) < (3, 12) and tuple(qt[:2]) == (6, 12):
         raise UnavailableError(
             f"PySide6 {'.'.join(map(str, qt[:3]))} aborts on Python {python[0]}.{python[1]}",
@@ -26,9 +27,9 @@ _HEADLESS = "`sizewise run`, `plan`, `report` and `compare` work without a windo
 
 
 def can_connect_to_x(display: str) -> bool:
-    """Return whether the X server accepts a connection to `display`.
+    """Return whether the X server of `display` accepts a connection.
 
-    Return True if libxcb is missing; Qt then reports the problem itself.
+    Returns True if libxcb is missing, because Qt then reports the problem itself.
     """
     try:
         xcb = ctypes.CDLL("libxcb.so.1")
@@ -57,7 +58,8 @@ def require_display(
 
 
 def require_qt() -> None:
-    """Raise UnavailableError if Qt's libraries cannot be loaded, or if their version is known to abort."""
+    """Raise UnavailableError if the Qt libraries cannot be loaded, or if their version is known to abort the
+    process."""
     try:
         import PySide6
         import PySide6.QtWidgets

@@ -1,4 +1,4 @@
-"""Classify a dropped or opened path, and say what opening it does."""
+"""Classification of a dropped or opened path, with a description of what opening the path does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DroppedFile(msgspec.Struct, frozen=True):
 
     @property
     def action_text(self) -> str:
-        """Text that says what dropping the file here does."""
+        """Description of what dropping the file on the window does."""
         return {
             "model": "Benchmark this model",
             "profile": "Open this profile",
@@ -31,7 +31,8 @@ class DroppedFile(msgspec.Struct, frozen=True):
 
 
 def classify_path(path: Path) -> DroppedFile:
-    """Classify a path by its name and first bytes. The code that opens the file validates the rest."""
+    """Classify a path by its name and its first bytes. The code that opens the file validates the remaining
+    contents."""
     return DroppedFile(path, _kind(path))
 
 

@@ -1,4 +1,4 @@
-"""Open dropped, chosen or command-line files on the page that handles them."""
+"""Opening of files that were dropped, chosen or given on the command line, each on the page that handles it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FileOpener(QObject):
         window.files_dropped.connect(self.open)
 
     def choose_files(self) -> None:
-        """Let the user choose files in the system's dialog, and open them. Folders can only be dropped, or named on the
-        command line."""
+        """Let the user choose files in the file dialog of the system, and open them. Folders can only be dropped, or
+        given on the command line."""
         names, _ = QFileDialog.getOpenFileNames(
             self._window,
             "Open",
@@ -37,7 +37,7 @@ class FileOpener(QObject):
             self.open(classify_path(path.absolute()))
 
     def entries(self) -> list[Entry]:
-        """Return the palette entries that open the last runs and the bundled profiles."""
+        """Return the palette entries that open recent runs and bundled profiles."""
         from app.profiles.bundled import bundled_profiles
         from app.storage.run_directory import list_stored_runs
 
@@ -75,8 +75,8 @@ class FileOpener(QObject):
                 )
 
     def _show_run(self, directory: Path) -> None:
-        """Open the run on Live or Results. Its state is read from its first and last events only: reading all events of
-        a long run would block the GUI thread."""
+        """Open a run on the Live or Results page, depending on its state. Only its first and last events are read,
+        because reading all events of a long run would block the GUI thread."""
         from app.storage.run_states import find_run_state
 
         is_running = find_run_state(directory) == "running"

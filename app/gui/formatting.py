@@ -1,4 +1,4 @@
-"""Number and text formats of the window, the same as in the reports. Pure functions."""
+"""Number and text formats of the window, identical to the formats of the reports. All functions are pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _STATES: dict[str, State] = {
 
 
 def state_for_verdict(word: str) -> State:
-    """Return the state that determines the color of a verdict word."""
+    """Return the state that determines the display color of a verdict word."""
     return _STATES.get(word, "plain")
 
 
@@ -54,15 +54,15 @@ def cell(value: object) -> str:
 
 
 def one_line(text: str, max_length: int = 200) -> str:
-    """Make untrusted text, such as the name of a run, safe to show: at most `max_length` characters, and each
-    non-printable character (line break, terminal escape) replaced by a space."""
+    """Make an untrusted string, such as the name of a run, safe to display: non-printable characters (line breaks,
+    terminal escapes) become spaces, and the string is truncated to `max_length` characters."""
     cut = text[:max_length]
     return cut if cut.isprintable() else "".join(character if character.isprintable() else " " for character in cut)
 
 
 def sentence(text: str) -> str:
-    """Capitalize the text and end it with a full stop. A first word with a dot in it, such as a key or a file name,
-    keeps its case."""
+    """Capitalize the text and end it with a full stop. A first word that contains a dot, such as a key or a file
+    name, keeps its case."""
     return with_full_stop(text if "." in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}")
 
 
@@ -78,8 +78,8 @@ def elapsed(duration_s: float) -> str:
 
 
 def clock_time(iso: str) -> str:
-    """Format an ISO 8601 time in the local time zone, such as 2026-11-27 14:05. Text that cannot be parsed is returned
-    unchanged."""
+    """Format an ISO 8601 time in the local time zone, such as 2026-11-27 14:05. A string that cannot be parsed is
+    returned unchanged."""
     try:
         return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:

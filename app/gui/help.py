@@ -1,4 +1,4 @@
-"""Help dialog (F1): keyboard shortcuts and where to find the documentation."""
+"""Help dialog (F1): keyboard shortcuts and the location of the documentation."""
 
 from __future__ import annotations
 

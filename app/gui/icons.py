@@ -1,4 +1,4 @@
-"""Line icons on a 24 × 24 grid, drawn in a color of the theme."""
+"""Line icons on a 24 × 24 grid, drawn in the color that the caller chooses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIDE = 24
 
 
 def icon(name: str, color: str, side: int = _SIDE) -> QIcon:
-    """Return the icon at `side` logical pixels, with a second pixmap for a device pixel ratio of 2."""
+    """Return the icon with a size of `side` logical pixels, including a second pixmap for a device pixel ratio of 2."""
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" fill="none" stroke="{color}" '
         f'stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"><path d="{_PATHS[name]}"/></svg>'

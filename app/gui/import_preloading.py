@@ -1,4 +1,4 @@
-"""Preload the modules that the first run, its profile and the first result need, while the user is not waiting."""
+"""Preloading of modules in the background, so that the first run and the first result do not wait for imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _DELAY_MS, _INTERVAL_MS = 700, 150
 
 
 class ImportPreloader(QObject):
-    """Imports one module at a time, in the GUI thread because some of them create Qt objects."""
+    """Imports modules one at a time, shortly after the window is shown. The imports run in the GUI thread, because
+    some modules create Qt objects."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)

@@ -1,4 +1,4 @@
-"""Close the window on Ctrl-C (or SIGTERM) in the terminal. Runs continue, as they do when the window crashes."""
+"""Close the window on Ctrl-C or SIGTERM in the terminal. Runs in progress continue, as after a crash of the window."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PySide6.QtCore import QObject, QSocketNotifier
 class SignalHandler(QObject):
     """Calls `close` on SIGINT and SIGTERM.
 
-    Python's signal handlers do not run while Qt's event loop waits. The byte that the signal writes to a wakeup socket
-    wakes the loop.
+    Python does not run signal handlers while Qt's event loop waits. Each signal therefore also writes a byte to a
+    wakeup socket, which wakes the event loop.
     """
 
     def __init__(self, parent: QObject, close: Callable[[], object]) -> None:
@@ -45,4 +45,4 @@ class SignalHandler(QObject):
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Do nothing: the byte in the wakeup socket triggers the action."""
+    """Signal handler that does nothing, because the action is triggered by the byte in the wakeup socket."""

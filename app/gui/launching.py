@@ -1,8 +1,8 @@
-"""Start requested runs one after another, and show their progress in the toolbar, status bar and docks.
+"""Starts requested runs one after another, and shows their progress in the toolbar, the status bar and the docks.
 
 The module also asks, once per session, what happens to the current run when the window closes, and shows a desktop
-notification when a job ends while the window is in the background. A/B pairs that were started here, or left running by
-the previous window, are shown on the Compare page.
+notification when a job ends while the window is in the background. A/B pairs that were started in this window or left
+running by the previous window are shown on the Compare page.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ ClosingChoice = Literal["stop", "leave", "cancel"]
 
 
 class ClosingDialog(QDialog):
-    """Asks what to do with the current run when the window closes. It is modal because a wrong guess would lose the
-    measurement."""
+    """Dialog that asks what to do with the current run when the window closes. The dialog is modal, because a wrong
+    default would lose the measurement."""
 
     def __init__(self, parent: QWidget, run_name: str, waiting: int) -> None:
         super().__init__(parent)
@@ -72,10 +72,11 @@ class CloseConfirmation:
         self._remembered_choice: ClosingChoice | None = None
 
     def may_close(self, run_name: str | None, waiting: int, stop: Callable[[], object]) -> bool:
-        """Return whether the window may close, after asking the user if needed.
+        """Return whether the window may close. If a run is in progress, the user is asked.
 
-        `run_name` is the current run; if it is None, nothing is asked. `stop` is called if the user chooses to stop the
-        run. The choice is remembered for the session, except for Cancel.
+        `run_name` is the name of the current run, or None if there is none; `waiting` is the number of queued jobs.
+        `stop` is called if the user chooses to stop the run. The choice, unless it is Cancel, is remembered for the
+        session.
         """
         if run_name is None:
             return True
@@ -111,16 +112,17 @@ _SHOWN_MS = 10_000
 
 
 def should_notify(*, is_active: bool, duration_s: float) -> bool:
-    """Return whether a job that ended deserves a notification.
+    """Return whether to notify the user that a job has ended.
 
-    A user who looks at the window sees the end anyway, and a job of at most 30 s is too short for anybody to have gone
-    away.
+    No notification is shown if the window is active, because the user already sees the end, or if the job took at most
+    30 s, because the user has hardly left in that time.
     """
     return not is_active and duration_s > MIN_NOTIFICATION_S
 
 
 class Notifications(QObject):
-    """Desktop notifications through the system tray. Without a tray, the window requests attention in the task bar."""
+    """Desktop notifications through the system tray. If there is no tray, the window requests attention in the task
+    bar."""
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
@@ -128,8 +130,8 @@ class Notifications(QObject):
         self._tray: QSystemTrayIcon | None = None
 
     def notify_ended(self, name: str, outcome: str, duration_s: float) -> bool:
-        """Notify the user that a job ended, and return whether that was done. `outcome` is a word such as PASS or
-        stopped."""
+        """Notify the user that a job has ended; return False if no notification is needed. `outcome` is a word such
+        as PASS or stopped."""
         if not should_notify(is_active=self._window.isActiveWindow(), duration_s=duration_s):
             return False
         title = f"{name}: {outcome}"
@@ -142,7 +144,7 @@ class Notifications(QObject):
         return True
 
     def _show_tray(self) -> QSystemTrayIcon:
-        """Show the tray icon and return it. The icon is only visible while there is something to report."""
+        """Show the tray icon and return it. The icon is only visible while a notification is shown."""
         if self._tray is None:
             self._tray = QSystemTrayIcon(_icon(self._window), self)
             self._tray.messageClicked.connect(self._raise_window)
@@ -170,12 +172,12 @@ class PairsLauncher(QObject):
         window.navigation.watch_pairs_requested.connect(self.watch)
 
     def find_running_pairs(self) -> None:
-        """Look for A/B pairs that the previous window left running, and show them as if this window had started
-        them."""
+        """Look for A/B pairs that the previous window left running, and show them as if they had been started in
+        this window."""
         submit(self, _find_pairs_to_show, self._attach, self._window.navigation.notify_error)
 
     def launch(self, launch: Launch) -> None:
-        self._shown().launch(launch)  # the engine starts while the page is drawn
+        self._shown().launch(launch)  # the load generator starts while the page is drawn
         self._window.show_page("compare")
 
     def watch(self, directory: Path) -> None:
@@ -183,7 +185,7 @@ class PairsLauncher(QObject):
         self._shown().watch(directory)
 
     def show_pairs(self, directory: Path) -> PairsPanel:
-        """Return the pairs view of the Compare page, switched to the pairs in `directory` if it shows others."""
+        """Return the A/B pairs panel of the Compare page, showing the pairs in `directory`."""
         pairs = self._shown()
         if pairs.state.directory != directory:
             pairs.watch(directory)
@@ -216,7 +218,7 @@ class PairsLauncher(QObject):
             self._queue.report_launch_failure(state.directory, state.last_message)
 
     def _follow(self, run: Path) -> None:
-        """Follow the next run of the pairs. If the Live page shows the previous run, switch it to this one."""
+        """Track the next run of the A/B pairs. If the Live page shows the previous run, switch it to the next run."""
         previous, self._run = self._run, run
         self._recovery.exclude(run)
         live = self._window.pages.created_page("live")
@@ -245,7 +247,8 @@ def _find_pairs_to_show() -> tuple[Path, bool] | None:
 
 
 class RunLauncher(QObject):
-    """Passes launch requests to the job queue and to the Live page, which starts the engine and watches the run."""
+    """Passes launch requests to the job queue and to the Live page, which starts the load generator and watches the
+    run."""
 
     def __init__(self, window: Window, queue: JobQueue, machine: MachineWatch, recovery: Recovery) -> None:
         super().__init__(window)
@@ -272,14 +275,14 @@ class RunLauncher(QObject):
         self._pairs.find_running_pairs()
 
     def start(self) -> None:
-        """Start what the current page shows. If it has nothing to start, switch to the Run page and start from
-        there."""
+        """Start what the current page shows. If the page has nothing to start, switch to the Run page and start from
+        that page."""
         if not self._window.pages.current.start():
             self._window.show_page("run")
             self._window.pages.current.start()
 
     def repeat(self) -> None:
-        """Repeat the last run of this session. If there is none, do the same as `start`."""
+        """Repeat the last run of this session. If there is none, behave like `start`."""
         if self._last is None:
             self.start()
             return
@@ -289,8 +292,8 @@ class RunLauncher(QObject):
         self._queue.add(msgspec.structs.replace(self._last, directory=directory))
 
     def stop(self) -> None:
-        """Stop the current job. The first call asks in a message on Live (on Compare for pairs), the second stops
-        it."""
+        """Stop the current job. The first call asks for confirmation on the Live page (for A/B pairs on the Compare
+        page); the second call stops the job."""
         running = self._queue.running
         if running is None:
             return
@@ -302,7 +305,7 @@ class RunLauncher(QObject):
             self._live_page_for(running).stop()
 
     def _live_page_for(self, job: Job) -> LivePage:
-        """Return the Live page, switched to the run of this job if it shows another."""
+        """Return the Live page, showing the run of this job."""
         self._connect_live()
         live = self._window.pages.live
         if live.state.directory != job.launch.directory:
@@ -319,7 +322,7 @@ class RunLauncher(QObject):
             return
         self._connect_live()
         self._recovery.exclude(launch.directory)
-        self._window.pages.live.run.engine.launch(launch)  # the engine starts while the page is drawn
+        self._window.pages.live.run.engine.launch(launch)  # the load generator starts while the page is drawn
         self._window.show_page("live")
 
     def _watch(self, directory: Path) -> None:
@@ -329,7 +332,7 @@ class RunLauncher(QObject):
         self._queue.watch(directory, directory.name)
 
     def _connect_live(self) -> None:
-        """Connect to the Live page, which is created on first use."""
+        """Connect the signals of the Live page, which is created on first use."""
         if not self._is_listening:
             self._is_listening = True
             self._window.pages.live.state_changed.connect(self._show)
@@ -337,14 +340,15 @@ class RunLauncher(QObject):
     def _show(self, state: LiveState) -> None:
         self._live_state = state
         running = self._queue.running
-        # otherwise the bar shows the pairs that this run belongs to
+        # otherwise the toolbar shows the A/B pairs that this run belongs to
         if running is None or running.launch.kind == "run":
             self.bar.show_state(state)
         if state.status == "failed" and state.directory is not None:
             self._queue.report_launch_failure(state.directory, state.message)
 
     def _update_machine_source(self) -> None:
-        """Show the machine data that the current run reads, so that the window does not disturb the measurement."""
+        """Show the telemetry that the current run already records, so that no second sampling disturbs the
+        measurement."""
         running = self._queue.running
         self._machine.follow_run(None if running is None else running.measured_directory)
 

@@ -1,4 +1,4 @@
-"""`sizewise gui`: the desktop app. Its process only displays; other processes measure."""
+"""`sizewise gui`: the desktop app. Its process only displays data; measurements run in separate processes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _EXIT_TIMEOUT_MS = 700
 
 
 def open_window(paths: tuple[Path, ...]) -> int:
-    """Show the window with `paths` opened in it, until the user closes it, and return the exit code.
+    """Open the window, load `paths`, and return the exit code when the user closes the window.
 
-    Raises UnavailableError if there is no display or no working Qt.
+    Raises UnavailableError if there is no display or if Qt does not work.
     """
     require_qt()
     require_display(os.environ)
@@ -52,7 +52,7 @@ def open_window(paths: tuple[Path, ...]) -> int:
 
 
 def prepare() -> tuple[QApplication, Window, WindowComponents]:
-    """Create the application, its window and its parts, ready to be shown."""
+    """Create the application, its main window and the components of the window, ready to be shown."""
     from PySide6.QtWidgets import QApplication
 
     from app.gui.assembly import assemble
@@ -64,10 +64,10 @@ def prepare() -> tuple[QApplication, Window, WindowComponents]:
 
 
 def _finish(code: int) -> int:
-    """Return `code`, or exit at once if background work is still running after a short wait.
+    """Return `code`, or exit the process immediately if background work is still running after a short wait.
 
-    Qt would wait for its threads at exit, and they would wait for the GIL, which an interpreter that is shutting down
-    gives to no thread.
+    Otherwise Qt would deadlock at exit: it waits for its threads, and the threads wait for the GIL, which an
+    interpreter that is shutting down never releases to another thread.
     """
     from PySide6.QtCore import QThreadPool
 
@@ -85,7 +85,8 @@ def _data_folder() -> Path:
 
 
 def _report_uncaught_errors(window: Window) -> None:
-    """Show exceptions that no slot caught in the window, with a traceback to copy, and keep the window running."""
+    """Report exceptions that no slot caught: show a notice in the window, with a traceback to copy, and keep the
+    window running."""
 
     def tell(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         sys.__excepthook__(kind, error, traceback)

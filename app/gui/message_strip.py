@@ -1,4 +1,4 @@
-"""Message strip: notices are shown above the page that they concern instead of in pop-up windows."""
+"""Message strip: shows notices above the page that they concern, instead of in pop-up windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
 
 
 class MessageStrip(QFrame):
-    """Shows a notice as plain text, with details that can be expanded and copied. Hidden while there is no message."""
+    """Shows a notice as plain text, with details that can be expanded and copied. The strip is hidden while there is
+    no message."""
 
     action_triggered = Signal()
     """Emitted when the action button is pressed."""
@@ -50,7 +51,7 @@ class MessageStrip(QFrame):
         self.hide()
 
     def show_notice(self, notice: Notice, action: str | None = None) -> None:
-        """Show a notice. If `action` is given, a button with that text is shown too."""
+        """Show a notice. If `action` is given, a button with this text is also shown."""
         lines = [notice.summary, notice.reason, notice.next_step]
         self._text.setText("\n".join(line for line in lines if line))
         self.setAccessibleDescription(self._text.text())
@@ -65,7 +66,7 @@ class MessageStrip(QFrame):
         self.show()
 
     def text(self) -> str:
-        """Return the shown text, or an empty string while the strip is hidden."""
+        """Return the displayed text, or an empty string while the strip is hidden."""
         return "" if self.isHidden() else self._text.text()
 
     def _text_to_copy(self) -> str:

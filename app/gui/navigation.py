@@ -1,4 +1,4 @@
-"""Signals between the pages and the window, so that no page depends on another."""
+"""Signals between the pages and the window, so that no page depends on any other page."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from app.gui.formatting import sentence
 
 PageKey = Literal["home", "run", "live", "results", "compare", "plan", "library"]
 LaunchKind = Literal["run", "pairs", "resume"]
-"""Kind of launch: `run` is one run, `pairs` two profiles measured alternately by `compare --measure`, and `resume`
-continues an interrupted run."""
+"""Kind of launch. `run`: a single run. `pairs`: A/B pairs of two profiles, measured by `compare --measure`.
+`resume`: continuation of an interrupted run."""
 Severity = Literal["news", "warning", "error"]
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A message: what happened, why, and what to do next, in one sentence each. `details` is text to copy, such as a
-    traceback."""
+    """Message to the user: what happened, why, and what to do next, in one sentence each. `details` is text to copy,
+    such as a traceback."""
 
     severity: Severity
     summary: str
@@ -29,10 +29,10 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """An engine process to start.
+    """Load generator process to start.
 
-    `arguments` are those of `sizewise` without `--out` (`--record` for pairs), which is set to `directory`; a resumed
-    run needs neither.
+    `arguments` are the arguments of `sizewise` without `--out` (or `--record` for pairs), which is set to `directory`
+    when the process starts. A resumed run needs neither option.
     """
 
     arguments: tuple[str, ...]
@@ -42,48 +42,48 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Navigation(QObject):
-    """Requests of the pages as signals. The window or the page concerned handles each of them."""
+    """Requests of the pages as signals. Each request is handled by the window or by the page that it concerns."""
 
     page_requested = Signal(str)
-    """Requests that the page with this `PageKey` is shown."""
+    """Request to show the page with this `PageKey`."""
     new_profile_requested = Signal(str)
-    """Requests a new profile of the kind "local" or "endpoint" on the Run page. Emitted after `page_requested`, so that
-    the Run page exists."""
+    """Request for a new profile of kind "local" or "endpoint" on the Run page. Emitted after `page_requested`, so
+    that the Run page exists."""
     launch_requested = Signal(object)
-    """Requests that the engine of this `Launch` is started and watched."""
+    """Request to start and watch the load generator of this `Launch`."""
     watch_run_requested = Signal(object)
-    """Requests that the Live page shows the running run in this directory (`Path`)."""
+    """Request to show the running run in this directory (`Path`) on the Live page."""
     open_run_requested = Signal(object)
-    """Requests that the Results page shows the finished or interrupted run in this directory (`Path`)."""
+    """Request to show the finished or interrupted run in this directory (`Path`) on the Results page."""
     watch_pairs_requested = Signal(object)
-    """Requests that the Compare page shows the progress and the runs of the A/B pairs in this directory (`Path`),
-    running or finished."""
+    """Request to show the progress and the runs of the A/B pairs in this directory (`Path`) on the Compare page. The
+    pairs may be running or finished."""
     show_time_requested = Signal(float)
-    """Requests that the Results page shows this time, in seconds from the start of its run."""
+    """Request to show this time, in seconds from the start of the run, on the Results page."""
     comparison_requested = Signal(object)
-    """Requests a comparison of these run directories (tuple of `Path`), the baseline first."""
+    """Request to compare the runs in these directories (tuple of `Path`). The first run is the baseline."""
     plan_requested = Signal(object)
-    """Requests a plan from these sources (tuple of `Path`), the same as the arguments of `sizewise plan`."""
+    """Request for a plan from these sources (tuple of `Path`), as accepted by `sizewise plan`."""
     open_profile_requested = Signal(object)
-    """Requests that the Run page edits this profile (`Path`)."""
+    """Request to edit this profile (`Path`) on the Run page."""
     open_model_requested = Signal(object)
-    """Requests a new local profile for this .onnx file (`Path`) on the Run page."""
+    """Request for a new local profile for this .onnx file (`Path`) on the Run page."""
     open_prices_requested = Signal(object)
-    """Requests that the Plan page loads this price list (`Path`) over its catalog."""
+    """Request to add this price list (`Path`) to the catalog of the Plan page."""
     library_changed = Signal()
     """Emitted when runs were added, deleted or labeled."""
     validity_changed = Signal(str, str, str)
-    """Validity of the run that a page shows: verdict (VALID, WARN or INVALID), reason, and `PageKey` of the page that
-    explains it."""
+    """Emitted with the validity of the run that a page shows: verdict (VALID, WARN or INVALID), reason, and
+    `PageKey` of the page that explains the verdict."""
     notice_emitted = Signal(object)
-    """Emits a `Notice` to show in the window."""
+    """Emitted with a `Notice` to show in the window."""
 
     def notify(self, severity: Severity, summary: str, reason: str | None = None, next_step: str | None = None) -> None:
         self.notice_emitted.emit(Notice(severity, summary, reason, next_step))
 
     def notify_error(self, error: Exception) -> None:
-        """Show an error as two lines, as the command line does. An unexpected exception is shown as a bug, with its
-        traceback to copy."""
+        """Show an error as a message and a hint, as the command line does. An unexpected exception is reported as a
+        bug, with its traceback to copy."""
         self.notice_emitted.emit(error_notice(error))
 
 

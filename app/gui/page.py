@@ -1,4 +1,4 @@
-"""Interface that the window expects of each of its seven pages."""
+"""Interface that each of the seven pages of the window implements."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TITLES: dict[PageKey, str] = {
     "plan": "Plan",
     "library": "Library",
 }
-"""Page titles, in the order of the navigation rail."""
+"""Title of each page, in the order of the navigation rail."""
 
 
 class Page(QWidget):
-    """Base class of the pages. A page overrides the methods for features that it has."""
+    """Base class of the pages. A subclass overrides the methods of the features that it supports."""
 
     key: PageKey
 
@@ -34,30 +34,31 @@ class Page(QWidget):
         self.setAccessibleName(TITLES[self.key])
 
     def enter(self) -> None:
-        """Refresh what may have changed, and focus the first control. Called when the page becomes visible."""
+        """Refresh data that may be outdated, and focus the first control. Called when the page becomes visible."""
 
     def leave(self) -> None:
-        """Stop painting. Called when another page becomes visible."""
+        """Stop painting. Called when the page is hidden."""
 
     def start(self) -> bool:
-        """Start what the page shows (F5). Return whether there was something to start."""
+        """Start the run or plan that the page shows (F5). Return whether there was anything to start."""
         return False
 
     def command_line(self) -> str | None:
-        """Return the equivalent command line, or None if there is none yet."""
+        """Return the command line that is equivalent to the state of the page, or None if there is none."""
         return None
 
     def export(self) -> bool:
-        """Open the export of this page (Ctrl+E). Return whether there was something to export."""
+        """Open the export of the page (Ctrl+E). Return whether there was anything to export."""
         return False
 
     def filter_field(self) -> QLineEdit | None:
-        """Return the field that Ctrl+F focuses, or None."""
+        """Return the filter field, which Ctrl+F focuses, or None if the page has no filter."""
         return None
 
     def undo_stack(self) -> QUndoStack | None:
         return None
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the directories of the runs shown or ticked here, which Ctrl+D compares."""
+        """Return the directories of the runs that are shown or ticked on the page, for the comparison that Ctrl+D
+        opens."""
         return ()

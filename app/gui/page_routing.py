@@ -1,5 +1,5 @@
-"""Route requests between pages: requests of a page go to the page that handles them, and actions from menus and
-shortcuts go to the page that is shown."""
+"""Routing between pages: a request of a page is passed to the page that handles it, and an action of a menu or
+shortcut is passed to the visible page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.gui.window import Window
 
 
 class PageActions(QObject):
-    """Actions of the menus and shortcuts that the current page handles."""
+    """Actions of the menus and shortcuts that the current page handles, such as export, undo and filter."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(window)
@@ -58,7 +58,7 @@ class PageActions(QObject):
         HelpDialog(self._window, actions.list_actions() if actions is not None else []).show()
 
     def next_pane(self) -> None:
-        """Move the focus from the rail to the page, then to each open dock, and back to the rail."""
+        """Move the focus from the navigation rail to the page, then to each open dock, and back to the rail."""
         window = self._window
         panes: list[QWidget] = [window.rail, self._pages.current, *window.open_docks()]
         focused = QApplication.focusWidget()
@@ -81,7 +81,7 @@ def _focus_first(pane: QWidget) -> None:
 
 
 class PageRouter(QObject):
-    """Routes the requests of the pages: shows the page that handles a request, and passes the request to it."""
+    """Passes each request of a page to the page that handles it, and shows the handling page."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(window)

@@ -1,5 +1,5 @@
-"""The stack of the seven pages. Each page is created when it is first needed, so that the window shows before most of
-them are imported."""
+"""The stack of the seven pages. A page is created when it is first shown, so that the window opens before most page
+modules are imported."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Pages(QStackedWidget):
         return page
 
     def created_page(self, key: PageKey) -> Page | None:
-        """Return the page, or None if it has not been created yet."""
+        """Return the page, or None if the page has not been created yet."""
         return self._created.get(key)
 
     def page(self, key: PageKey) -> Page:

@@ -1,4 +1,5 @@
-"""Find runs that the previous window left behind: still running, or interrupted because their engine ended."""
+"""Recovery of runs that the previous window left behind: runs that are still running, and runs interrupted because
+their process ended."""
 
 from __future__ import annotations
 
@@ -23,14 +24,15 @@ _POLL_MS = 100
 
 
 class Recovery(QObject):
-    """Runs left behind by the previous window, and the actions on them.
+    """Runs left behind by the previous window, and the actions on these runs.
 
-    Call `refresh` once at startup. The Home page shows what `unfinished_changed` emits, and its buttons call the
-    methods.
+    Call `refresh` once at startup. The Home page shows the runs emitted by `unfinished_changed`, and its buttons call
+    the methods of this class.
     """
 
     unfinished_changed = Signal(object)
-    """Emits a tuple of `Unfinished`: running ones first, then the newest. Emitted again when one of them is handled."""
+    """Emitted with a tuple of `Unfinished` (running runs first, then newest first) when the runs have been read and
+    whenever one of the runs is handled."""
 
     def __init__(self, navigation: Navigation, settings: QSettings, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -38,7 +40,8 @@ class Recovery(QObject):
         self._unfinished: tuple[Unfinished, ...] = ()
         self._own: set[Path] = set()
         self.is_measuring: Callable[[], bool] = lambda: False
-        """Returns whether this window is measuring. Two runs at the same time would disturb each other."""
+        """Callback that returns whether this window is measuring. A run is not resumed meanwhile, because two
+        concurrent runs would disturb each other."""
         self._reaper: Reaper | None = None
         self._resumed: EngineProcess | None = None
         self._resume_timer = QTimer(self, interval=_POLL_MS)
@@ -52,7 +55,7 @@ class Recovery(QObject):
         submit(self, _find_unfinished, self._set_unfinished, self._navigation.notify_error)
 
     def exclude(self, directory: Path) -> None:
-        """Exclude a run that this window started itself."""
+        """Exclude a run that was started in this window."""
         self._own.add(directory)
         self._forget(directory)
 
@@ -61,7 +64,7 @@ class Recovery(QObject):
         self._navigation.watch_run_requested.emit(directory)
 
     def resume(self, directory: Path) -> None:
-        """Continue the run after its last complete stage, and show it on the Live page."""
+        """Resume the run after its last complete stage, and show the run on the Live page."""
         if self.is_measuring():
             message = "Another run is in progress."
             self._navigation.notify("warning", message, None, "Resume this run when the other one has finished.")
@@ -99,18 +102,18 @@ class Recovery(QObject):
             self.refresh()
 
     def open_results(self, directory: Path) -> None:
-        """Show the results of the run, computed from the data that was stored."""
+        """Show the results of the run, computed from the stored data."""
         self.dismiss(directory)
         self._navigation.open_run_requested.emit(directory)
 
     def dismiss(self, directory: Path) -> None:
-        """Stop offering the run. Its files stay where they are."""
+        """Stop showing the run as unfinished. Its files are not changed."""
         names = [*_texts(self._settings.value(_KEY)), directory.name]
         self._settings.setValue(_KEY, names[-_MAX_REMEMBERED:])
         self._forget(directory)
 
     def discard(self, directory: Path) -> None:
-        """Move the run to the trash, from which `undo_discard` restores it."""
+        """Move the run to the trash. `undo_discard` restores the run."""
         self._forget(directory)
         submit(self, lambda: _move_to_trash(directory), self._on_discarded, self._navigation.notify_error)
 
@@ -118,7 +121,7 @@ class Recovery(QObject):
         submit(self, lambda: _restore(name), self._on_restored, self._navigation.notify_error)
 
     discarded = Signal(str)
-    """Emits the name of a run that was moved to the trash."""
+    """Emitted with the name of a run that was moved to the trash."""
 
     def _set_unfinished(self, unfinished: Sequence[Unfinished]) -> None:
         dismissed = set(_texts(self._settings.value(_KEY)))
@@ -163,7 +166,7 @@ def _restore(name: str) -> Path:
 
 
 def _texts(value: object) -> list[str]:
-    """Return a stored list of texts. QSettings returns a plain string for a list with one entry, and None for an empty
+    """Return a stored list of strings. QSettings returns a string for a list with one entry, and None for an empty
     list."""
     if isinstance(value, str):
         return [value]

@@ -1,4 +1,4 @@
-"""Toolbar section of the current run: start, stop and progress."""
+"""Toolbar section of the current run: start button, stop button and progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RunBar(QObject):
         self.progress, self.validity = label("", "muted"), Badge()
         space = QWidget()
         space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        status = QWidget()  # a toolbar shows its direct children again by itself, even an empty badge
+        status = QWidget()  # a toolbar makes its direct children visible again, even an empty badge
         hbox(self.progress, self.validity, within=status)
         for widget in (self.start, self.stop, space, status):
             toolbar.addWidget(widget)
@@ -42,7 +42,7 @@ class RunBar(QObject):
 
 
 def progress_line(state: LiveState) -> str:
-    """Return the progress as one line, such as "chat: stages, 12/40, 1:05, 2:10 left"."""
+    """Format the progress of a run as one line, such as "chat: stages, 12/40, 1:05, 2:10 left"."""
     parts = [state.phase] if state.phase else []
     if state.total is not None:
         parts.append(f"{state.done}/{state.total}")

@@ -1,4 +1,4 @@
-"""Ask for consent before the secrets of a profile are sent to a host for the first time, as the command line does."""
+"""Consent dialog before secrets of a profile are sent to a host for the first time, as on the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.storage.allowed_secrets import AllowedSecrets, store_permission
 
 
 def confirm_secrets(parent: QWidget, wanted: Iterable[AllowedSecrets]) -> bool:
-    """Ask for each entry of `wanted`, remember every yes, and return whether all are allowed."""
+    """Ask for consent for each entry of `wanted`, remember each consent, and return whether all entries are allowed."""
     return all(_is_allowed(parent, secrets) for secrets in wanted)
 
 

@@ -1,4 +1,5 @@
-"""Stored settings of the window: an .ini file in SIZEWISE_HOME, or else in the user's configuration folder."""
+"""Stored settings of the window: an .ini file in SIZEWISE_HOME if set, otherwise in the user's configuration
+directory."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def open_settings() -> QSettings:
 
 
 def apply_settings(settings: QSettings, theme_controller: ThemeController) -> None:
-    """Apply the stored theme and text size. Values that cannot be read count as unset."""
+    """Apply the stored theme and text size. Values that cannot be read are treated as unset."""
     choice = settings.value(THEME, "system")
     theme_controller.set_choice(next((theme for theme in THEMES if theme == choice), "system"))
     theme_controller.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))

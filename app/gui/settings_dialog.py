@@ -1,4 +1,4 @@
-"""Settings dialog: each setting with an explanation, and a search field that hides the ones that do not match."""
+"""Settings dialog: settings with explanations, and a search field that hides the settings that do not match."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCALES = (1.0, 1.25, 1.5, 2.0)
 
 
 class SettingsDialog(QDialog):
-    """Settings of the window. Every change applies immediately and is stored."""
+    """Dialog with the settings of the window. Every change is applied and stored immediately."""
 
     def __init__(self, parent: QWidget, settings: QSettings, theme_controller: ThemeController) -> None:
         super().__init__(parent)

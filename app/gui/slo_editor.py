@@ -1,4 +1,4 @@
-"""SLO editor: one line per objective. Errors are shown beside the line, and valid objectives take effect
+"""SLO editor with one line per objective. Errors are shown beside the line; valid objectives take effect
 immediately."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _EXAMPLE = "latency_ms.p95 < 50"
 
 
 class ObjectiveLine(QLineEdit):
-    """Input line for one objective. `problem` describes what is wrong with its text."""
+    """Input line for one objective. `problem` is the validation error of the entered text."""
 
     def __init__(self, text: str, completions: QStringListModel) -> None:
         super().__init__(text)
@@ -57,13 +57,13 @@ class ObjectiveLine(QLineEdit):
 
 
 class SloEditor(QWidget):
-    """List of editable objectives.
+    """Editable list of objectives.
 
-    If `is_narrow`, the message of each objective is shown below its line instead of beside it.
+    If `is_narrow`, the error message of an objective is shown below its line instead of beside it.
     """
 
     edited = Signal(object)
-    """Emits the objectives as a tuple of texts, or None after a reset to the SLO of the run."""
+    """Emitted with the objectives as a tuple of strings, or with None when the SLO is reset to the SLO of the run."""
     finished = Signal()
     """Emitted when the user has finished editing a line."""
 
@@ -85,10 +85,10 @@ class SloEditor(QWidget):
         vbox(*title, self._rows, self.unlisted, hbox(self.add, self.reset, 1), within=self, spacing=4)
 
     def show_slo(self, slo: tuple[str, ...], run_slo: tuple[str, ...], evaluated: Sequence[ObjectiveRow] = ()) -> None:
-        """Show the objectives `slo` and their evaluation.
+        """Show the objectives `slo` with their evaluation.
 
-        Lines are only rebuilt if their texts differ, so the cursor keeps its place. `run_slo` is the SLO of the run;
-        `evaluated` are the evaluated objectives and gates.
+        Lines are only rebuilt if the objectives differ, so that the cursor position is preserved. `run_slo` is the SLO
+        of the run; `evaluated` holds the evaluated objectives and gates.
         """
         self._run_slo = run_slo
         if self.texts() != slo and not self._is_editing():
@@ -165,8 +165,7 @@ class SloEditor(QWidget):
         return tuple(" ".join(line.text().split()) for line in self.lines if line.text().strip())
 
     def _is_editing(self) -> bool:
-        """Return whether a line with focus is incomplete, which means that the user's text is newer than what would be
-        shown."""
+        """Return whether the user is editing an incomplete line, whose text must not be overwritten by an older SLO."""
         return any(line.hasFocus() and line.problem is not None for line in self.lines)
 
     def _reset(self) -> None:
@@ -179,7 +178,8 @@ class SloEditor(QWidget):
 
 
 def objective_label(text: str) -> str:
-    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`; `text` if it is not one."""
+    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`. Returns `text` unchanged if
+    it cannot be parsed."""
     try:
         objective = parse_gate(text)
     except UsageError:

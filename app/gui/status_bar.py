@@ -1,4 +1,5 @@
-"""Status bar: engine, machine, clock, disk and validity. A click opens the dock or page that explains a segment."""
+"""Status bar with the load generator, machine, clock, disk and validity. A click on a segment opens the dock or page
+that explains it."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ _MARKS: dict[State, str] = {"warn": "▲ ", "bad": "✕ "}
 
 
 class StatusBar(QStatusBar):
-    """Status bar of the window."""
+    """Status bar of the window, with one clickable segment per topic."""
 
     explanation_requested = Signal(str)
-    """Emits the object name of a dock ("jobs-dock" or "gpu-dock") or the key of a page ("home", "library", "live" or
-    "results") to show."""
+    """Emitted with the object name of the dock ("jobs-dock" or "gpu-dock") or the key of the page ("home",
+    "library", "live" or "results") to show."""
 
     def __init__(
         self, navigation: Navigation, queue: JobQueue, machine: MachineWatch, parent: QWidget | None = None
@@ -61,7 +62,7 @@ class StatusBar(QStatusBar):
     def show_validity(self, verdict: str | None, reason: str = "", page: str = "live") -> None:
         """Show the validity of the current run: VALID, WARN or INVALID, or None if there is no run.
 
-        `page` is the key of the page that explains it.
+        `page` is the key of the page that explains the validity.
         """
         self._trust_page = page
         text = verdict or NOT_AVAILABLE
@@ -160,7 +161,7 @@ class StatusBar(QStatusBar):
 
 
 def _free_bytes() -> int:
-    """Return the free space, in bytes, of the disk that holds the runs directory or will hold it."""
+    """Return the free space, in bytes, of the disk on which runs are stored."""
     from app.storage.run_directory import runs_home
 
     folder: Path = runs_home()

@@ -1,7 +1,7 @@
-"""Table of a pandas frame: sorted by its headers, filtered by typed text, copied as CSV.
+"""Table view of a pandas DataFrame: sorted by clicking headers, filtered by typed text, and copied as CSV.
 
-The Qt model is read-only and is replaced as a whole. Sorting and filtering use numpy, so a million rows are fast
-enough.
+The Qt model is read-only and is replaced as a whole. Sorting and filtering use numpy, so that even a million rows are
+fast.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from app.gui.formatting import cell
 Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 RAW = Qt.ItemDataRole.UserRole
-"""Item role of the value itself instead of its text."""
+"""Item role that returns the unformatted value of a cell."""
 _MAX_CACHED_TEXTS = 20_000
 _ALIGNMENT = int(Qt.ItemDataRole.TextAlignmentRole)
 _VALUE_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, RAW)))
 
 
 class FrameModel(QAbstractTableModel):
-    """Qt model of a frame.
+    """Qt model of a DataFrame.
 
-    `headers` maps column names to header texts, `formats` maps them to functions that format a value. Missing values
-    sort last in both directions.
+    `headers` maps column names to header texts, and `formats` maps column names to functions that format a value.
+    Missing values are sorted last, in ascending and descending order.
     """
 
     def __init__(
@@ -40,7 +40,8 @@ class FrameModel(QAbstractTableModel):
         formats: Mapping[str, Callable[[object], str]] | None = None,
         keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
-        """Create the model. `keys` maps columns to sort keys, for values other than numbers and texts."""
+        """Create the model. `keys` maps column names to sort key functions, for columns with values other than
+        numbers and strings."""
         super().__init__()
         self._headers, self._formats, self._keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
         self._set_data(pd.DataFrame() if frame is None else frame)
@@ -50,15 +51,16 @@ class FrameModel(QAbstractTableModel):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The frame in its original row order."""
+        """DataFrame in its original row order."""
         return self._frame
 
     def visible_frame(self) -> pd.DataFrame:
-        """Return the frame as shown: filtered and sorted."""
+        """Return the DataFrame as displayed: filtered and sorted."""
         return self._frame.iloc[self._order]
 
     def set_frame(self, frame: pd.DataFrame) -> None:
-        """Replace the frame and clear the filter. The sort column is kept if the new frame has that many columns."""
+        """Replace the DataFrame and clear the filter. The index of the sort column is preserved if the new DataFrame
+        has that many columns."""
         self.beginResetModel()
         self._set_data(frame)
         self._mask = None
@@ -68,22 +70,23 @@ class FrameModel(QAbstractTableModel):
         self.endResetModel()
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
-        """Set the header texts. They are shown once the next frame is set."""
+        """Set the header texts. They take effect when the next DataFrame is set."""
         self._headers = dict(headers)
 
     def set_filter(self, mask: npt.NDArray[np.bool_] | None) -> None:
-        """Show only the rows where `mask` is true. It has one value per row of the frame; None shows all rows."""
+        """Show only the rows where `mask` is true. `mask` has one value per row of the DataFrame; None shows all
+        rows."""
         self.beginResetModel()
         self._mask = mask
         self._order = self._compute_order()
         self.endResetModel()
 
     def frame_row(self, row: int) -> int:
-        """Return the position in the frame of a shown row."""
+        """Return the position in the DataFrame of a displayed row."""
         return int(self._order[row])
 
     def value(self, row: int, column: int) -> object:
-        """Return the unformatted value of a shown row."""
+        """Return the unformatted value of a cell in a displayed row."""
         return self._value(self.frame_row(row), column)
 
     def rowCount(self, parent: Index = _NOWHERE) -> int:
@@ -116,7 +119,7 @@ class FrameModel(QAbstractTableModel):
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         requested = (column, order) if 0 <= column < self._frame.shape[1] else None
         if requested == self._sorted_by:
-            return  # a view sorts twice: by the signal of its header, and by itself
+            return  # a view sorts twice: on the signal of its header, and by itself
         self.layoutAboutToBeChanged.emit()
         old_indexes = self.persistentIndexList()
         rows = [self.frame_row(index.row()) for index in old_indexes]
@@ -153,7 +156,8 @@ class FrameModel(QAbstractTableModel):
         return _without_numpy(self._columns[column][row])
 
     def _text(self, row: int, column: int) -> str:
-        """Return the text of a cell from the cache. Scrolling requests most of them again."""
+        """Return the text of a cell, from the cache if possible: most cells are requested again while the user
+        scrolls."""
         text = self._texts.get((row, column))
         if text is None:
             if len(self._texts) >= _MAX_CACHED_TEXTS:
@@ -162,7 +166,7 @@ class FrameModel(QAbstractTableModel):
         return text
 
     def _set_data(self, frame: pd.DataFrame) -> None:
-        """Store the frame, and look up everything that its cells need once: a view reads thousands of cells per
+        """Store the DataFrame, and look up per-column data only once, because a view reads thousands of cells per
         repaint."""
         self._frame = frame
         self._texts: dict[tuple[int, int], str] = {}
@@ -178,7 +182,7 @@ def _alignment(column: pd.api.extensions.ExtensionArray) -> Qt.AlignmentFlag:
 
 
 def _without_numpy(value: object) -> object:
-    """Convert numpy scalars to Python values, because Qt does not know numpy's types."""
+    """Convert a numpy scalar to a Python value, because Qt does not support numpy types."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -186,11 +190,12 @@ _SAMPLED_ROWS = 200
 
 
 class FrameTable(QTableView):
-    """Table view that selects whole rows. Ctrl+C copies the selected rows, or all shown rows if none is selected."""
+    """Table view that selects whole rows. Ctrl+C copies the selected rows, or all displayed rows if none is
+    selected."""
 
     def __init__(self, model: FrameModel, name: str, *, max_column_characters: int | None = None) -> None:
-        """Create the view. `max_column_characters` limits the initial width of a column, in characters; the user can
-        widen it."""
+        """Create the view. `max_column_characters` limits the initial width of each column; the user can widen the
+        columns."""
         super().__init__()
         self._widest = max_column_characters
         self.frame_model = model
@@ -219,7 +224,7 @@ class FrameTable(QTableView):
         self.fit_columns()
 
     def fit_columns(self) -> None:
-        """Fit the columns to their contents, up to the limit. The last column takes the remaining width."""
+        """Fit the columns to their contents, up to the maximum width. The last column takes the remaining space."""
         header = self.horizontalHeader()
         header.setStretchLastSection(False)
         self.resizeColumnsToContents()
@@ -257,7 +262,8 @@ class FrameTable(QTableView):
 
 
 def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:
-    """Join the values of each row into one text. Working by column keeps this at some milliseconds for 10,000 rows."""
+    """Join the values of each row into one string. Columns are processed as a whole, which takes only a few
+    milliseconds for 10,000 rows."""
     lines = pd.Series("", index=frame.index, dtype=str)
     for name in frame.columns:
         lines = lines + " " + frame[name].astype(str).fillna("")
@@ -265,5 +271,5 @@ def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:
 
 
 def set_table_description(table: FrameTable, content: str) -> None:
-    """Set the description for screen readers: the content of the table and its number of rows."""
+    """Set the description of a table for screen readers: its content and its number of rows."""
     table.setAccessibleDescription(f"{content}, {table.frame_model.rowCount()} rows")

@@ -1,4 +1,5 @@
-"""Light, dark and high-contrast themes: one record of colors for the palette, style sheet and charts."""
+"""Color themes (light, dark and high contrast). The palette, the style sheet and the charts all use the colors of
+the current theme."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ ThemeChoice = Literal["system", "light", "dark", "contrast"]
 
 
 class Theme(msgspec.Struct, frozen=True):
-    """Colors as #rrggbb.
+    """Colors of a theme, as #rrggbb strings.
 
-    `good`, `warn` and `bad` are always shown with a word or a mark, and `series` also differ in dashes and markers. All
-    text colors have a contrast of at least 4.5:1 against `paper` and `raised`.
+    `good`, `warn` and `bad` never carry meaning by color alone: a word or a symbol is always shown with them. Series of
+    a chart also differ in dash pattern and marker. All text colors have a contrast ratio of at least 4.5:1 against
+    `paper` and `raised`.
     """
 
     name: str
@@ -54,9 +56,10 @@ _BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
 
 
 class ThemeController(QObject):
-    """Current theme and text size.
+    """Holds the current theme and text size, and applies both to the application.
 
-    Widgets that paint themselves repaint on `changed`; the palette and style sheet are updated by this class.
+    The controller updates the palette and the style sheet. Widgets with their own painting code must repaint when
+    `changed` is emitted.
     """
 
     changed = Signal(object)
@@ -77,7 +80,7 @@ class ThemeController(QObject):
         self._apply(_system_theme() if choice == "system" else _BY_NAME[choice])
 
     def scale_text(self, scale: float) -> None:
-        """Set the text scale, clipped to 1..2. A scale of 1 is the system's text size."""
+        """Set the text scale, clipped to 1..2. A scale of 1 is the text size of the system."""
         self.text_scale = min(max(scale, 1.0), 2.0)
         self._apply(self.theme)
 
@@ -103,8 +106,8 @@ class ThemeController(QObject):
 def _without_collection() -> Iterator[None]:
     """Disable garbage collection while Qt notifies all widgets of a change.
 
-    The notification runs Python overrides, which can trigger a collection. Qt would still call a widget that was
-    collected, in whatever thread, and the process would crash.
+    The notification runs Python overrides, which can trigger a collection. If a widget were collected meanwhile, Qt
+    would still call it, and the process would crash.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -116,7 +119,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def _system_theme() -> Theme:
-    """Return the theme of the system, or the light one if the system reports none."""
+    """Return the theme of the system, or the light theme if the system reports none."""
     return DARK if QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark else LIGHT
 
 
@@ -140,8 +143,8 @@ def _palette(theme: Theme) -> QPalette:
 def _framed_palette(theme: Theme) -> QPalette:
     """Return the palette for widgets with a frame.
 
-    Fusion draws the frame in a darker shade of the window color, which cannot be seen on dark backgrounds; these get a
-    lighter window color instead.
+    The Fusion style draws the frame in a darker shade of the window color, which is invisible on a dark background.
+    Dark themes therefore use a lighter window color.
     """
     palette = _palette(theme)
     if QColor(theme.paper).lightness() < 128:
@@ -150,7 +153,7 @@ def _framed_palette(theme: Theme) -> QPalette:
 
 
 def _style_sheet(theme: Theme, size_pt: float) -> str:
-    """Return the style sheet. Widgets are styled by their dynamic property `role`, and some also by `state`."""
+    """Build the style sheet. Widgets are styled by their dynamic property `role`, and some also by `state`."""
     return f"""
     [role="card"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px; }}
     [role="action"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px;

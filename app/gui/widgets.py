@@ -1,4 +1,4 @@
-"""Small widgets that all pages use: labels, badges, cards, buttons, inputs and empty states."""
+"""Small widgets used by all pages: labels, badges, cards, buttons, input fields and empty states."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _MAX_TIP_LENGTH = 2_000
 
 
 def restyle(widget: QWidget, state: State) -> None:
-    """Set the state that colors a widget. The style sheet is only applied again if the state changed, because that is
-    slow."""
+    """Set the state that determines the color of a widget. The style sheet is only applied again if the state has
+    changed, because that is slow."""
     if widget.property("state") == state:
         return
     widget.setProperty("state", state)
@@ -43,9 +43,10 @@ def restyle(widget: QWidget, state: State) -> None:
 
 
 def tool_tip_text(text: str) -> str:
-    """Return text for a tool tip or menu that is shown literally.
+    """Return the text escaped, so that a tooltip or menu shows it literally.
 
-    Qt renders text that looks like HTML as HTML, whoever wrote it, and would load the files and images that it names.
+    Qt renders any text that looks like HTML as HTML, even text from untrusted files, and would load the files and
+    images that the HTML references.
     """
     cut = text if len(text) <= _MAX_TIP_LENGTH else f"{text[:_MAX_TIP_LENGTH]}…"
     if not QtGui.Qt.mightBeRichText(cut):
@@ -57,7 +58,7 @@ def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy:
     """Create a plain-text label.
 
     `role` is a role of the style sheet: title, heading, big, undersampled, muted, badge or word. The mnemonic of the
-    label focuses its `buddy`.
+    label moves the focus to `buddy`.
     """
     widget = QLabel(text)
     widget.setTextFormat(Qt.TextFormat.PlainText)
@@ -70,7 +71,7 @@ def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy:
 
 
 class Badge(QLabel):
-    """Verdict word in its color. The reason is shown on hover, and given to screen readers."""
+    """Verdict word in the color of the verdict. The reason is shown as a tooltip and read by screen readers."""
 
     def __init__(self, verdict: str = "", reason: str = "") -> None:
         super().__init__()
@@ -92,8 +93,8 @@ class Badge(QLabel):
         return super().event(event)
 
     def _update_visibility(self) -> None:
-        """Show the badge if it has text and a parent. Without a parent it would be a window of its own that takes the
-        focus for a moment."""
+        """Show the badge if it has text and a parent. Without a parent, Qt would show the badge as a separate
+        window, which would briefly take the focus."""
         if self.parentWidget() is not None:
             self.setVisible(bool(self.text()))
 
@@ -114,8 +115,8 @@ def vbox(
 ) -> QVBoxLayout:
     """Stack parts vertically in a layout for `within`.
 
-    An integer is a stretch of that factor. A tuple gives a widget or layout its stretch factor and, optionally, its
-    alignment. `margins=None` keeps the margins of the style.
+    An integer is a stretch with that factor. A tuple contains a widget or layout, its stretch factor and, optionally,
+    its alignment. If `margins` is None, the margins of the style apply.
     """
     return _fill(QVBoxLayout(), parts, within, margins, spacing)
 
@@ -123,7 +124,7 @@ def vbox(
 def hbox(
     *parts: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QHBoxLayout:
-    """Place parts side by side. The arguments are those of `vbox`."""
+    """Place parts side by side in a layout for `within`. The arguments are the same as for `vbox`."""
     return _fill(QHBoxLayout(), parts, within, margins, spacing)
 
 
@@ -147,8 +148,8 @@ def _fill(
 
 
 def clear(layout: QLayout) -> None:
-    """Remove all widgets of a layout. They are hidden first: a widget stays visible until `deleteLater` takes
-    effect."""
+    """Remove all widgets from a layout. The widgets are hidden first, because a widget stays visible until
+    `deleteLater` takes effect."""
     while (item := layout.takeAt(0)) is not None:
         widget = item.widget()
         if widget is not None:
@@ -157,7 +158,7 @@ def clear(layout: QLayout) -> None:
 
 
 def button(text: str, on_click: Callable[[], object], *, primary: bool = False) -> QPushButton:
-    """Create a push button. `text` contains its mnemonic (&)."""
+    """Create a push button. `text` contains the mnemonic (&)."""
     widget = QPushButton(text)
     widget.setAccessibleName(text.replace("&", ""))
     if primary:
@@ -171,7 +172,8 @@ def tool_button(
 ) -> QToolButton:
     """Create a tool button.
 
-    `text` contains its mnemonic (&), and is also the accessible name if `name` is empty. A `menu` opens on click.
+    `text` contains the mnemonic (&), and is also used as the accessible name if `name` is empty. A `menu` opens on
+    click.
     """
     widget = QToolButton(autoRaise=flat, popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
     widget.setText(text)
@@ -192,7 +194,7 @@ def stacked_widget(*pages: QWidget) -> QStackedWidget:
 
 
 def scroll_area(inside: QWidget | None = None, *, focusable: bool = True) -> QScrollArea:
-    """Create a frameless scroll area for content that may be larger than its space."""
+    """Create a frameless scroll area for content that may be larger than the available space."""
     widget = QScrollArea(widgetResizable=True)
     widget.setFrameShape(QFrame.Shape.NoFrame)
     if not focusable:
@@ -205,7 +207,8 @@ def scroll_area(inside: QWidget | None = None, *, focusable: bool = True) -> QSc
 def fill_choices(box: QComboBox, choices: Iterable[tuple[str, object]], chosen: object = None) -> None:
     """Replace the items of a combo box, given as (text, value), without emitting signals.
 
-    The item with the value `chosen`, or the one selected before, stays selected; otherwise the first item is.
+    The item with the value `chosen` is selected, or the previously selected item if `chosen` is None. If there is no
+    such item, the first item is selected.
     """
     chosen = box.currentData() if chosen is None else chosen
     with QSignalBlocker(box):
@@ -216,7 +219,7 @@ def fill_choices(box: QComboBox, choices: Iterable[tuple[str, object]], chosen: 
 
 
 def search_field(placeholder: str, name: str = "") -> QLineEdit:
-    """Create a search field. Screen readers read `name`, or the placeholder if it is empty."""
+    """Create a search field. Its accessible name is `name`, or the placeholder if `name` is empty."""
     widget = QLineEdit(clearButtonEnabled=True)
     widget.setPlaceholderText(placeholder)
     widget.setAccessibleName(name or placeholder)
@@ -224,10 +227,10 @@ def search_field(placeholder: str, name: str = "") -> QLineEdit:
 
 
 def handles_wheel(field: QWidget, event: QWheelEvent) -> bool:
-    """Return whether a field handles the mouse wheel: only while it has the keyboard focus.
+    """Return whether a field handles the mouse wheel, which is the case only while the field has the keyboard focus.
 
-    Otherwise the event is ignored and the surrounding area scrolls. The focus policy of the field must be StrongFocus,
-    because WheelFocus would focus it on scrolling.
+    Otherwise the event is ignored, so that the surrounding area scrolls. The focus policy of the field must be
+    StrongFocus, because with WheelFocus scrolling would move the focus to the field.
     """
     if not field.hasFocus():
         event.ignore()
@@ -235,7 +238,7 @@ def handles_wheel(field: QWidget, event: QWheelEvent) -> bool:
 
 
 class WheelSafeComboBox(QComboBox):
-    """Combo box that ignores the mouse wheel unless it has the focus."""
+    """Combo box that ignores the mouse wheel unless the combo box has the focus."""
 
     def __init__(self, min_characters: int = 10) -> None:
         super().__init__()
@@ -249,7 +252,7 @@ class WheelSafeComboBox(QComboBox):
 
 
 class EmptyState(QWidget):
-    """Placeholder for an empty list: what belongs there and how to add it."""
+    """Placeholder for an empty list, which explains what the list contains and how to add an item."""
 
     def __init__(self, text: str, *buttons: QPushButton) -> None:
         super().__init__()

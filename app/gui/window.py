@@ -1,7 +1,7 @@
-"""Main window: navigation rail, pages, docks, toolbar and status bar. The pages implement what happens in them.
+"""Main window: navigation rail, pages, docks, toolbar and status bar.
 
-The position, size and docks of the window are stored when it closes and every 30 s, and are restored so that the window
-is visible on a screen. The seven pages are one click or Ctrl+1 to Ctrl+7 away.
+The position, size and docks of the window are stored every 30 s and when the window closes, and are restored if the
+window would then be visible on a screen. Each of the seven pages is one click or one shortcut (Ctrl+1 to Ctrl+7) away.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 LAYOUT_VERSION = 1
-"""Version of the layout. Increase it when docks or toolbars change, so that the stored state of an older layout is
-ignored."""
+"""Version of the window layout. Increase it when docks or toolbars change, so that the stored state of an older
+layout is ignored."""
 _SAVE_INTERVAL_MS = 30_000
 _DEFAULT_SIZE = QSize(1280, 820)
 _MIN_VISIBLE_PX = 60
@@ -50,8 +50,8 @@ class WindowState(QObject):
         self._timer.timeout.connect(self.save)
 
     def restore(self) -> None:
-        """Restore the stored position, size and docks. The defaults are used if nothing is stored, the layout is
-        another version, or the window would be off screen."""
+        """Restore the stored position, size and docks. The defaults apply if nothing is stored, if the layout
+        version differs, or if the window would be off screen."""
         self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
         self._default_state = self._window.saveState(LAYOUT_VERSION)
         geometry, state = self._settings.value("window/geometry"), self._settings.value("window/state")
@@ -72,19 +72,19 @@ class WindowState(QObject):
     def save(self) -> None:
         self._settings.setValue("window/geometry", self._window.saveGeometry())
         self._settings.setValue("window/state", self._window.saveState(LAYOUT_VERSION))
-        self._settings.sync()  # Qt writes in its next event loop iteration, which a closing window does not have
+        self._settings.sync()  # otherwise Qt would write later, in an event loop that may have ended
 
 
 def _is_on_screen(window: QMainWindow) -> bool:
-    """Return whether enough of the window is on a screen for the user to grab it."""
+    """Return whether the window overlaps a screen enough for the user to drag it."""
     frame = window.frameGeometry()
     screens = [screen.availableGeometry().intersected(frame) for screen in QGuiApplication.screens()]
     return any(visible.width() >= _MIN_VISIBLE_PX and visible.height() >= _MIN_VISIBLE_PX for visible in screens)
 
 
 class NavigationRail(QFrame):
-    """Navigation rail with a button for each page. `titles` are in page order; the up and down keys move between the
-    buttons."""
+    """Navigation rail with a button for each page. `titles` are in the order of the pages. The up and down keys move
+    between the buttons."""
 
     page_selected = Signal(str)
 
@@ -130,7 +130,7 @@ class NavigationRail(QFrame):
         return result
 
     def _recolor(self, theme: Theme) -> None:
-        """Redraw the icons in the theme's color, as high as the text, which may have changed with the theme."""
+        """Redraw the icons in the theme's color at the current text height, which changes with the theme settings."""
         side = self.fontMetrics().height()
         for key, page_button in self._buttons.items():
             page_button.setIconSize(QSize(side, side))
@@ -141,11 +141,11 @@ _MAX_DROPPED_FILES = 20
 
 
 class Window(QMainWindow):
-    """The main window. If `may_close` is set, it is called before the window closes and can prevent that."""
+    """Main window. `may_close`, if set, is called when the user closes the window, and can prevent closing."""
 
     closed = Signal()
     files_dropped = Signal(object)
-    """Emits a `DroppedFile` for each dropped file."""
+    """Emitted with a `DroppedFile` for each dropped file."""
 
     def __init__(self, navigation: Navigation, theme_controller: ThemeController, settings: QSettings) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class Window(QMainWindow):
         self.actions_ = Actions(self, tuple(specs))
 
     def add_docks(self, docks: Sequence[tuple[Qt.DockWidgetArea, QDockWidget]]) -> None:
-        """Add docks, which must have object names. The View menu shows and hides them."""
+        """Add docks to the window and to the View menu. Each dock must have an object name."""
         for area, dock in docks:
             self.addDockWidget(area, dock)
             if self.actions_ is not None:
@@ -194,7 +194,7 @@ class Window(QMainWindow):
         self.setWindowTitle(f"{TITLES[key]} – Sizewise")
 
     def show_notice(self, notice: Notice) -> None:
-        """Show a notice above the page. The log keeps it after it is dismissed."""
+        """Show a notice above the page. The notice stays in the log after it is dismissed."""
         self.strip.show_notice(notice)
 
     def open_palette(self) -> None:
@@ -244,7 +244,7 @@ class Window(QMainWindow):
         return central
 
     def drop_hint(self) -> str:
-        """Return the text that says what dropping would do, or an empty string while nothing is dragged over the
+        """Return what dropping the dragged files would do, or an empty string if nothing is being dragged over the
         window."""
         return "" if self._drop_hint.isHidden() else self._drop_hint.text()
 

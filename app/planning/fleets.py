@@ -98,7 +98,7 @@ def plan_fleets(
         checks=checks,
         pareto=_build_front(options, demand, question),
         sensitivity=compute_sensitivity(options, demand, question, goals),
-        day=() if estimate_only else simulate_peak_day(best, question, goals),
+        hours=() if estimate_only else simulate_peak_day(best, question, goals),
         forecast=None if estimate_only else forecast_year(best_candidate, demand, question),
         commitment=plan_commitment(best_candidate, demand, question),
         break_even=explain_break_even(options, demand, question),

@@ -1,4 +1,4 @@
-"""Find the profiles and models that are bundled with the program."""
+"""Find the profiles and models that are bundled with Sizewise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.errors import UsageError
 from app.profiles.problems import did_you_mean
 
 DIRECTORY = Path(str(files("profiles")))
-"""Folder of the data files of the installed program."""
+"""Folder of the bundled data files."""
 
 
 def bundled_profiles() -> dict[str, Path]:
@@ -21,7 +21,8 @@ def bundled_models() -> dict[str, Path]:
 
 
 def find_profile(name_or_path: str) -> Path:
-    """Return the path of a profile file, given its path or the name of a bundled profile. Raises UsageError."""
+    """Return the path of a profile. `name_or_path` is a path or the name of a bundled profile. Raises UsageError if
+    there is no such profile."""
     path = Path(name_or_path)
     if path.is_file():
         return path

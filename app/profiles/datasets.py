@@ -1,8 +1,8 @@
 """Settings for datasets, request popularity and request bodies.
 
-A dataset is a file, recognized by its extension, or a folder. Popularity (`in-turn`, `uniform`, `zipf` or `{zipf:
-1.1}`) decides how often each prepared request is sent. Bodies are sent as they are and written to files without their
-secrets.
+A dataset is a folder or a file, whose format is detected from its extension. The popularity (`in-turn`, `uniform`,
+`zipf` or `{zipf: 1.1}`) decides how often each prepared request is sent. Bodies are sent unchanged, but written to
+files with secrets redacted.
 """
 
 from __future__ import annotations
@@ -76,9 +76,8 @@ _FORM = re.compile(r"[^\s&={}\"]+=[^\s&{}\"]*(?:&[^\s&={}\"]+=[^\s&{}\"]*)*")
 
 
 def redact_body(value: JsonValue) -> JsonValue:
-    """Return a copy with every value that is probably a secret redacted, including those in text that is JSON or a
-    form.
-    """
+    """Return a copy of a request body with every probable secret redacted, including secrets in strings that are JSON
+    or form data."""
     return _redact_value(value, "")
 
 
@@ -97,7 +96,7 @@ def find_secrets_in_body(value: object, path: KeyPath) -> Iterator[KeyPath]:
 
 
 def is_redacted(value: JsonValue) -> bool:
-    """Return whether any part of the value is redacted."""
+    """Return whether any part of a request body is redacted."""
     return secrets.REDACTED in json.dumps(value, ensure_ascii=False)
 
 
@@ -144,4 +143,4 @@ def _redact_field(field: str) -> str:
 
 Body = Annotated[JsonValue, PlainSerializer(redact_body)]
 BodyKeys = Annotated[dict[str, JsonValue], PlainSerializer(redact_body)]
-"""Top-level keys of a request body with their values."""
+"""Top-level keys of a request body, with their values."""

@@ -1,7 +1,8 @@
-"""Read the subset of YAML that profiles use: plain values, each with its line number, without surprising features.
+"""Read the subset of YAML that profiles use: plain values, each with its line number.
 
-Documents larger than 1 MiB or nested deeper than 64 levels are refused, as are anchors, aliases, tags, duplicate keys
-and second documents. Scalars follow YAML 1.2 (`no` is text, `1e6` is a number), not the YAML 1.1 of PyYAML.
+Rejected are documents larger than 1 MiB or nested deeper than 64 levels, anchors, aliases, tags, duplicate keys and
+files with several documents. Scalars follow YAML 1.2 (`no` is a string, `1e6` is a number) instead of YAML 1.1 as in
+PyYAML.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from app.errors import ProfileError
 KeyPath = tuple[str | int, ...]
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
-# libyaml reads a file of the maximum size in a fraction of a second; the pure Python loader needs many seconds.
+# libyaml parses a file of the maximum size in less than a second; the pure Python loader takes many seconds.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -31,14 +32,15 @@ _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 class Document(msgspec.Struct, frozen=True):
-    """A parsed document; `lines` maps the path of each key or item to its line number, counted from 1."""
+    """A parsed document. `lines` maps the path of each key or item to its line number, counted from 1."""
 
     value: Any
     lines: dict[KeyPath, int]
 
 
 def read_limited(path: Path) -> bytes:
-    """Return the content of a file, cut one byte after the maximum size.
+    """Return the content of a file, truncated to one byte more than the maximum size, so that callers can detect larger
+    files.
 
     Raises ProfileError if the file cannot be read.
     """
@@ -50,7 +52,7 @@ def read_limited(path: Path) -> bytes:
 
 
 def read_document(content: bytes, source: str) -> Document:
-    """Parse a document. Raises ProfileError with `source` and the line of the problem."""
+    """Parse a document. Raises ProfileError with `source` and the line of the error."""
     text = _text(content, source)
     reader = _Reader(source, yaml.parse(text, Loader=_LOADER))
     try:
@@ -62,9 +64,9 @@ def read_document(content: bytes, source: str) -> Document:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, whether it is valid YAML or not.
+    """Return the text of a file, which need not be valid YAML.
 
-    Raises ProfileError if it is too large or not UTF-8.
+    Raises ProfileError if the file is too large or not UTF-8.
     """
     return _text(read_limited(path), str(path))
 
@@ -80,7 +82,7 @@ def _text(content: bytes, source: str) -> str:
 
 
 def parse_scalar(text: str) -> str | int | float | bool | None:
-    """Return the value that an unquoted scalar stands for."""
+    """Return the value of an unquoted YAML scalar."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
@@ -91,7 +93,7 @@ def parse_scalar(text: str) -> str | int | float | bool | None:
 
 
 class PlainDumper(yaml.SafeDumper):
-    """YAML dumper that quotes text which this module's reader, following YAML 1.2, would read as another type."""
+    """YAML dumper that quotes strings that would be read as another type according to YAML 1.2."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML defines the signature
         return True
@@ -106,7 +108,7 @@ PlainDumper.add_representer(str, _represent_text)
 
 
 def format_document(document: dict[str, Any]) -> str:
-    """Return the document as YAML with every key on its own line."""
+    """Format a document as YAML with every key on a separate line."""
     text: str = yaml.dump(document, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120)
     return text
 

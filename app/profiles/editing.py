@@ -1,7 +1,6 @@
-"""Set, change or remove one value in the text of a profile, and leave the rest of the text, with its comments,
-unchanged.
+"""Set, change or remove one value in the text of a profile, without changing the rest of the text or its comments.
 
-If an edit is impossible in place, the whole text is rewritten: its values stay, but its comments are lost.
+If an edit in place is impossible, the whole text is rewritten: all values are preserved, but comments are lost.
 """
 
 from __future__ import annotations
@@ -17,27 +16,27 @@ from app.errors import ProfileError
 from app.profiles.document import KeyPath, PlainDumper, read_document
 
 REMOVED: Any = object()
-"""Value that stands for the removal of a key or an item."""
+"""Marker used in place of a value to remove a key or an item from a profile."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WIDTH = 120
 _INDENT = 2
 
 
 class EditedText(msgspec.Struct, frozen=True):
-    """The edited text; `is_anew` is true if it was rewritten and comments were lost."""
+    """The edited text. `is_anew` is true if the whole text was rewritten, so that comments were lost."""
 
     text: str
     is_anew: bool = False
 
 
 def edit(text: str, path: KeyPath, value: Any) -> EditedText:
-    """Set the value at `path` in a valid document `text`. Raises KeyError if there is no place for `path`."""
+    """Set the value at `path` in a valid document `text`. Raises KeyError if `path` cannot exist in the document."""
     tree = read_document(text.encode(), "profile").value
     return rewrite(text, set_value({} if tree is None else tree, path, value))
 
 
 def rewrite(text: str, target: dict[str, Any]) -> EditedText:
-    """Change a valid document `text` so that it holds the values of `target`, leaving equal values untouched."""
+    """Change a valid document `text` to have the values of `target`, without touching values that are already equal."""
     edited = text
     for path, value in list(_changes(_read(text), target, ())):
         changed = _apply_change(edited, path, value)
@@ -60,7 +59,7 @@ def _apply_change(text: str, path: KeyPath, value: Any) -> str | None:
 
 
 def _changes(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield the fewest values to set or remove, in an order in which each change is possible."""
+    """Yield a minimal list of values to set or remove, in an order in which each change can be applied."""
     if isinstance(old, dict) and isinstance(new, dict) and new:
         for key in [key for key in old if key not in new]:
             yield (*path, key), REMOVED
@@ -95,7 +94,7 @@ def _read(text: str) -> Any:
 
 
 def set_value(tree: Any, path: KeyPath, value: Any) -> Any:
-    """Return a copy in which `path` has `value`, creating missing mappings and lists on the way."""
+    """Return a copy of `tree` with `value` at `path`. Missing mappings and lists along the path are created."""
     if not path:
         return copy.deepcopy(value)
     empty: Any = [] if isinstance(path[0], int) else {}
@@ -123,7 +122,7 @@ def _with_item(items: list[Any], at: str | int, rest: KeyPath, value: Any) -> li
 
 
 def get_value(tree: Any, path: KeyPath) -> Any:
-    """Return the value at `path`, or REMOVED if there is none."""
+    """Return the value at `path`; REMOVED if there is no such value."""
     for key in path:
         if isinstance(tree, dict) and isinstance(key, str):
             tree = tree.get(key, REMOVED)
@@ -135,12 +134,12 @@ def get_value(tree: Any, path: KeyPath) -> Any:
 
 
 def format_profile(tree: Any) -> str:
-    """Return the whole document as a profile is usually written: keys in blocks, small values on one line."""
+    """Format a whole profile as YAML in the usual style: keys in block style, small values on one line."""
     return _block(tree, 0)
 
 
 def format_inline(value: Any) -> str:
-    """Return the value as it is written after a colon, on one line."""
+    """Format a value as YAML on one line, for use after a key."""
     flow = yaml.dump(
         value, Dumper=PlainDumper, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False
     )
@@ -148,7 +147,7 @@ def format_inline(value: Any) -> str:
 
 
 def _edit_in_place(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
-    """Change the value where it is, or append it to the mapping or list that lacks it."""
+    """Change the value in place, or append it to the mapping or list that does not contain it yet."""
     del wanted
     node, key_node, container = _find(text, path)
     if value is REMOVED:
@@ -163,7 +162,8 @@ def _edit_in_place(text: str, path: KeyPath, value: Any, wanted: Any) -> str | N
 
 
 def _rewrite_container(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
-    """Rewrite the nearest enclosing mapping or list that exists in the text."""
+    """Rewrite the nearest mapping or list around `path` that exists in the text. Return the new text, or `None` if
+    there is none."""
     del value
     for length in range(len(path) - 1, 0, -1):
         node, key_node, container = _find(text, path[:length])
@@ -176,7 +176,8 @@ def _rewrite_container(text: str, path: KeyPath, value: Any, wanted: Any) -> str
 
 
 def _find(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node | None, yaml.Node | None]:
-    """Return the nodes of the value, its key and its container; each is `None` if the text lacks it."""
+    """Return the YAML nodes of the value at `path`, of its key and of its container; each node is `None` if it does not
+    exist."""
     node, key_node, container = yaml.compose(text, Loader=_LOADER), None, None
     for key in path:
         container, node_here, key_node = node, None, None
@@ -195,7 +196,7 @@ def _find(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node | None,
 
 
 def _replace(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any) -> str | None:
-    """Replace `node`, whose key is `key_node`, by `value`."""
+    """Replace `node`, whose key is `key_node`, by `value`. Return the new text, or `None` if that is impossible."""
     start, end = node.start_mark.index, node.end_mark.index
     is_block = isinstance(node, yaml.CollectionNode) and not node.flow_style
     if is_block and isinstance(value, dict | list) and value:
@@ -218,7 +219,7 @@ def _replace_block(text: str, node: yaml.Node, value: Any) -> str | None:
 def _node_end(text: str, node: yaml.Node) -> int:
     """Return the position after the last character of the node's last scalar.
 
-    The end mark of a block is the start of whatever follows it.
+    The end mark of a block node cannot be used, because it is the start of the next node.
     """
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
@@ -268,7 +269,7 @@ def _delete_in_flow(text: str, entries: list[tuple[yaml.Node, yaml.Node]], index
 
 
 def _line_end(text: str, at: int) -> int:
-    """Return the position after the end of the line that contains `at`."""
+    """Return the position after the end of the line that contains the position `at`."""
     end = text.find("\n", at)
     return len(text) if end < 0 else end + 1
 
@@ -282,7 +283,7 @@ def _entry(key: str, value: Any, column: int) -> str:
 
 
 def _is_multiline(value: Any) -> bool:
-    """Return whether people write this value over several lines: nested containers and lists of sentences."""
+    """Return whether a value is usually written over several lines: nested containers and lists of sentences."""
     if isinstance(value, dict):
         return any(isinstance(item, dict | list) and item for item in value.values()) or len(value) > 4
     return any(isinstance(item, dict) or (isinstance(item, str) and " " in item) for item in value)
@@ -309,7 +310,7 @@ def _is_equivalent(text: str, wanted: Any) -> bool:
 
 
 def _is_equal(first: Any, second: Any) -> bool:
-    """Compare two values as YAML distinguishes them: 1 is not true, and 1 is not 1.0."""
+    """Compare two values by value and type, as in YAML: 1 differs from true, and 1 differs from 1.0."""
     if isinstance(first, dict) and isinstance(second, dict):
         return set(first) == set(second) and all(_is_equal(first[key], second[key]) for key in first)
     if isinstance(first, list) and isinstance(second, list):

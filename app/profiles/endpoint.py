@@ -20,15 +20,20 @@ from app.profiles.problems import BadValueError
 from app.profiles.settings import (
     Count,
     ExistingFile,
+    Key,
     Listed,
     PositiveSeconds,
+    ReadAs,
     Settings,
     UncheckedPath,
+    WrittenAs,
+    build_settings,
     files_must_exist,
     profile_directory,
     upper_bound,
 )
-from loadgen.records import Endpoint, Timeouts
+from app.records.result import DeclaredHardware
+from loadgen.records import Endpoint, Timeouts, Tls
 
 
 def _reader(*schemes: str) -> Callable[[object], str]:
@@ -180,51 +185,58 @@ ADDRESS_KEYS = ("url", "urls", "serve", "scripted")
 Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
 
-class HardwareSettings(Settings):
-    """The hardware of the target: `replicas` of the model share one instance of `offer`, or the hardware of the other
-    keys.
-    """
-
+class _HardwareForms(Settings):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {
         "what it is": ("offer", "accelerator", "vcpus", "accelerator+vcpus")
     }
 
-    offer: str | None = Field(default=None, examples=["aws/g6.2xlarge"])
-    """Cloud instance from the price list, like aws/g6.2xlarge."""
-    accelerator: str | None = Field(default=None, examples=["l4"])
-    """Accelerator of hardware that is not a listed offer, like l4."""
-    count: Annotated[float, Field(gt=0), upper_bound(10_000)] = Field(default=1.0, examples=[1])
-    """Number of accelerators, or a fraction of one, like 1 or 0.5."""
-    vcpus: Annotated[float, Field(gt=0), upper_bound(100_000)] | None = Field(default=None, examples=[8])
-    """Number of virtual CPUs, like 8."""
-    architecture: Literal["x86_64", "arm64"] | None = None
-    """CPU architecture."""
-    replicas: Annotated[Count, upper_bound(10_000)] = Field(default=1, examples=[1])
-    """Number of copies of the model that share this hardware, like 1."""
 
-    @model_validator(mode="after")
-    def _check_hardware(self) -> Self:
-        own = self.accelerator is not None or self.vcpus is not None
-        if own == (self.offer is not None):
-            raise BadValueError("hardware needs offer, or accelerator, vcpus or both")
-        return self
+HardwareSettings = build_settings(
+    DeclaredHardware,
+    class_name="HardwareSettings",
+    base=_HardwareForms,
+    offer=Key(str | None, "Cloud instance from the price list, like aws/g6.2xlarge.", "aws/g6.2xlarge"),
+    accelerator=Key(str | None, "Accelerator of hardware that is not a listed offer, like l4.", "l4"),
+    accelerator_count=Key(
+        Annotated[float, Field(gt=0), upper_bound(10_000)],
+        "Number of accelerators, or a fraction of one, like 1 or 0.5.",
+        1,
+        alias="count",
+        default=1.0,
+    ),
+    vcpus=Key(Annotated[float, Field(gt=0), upper_bound(100_000)] | None, "Number of virtual CPUs, like 8.", 8),
+    architecture=Key(Literal["x86_64", "arm64"] | None, "CPU architecture."),
+    replicas=Key(
+        Annotated[Count, upper_bound(10_000)], "Number of copies of the model that share this hardware, like 1.", 1
+    ),
+)
 
 
-class TlsSettings(Settings):
-    verify: bool = True
-    """Enables verification of the server's certificate. Without it, any server can impersonate the target."""
-    ca_file: ExistingFile | None = None
-    """PEM file of the CA that signed the server's certificate."""
-    cert_file: ExistingFile | None = None
-    """PEM file of the client certificate, if the server requires one."""
-    key_file: ExistingFile | None = None
-    """PEM file of the client certificate's private key."""
+def _check_hardware(hardware: DeclaredHardware) -> None:
+    has_own = hardware.accelerator is not None or hardware.vcpus is not None
+    if has_own == (hardware.offer is not None):
+        raise BadValueError("hardware needs offer, or accelerator, vcpus or both")
 
-    @model_validator(mode="after")
-    def _check_key_file(self) -> Self:
-        if self.key_file is not None and self.cert_file is None:
-            raise BadValueError("tls.key_file is the key for tls.cert_file, which is missing")
-        return self
+
+HardwareOfTarget = Annotated[DeclaredHardware, ReadAs(HardwareSettings, _check_hardware)]
+
+
+FileName = Annotated[str, WrittenAs(ExistingFile, str, str)]
+TlsSettings = build_settings(
+    Tls,
+    verify=Key(
+        bool,
+        "Enables verification of the server's certificate. Without it, any server can impersonate the target.",
+    ),
+    ca_file=Key(FileName | None, "PEM file of the CA that signed the server's certificate."),
+    cert_file=Key(FileName | None, "PEM file of the client certificate, if the server requires one."),
+    key_file=Key(FileName | None, "PEM file of the client certificate's private key."),
+)
+
+
+def _check_key_file(tls: Tls) -> None:
+    if tls.key_file is not None and tls.cert_file is None:
+        raise BadValueError("tls.key_file is the key for tls.cert_file, which is missing")
 
 
 _ENDPOINT, _TIMEOUTS = Endpoint(urls=()), Timeouts()
@@ -252,7 +264,7 @@ class TargetSettings(Settings):
     """URL of the target, like http://127.0.0.1:8000/score."""
     urls: Listed[HttpUrl] = ()
     """URLs of the replicas of one service. Requests are spread over them."""
-    hardware: HardwareSettings | None = None
+    hardware: HardwareOfTarget | None = None
     """Hardware of the target. Without it nothing is planned, unless the target is on this machine."""
     permitted: bool = False
     """Confirms that you may load-test this host. Required for hosts outside this machine and private networks."""
@@ -287,7 +299,7 @@ class EndpointSettings(TargetSettings):
     """Headers sent with each request. Write secrets as references: env:NAME or file:PATH."""
     api_key: ApiKey | None = None
     """Reference to the bearer token: env:API_KEY, or file:PATH."""
-    tls: TlsSettings = TlsSettings()
+    tls: Annotated[Tls, ReadAs(TlsSettings, _check_key_file)] = Tls()
     """Certificates and their verification."""
     max_connections: Annotated[Count, upper_bound(100_000)] = Field(default=_ENDPOINT.max_connections, examples=[2048])
     """Maximum number of open connections, like 2048. By default, each client of a closed loop has one connection."""

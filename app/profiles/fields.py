@@ -1,4 +1,4 @@
-"""Describe the fields of a profile from its settings, for forms and for lists of keys."""
+"""Describe the fields of a profile, derived from the settings classes, for forms and for lists of keys."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 import msgspec
-from pydantic import BaseModel, JsonValue, PlainSerializer
+from pydantic import JsonValue, PlainSerializer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from app.profiles.profile import PROFILES
-from app.profiles.settings import Settings, Unit, UpperBound
+from app.profiles.settings import ReadAs, Settings, Unit, UpperBound, WrittenAs
 from app.profiles.units import parse_count
 from app.records.abort import AbortRule
 
@@ -30,16 +30,16 @@ _FREE_FORM = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity
 class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Description of one field of a profile.
 
-    The kind `text` always stays text, a `scalar` is read as YAML reads it, and `any` may be any YAML. `item` describes
-    the items of a list, mapping or list of records; `fields` are the fields of a group. `one_of` has the same meaning
-    as in Settings.
+    A field of kind `text` is always a string, a `scalar` is converted to the type that YAML gives it, and `any` may be
+    any YAML. `item` describes the items of a list, a mapping or a list of records; `fields` are the fields of a group.
+    `one_of` has the same meaning as in Settings.
     """
 
     key: str
     kind: Kind
     help: str = ""
     example: Any = None
-    """Example value as a profile writes it, or `None` if an example would not help."""
+    """Example value in profile notation; `None` if an example would not help."""
     default: Any = None
     is_required: bool = False
     is_nullable: bool = False
@@ -50,17 +50,17 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[FieldSpec, ...] = ()
     one_of: dict[str, tuple[str, ...]] = {}
     settings: str = ""
-    """Name of the settings class of a group, or of each record."""
+    """Name of the settings class of a group, or of each record of a list."""
 
     def find_field(self, key: str) -> FieldSpec | None:
-        """Return the field with this key of a group or record, or `None` if there is none."""
+        """Return the field `key` of a group or record; `None` if there is no such field."""
         holder = self.item if self.item is not None and self.kind == "records" else self
         return next((field for field in holder.fields if field.key == key), None)
 
 
 @cache
 def profile_fields(protocol: str) -> FieldSpec:
-    """Describe the whole profile of a target that speaks `protocol`, as a group."""
+    """Describe all fields of a profile whose target uses `protocol`, as a group."""
     return build_group(PROFILES[protocol])
 
 
@@ -70,7 +70,7 @@ def build_group(settings: type[Settings], key: str = "") -> FieldSpec:
 
 
 def iter_fields(spec: FieldSpec, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldSpec]]:
-    """Yield each field below `spec` with its path of keys. Items of a list have the key `*`."""
+    """Yield each field below `spec` with its path of keys. The items of a list have the key `*`."""
     children = spec.fields if spec.item is None else (*spec.fields, msgspec.structs.replace(spec.item, key="*"))
     for field in children:
         here = (*path, field.key)
@@ -90,7 +90,7 @@ def _one_of(settings: type[Settings]) -> dict[str, tuple[str, ...]]:
 def _field(field: FieldInfo, name: str) -> FieldSpec:
     spec = _spec(field.annotation, tuple(field.metadata), field.alias or name)
     default = field.get_default(call_default_factory=True, validated_data={})
-    is_group = isinstance(default, BaseModel)
+    is_group = spec.kind == "group" and default not in (None, PydanticUndefined)
     return msgspec.structs.replace(
         spec,
         help=field.description or "",
@@ -106,6 +106,11 @@ def _spec(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         return _spec(inner, (*_flat(more), *metadata), key)
+    for entry in metadata:
+        if isinstance(entry, WrittenAs):
+            return _spec(entry.written, tuple(other for other in metadata if other is not entry), key)
+        if isinstance(entry, ReadAs):
+            return build_group(entry.settings, key)
     if get_origin(annotation) in (Union, types.UnionType):
         return _union(annotation, metadata, key)
     unit = next((entry.text for entry in metadata if isinstance(entry, Unit)), "")
@@ -133,8 +138,8 @@ def _container(annotation: Any, attributes: dict[str, Any]) -> FieldSpec | None:
 def _union(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
     """Describe a union type.
 
-    A union of `None` and one other type is nullable. Of several types it is written as text, or as any YAML if one of
-    them is a list.
+    A union of `None` and one other type is nullable. A union of several other types is a scalar, or any YAML if one of
+    the types is a list or has a free form.
     """
     members = [entry for entry in get_args(annotation) if entry is not types.NoneType]
     is_nullable = len(members) < len(get_args(annotation))
@@ -167,7 +172,7 @@ def _flat(metadata: Any) -> Iterator[Any]:
 
 
 def _bounds(metadata: tuple[Any, ...]) -> str:
-    """Return the bounds in the unit of the field, as a profile writes them."""
+    """Return the bounds of a field as text, in the unit of the field and in profile notation."""
     lower = _bound_texts(metadata, _LOWER_BOUNDS)
     if not lower and any(getattr(entry, "func", None) is parse_count for entry in metadata):
         lower = ["at least 1"]
@@ -196,7 +201,7 @@ def _format_default(value: Any, field: FieldInfo) -> Any:
 
 
 def _plain(value: Any, annotation: Any, metadata: tuple[Any, ...]) -> Any:
-    """Return the value as a profile would write it, using the serializers of the field's declaration."""
+    """Return a value in profile notation, converted by the serializers of the field's annotation."""
     metadata = tuple(_flat(metadata))
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
@@ -211,6 +216,7 @@ def _plain(value: Any, annotation: Any, metadata: tuple[Any, ...]) -> Any:
 
 def _serialized(value: Any, metadata: tuple[Any, ...]) -> Any:
     serializers = [entry.func for entry in metadata if isinstance(entry, PlainSerializer)]
+    serializers += [entry.write for entry in metadata if isinstance(entry, WrittenAs)]
     if value is None or not serializers:
         return value
     write: Any = serializers[-1]

@@ -1,7 +1,7 @@
-"""Find objectives and gates of a profile that can never be evaluated, before any load is sent.
+"""Find objectives and gates of a profile that can never be met, never fail or never be evaluated, before any load is
+sent.
 
-The checks cover tags, metrics of the whole run and changes against a baseline. A gate that can never fail is as wrong
-as one that can never be met.
+The checks cover metrics, tags, metrics of the whole run, and changes against a baseline.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ABOVE = (">", ">=")
 
 
 def find_gate_problem(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Return the problem with a gate and a hint on how to fix it, or `None` if the gate is valid."""
+    """Return the problem with a gate and a hint on how to fix the gate; `None` if the gate is valid."""
     if gate.metric in RUN_METRICS:
         why = _check_run_metric(profile, gate)
         if why is not None:
@@ -58,9 +58,9 @@ def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | No
 
 
 def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
-    """Return the problem with a gate that every possible value meets.
+    """Return the problem with a gate that every possible value meets, and a hint; `None` if the gate can fail.
 
-    Times, rates and shares are never below 0, shares are never above 1, and nothing falls by more than 100 %.
+    Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases by more than 100 %.
     """
     if gate.metric in _MAY_BE_NEGATIVE and not gate.is_change:
         return None
@@ -76,7 +76,7 @@ def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
 
 
 def _check_tags(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Return the problem with the gate's tags and a hint, or `None` if some stages will have these tags."""
+    """Return the problem with the gate's tags and a hint; `None` if some stage will have these tags."""
     known = _variant_tags(profile) if isinstance(profile, LocalProfile) else _stage_tags(profile)
     for tag, value in gate.tags.items():
         if tag not in known:
@@ -106,9 +106,9 @@ def _variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
 
 
 def find_objective_problem(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
-    """Find the first objective on a metric that this profile never measures or that cannot decide anything.
+    """Find the first objective or gate that is invalid: it cannot be evaluated, can never be met, or can never fail.
 
-    Return its path in the profile and the problem, or `None` if every objective is valid.
+    Returns its path in the profile and the problem; `None` if all objectives and gates are valid.
     """
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for index, objective in enumerate(objectives):
@@ -154,7 +154,7 @@ def _find_problem(profile: Profile, objective: Objective, key: str) -> tuple[str
 
 
 def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Check the gate's metric and, if the gate compares a share, the metric that it is a share of."""
+    """Check the gate's metric and, if the limit is relative to another metric, that reference metric too."""
     if gate.metric in RUN_METRICS:
         return _check_can_be_met(gate)
     whole = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
@@ -169,7 +169,8 @@ def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | 
 
 
 def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    """Return why an objective cannot decide whether a rate meets the SLO, for profiles that search or sweep rates."""
+    """Return why an objective cannot decide whether a rate meets the SLO. Profiles without a search or a sweep are not
+    checked."""
     if profile.load.search is None and profile.load.sweep is None:
         return None
     metric = objective.metric
@@ -186,9 +187,10 @@ def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[s
 
 
 def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
-    """Return the problem with an objective that no possible value can meet.
+    """Return the problem with an objective that no possible value can meet, and a hint; `None` if the objective can be
+    met.
 
-    Times, rates and shares are never below 0, shares are never above 1, and nothing falls by more than 100 %.
+    Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases by more than 100 %.
     """
     name, sign, limit = objective.metric, objective.comparator, objective.limit
     minimum = -1 if objective.is_change else 0
@@ -204,9 +206,10 @@ def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
 
 
 def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    """Return the problem with a goodput objective if the SLO limits no time of a request.
+    """Return the problem with a goodput objective, and a hint, if the SLO limits no latency metric of individual
+    requests.
 
-    Goodput is the share of arrivals that are answered within the SLO's limits on each of these times.
+    Goodput is the share of scheduled requests whose response meets all of these latency limits.
     """
     if "limits" not in METRICS[objective.metric].traits:
         return None
@@ -233,7 +236,7 @@ def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tupl
 
 
 def _uses_io_binding(profile: LocalProfile) -> bool:
-    """Return whether any variant times its host-device copies separately, which requires I/O binding."""
+    """Return whether any variant uses I/O binding, without which host-device copies are not timed separately."""
     setting = profile.target.runtime.io_binding
     return any(
         variant.provider in ("cuda", "tensorrt") if setting is None else setting

@@ -1,7 +1,6 @@
-"""Settings of the load: stages, a sweep and a search, and the number of load-generating processes.
+"""Load settings of a profile: stages, a sweep and a search, and the number of worker processes that send the load.
 
-Each stage has one form of traffic for a limited time. A sweep repeats the same stage at one load after another, from
-light to heavy.
+Each stage sends one kind of traffic for a limited time. A sweep runs the same stage at increasing loads.
 """
 
 from __future__ import annotations
@@ -38,27 +37,30 @@ from app.profiles.rates import (
 from app.profiles.settings import (
     Count,
     ExistingFile,
+    Key,
     Listed,
     Name,
     NonNegativeRate,
     PositiveSeconds,
     Rate,
+    ReadAs,
     Seconds,
     Settings,
     Unit,
+    build_settings,
     files_must_exist,
     upper_bound,
 )
 from app.profiles.traces import Trace, read_trace
 from app.records.result import StageKind
+from app.records.search import ArrivalProcess, SearchSpec
 
-Arrivals = Literal["poisson", "constant", "gamma"]
 Repeats = Annotated[Count, upper_bound(1000)]
 Burstiness = Annotated[float, Field(ge=0.01, le=100)]
 Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed), Unit("x")]
 
 MAX_ARRIVALS = 50_000_000
-"""Maximum number of arrivals in a stage. The schedule is built before the stage starts: 400 MB of times."""
+"""Maximum number of arrivals in a stage. The schedule is built before the stage starts; its times take 400 MB."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 _FORM_OF = {"speed": "trace", "superpose": "trace", "think_time": "concurrency"}
 _WITHOUT_PROCESS = ("trace", "concurrency")
@@ -67,48 +69,48 @@ _WITHOUT_PROCESS = ("trace", "concurrency")
 class StageSettings(Settings):
     """A stage of the load.
 
-    Exactly one of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`, `trace` and `concurrency` gives the traffic.
-    `duration` is the duration of the whole stage, after `lead_in`; a trace without one is replayed to its end.
-    `burstiness` is the coefficient of variation of the gaps between gamma arrivals. A trace is replayed `speed` times
-    as fast, with `superpose` shifted copies at once.
+    The traffic is defined by exactly one of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`, `trace` and
+    `concurrency`. `duration` is the duration of the stage without `lead_in`; a trace without a duration is replayed to
+    its end. `burstiness` is the coefficient of variation of gamma interarrival times. A trace is replayed at `speed`
+    times its recorded speed, with `superpose` shifted copies at once.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what comes": _FORMS}
 
     name: Name = Field(default="steady", examples=["steady"])
     """Name of the stage in results, like steady."""
-    arrivals: Arrivals | None = None
+    arrivals: ArrivalProcess | None = None
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
     burstiness: Burstiness | None = None
-    """Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier."""
+    """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are burstier."""
     rate_per_s: RateOrShare | None = Field(default=None, alias="rate", examples=["50/s"])
     """Requests per second, like 50/s, or a share of an earlier stage's throughput, such as 80% of steady."""
     ramp: RampSettings | None = None
-    """Linear change from one rate to another."""
+    """Ramp: a linear change from one rate to another."""
     steps_per_s: Listed[NonNegativeRate] = Field(default=(), alias="steps", examples=[["10/s", "20/s", "40/s"]])
-    """Rates of equal parts of the stage, like 10/s, 20/s, 40/s."""
+    """Rates of consecutive parts of the stage, all of the same duration, like 10/s, 20/s, 40/s."""
     spike: RateSpikeSettings | None = None
     """Constant rate with a spike."""
     sine: SineSettings | None = None
     """Rate that follows a sine wave."""
     diurnal: DiurnalSettings | None = None
-    """A whole day compressed to the duration of the stage."""
+    """Rate profile of a whole day, compressed to the duration of the stage."""
     trace: ExistingFile | None = None
-    """Trace file whose requests are replayed at their recorded times."""
+    """Trace file whose requests are replayed at the recorded times."""
     speed: Speed | None = Field(default=None, examples=["2x"])
     """Replay speed of the trace, like 2x."""
     superpose: Annotated[Count, upper_bound(1000)] | None = Field(default=None, examples=[1])
-    """Number of shifted copies of the trace that are replayed at once, like 1."""
+    """Number of time-shifted copies of the trace that are replayed at once, like 1."""
     concurrency: Annotated[Count, upper_bound(100_000)] | None = Field(default=None, examples=[8])
-    """Number of clients that each send one request after another, like 8."""
+    """Number of closed-loop clients, like 8. Each client sends one request after another."""
     think_s: Seconds | None = Field(default=None, alias="think_time", examples=["500ms"])
-    """Pause of a client between two requests (think time), like 500ms."""
+    """Think time: the pause of a client between a response and its next request, like 500ms."""
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["30s"])
-    """Duration of the stage, after its lead-in, like 30s. A trace without a duration is replayed to its end."""
+    """Duration of the stage without its lead-in, like 30s. A trace without a duration is replayed to its end."""
     lead_in_s: Seconds = Field(default=0.0, alias="lead_in", examples=["2s"])
-    """Time of load before the stage that is not measured, like 2s."""
+    """Duration of load before the stage, which is not measured, like 2s."""
     repeats: Repeats = Field(default=1, examples=[1])
-    """Number of times the stage is run, like 1."""
+    """Number of times that the stage is run, like 1."""
 
     @model_validator(mode="before")
     @classmethod
@@ -156,7 +158,7 @@ class StageSettings(Settings):
 
     @property
     def curve(self) -> Curve | None:
-        """Rate curve of open-loop arrivals, or `None` if the profile does not determine it."""
+        """Rate curve of open-loop arrivals; `None` if the profile does not determine the rate."""
         if isinstance(self.rate_per_s, float):
             return ((0.0, self.rate_per_s),)
         if self.steps_per_s:
@@ -203,7 +205,7 @@ def check_burstiness(arrivals: str | None, burstiness: float | None) -> None:
 
 
 def check_shares(stages: tuple[StageSettings, ...]) -> None:
-    """Raise BadValueError if the rate of a stage is a share of something other than an earlier stage."""
+    """Check that rates relative to another stage refer to an earlier stage. Raises BadValueError otherwise."""
     earlier: list[str] = []
     for stage in stages:
         if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier:
@@ -230,7 +232,7 @@ def _read_workers(value: object) -> object:
 
 
 Workers = Annotated[int | Literal["auto"], BeforeValidator(_read_workers)]
-"""Number of worker processes; `auto` is one for each core that can be spared."""
+"""Number of worker processes that send the load; `auto` means one worker per spare core."""
 
 
 _MAX_LOADS = 100
@@ -244,9 +246,9 @@ Clients = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
 class SweepSettings(Settings):
     """A sweep over several loads.
 
-    Exactly one of `rates`, `from` with `to` (`points` rates, evenly spaced on a log scale), `concurrency` and
-    `max_concurrency` (1, 2, 4 … clients up to this number) gives the loads. Each load lasts `step_duration` and is run
-    `repeats` times.
+    The loads are defined by exactly one of `rates`, `from` with `to` (`points` rates, evenly spaced on a log scale),
+    `concurrency` and `max_concurrency` (1, 2, 4 … clients up to this number). Each load is applied for `step_duration`
+    and is run `repeats` times.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -262,17 +264,17 @@ class SweepSettings(Settings):
     points: Annotated[Count, Field(ge=2), upper_bound(_MAX_LOADS)] | None = Field(default=None, examples=[8])
     """Number of rates from the lowest to the highest, evenly spaced on a log scale, like 8."""
     concurrency: Listed[Clients] = Field(default=(), examples=[[1, 4, 16]])
-    """Numbers of clients in ascending order, like 1, 4, 16."""
+    """Numbers of concurrent clients in ascending order, like 1, 4, 16."""
     max_concurrency: Clients | None = Field(default=None, examples=[64])
-    """Largest number of clients of the sequence 1, 2, 4 …, like 64."""
-    arrivals: Arrivals | None = None
+    """Highest number of concurrent clients, like 64; the sweep runs 1, 2, 4 … clients up to this number."""
+    arrivals: ArrivalProcess | None = None
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
     burstiness: Burstiness | None = None
-    """Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier."""
+    """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are burstier."""
     step_duration_s: PositiveSeconds = Field(default=10.0, alias="step_duration", examples=["10s"])
     """Duration of each load, like 10s."""
     repeats: Repeats = Field(default=1, examples=[1])
-    """Number of times each load is run, like 1."""
+    """Number of times that each load is run, like 1."""
 
     @model_validator(mode="before")
     @classmethod
@@ -315,14 +317,14 @@ class SweepSettings(Settings):
 
     @property
     def swept_rates_per_s(self) -> tuple[float, ...]:
-        """Rates of the sweep in requests per second; empty for a sweep over clients."""
+        """Rates of the sweep in requests per second; empty for a sweep over numbers of clients."""
         if self.from_per_s is None or self.to_per_s is None:
             return self.rates_per_s
         return tuple(float(f"{rate:.4g}") for rate in np.geomspace(self.from_per_s, self.to_per_s, self.points or 2))
 
     @property
     def swept_concurrency(self) -> tuple[int, ...]:
-        """Numbers of clients of the sweep; empty for a sweep over rates."""
+        """Numbers of concurrent clients of the sweep; empty for a sweep over rates."""
         if self.max_concurrency is None:
             return self.concurrency
         doubled = itertools.takewhile(
@@ -332,7 +334,7 @@ class SweepSettings(Settings):
 
     @property
     def stage_names(self) -> tuple[str, ...]:
-        """Names of the sweep's stages, in the order of their loads."""
+        """Names of the sweep's stages, by increasing load."""
         rates = (f"sweep {format_number(rate)}/s" for rate in self.swept_rates_per_s)
         clients = (f"sweep {clients} client{'s' * (clients > 1)}" for clients in self.swept_concurrency)
         return (*rates, *clients)
@@ -342,44 +344,55 @@ class SweepSettings(Settings):
         return {key: value for key, value in serialize(self).items() if value is not None and value != []}
 
 
-class SearchSettings(Settings):
-    arrivals: Arrivals = "poisson"
-    """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
-    burstiness: Burstiness | None = None
-    """Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier."""
-    start_per_s: Rate = Field(default=10.0, alias="start", examples=["10/s"])
-    """Rate at which the search starts, like 10/s."""
-    step_duration_s: PositiveSeconds = Field(default=10.0, alias="step_duration", examples=["10s"])
-    """Step duration: how long each rate is applied, like 10s. Longer steps give more reliable results."""
-    repeats: Repeats = Field(default=3, examples=[3])
-    """Number of times the resulting rate is measured again, like 3."""
-    max_duration_s: PositiveSeconds | None = Field(default=None, alias="max_duration", examples=["2m"])
-    """Time limit, after which the search ends with the rate confirmed so far, like 2m. Leave it empty for no limit."""
+def _check_search(search: SearchSpec) -> None:
+    check_burstiness(search.arrivals, search.burstiness)
 
-    @model_validator(mode="after")
-    def _check_burstiness(self) -> Self:
-        check_burstiness(self.arrivals, self.burstiness)
-        return self
+
+SearchSettings = build_settings(
+    SearchSpec,
+    class_name="SearchSettings",
+    arrivals=Key(ArrivalProcess, "Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."),
+    burstiness=Key(
+        Burstiness | None,
+        "Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier.",
+    ),
+    start_per_s=Key(Rate, "Rate at which the search starts, like 10/s.", "10/s", alias="start"),
+    step_duration_s=Key(
+        PositiveSeconds,
+        "Step duration: how long each rate is applied, like 10s. Longer steps give more reliable results.",
+        "10s",
+        alias="step_duration",
+    ),
+    repeats=Key(Repeats, "Number of times the resulting rate is measured again, like 3.", 3),
+    max_duration_s=Key(
+        PositiveSeconds | None,
+        "Time limit, after which the search ends with the rate confirmed so far, like 2m. Leave it empty for no limit.",
+        "2m",
+        alias="max_duration",
+    ),
+)
+SearchKeys = Annotated[SearchSpec, ReadAs(SearchSettings, _check_search)]
+"""Settings of a search, which a profile states with the keys of `load.search`."""
 
 
 class LoadSettings(Settings):
     """The load of a run: first the stages, then the sweep, then the search.
 
-    `warmup` is the total duration of three warm-up windows. Up to six windows are run, until three in a row agree; 0s
-    turns the warm-up off.
+    `warmup` is the total duration of three warm-up windows. Up to six windows are run, until three consecutive windows
+    agree; 0s disables the warm-up.
     """
 
     seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
-    """Seed of the random arrivals and requests, like 7. The same seed sends the same load."""
+    """Seed of random arrivals and requests, like 7. The same seed gives the same load."""
     warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
-    """Total duration of three warm-up windows, of which up to six are run, like 2s. 0s turns the warm-up off."""
+    """Total duration of three warm-up windows, like 2s. Up to six windows are run. 0s disables the warm-up."""
     workers: Workers = "auto"
-    """Number of processes on this machine that send the load: auto, or a number."""
+    """Number of worker processes on this machine that send the load: auto, or a number."""
     stages: Listed[StageSettings] = ()
-    """Stages that run one after another, each with its own form of traffic."""
+    """Stages that run one after another, each with its own kind of traffic."""
     sweep: SweepSettings | None = None
-    """Sweep that runs the same stage at one load after another, from light to heavy."""
-    search: SearchSettings | None = None
+    """Sweep that runs the same stage at increasing loads."""
+    search: SearchKeys | None = None
     """Search for the highest rate that meets the SLO."""
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Load a profile, and report what is wrong with it: file, line and the most similar valid name."""
+"""Load a profile, and report errors with file, line and a suggestion of the most similar valid name."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import ProfileError, UsageError
 from app.profiles.document import Document, KeyPath, read_document, read_limited
-from app.profiles.endpoint import HardwareSettings
+from app.profiles.endpoint import HardwareOfTarget
 from app.profiles.gates import find_objective_problem
 from app.profiles.local import LocalProfile
-from app.profiles.plan import LanguageModelFile, PlanSettings, build_assumed_model
+from app.profiles.plan import AssumedModelSettings, PlanKeys
 from app.profiles.pricing.catalog import check_provider, check_region, find_accelerator, find_offer, load_catalog
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile, find_protocol
-from app.profiles.settings import Listed, ObjectiveText, Settings
+from app.profiles.settings import Listed, ObjectiveText, ReadAs, Settings
 from app.profiles.traces import is_trace, read_trace_facts
 from app.profiles.traffic import TrafficSettings
-from app.records.offers import Catalog
+from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import AssumedModel
+from app.records.result import DeclaredHardware
 
 _EXPECTED = {
     "model_type": "a mapping of keys",
@@ -50,7 +51,7 @@ _DOCUMENTS = {
     "traffic": ("traffic", "peak: 900/s"),
     "language_model": ("a language model", "language_model:"),
 }
-"""For each kind of document, its name in error messages and an example of its first line."""
+"""Name of each kind of document in error messages, and an example of its first line."""
 _LIST_INDEX = re.compile(r"[0-9]{1,9}")
 _MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
 
@@ -63,22 +64,22 @@ class _TrafficFile(Settings):
 
 
 class _TargetOfPlan(Settings):
-    hardware: HardwareSettings | None = None
+    hardware: HardwareOfTarget | None = None
 
 
 class PlanningSettings(Settings):
-    """Settings of a plan besides the measurement, with the same keys as in a profile."""
+    """Settings of a plan in addition to the measurement, with the same keys as in a profile."""
 
     target: _TargetOfPlan = _TargetOfPlan()
     slo: Listed[ObjectiveText] = ()
     traffic: TrafficSettings | None = None
-    plan: PlanSettings = PlanSettings()
+    plan: PlanKeys = PlanLimits()
 
 
 class _Source(msgspec.Struct, frozen=True):
-    """A document with the values of `--set` applied.
+    """A document to which `--set` overrides have been applied.
 
-    `overridden` maps the path of each override to the key as it was written.
+    `overridden` maps the path of each override to its key as written by the user.
     """
 
     path: Path
@@ -86,7 +87,7 @@ class _Source(msgspec.Struct, frozen=True):
     overridden: dict[KeyPath, str]
 
     def error(self, message: str, where: KeyPath, hint: str | None = None, key: str = "") -> ProfileError:
-        """Build an error at the nearest place that is known: a `--set`, otherwise a line."""
+        """Build an error with the nearest known location of `where`: a `--set` override, otherwise a line."""
         for length in range(len(where), -1, -1):
             path = where[:length]
             if path in self.overridden:
@@ -102,29 +103,29 @@ def load_profile(
 ) -> Profile:
     """Load a profile from a file, with overrides of the form `a.b.c=value`. Raises ProfileError.
 
-    Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up in `catalog`, or
-    in the default catalogue.
+    Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up in `catalog`, or in
+    the default catalog if it is `None`.
     """
     return _validate_source(_read(path, overrides), files_must_exist, catalog)
 
 
 def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str] = ()) -> Profile:
-    """Load a profile that is not in a file. Raises ProfileError.
+    """Load a profile from its content. Raises ProfileError.
 
-    `source_path` names the profile in errors; paths in it are relative to the folder of `source_path`.
+    `source_path` is used in error messages; paths in the profile are relative to the folder of `source_path`.
     """
     return _validate_source(_parse(content, source_path, overrides), True)
 
 
 def _validate_source(source: _Source, files_must_exist: bool, catalogue: Catalog | None = None) -> Profile:
     profile = _validate(source, _profile_class(source), files_must_exist)
-    plan = PlanSettings() if isinstance(profile, LocalProfile) else profile.plan
+    plan = PlanLimits() if isinstance(profile, LocalProfile) else profile.plan
     _check_against_catalogue(source, profile.target.hardware, plan, catalogue)
     return profile
 
 
 def load_planning(overrides: Sequence[str], catalog: Catalog | None = None) -> PlanningSettings:
-    """Load the settings of a plan from `--set` overrides alone, without a profile. Raises ProfileError."""
+    """Load the settings of a plan only from `--set` overrides, without a profile. Raises ProfileError."""
     source = _source_of_overrides(overrides)
     settings = _validate_settings(PlanningSettings, source)
     _check_against_catalogue(source, settings.target.hardware, settings.plan, catalog)
@@ -132,7 +133,7 @@ def load_planning(overrides: Sequence[str], catalog: Catalog | None = None) -> P
 
 
 def load_overrides(kind: type[Kind], overrides: Sequence[str]) -> Kind:
-    """Load settings from `--set` overrides alone. Raises ProfileError."""
+    """Load settings of class `kind` only from `--set` overrides. Raises ProfileError."""
     return _validate_settings(kind, _source_of_overrides(overrides))
 
 
@@ -151,20 +152,20 @@ def _validate_settings(kind: type[Kind], source: _Source) -> Kind:
 
 
 def load_language_model(path: Path) -> AssumedModel:
-    """Load the file of a language model's architecture. Raises ProfileError."""
+    """Load the architecture of a language model from a file. Raises ProfileError."""
     source = _read(path, (), "language_model")
     try:
-        return build_assumed_model(
-            LanguageModelFile.model_validate(source.document.value, context=_context(source, True))
-        )
+        adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
+        return adapter.validate_python(source.document.value, context=_context(source, True))
     except ValidationError as error:
         raise _first_error(source, error) from error
 
 
 def load_traffic(path: Path) -> TrafficSettings:
-    """Load traffic from a trace, or from YAML with the keys of `traffic`, under that key or at the top level.
+    """Load traffic from a trace, or from a YAML file that has the keys of `traffic`, either nested under `traffic` or
+    at the top level.
 
-    The path of a trace is relative to the file's folder. Raises UsageError.
+    The path of a trace in a YAML file is relative to the folder of that file. Raises UsageError.
     """
     if is_trace(path):
         return _trace_traffic(path)
@@ -190,7 +191,8 @@ def _trace_traffic(path: Path) -> TrafficSettings:
 
 
 def load_values(values: dict[str, Any], source_name: str, overrides: Sequence[str] = ()) -> Profile:
-    """Load a profile from values; errors name `source_name`, and paths are relative to the working directory."""
+    """Load a profile from a mapping. `source_name` is used in error messages; paths are relative to the working
+    directory."""
     source = _Source(Path(source_name), Document(values, {}), {})
     for text in overrides:
         _override(source, text)
@@ -214,7 +216,7 @@ def _parse(content: bytes, path: Path, overrides: Sequence[str], what: str = "pr
 
 def _override(source: _Source, text: str) -> None:
     written, equals, value = text.partition("=")
-    dotted = written.replace("[", ".").replace("]", "")  # errors say stages[0], so this form is accepted too
+    dotted = written.replace("[", ".").replace("]", "")  # error messages write stages[0], so it is accepted too
     label = f"--set {dotted}"
     if not equals or not all(dotted.split(".")):
         raise ProfileError("an override must be key.key=value", path=label)
@@ -232,7 +234,7 @@ def _override(source: _Source, text: str) -> None:
 def _descend(container: Any, part: str | int, label: str, default: Any) -> Any:
     """Return the item of `container` at `part`.
 
-    A mapping that lacks the key, or has an empty value there, gets `default`.
+    If a mapping has no value for the key, the value is set to `default` first.
     """
     if isinstance(container, list) and isinstance(part, int):
         if part >= len(container):
@@ -279,7 +281,7 @@ def _context(source: _Source, files_must_exist: bool) -> dict[str, Path | bool]:
 
 
 def _first_error(source: _Source, error: ValidationError) -> ProfileError:
-    """Return the error that comes first in the file, with all other errors attached."""
+    """Return the error that comes first in the file, with all other errors in `other_errors`."""
     first, *others = sorted(
         (_to_profile_error(source, detail) for detail in error.errors()), key=lambda problem: problem.line or 0
     )
@@ -302,7 +304,7 @@ def _to_profile_error(source: _Source, detail: ErrorDetails) -> ProfileError:
 
 
 def _message(detail: ErrorDetails) -> str:
-    """Build the message for an error that pydantic itself detected."""
+    """Build the message for an error detected by pydantic itself."""
     name = _format_path(detail["loc"])
     if detail["type"] == "missing":
         *holder, key = detail["loc"]
@@ -312,7 +314,7 @@ def _message(detail: ErrorDetails) -> str:
 
 
 def _rephrase(message: str) -> str:
-    """Rephrase a message of pydantic so that it continues after `must be`."""
+    """Rephrase a pydantic message so that it can follow `must be`."""
     for prefix, replacement in _PREFIXES.items():
         if message.startswith(prefix):
             return replacement + message.removeprefix(prefix)
@@ -329,7 +331,7 @@ def _format_path(where: KeyPath) -> str:
 
 
 def _check_against_catalogue(
-    source: _Source, hardware: HardwareSettings | None, plan: PlanSettings, catalogue: Catalog | None
+    source: _Source, hardware: DeclaredHardware | None, plan: PlanLimits, catalogue: Catalog | None
 ) -> None:
     if hardware is None and not plan.regions and not plan.providers:
         return

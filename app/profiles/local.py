@@ -1,4 +1,4 @@
-"""Settings of a model that runs on this machine with ONNX Runtime: its variants, its load and its input data."""
+"""Settings of a model that runs on this machine with ONNX Runtime: variants, load and input data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
 
 from app.profiles import units
-from app.profiles.endpoint import HardwareSettings
+from app.profiles.endpoint import HardwareOfTarget
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.serve import ModelFile
 from app.profiles.settings import (
@@ -42,12 +42,12 @@ _ENDPOINT_ONLY = "It applies to endpoints, but this target is a local model."
 
 
 def _as_list(value: object) -> object:
-    """Wrap a single value in a list, so that it may be written without brackets."""
+    """Wrap a single value in a list, so that brackets are optional in a profile."""
     return value if isinstance(value, list | tuple) else [value]
 
 
 def _non_empty_list(value: object) -> object:
-    """Wrap a single value like `_as_list`, and refuse an empty list."""
+    """Wrap a single value in a list. Raises BadValueError for an empty list."""
     if value == []:
         raise BadValueError("the list is empty", hint="Remove the key to use its default.")
     return _as_list(value)
@@ -75,7 +75,7 @@ def _format_memory(size: int) -> str:
 
 
 def _read_data(value: object, info: ValidationInfo) -> Path:
-    """Resolve the path of a file, or of a folder of files."""
+    """Return the absolute path of a data file or folder. Raises BadValueError if the path does not exist."""
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid dataset path")
     path = (profile_directory(info) / value).resolve()
@@ -96,39 +96,39 @@ Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(_format_m
 
 
 class VariantSettings(Settings):
-    """One variant of an explicit list, used instead of the grid.
+    """One variant in an explicit list of variants, which replaces the grid.
 
-    Its `devices` work together; without any, the first device is used.
+    A variant uses all its `devices` together; if the list is empty, it uses the first device.
     """
 
     model: ModelFile | None = None
-    """Model of this variant. Leave it empty for the model of the target."""
+    """Model of this variant. Leave it empty to use the model of the target."""
     provider: Provider = "cpu"
     """Execution provider of ONNX Runtime."""
     precision: PrecisionName = "as-is"
-    """Precision of the arithmetic: as in the file, or converted."""
+    """Precision of the computation: as in the model file, or converted."""
     batch: Annotated[Count, upper_bound(65_536)] = Field(default=1, examples=[1])
-    """Batch size: rows per call, like 1."""
+    """Batch size, in rows per call, like 1."""
     streams: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
     """Number of concurrent calls, like 1."""
     threads: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
-    """CPU threads per call, like 1."""
+    """Number of CPU threads per call, like 1."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
-    """GPUs by number, like 0, 1. Leave it empty for the first one."""
+    """GPUs by number, like 0, 1. Leave it empty for the first GPU."""
 
 
 def is_concurrent(variant: VariantSettings) -> bool:
-    """Return whether a variant makes several calls at once."""
+    """Return whether a variant executes several calls at once."""
     return variant.streams > 1 or len(variant.devices) > 1
 
 
 class RuntimeSettings(Settings):
-    """Configuration of ONNX Runtime. With `io_binding` of `None`, I/O binding is used on GPUs but not on CPUs."""
+    """Configuration of ONNX Runtime. If `io_binding` is `None`, I/O binding is used on GPUs but not on CPUs."""
 
     spinning: bool = False
-    """Lets idle threads spin, which is faster but keeps the CPU busy."""
+    """Lets idle threads spin, which reduces latency but keeps the CPU busy."""
     arena: bool = True
-    """Keeps memory for later calls in ONNX Runtime's arena."""
+    """Keeps memory in ONNX Runtime's arena for later calls."""
     io_binding: bool | None = None
     """Keeps tensors on the device. Leave it empty to use I/O binding on GPUs only."""
     cuda_graph: bool = False
@@ -142,42 +142,42 @@ class RuntimeSettings(Settings):
 class LocalTarget(Settings):
     """A model that runs on this machine, in a grid or a list of variants.
 
-    The accuracy of all variants is compared with that of the first of `models`.
+    The accuracy of all variants is compared with the accuracy of the first of `models`.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
         ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _ENDPOINT_ONLY
     )
     protocol: Literal["local"] = "local"
-    """Always local: the model runs on this machine without a protocol."""
+    """Always local: the model runs on this machine, without a network protocol."""
     models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_as_list)] = Field(
         default=(), examples=[["digits"]]
     )
     """Path of an .onnx file, or name of a bundled model, like digits. Several models are compared."""
     providers: ProviderList = ("cpu",)
-    """Execution providers of ONNX Runtime; each is measured."""
+    """Execution providers of ONNX Runtime. Each provider is measured."""
     precision: PrecisionList = ("as-is",)
-    """Precisions of the arithmetic: as in the file, or converted; each is measured."""
+    """Precisions of the computation: as in the model file, or converted. Each precision is measured."""
     batch: Counts = Field(default=(1,), examples=[[1, 4, 16]])
-    """Batch sizes: rows per call, like 1, 4, 16; each is measured."""
+    """Batch sizes, in rows per call, like 1, 4, 16. Each batch size is measured."""
     streams: Counts = Field(default=(1,), examples=[[1, 8]])
-    """Numbers of concurrent calls, like 1, 8; each is measured."""
+    """Numbers of concurrent calls, like 1, 8. Each number is measured."""
     threads: Counts = Field(default=(1,), examples=[[1, 2]])
-    """CPU threads per call, like 1, 2; each is measured."""
+    """Numbers of CPU threads per call, like 1, 2. Each number is measured."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
-    """GPUs by number, like 0, 1. The first is measured alone, then all together."""
+    """GPUs by number, like 0, 1. The first GPU is measured alone, then all GPUs together."""
     variants: Listed[VariantSettings] = ()
-    """List of variants to measure instead of the grid above."""
+    """List of variants to measure instead of the grid of the keys above."""
     runtime: RuntimeSettings = RuntimeSettings()
     """Configuration of ONNX Runtime."""
-    hardware: HardwareSettings | None = None
-    """Hardware of this machine in the price list. By default it is detected."""
+    hardware: HardwareOfTarget | None = None
+    """Price-list entry of this machine's hardware. By default, it is detected."""
 
     @property
     def all_variants(self) -> tuple[VariantSettings, ...]:
         """All variants in the order of measurement.
 
-        Batch sizes rise last, so that a search can stop at the first one that is too slow.
+        The batch size varies fastest and increases, so that a search can stop at the first batch size that is too slow.
         """
         if self.variants:
             first = self.models[0]
@@ -197,9 +197,10 @@ class LocalTarget(Settings):
         )  # fmt: skip
 
     def _device_sets(self, provider: str) -> tuple[tuple[int | str, ...], ...]:
-        """Return the device sets to measure: all devices together and, if there are several, the first one alone.
+        """Return the device sets to measure: all devices together and, if there are several, also the first device
+        alone.
 
-        Both are needed to tell how well the devices work together.
+        Both sets are needed to compute the scaling efficiency of the devices.
         """
         if provider not in _ON_NVIDIA or len(self.devices) < 2:
             return (self.devices if provider in _ON_NVIDIA else (),)
@@ -208,7 +209,7 @@ class LocalTarget(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_models(cls, value: Any) -> Any:
-        """Fill in the models of the target if every variant names its own."""
+        """Fill in the models of the target if every variant states its own model."""
         variants = value.get("variants") if isinstance(value, dict) else None
         if not isinstance(variants, list) or value.get("model") is not None:
             return value
@@ -221,7 +222,7 @@ class LocalTarget(Settings):
     def _check_variants(self) -> Self:
         if not self.models:
             raise BadValueError("target has no model", hint="Name an .onnx file, or a bundled model.")
-        # A value equal to its default does not count as given, because a stored profile contains all defaults.
+        # A value equal to the default does not count as set, because a stored profile contains all defaults.
         grid = {name for name in _GRID if getattr(self, name) != type(self).model_fields[name].default}
         if self.variants and grid:
             raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}; use either a list or a grid")
@@ -255,32 +256,33 @@ class LocalTarget(Settings):
 class LocalData(Settings):
     """Input data of a local model.
 
-    `tensors` is an .npz file, a CSV file or a folder with a subfolder per class, with the true labels in `labels`.
-    Without it, inputs are synthetic. int8-static is calibrated with `calibration_rows` rows of `calibration`, or
-    otherwise of `tensors`, spread evenly and at most a quarter of them. No variant is scored on these rows.
+    `tensors` is an .npz file, a CSV file or a folder with one subfolder per class; the true labels are in `labels`.
+    Without `tensors`, inputs are synthetic. int8-static is calibrated with `calibration_rows` rows of `calibration`;
+    without `calibration`, with evenly spaced rows of `tensors`, at most a quarter of them, which are then excluded from
+    scoring.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _ENDPOINT_ONLY)
     tensors: DataPath | None = None
-    """An .npz or .csv file, or a folder with a subfolder per class. Without it, inputs are synthetic."""
+    """An .npz or .csv file, or a folder with one subfolder per class. Without it, inputs are synthetic."""
     labels: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default="label", examples=["label"])
     """Name of the array or column with the true labels, like label."""
     output: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, examples=["probabilities"])
     """Name of the output with the prediction for each row, like probabilities. Leave it empty to detect it."""
     calibration: DataPath | None = None
-    """Data to calibrate int8-static with, in the same formats as tensors."""
+    """Data for the calibration of int8-static, in the same formats as tensors."""
     calibration_rows: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
-    """Number of rows to calibrate with, like 128."""
+    """Number of calibration rows, like 128."""
 
 
 class ShareOfMax(msgspec.Struct, frozen=True):
-    """A rate given as a share of the variant's maximum throughput."""
+    """A rate relative to the maximum throughput of the variant."""
 
     share: float
 
 
 ServerRate = float | ShareOfMax | Literal["max"]
-"""A rate of the server scenario; `max` searches for the highest rate that meets the SLO."""
+"""A rate of the server scenario, absolute or relative; `max` searches for the highest rate that meets the SLO."""
 
 
 def _read_server_rate(value: object) -> ServerRate:
@@ -301,12 +303,12 @@ class LocalLoad(Settings):
     """Scenarios and measurement settings of a local model.
 
     Each scenario is measured until the half-width of the confidence interval is at most `half_width` of the mean, for
-    at least `min_duration` and at most `at_most`. `warmup` limits the wait until three windows agree.
+    at least `min_duration` and at most `max_duration`. `warmup` limits the time until three consecutive windows agree.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY)
     seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
-    """Seed of the synthetic rows and random arrivals, like 7. The same seed gives the same values."""
+    """Seed of synthetic rows and random arrivals, like 7. The same seed gives the same values."""
     scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_non_empty_list)] = (
         "single-stream",
     )
@@ -316,9 +318,9 @@ class LocalLoad(Settings):
         Field(strict=False, alias="rates"),
         BeforeValidator(_as_list),
     ] = ()
-    """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest within the SLO)."""
+    """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest rate within the SLO)."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
-    """Maximum warm-up time to wait until three windows agree, like 10s."""
+    """Maximum warm-up time until three consecutive windows agree, like 10s."""
     min_duration_s: PositiveSeconds = Field(default=1.0, alias="min_duration", examples=["1s"])
     """Minimum measurement time of each scenario, like 1s."""
     max_duration_s: PositiveSeconds = Field(default=10.0, alias="max_duration", examples=["10s"])
@@ -326,9 +328,9 @@ class LocalLoad(Settings):
     half_width: Share = Field(default=0.02, examples=["2%"])
     """Half-width of the confidence interval, relative to the mean, at which a measurement ends, like 2%."""
     cold_starts: Annotated[int, Field(ge=0), upper_bound(100)] = Field(default=3, examples=[3])
-    """Number of cold starts to time, like 3."""
+    """Number of cold starts to measure, like 3."""
     search: Literal["best"] | None = None
-    """The value best measures only variants that can be the best within the SLO."""
+    """With best, only variants that can be the best within the SLO are measured."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -350,13 +352,13 @@ class LocalLoad(Settings):
 class LocalLimits(Settings):
     """Limits of a local run.
 
-    `memory` is the limit of one variant; `None` means the memory that the machine can spare.
+    `memory` is the memory limit of one variant; `None` means the available memory of the machine.
     """
 
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
     """Maximum duration of the whole run, like 10m."""
     memory_bytes: Memory | None = Field(default=None, alias="memory", examples=["8 GiB"])
-    """Maximum memory of one variant, like 8 GiB. Leave it empty for the memory that the machine can spare."""
+    """Maximum memory of one variant, like 8 GiB. Leave it empty for the available memory of the machine."""
 
     @model_validator(mode="before")
     @classmethod
@@ -367,14 +369,14 @@ class LocalLimits(Settings):
 
 
 class CommonProfile(Settings):
-    """Keys that profiles of endpoints and of local models have in common."""
+    """Keys that the profiles of endpoints and of local models have in common."""
 
     sizewise: Literal[1]
     """Version of the profile format: 1."""
     name: Name = Field(examples=["fraud-scoring"])
-    """Name of the profile's runs: letters, digits, dots, dashes and underscores, like fraud-scoring."""
+    """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores, like fraud-scoring."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
-    """One-line description, for lists and reports."""
+    """One-line description of the profile, shown in lists and reports."""
     telemetry: Scrapes = ()
     """Prometheus endpoints on other machines to scrape during the run."""
 
@@ -384,9 +386,9 @@ class LocalProfile(CommonProfile):
         ("traffic", "plan"), "Plans need runs of endpoints. Serve the model with protocol oip."
     ) | {"options": _ENDPOINT_ONLY}
     name: Name = Field(examples=["my-model"])
-    """Name of the profile's runs: letters, digits, dots, dashes and underscores, like my-model."""
+    """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores, like my-model."""
     target: LocalTarget
-    """Model to measure and its variants."""
+    """Model to measure, and its variants."""
     workload: LocalData = LocalData()
     """Input data of the model."""
     load: LocalLoad = LocalLoad()
@@ -396,7 +398,7 @@ class LocalProfile(CommonProfile):
     limits: LocalLimits = LocalLimits()
     """Limits on the duration of the run and on the memory of a variant."""
     gates: Listed[GateText] = Field(default=(), examples=[["accuracy_retained >= 95% | warn"]])
-    """Conditions on which a CI pipeline fails, one per line, like accuracy_retained >= 95% | warn."""
+    """Conditions that fail a CI job, one per line, like accuracy_retained >= 95% | warn."""
 
     @model_validator(mode="after")
     def _check_profile(self) -> Self:

@@ -1,4 +1,4 @@
-"""Build the profile that runs a user's own Locust test, without a profile file."""
+"""Build a profile for a user's own Locust test, without a profile file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ def locust_profile(
     host: str | None = None,
     overrides: Sequence[str] = (),
 ) -> Profile:
-    """Build a profile that runs `users` users of a Locust test for `duration`, which is written as in a profile.
+    """Build a profile that runs a Locust test with `users` users for `duration`, a string in profile notation.
 
-    `host` replaces the host that the test itself sets. Paths are relative to the working directory. Raises
-    ProfileError.
+    `host` overrides the host that the test sets. Paths are relative to the working directory. Raises ProfileError.
     """
     target: dict[str, Any] = {"protocol": "locust", "file": str(file)}
     values = {
@@ -38,7 +37,7 @@ def locust_profile(
 
 
 def _name(file: Path) -> str:
-    """Return the name of the file without characters that a run's name cannot contain."""
+    """Return the name of the file with characters replaced that are not allowed in the name of a run."""
     name = "".join(
         letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in file.stem
     )

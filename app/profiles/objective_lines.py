@@ -1,4 +1,4 @@
-"""Find the lines of a profile on which its SLO objectives and gates are written."""
+"""Find the line numbers of SLO objectives and gates in a profile."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from app.profiles.document import Document, read_document
 
 
 def find_objective_lines(profile: Path) -> dict[str, int]:
-    """Map the text of each objective in `slo` and `gates` to its line number, counted from 1.
+    """Return the line number, counted from 1, of each objective in `slo` and `gates`, by the text of the objective.
 
-    Return an empty mapping if the file no longer exists or can no longer be read as a profile.
+    Returns an empty mapping if the file no longer exists or is no longer a valid document.
     """
     try:
         return dict(_iter_objectives(read_document(profile.read_bytes(), str(profile))))

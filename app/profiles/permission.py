@@ -1,4 +1,4 @@
-"""Decide which addresses may be load-tested without explicit permission."""
+"""Determine which addresses may be load-tested without explicit permission."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _OWN_NETWORKS = tuple(
 
 
 def needs_permission(addresses: Iterable[str]) -> bool:
-    """Return whether any of a target's resolved addresses is neither loopback, private nor link-local."""
+    """Return whether any of the resolved addresses of a target is neither loopback, private nor link-local."""
     return any(not _is_own(_address(text)) for text in addresses)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address refers to this machine. Names are not resolved."""
+    """Return whether a host name or address refers to this machine. Host names are not resolved."""
     if host.casefold().rstrip(".") == "localhost" or host.casefold().rstrip(".").endswith(".localhost"):
         return True
     try:
@@ -30,7 +30,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_this_machine(addresses: Iterable[str]) -> bool:
-    """Return whether a target's name resolved to loopback addresses only."""
+    """Return whether all resolved addresses of a target are loopback addresses."""
     own = [address.is_loopback or address.is_unspecified for address in map(_address, addresses)]
     return bool(own) and all(own)
 

@@ -1,4 +1,4 @@
-"""Errors that validators raise while a profile is read; `app.profiles.loading` adds the file and the line."""
+"""Errors raised by validators while a profile is loaded; `app.profiles.loading` adds file and line."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Self
 
 _CUTOFF, _MIN_RATIO = 0.5, 0.62
-"""Similarity ratios of difflib: the cutoff for candidates, and the minimum for a suggestion.
+"""difflib similarity ratios: the cutoff for candidates, and the minimum for a suggestion.
 
-At 0.6, FETCH would suggest PATCH.
+With a minimum of 0.6, PATCH would be suggested for FETCH.
 """
 
 
@@ -20,7 +20,7 @@ class BadValueError(ValueError):
 
 
 class UnknownKeyError(BadValueError):
-    """A mapping contains an unknown key, `key`."""
+    """Error for a mapping that contains the unknown key `key`."""
 
     def __init__(self, key: str, known: Iterable[str], hint: str | None) -> None:
         known = tuple(known)
@@ -30,7 +30,7 @@ class UnknownKeyError(BadValueError):
 
 
 class Suggestion(str):
-    """A hint that asks whether `name` was meant."""
+    """Hint that suggests the similar name `name`."""
 
     name: str
 
@@ -41,7 +41,7 @@ class Suggestion(str):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> Suggestion | None:
-    """Return the most similar known name as a hint, or `None` if no name is similar."""
+    """Return a hint with the most similar known name; `None` if no known name is similar."""
     by_folded = {known_name.casefold(): known_name for known_name in known}
     folded = name.casefold()
     near = difflib.get_close_matches(folded, by_folded, n=5, cutoff=_CUTOFF)
@@ -50,6 +50,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> Suggestion | None:
 
 
 def _is_close(name: str, candidate: str) -> bool:
-    """Return whether two names are similar enough for a hint: one begins with the other, or few letters differ."""
+    """Return whether two names are similar enough for a suggestion: one is a prefix of the other, or few letters
+    differ."""
     is_beginning = name.startswith(candidate) or candidate.startswith(name)
     return is_beginning or difflib.SequenceMatcher(None, candidate, name).ratio() >= _MIN_RATIO

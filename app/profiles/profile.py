@@ -1,6 +1,6 @@
-"""Profiles: what a run measures, as the user writes it. All defaults are declared in the settings.
+"""Profiles: the user's description of what a run measures. All defaults are declared in the settings classes.
 
-The module also declares how a run is carried out: its abort rule and its limits.
+This module also declares how a run is carried out: its abort rule and its limits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.profiles import units
 from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.load import LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
-from app.profiles.plan import PlanSettings
+from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
 from app.profiles.prompts import EmbeddingRequests, PromptRequests, RerankRequests
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
@@ -42,6 +42,7 @@ from app.profiles.workload import (
     TorchServeRequests,
 )
 from app.records.abort import AbortRule
+from app.records.offers import PlanLimits
 
 _GRAMMAR = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
 _ABORT_HINT = 'Write it like "error_rate > 20% after 15s"; the time counts from the start of each stage.'
@@ -66,41 +67,41 @@ def _read_abort(value: object) -> AbortRule:
 class RunOptions(Settings):
     """Options of a run.
 
-    `abort_when` is evaluated while each stage runs, from its `after` on. It ends the run with the results so far.
+    `abort_when` is evaluated while a stage runs, from `after` on, and ends the run with the results so far.
     """
 
     abort_when: Annotated[AbortRule, PlainValidator(_read_abort), PlainSerializer(lambda rule: rule.text)] | None = (
         Field(default=None, examples=["error_rate > 20% after 15s"])
     )
-    """Rule that aborts the run, like error_rate > 20% after 15s; the time counts from the start of each stage."""
+    """Rule that aborts the run, like error_rate > 20% after 15s; the time is measured from the start of each stage."""
 
 
 class RunLimits(Settings):
     """Limits of a run; `None` means no limit."""
 
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
-    """Maximum duration of the whole run, like 10m. The run ends with the results so far."""
+    """Maximum duration of the whole run, like 10m. At this limit, the run ends with the results so far."""
     requests: Annotated[Count, upper_bound(10**12)] | None = Field(default=None, examples=["1e6"])
     """Maximum number of requests that the run may send, like 1e6."""
     usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[5])
-    """Maximum cost of the run in US dollars, by the price of the target's hardware, like 5."""
+    """Maximum cost of the run in USD, based on the price of the target's hardware, like 5."""
 
 
 class _BaseProfile(CommonProfile):
     load: LoadSettings
-    """Load on the target: the stages in order, then a sweep, then a search."""
+    """Load on the target: first the stages in order, then a sweep, then a search."""
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["latency_ms.p95 < 50"]])
     """Service level objectives, one per line, like latency_ms.p95 < 50 or error_rate < 1%."""
     limits: RunLimits = RunLimits()
-    """Limits that end the run early, with the results so far."""
+    """Limits at which the run ends early, with the results so far."""
     gates: Listed[GateText] = Field(default=(), examples=[["latency_ms.p99 < 80 | warn"]])
     """Conditions that fail a CI job, one per line, like latency_ms.p99 < 80 | warn or change(latency_ms.p95) < +8%."""
     options: RunOptions = RunOptions()
-    """Options of the run, such as a rule that aborts it."""
+    """Options of the run, such as a rule for aborting the run."""
     traffic: TrafficSettings | None = None
-    """Traffic that a fleet is planned for. Without it nothing is planned."""
-    plan: PlanSettings = PlanSettings()
-    """Requirements of the planned fleet besides the SLO."""
+    """Traffic to plan a fleet for. Without traffic, no fleet is planned."""
+    plan: PlanKeys = PlanLimits()
+    """Requirements of the planned fleet in addition to the SLO."""
 
     @model_validator(mode="after")
     def _check_search(self) -> Self:
@@ -128,9 +129,9 @@ class GeneratingProfile(_BaseProfile):
 
     @model_validator(mode="after")
     def _check_trace_order(self) -> Self:
-        """Check that all stages replay the trace of the workload in the same way.
+        """Check that all stages replay the trace of the workload in the same way. Raises BadValueError otherwise.
 
-        The prompts of a replayed trace come in the order of its arrivals, so there can be only one order.
+        The prompts of a replayed trace are sent in the order of its arrivals, so there can be only one order.
         """
         replays = [stage for stage in self.load.stages if stage.trace is not None]
         if self.workload.trace is not None and replays:
@@ -237,13 +238,13 @@ PROFILES: dict[str, type[Profile]] = {
     "locust": LocustProfile,
     "local": LocalProfile,
 }
-"""Profile classes by the protocol of their target. A target with a model and without a protocol is local."""
+"""Profile classes by the protocol of the target. A target with a model but without a protocol is local."""
 
 
 def find_protocol(value: Any) -> str | None:
-    """Return the protocol of a profile's target.
+    """Return the protocol of a profile's target; `None` if the protocol is missing or unknown.
 
-    A target with a model and without a protocol is `local`. Return `None` if the target has no known protocol.
+    The protocol of a target with a model but without a protocol is `local`.
     """
     target = value.get("target") if isinstance(value, dict) else None
     if not isinstance(target, dict):

@@ -1,6 +1,7 @@
-"""Workloads of the OpenAI-compatible APIs: synthetic prompts of given lengths, prompts of a dataset, or of a trace.
+"""Workloads of OpenAI-compatible APIs: synthetic prompts of given lengths, or prompts from a dataset or a trace.
 
-Lengths are in tokens: `512`, `uniform 100 to 800`, or a mapping that names a distribution:
+Lengths are in tokens, as a number such as `512`, as `uniform 100 to 800`, or as a mapping with the name of a
+distribution:
 
 - `{uniform: {min, max}}`
 - `{normal: {mean, sd, min, max}}`
@@ -37,7 +38,7 @@ from loadgen.workloads import (
 MAX_TOKENS = 2_000_000
 _UNIFORM = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
 _HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
-# The bounds must lie within this many standard deviations of the center, so that there is something to draw.
+# Maximum distance of the bounds from the center in standard deviations, which leaves enough probability to draw from.
 _MAX_DEVIATIONS = 4.0
 
 
@@ -64,7 +65,7 @@ def parse_length(value: object) -> Length:
 
 
 def format_length(length: Length) -> Any:
-    """Return the form of a length as a profile writes it; parsing it gives the same distribution."""
+    """Return a length in profile notation. Parsing the returned value gives the same distribution."""
     if isinstance(length, FixedLength):
         return length.tokens
     given = {_KEYS.get(key, key): value for key, value in msgspec.structs.asdict(length).items()}
@@ -161,9 +162,8 @@ _DOCUMENTS = {"documents": "documents is only for openai-rerank."}
 
 
 class PrefixSettings(Settings):
-    """Shared prefixes: every prompt begins with one of `groups` prefixes of `tokens` tokens, in addition to its own
-    length.
-    """
+    """Shared prefixes: every prompt begins with one of `groups` prefixes. Each prefix has `tokens` tokens, which are
+    added to the length of the prompt."""
 
     groups: Annotated[Count, upper_bound(100_000)] = Field(default=1, examples=[1])
     """Number of different prefixes, like 1."""
@@ -172,21 +172,22 @@ class PrefixSettings(Settings):
 
 
 class TextSettings(Settings):
-    """Synthetic texts of given lengths."""
+    """Synthetic texts of the given length."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     input_tokens: TokenLength
-    """Length in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."""
+    """Length of a text in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."""
     prefix: PrefixSettings | None = None
-    """Prefix that prompts share, such as a system prompt."""
+    """Prefix that several prompts share, such as a system prompt."""
     unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
     """Number of different texts to prepare, like 1000."""
 
 
 class PromptSettings(TextSettings):
-    """Synthetic prompts of given lengths.
+    """Synthetic prompts of the given length.
 
-    With `turns`, each arrival starts a session of that many requests, on average `think` apart.
+    With `turns`, each arrival starts a session of that number of requests, with a mean pause of `think_time` between
+    them.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = {}
@@ -211,11 +212,11 @@ class PromptSettings(TextSettings):
 
 
 class TextDatasetSettings(Settings):
-    """Texts from a dataset. The column `prompt` holds a text, or a list of texts."""
+    """Texts from a dataset. Each value in the column `prompt` is a string or a list of strings."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     path: DatasetPath
-    """A .jsonl, .csv or .parquet file, or a folder."""
+    """Dataset: a .jsonl, .csv or .parquet file, or a folder."""
     prompt: Column = "prompt"
     """Name of the column with the text."""
 
@@ -228,7 +229,8 @@ class TextDatasetSettings(Settings):
 class PromptDatasetSettings(TextDatasetSettings):
     """Prompts from a dataset.
 
-    The column `prompt` holds a text or a list of chat messages. `output_tokens` names a column with token counts.
+    Each value in the column `prompt` is a string or a list of chat messages. `output_tokens` is the name of a column
+    with token counts.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = {}
@@ -239,15 +241,15 @@ class PromptDatasetSettings(TextDatasetSettings):
 class _OpenAiRequests(Settings):
     """Requests to an OpenAI-compatible API.
 
-    `extra_body` is merged over each request. It must not repeat what the profile states elsewhere.
+    `extra_body` is merged into the body of each request. It must not contain keys that the profile sets elsewhere.
     """
 
     extra_body: BodyKeys = Field(default_factory=dict, examples=[{"temperature": 0}])
-    """Values merged over the body of each request, like temperature: 0."""
+    """Keys and values to merge into the body of each request, like temperature: 0."""
     tokenizer: ExistingFile | None = None
-    """A tokenizer.json file to count tokens with. Without it, token counts are estimates."""
+    """A tokenizer.json file for counting tokens. Without it, token counts are estimates."""
     popularity: PopularityText = Popularity()
-    """Popularity of the prompts, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
+    """Popularity of the prompts: how often each prompt is sent. One of in-turn, uniform, zipf or {zipf: 1.1}."""
 
     @model_validator(mode="after")
     def _check_extra_body(self) -> Self:
@@ -258,22 +260,22 @@ class _OpenAiRequests(Settings):
 
 
 class PromptRequests(_OpenAiRequests):
-    """Requests for generated text, from exactly one of `prompts`, `dataset` and `trace`.
+    """Requests for text generation, from exactly one of `prompts`, `dataset` and `trace`.
 
-    A trace has columns of input and output tokens.
+    A trace must have columns with input and output tokens.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is asked": ("prompts", "dataset", "trace")}
 
     keys_of_others: ClassVar[dict[str, str]] = _DOCUMENTS
     prompts: PromptSettings | None = None
-    """Synthetic prompts of given lengths."""
+    """Synthetic prompts of the given length."""
     dataset: PromptDatasetSettings | None = None
-    """Prompts from a file."""
+    """Prompts from a file or folder."""
     trace: ExistingFile | None = None
-    """Trace with columns of input and output tokens, whose lengths are replayed."""
+    """Trace with columns of input and output tokens. Requests have the lengths in the trace."""
     stream: bool = True
-    """Streams responses token by token."""
+    """Requests streamed responses, which arrive token by token."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -288,9 +290,9 @@ class EmbeddingRequests(_OpenAiRequests):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is asked": ("prompts", "dataset")}
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING | _DOCUMENTS
     prompts: TextSettings | None = None
-    """Synthetic texts of given lengths."""
+    """Synthetic texts of the given length."""
     dataset: TextDatasetSettings | None = None
-    """Texts from a file."""
+    """Texts from a file or folder."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -300,7 +302,7 @@ class EmbeddingRequests(_OpenAiRequests):
 
 
 class RerankRequests(EmbeddingRequests):
-    """Rerank requests: a query with `documents` texts, each of `input_tokens` tokens."""
+    """Rerank requests. Each request has a query and `documents` texts, all with `input_tokens` tokens."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     documents: Annotated[Count, upper_bound(10_000)] = Field(default=8, examples=[8])

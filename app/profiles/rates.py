@@ -1,4 +1,4 @@
-"""Request rates that change during a stage: their settings in a profile, and the curves they describe."""
+"""Request rates that change during a stage: settings in a profile, and the resulting rate curves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.profiles.traffic import SHAPES, Shape
 Curve = tuple[tuple[float, float], ...]
 """Points (seconds since the start of the stage, requests per second) joined by straight lines.
 
-Two points at the same time are a jump.
+Two points at the same time form a step.
 """
 
 MAX_STEPS = 1000
@@ -28,7 +28,7 @@ _MAX_PERIODS = 500
 
 
 class ShareOfStage(msgspec.Struct, frozen=True):
-    """A request rate given as a share of the throughput of an earlier stage."""
+    """A request rate relative to the throughput of an earlier stage. `share` is a factor."""
 
     stage: str
     share: float
@@ -75,14 +75,14 @@ class RampSettings(Settings):
 
 
 class RateSpikeSettings(Settings):
-    """A rate of `base` with a jump to `peak` that starts `at` and lasts `for`."""
+    """A rate of `base` with a spike to `peak`. The spike starts at `at` and has the duration `for`."""
 
     base_per_s: Rate = Field(alias="base", examples=["50/s"])
     """Rate before and after the spike, like 50/s."""
     peak_per_s: Rate = Field(alias="peak", examples=["200/s"])
     """Rate during the spike, like 200/s."""
     at_s: PositiveSeconds = Field(alias="at", examples=["10s"])
-    """Start of the spike, counted from the start of the stage, like 10s."""
+    """Start of the spike, measured from the start of the stage, like 10s."""
     for_s: PositiveSeconds = Field(alias="for", examples=["5s"])
     """Duration of the spike, like 5s."""
 
@@ -105,7 +105,8 @@ class RateSpikeSettings(Settings):
 
 
 class SineSettings(Settings):
-    """A rate that follows a sine wave around `mean` with the given `amplitude`, rising at first."""
+    """A rate that follows a sine wave around `mean` with the given `amplitude`. The wave starts at the mean and
+    increases."""
 
     mean_per_s: Rate = Field(alias="mean", examples=["50/s"])
     """Mean rate, like 50/s."""
@@ -131,14 +132,12 @@ class SineSettings(Settings):
 
 
 class DiurnalSettings(Settings):
-    """A day from midnight to midnight, compressed to the duration of the stage, with the hourly shape of
-    `traffic.shape`.
-    """
+    """A day from midnight to midnight, compressed to the duration of the stage, with the hourly profile `shape`."""
 
     peak_per_s: Rate = Field(alias="peak", examples=["100/s"])
     """Rate in the busiest hour, like 100/s."""
     shape: Shape = "workday"
-    """Typical day to follow."""
+    """Hourly profile of a typical day."""
 
     def curve(self, duration_s: float) -> Curve:
         shares = SHAPES[self.shape]
@@ -149,7 +148,7 @@ class DiurnalSettings(Settings):
 
 
 def build_steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
-    """Build the curve of a stage in which each rate lasts equally long."""
+    """Build the rate curve of a stage that applies each rate for the same time."""
     step_s = duration_s / len(rates_per_s)
     points: list[tuple[float, float]] = []
     for index, rate in enumerate(rates_per_s):
@@ -158,7 +157,8 @@ def build_steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curv
 
 
 def compute_expected_arrivals(curve: Curve, duration_s: float, lead_in_s: float) -> float:
-    """Compute the expected number of arrivals of a stage, including its lead-in."""
+    """Compute the expected number of arrivals of a stage with the given rate curve, including arrivals in the
+    lead-in."""
     points = [*curve, (max(duration_s, curve[-1][0]), curve[-1][1])]
     area = sum(
         (end - start) * (start_per_s + end_per_s) / 2

@@ -1,7 +1,7 @@
 """Redact, relocate and inspect profiles before they are shared.
 
-The module finds secrets in a profile, moves a profile to another folder so that its relative paths still lead to the
-same files, and lists the hosts to which a profile sends the secrets that it refers to.
+This module finds and redacts secrets in a profile, makes its relative paths absolute so that the profile can be moved
+to another folder, and lists the hosts to which secrets are sent.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ _MAY_HOLD_SECRET = re.compile(r"headers|api_key|\benv\b|body|bodies|template|://
 
 
 def find_secret_keys(spec_text: str) -> tuple[str, ...]:
-    """Return the keys of a written profile that hold a secret where only a reference may be. Never return a value.
+    """Return the keys of a profile that contain a secret where only a reference is allowed. Secrets are never returned.
 
-    Profiles that Sizewise writes hold no secrets, so this finds those in edited files. Raises ProfileError if the text
-    is not a valid document.
+    Profiles written by Sizewise contain no secrets; this detects secrets in edited files. Raises ProfileError if the
+    text is not a valid document.
     """
     profile = read_document(spec_text.encode(), "spec.yaml").value
     return tuple(".".join(str(key) for key in path if isinstance(key, str)) for path in _secret_paths(profile))
 
 
 def redact_profile(text: str) -> str | None:
-    """Return the profile with every secret redacted, or `None` if it is not a valid document and may hold a secret."""
+    """Return the profile with every secret redacted; `None` if the text is not a valid document and may contain a
+    secret."""
     try:
         profile = read_document(text.encode(), "profile").value
     except ProfileError:
@@ -88,7 +89,7 @@ def _in_urls(value: object, path: KeyPath) -> Iterator[KeyPath]:
 
 
 def _iter_items(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
-    """Yield the items of a list, or a single value, each with its path."""
+    """Yield the items of a list with their paths, or a single value with its path."""
     if isinstance(value, list):
         yield from (((*path, index), item) for index, item in enumerate(value))
     else:
@@ -108,7 +109,8 @@ _SECRET_KEYS = ("headers", "env", "api_key")
 
 
 def make_paths_absolute(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Make paths relative to `directory` absolute. A profile without a known protocol is returned unchanged."""
+    """Return the profile with paths relative to `directory` made absolute. A profile without a known protocol is
+    returned unchanged."""
     protocol = find_protocol(tree)
     if protocol is None:
         return tree
@@ -133,13 +135,14 @@ def _relocate_value(value: Any, spec: FieldSpec, directory: Path, parent: str) -
     if not isinstance(value, str):
         return value
     is_model = spec.key == "model" and parent in _MODEL_HOLDERS and value not in bundled_models()
-    # Some groups, such as datasets, may be written as their path alone.
+    # Some groups, such as datasets, may be written as a path only.
     is_short = spec.kind == "group" and any(field.kind == "path" and field.is_required for field in spec.fields)
     return str(directory / value) if spec.kind == "path" or is_model or is_short else value
 
 
 def _with_key(item: FieldSpec, key: str) -> FieldSpec:
-    """Give an item the key of its list, so that the items of a list of models are recognized as models."""
+    """Return a copy of an item with the key of its list, so that the items of a list of models are recognized as
+    models."""
     return msgspec.structs.replace(item, key=key)
 
 
@@ -150,9 +153,9 @@ def _anchor_all(value: Any, directory: Path) -> Any:
 
 
 def find_secret_hosts(profile: Profile) -> dict[str, tuple[str, ...]]:
-    """Map each host beyond loopback to the references (`env:NAME`, `file:PATH`) whose secrets are sent to it.
+    """Return the references (`env:NAME`, `file:PATH`) of the secrets that are sent to each host, by host.
 
-    Secrets sent to loopback or to a Unix socket stay on this machine and are left out.
+    Secrets sent to loopback addresses or to a Unix socket are excluded, because they do not leave this machine.
     """
     sent: dict[str, set[str]] = {}
     target = None if isinstance(profile, LocalProfile) else profile.target

@@ -1,4 +1,4 @@
-"""Write a profile with every default filled in, and compute its hash."""
+"""Format a profile with all defaults filled in, and compute its hash."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app.profiles.local import LocalProfile
 from app.profiles.profile import OipProfile, Profile
 from app.profiles.secrets import REDACTED, is_reference, is_sensitive
 from app.profiles.serve import model_path
+from loadgen.records import Tls
 
 _ORDER = (
     "sizewise",
@@ -36,7 +37,7 @@ _SKIPPED_PATHS = ("socket", "directory")
 def format_spec(profile: Profile) -> str:
     """Return the profile as YAML with every key and default, and with secrets redacted.
 
-    Loading the result gives a profile with the same hash.
+    The returned profile, when loaded, has the same hash.
     """
     plain = _to_plain(profile)
     return format_document({key: plain[key] for key in _ORDER if key in plain})
@@ -45,12 +46,12 @@ def format_spec(profile: Profile) -> str:
 def compute_profile_hash(profile: Profile) -> str:
     """Compute a hash that is equal for profiles that measure the same thing.
 
-    Files count by their content, secrets by the name of their header. The description, telemetry, options and number of
-    workers are ignored.
+    Files contribute their content, secrets only the name of their header. The description, the telemetry, the options
+    and the number of workers are ignored.
     """
     plain = _to_plain(profile)
     plain["description"] = None
-    del plain["telemetry"]  # observing a run does not change what it measures
+    del plain["telemetry"]  # telemetry does not change what is measured
     if isinstance(profile, LocalProfile):
         return _local_hash(plain, profile)
     del plain["load"]["workers"]  # the arrivals do not depend on the number of workers
@@ -70,9 +71,9 @@ def compute_profile_hash(profile: Profile) -> str:
 
 
 def compute_workload_hash(profile: Profile) -> str:
-    """Compute a hash of the workload alone: the requests, or the rows of a local model.
+    """Compute a hash of only the workload: the requests, or the rows of a local model.
 
-    The target, load and limits do not change it.
+    The hash does not depend on the target, the load or the limits.
     """
     plain = _to_plain(profile)
     _replace_paths(plain, profile)
@@ -96,11 +97,14 @@ def _to_plain(profile: Profile) -> dict[str, Any]:
 
 
 def _replace_paths(plain: dict[str, Any], settings: BaseModel) -> None:
-    """Replace every path by a digest of the file, except for the paths of sockets and working directories."""
+    """Replace every path by a hash of the file's content. Paths of sockets and working directories are removed."""
     for name, field in type(settings).model_fields.items():
         key, value = field.alias or name, getattr(settings, name)
         if isinstance(value, Path):
             plain[key] = None if name in _SKIPPED_PATHS else _digest(value)
+        elif isinstance(value, Tls):
+            for file in ("ca_file", "cert_file", "key_file"):
+                plain[key][file] = plain[key][file] and _digest(Path(plain[key][file]))
         elif isinstance(value, BaseModel):
             _replace_paths(plain[key], value)
         elif isinstance(value, tuple):
@@ -110,7 +114,7 @@ def _replace_paths(plain: dict[str, Any], settings: BaseModel) -> None:
 
 
 def _digest(path: Path) -> str:
-    """Compute the SHA-256 of a file, or of the names and contents of a folder's files."""
+    """Compute the SHA-256 hash of a file, or of the names and contents of the files in a folder."""
     if path.is_dir():
         parts = [f"{child.name} {_digest(child)}" for child in sorted(path.iterdir()) if child.is_file()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

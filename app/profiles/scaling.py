@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from app.profiles import units
 from app.profiles.loading import load_overrides
-from app.profiles.plan import ROUTERS
+from app.profiles.plan import ROUTERS, RouterName
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Count, PositiveSeconds, Rate, Seconds, Settings, Share, upper_bound
 from app.profiles.traffic import ClockTime
@@ -93,8 +93,24 @@ class DownSettings(UpSettings):
     pods: PositiveReplicas | None = None
 
 
-class _Scaling(Settings):
-    """Settings that autoscalers with a metric share.
+class _Bounded(Settings):
+    """Bounds of the number of replicas. Without `max` it is that of the plan."""
+
+    min: Replicas = _PREDICTIVE.min
+    max: PositiveReplicas | None = None
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        if self.max is not None and self.max < self.min:
+            raise BadValueError(f"max is {self.max}, which is below min of {self.min}")
+        return self
+
+    def most(self, planned: PlannedReplica) -> int:
+        return max(self.min, planned.replicas) if self.max is None else self.max
+
+
+class _Scaling(_Bounded):
+    """Settings that autoscalers with a metric share. By default they scale to zero.
 
     `target` is per replica; its unit decides which metric it applies to.
     """
@@ -104,12 +120,11 @@ class _Scaling(Settings):
 
     metric: str | None = None
     target: Target | None = None
-    min: Replicas
-    max: PositiveReplicas | None = None
+    min: Replicas = _KNATIVE.min
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        """Check that metric, target and bounds fit together.
+        """Check that metric and target fit together.
 
         A number without a unit is refused if the default metric is not requests in flight, because a unit may be
         missing.
@@ -124,8 +139,6 @@ class _Scaling(Settings):
                 raise BadValueError(
                     f"target does not match the metric {self.metric or self.own_metric}", hint=f"Write {ways}."
                 )
-        if self.max is not None and self.max < self.min:
-            raise BadValueError(f"max is {self.max}, which is below min of {self.min}")
         return self
 
     def aim(self, planned: PlannedReplica) -> tuple[ScalingMetric, float]:
@@ -134,9 +147,6 @@ class _Scaling(Settings):
             return self.target
         metric = self.own_metric if self.metric is None else _METRICS[self.metric]
         return metric, {"busy": planned.utilization, "in_flight": planned.in_flight, "rate": planned.per_s}[metric]
-
-    def most(self, planned: PlannedReplica) -> int:
-        return max(self.min, planned.replicas) if self.max is None else self.max
 
 
 class _HpaLike(_Scaling):
@@ -163,7 +173,6 @@ class KedaSettings(_HpaLike):
     own_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
-    min: Replicas = _KEDA.min
     activation: Annotated[float, Field(ge=0)] = _KEDA.activation
     buffers_requests: bool = _KEDA.buffers_requests
     polling_s: PositiveSeconds = Field(default=_KEDA.polling_s, alias="polling")
@@ -176,7 +185,6 @@ class KnativeSettings(_Scaling):
     own_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
-    min: Replicas = _KNATIVE.min
     utilization: Annotated[Share, Field(gt=0)] = _KNATIVE.utilization
     tick_s: PositiveSeconds = Field(default=_KNATIVE.tick_s, alias="tick")
     window_s: PositiveSeconds = Field(default=_KNATIVE.stable_s, alias="window")
@@ -203,13 +211,11 @@ class ScheduleSettings(Settings):
     table: Annotated[dict[ClockTime, Replicas], Field(min_length=1)] | None = None
 
 
-class PredictiveSettings(Settings):
+class PredictiveSettings(_Bounded):
     """Predictive scaling, which knows the rates of the day `lead` ahead; by default as far as a cold start takes."""
 
     target: Rate | None = None
     lead_s: Seconds | None = Field(default=None, alias="lead")
-    min: Replicas = _PREDICTIVE.min
-    max: PositiveReplicas | None = None
     headroom: Share = _PREDICTIVE.headroom
     tick_s: PositiveSeconds = Field(default=_PREDICTIVE.tick_s, alias="tick")
 
@@ -347,9 +353,7 @@ class DaySettings(Settings):
     drain_s: Seconds = Field(default=Operations().drain_s, alias="drain")
     timeout_s: PositiveSeconds = Field(default=30.0, alias="timeout")
     queue_limit: Annotated[int, Field(ge=0), upper_bound(10_000)] = 10_000
-    router: (
-        Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"] | None
-    ) = None
+    router: RouterName | None = None
 
 
 class _StaticDay(DaySettings):
@@ -483,7 +487,7 @@ def _predictive(settings: PredictiveSettings, planned: PlannedReplica, cold_star
     return Predictive(
         per_replica_per_s=planned.per_s if settings.target is None else settings.target,
         lead_s=cold_start_s if settings.lead_s is None else settings.lead_s,
-        max=max(settings.min, planned.replicas) if settings.max is None else settings.max,
+        max=settings.most(planned),
         min=settings.min,
         headroom=settings.headroom,
         tick_s=settings.tick_s,

@@ -16,6 +16,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     ValidationInfo,
     create_model,
     model_validator,
@@ -27,6 +28,8 @@ from app.errors import UsageError
 from app.profiles import units
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.result import Objective
+
+T = TypeVar("T")
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -75,33 +78,83 @@ class Settings(BaseModel):
         return value
 
 
-def build_settings(
-    record: type[msgspec.Struct], by_type: Mapping[Any, Any], *, without: tuple[str, ...] = (), **by_name: Any
-) -> type[Settings]:
-    """Create settings with the fields and defaults of a record.
+class Key(msgspec.Struct, frozen=True):
+    """How a profile states a field of a record: its type with limits, its help, an example, and another name or
+    default."""
 
-    The type of a setting, with its limits, is looked up by its name and otherwise by the type of the record's field.
+    kind: Any
+    help: str
+    example: Any = None
+    alias: str | None = None
+    default: Any = ...
+
+    def build(self, default: Any) -> tuple[Any, Any]:
+        examples = None if self.example is None else [self.example]
+        default = default if self.default is ... else self.default
+        return self.kind, Field(default, alias=self.alias, description=self.help or None, examples=examples)
+
+
+def build_settings(
+    record: type[msgspec.Struct],
+    by_type: Mapping[Any, Any] | None = None,
+    *,
+    class_name: str = "",
+    base: type[Settings] = Settings,
+    without: tuple[str, ...] = (),
+    **by_name: Any,
+) -> type[Settings]:
+    """Create settings with the fields and defaults of a record, in the order of `by_name`.
+
+    The key of a field, or only the type of its values, is looked up by its name and otherwise by its type, which is the
+    same apart from annotations.
     """
-    keys: dict[str, Any] = {
-        field.name: (by_name.get(field.name) or by_type[field.type], ... if field.required else field.default)
-        for field in msgspec.structs.fields(record)
-        if field.name not in without
-    }
-    return create_model(f"{record.__name__}Settings", __base__=Settings, **keys)
+    fields = {field.name: field for field in msgspec.structs.fields(record) if field.name not in without}
+    keys: dict[str, Any] = {}
+    for name in (*by_name, *(name for name in fields if name not in by_name)):
+        key = by_name[name] if name in by_name else (by_type or {})[fields[name].type]
+        default = ... if fields[name].required else fields[name].default
+        keys[name] = key.build(default) if isinstance(key, Key) else (key, default)
+    return create_model(class_name or f"{record.__name__}Settings", __base__=base, **keys)
 
 
 class ReadAs(msgspec.Struct, frozen=True):
-    """Annotation for a record that a file states with the keys of `settings`."""
+    """Annotation for a record that a profile states with the keys of `settings`.
+
+    `check` raises BadValueError for values that do not fit together.
+    """
 
     settings: type[Settings]
+    check: Callable[[Any], None] = lambda _: None
 
     def __get_pydantic_core_schema__(self, record: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def read(settings: Settings) -> Any:
+            value = record(**dict(settings))
+            self.check(value)
+            return value
+
+        def write(value: Any, serialize: SerializerFunctionWrapHandler) -> Any:
+            return serialize(self.settings.model_construct(**msgspec.structs.asdict(value)))
+
         schema = handler.generate_schema(self.settings)
-        return core_schema.no_info_after_validator_function(lambda settings: record(**dict(settings)), schema)
+        serializer = core_schema.wrap_serializer_function_ser_schema(write, schema=schema)
+        return core_schema.no_info_after_validator_function(read, schema, serialization=serializer)
 
 
-def _reader(parse: Callable[[str], Objective]) -> PlainValidator:
-    def read(value: object) -> Objective:
+class WrittenAs(msgspec.Struct, frozen=True):
+    """Annotation for a value that a profile writes as another type, which `read` and `write` convert."""
+
+    written: Any
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler.generate_schema(self.written)
+        serializer = core_schema.plain_serializer_function_ser_schema(self.write)
+        return core_schema.no_info_after_validator_function(self.read, schema, serialization=serializer)
+
+
+def _reader(parse: Callable[[str], T]) -> PlainValidator:
+    def read(value: object) -> T:
         if not isinstance(value, str):
             raise BadValueError(f"{value!r} is not a valid objective", hint='Write it like "latency_ms.p95 < 50".')
         try:
@@ -149,12 +202,12 @@ def upper_bound(limit: float, format_value: Callable[[float], str] = "{:,}".form
     return AfterValidator(UpperBound(limit, format_value))
 
 
-T = TypeVar("T")
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
 UncheckedPath = Annotated[Path, BeforeValidator(_path_that_may_not_exist), PlainSerializer(str)]
 """A path that need not exist yet."""
 ObjectiveText = Annotated[Objective, _reader(parse_objective), PlainSerializer(lambda objective: objective.text)]
+ObjectiveLine = Annotated[str, _reader(lambda text: parse_objective(text).text)]
 GateText = Annotated[Objective, _reader(parse_gate), PlainSerializer(lambda objective: objective.text)]
 Seconds = Annotated[
     float,

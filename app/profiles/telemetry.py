@@ -1,4 +1,4 @@
-"""Settings for Prometheus endpoints on other machines that are scraped during a run."""
+"""Settings of Prometheus endpoints on other machines that are scraped during a run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _check_name(name: str) -> str:
 
 
 def _read_labels(value: object) -> object:
-    """Convert label values to text. Whole numbers may be written without quotes, as in `{gpu: 0}`."""
+    """Convert label values to strings. Integers may be written without quotes, as in `{gpu: 0}`."""
     if not isinstance(value, dict):
         return value
     labels = {}
@@ -46,9 +46,9 @@ def _read_labels(value: object) -> object:
 
 
 class ScrapeSettings(Settings):
-    """A Prometheus endpoint and which of its samples are read: those that carry all `labels`.
+    """A Prometheus endpoint to scrape. Only samples with all `labels` are read.
 
-    `permitted` means the same as for a target.
+    `permitted` has the same meaning as for a target.
     """
 
     scrape: HttpUrl = Field(examples=["http://10.0.0.5:9400/metrics"])
@@ -56,23 +56,23 @@ class ScrapeSettings(Settings):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_check_name)] = Field(
         examples=["node1"]
     )
-    """Name of this source in results, like node1."""
+    """Name of this telemetry source in results, like node1."""
     labels: Annotated[dict[str, str], BeforeValidator(_read_labels)] = Field(
         default_factory=dict, examples=[{"gpu": 0}]
     )
-    """Read only samples that carry all of these labels, like gpu: 0."""
+    """Labels that a sample must have to be read, like gpu: 0."""
     interval_s: Annotated[Seconds, AfterValidator(_check_interval)] = Field(
         default=1.0, alias="interval", examples=["1s"]
     )
     """Scrape interval, like 1s."""
     headers: Headers = Field(default_factory=dict)
-    """Headers sent with each request. Write secrets as references: env:NAME or file:PATH."""
+    """Headers sent with each scrape. Write secrets as references: env:NAME or file:PATH."""
     permitted: bool = False
-    """Confirms that you may read from this host. Required for hosts outside private networks."""
+    """Confirms that you are allowed to scrape this host. Required for hosts outside private networks."""
 
 
 def _fill_in_names(value: Any) -> Any:
-    """Name sources without a name `scrape1`, `scrape2`, … by their position in the list."""
+    """Set the names of sources without a name to `scrape1`, `scrape2`, …, by position in the list."""
     if not isinstance(value, list | tuple):
         return value
     return tuple(

@@ -1,4 +1,4 @@
-"""Profile templates, and the conversion of a profile to another protocol."""
+"""Profile templates, and conversion of a profile to another protocol."""
 
 from __future__ import annotations
 
@@ -90,15 +90,15 @@ _USERS = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
 
 
 def format_local_profile(model: Path) -> str:
-    """Return the text of a local profile for a model file."""
+    """Return a local profile for a model file, as YAML."""
     stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model.stem)
     return LOCAL_TEMPLATE.format(name=stem.lstrip("._-")[:64] or "model", model=format_inline(str(model)))
 
 
 def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
-    """Convert a profile to a target that speaks `protocol`.
+    """Convert a profile to a target that uses `protocol`.
 
-    Values that the new protocol has keys for are kept, and values that it requires are filled in.
+    Values whose keys exist for the new protocol are kept, and required values are filled in.
     """
     root = profile_fields(protocol)
     profile = {key: value for key, value in tree.items() if root.find_field(key) is not None}
@@ -158,7 +158,7 @@ def _omit(value: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _select_known(old: Any, spec: FieldSpec) -> dict[str, Any]:
-    """Return the values that `spec` has keys for, at every level."""
+    """Return the values whose keys exist in `spec`, at every level."""
     if not isinstance(old, dict):
         return {}
     known = {field.key: field for field in spec.fields}
@@ -170,7 +170,7 @@ def _select_known(old: Any, spec: FieldSpec) -> dict[str, Any]:
 
 
 def _resolve_exclusive(value: dict[str, Any], spec: FieldSpec) -> dict[str, Any]:
-    """Resolve keys that exclude each other, preferring those of the original profile to those of the template."""
+    """Remove mutually exclusive keys, preferring keys of the original profile over keys of the template."""
     for forms in spec.one_of.values():
         given = [form for form in forms if value.get(form) not in (None, [])]
         own = [form for form in given if form not in _TEMPLATE_KEYS] or given

@@ -1,12 +1,12 @@
-"""Read recorded traffic: files with one request per row, in order of arrival; CSV or JSON lines, optionally gzipped.
+"""Read recorded traffic: CSV or JSON lines, optionally gzipped, with one request per row in order of arrival.
 
 `timestamp` is in seconds from any origin, or a date with a time; `input_tokens` and `output_tokens` are lengths. The
-column names of public traces are recognized too: Azure (LLM inference and function invocations), Mooncake and BurstGPT.
-Numbers too large to be seconds since 1970 are read as milliseconds, microseconds or nanoseconds since then. Mooncake
-traces, recognized by their `hash_ids`, are in milliseconds.
+column names of the public Azure (LLM inference and function invocations), Mooncake and BurstGPT traces are also
+supported. Numbers that are too large to be seconds since 1970 are read as milliseconds, microseconds or nanoseconds
+since 1970. Mooncake traces, which are recognized by their `hash_ids`, are in milliseconds.
 
-CSV files need a header; JSON lines hold one object per line. Nothing in a file is trusted: at most 1 GiB of text, 50
-million rows of CSV or 5 million JSON lines are read. The module also computes the facts of a trace for planning.
+CSV files need a header; JSON lines contain one object per line. Files are untrusted: at most 1 GiB of text, 50 million
+CSV rows or 5 million JSON lines are read. This module also computes the statistics of a trace for planning.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_ROWS = 50_000_000
 MAX_JSON_LINES = 5_000_000
 """Maximum number of JSON lines.
 
-It is lower than for CSV because JSON lines are decoded one by one, 5 million in about 10 s.
+The limit is lower than for CSV, because JSON lines are decoded one by one: 5 million lines take about 10 s.
 """
 _GZIP = b"\x1f\x8b"
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -45,7 +45,7 @@ _MAX_LINE_BYTES = 1 << 20
 
 
 class TraceTable(msgspec.Struct, frozen=True):
-    """The columns of a trace file; `first_line` is the line of row 0 in the file."""
+    """Columns of a trace file. `first_line` is the line number of the first row."""
 
     table: pa.Table
     first_line: int
@@ -56,7 +56,7 @@ def is_json_lines(path: Path) -> bool:
 
 
 def is_trace(path: Path) -> bool:
-    """Return whether a file is a trace, judging by its name."""
+    """Return whether a file is a trace, based on its name."""
     return _kind(path) in (".csv", *_JSON_LINES)
 
 
@@ -66,9 +66,9 @@ def _kind(path: Path) -> str:
 
 
 def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
-    """Read a trace file as a table. Raises ProfileError.
+    """Read a trace file as a table. Raises ProfileError if the file is invalid.
 
-    `column_names` holds the case-folded names of the columns to keep from JSON lines.
+    `column_names` contains the case-folded names of the columns to read from JSON lines.
     """
     try:
         content = _content(path)
@@ -93,7 +93,7 @@ def _content(path: Path) -> bytes:
 
 
 def _unzipped(path: Path, file: BinaryIO) -> bytes:
-    """Decompress the content, stopping one byte after the size limit."""
+    """Return the decompressed content, truncated to one byte more than the size limit."""
     try:
         with gzip.GzipFile(fileobj=file) as unzipped:
             return unzipped.read(MAX_BYTES + 1)
@@ -104,7 +104,7 @@ def _unzipped(path: Path, file: BinaryIO) -> bytes:
 
 
 def _csv(path: Path, content: bytes) -> pa.Table:
-    import pyarrow as pa  # imported late so that checking a profile without a trace stays fast
+    import pyarrow as pa  # imported only when needed, because the import is slow
     from pyarrow import csv
 
     try:
@@ -119,7 +119,8 @@ def _csv(path: Path, content: bytes) -> pa.Table:
 
 
 def _json_lines(path: Path, content: bytes, wanted: frozenset[str]) -> pa.Table:
-    """Return the wanted columns of the first row. A value that a later row leaves out is null."""
+    """Return a table with those `wanted` columns that the first line contains. Values missing in later lines are
+    null."""
     import pyarrow as pa
 
     lines = content.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
@@ -163,7 +164,7 @@ _COLUMNS = {
 }
 _KNOWN = frozenset(name for names in _COLUMNS.values() for name in names)
 _MAX_DURATION_S = 10 * 366 * 86_400.0
-_FIRST_EPOCH_S = 1e8  # in 1973; times counted from another origin do not reach this value
+_FIRST_EPOCH_S = 1e8  # in 1973; relative timestamps do not reach this value
 _EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
 _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 Floats = npt.NDArray[np.float64]
@@ -171,10 +172,11 @@ Lengths = npt.NDArray[np.int32]
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """The requests of a trace.
+    """Requests of a trace.
 
-    `at_s` holds their arrival times in seconds since the first, ascending. The token counts are `None` if the file
-    lacks the columns. `starts_at`, in UTC or as written, is `None` if the file has no dates.
+    `at_s` contains the arrival times in seconds since the first request, ascending. Token counts are `None` if the file
+    lacks the columns. `starts_at` is the time of the first request, in UTC or as written; `None` if the file has no
+    dates.
     """
 
     at_s: Floats
@@ -188,13 +190,13 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def check_token_columns(path: Path) -> None:
-    """Raise BadValueError if a trace lacks the lengths of prompts or responses."""
+    """Check that a trace contains the lengths of prompts and responses. Raises BadValueError otherwise."""
     if not read_trace(path).has_tokens:
         raise BadValueError(f"{path.name} is missing the column input_tokens or output_tokens")
 
 
 def read_trace(path: Path) -> Trace:
-    """Read a trace. Raises BadValueError with the line of the problem, if it has one."""
+    """Read a trace. Raises BadValueError, with the line of the error if known."""
     try:
         rows = _Rows(path, read_table(path, _KNOWN))
         at_s, starts_at = rows.times()
@@ -204,13 +206,13 @@ def read_trace(path: Path) -> Trace:
 
 
 class _Rows:
-    """The columns of one trace file. Its methods raise ProfileError for invalid content."""
+    """Columns of a trace file. All methods raise ProfileError for invalid content."""
 
     def __init__(self, path: Path, read: TraceTable) -> None:
         self._path, self._table, self._first_line = path, read.table, read.first_line
 
     def times(self) -> tuple[Floats, datetime.datetime | None]:
-        """Return the arrival times in seconds since the first request, and the time of the first request."""
+        """Return the arrival times in seconds since the first request, and the date of the first request."""
         column = self._column("timestamp")
         if column is None:
             at_s, starts_at = self._invocation_starts(), None
@@ -229,7 +231,8 @@ class _Rows:
         return at_s, starts_at
 
     def _invocation_starts(self) -> Floats:
-        """Compute start times from end times and durations. Such files are sorted by end time at most."""
+        """Compute arrival times from end times and durations. The result is sorted, because such files are at most
+        sorted by end time."""
         ended, duration = self._column("ended"), self._column("duration")
         if ended is None or duration is None:
             raise self._error("is missing the column timestamp", -1, hint="Write it in seconds, or as a date.")
@@ -262,9 +265,9 @@ class _Rows:
         return (numbers - numbers[0]) / units_per_s, _date(first_s) if first_s >= _FIRST_EPOCH_S else None
 
     def _parse_dates(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Convert text to dates if possible.
+        """Convert strings to dates if possible.
 
-        Dates are text in JSON, and in CSV files in which only some of the rows have a time zone.
+        Dates are strings in JSON, and in CSV files in which only some rows have a time zone.
         """
         import pyarrow as pa
 
@@ -307,7 +310,7 @@ class _Rows:
         return numbers
 
     def _error(self, what: str, row: int | None = None, hint: str | None = None) -> ProfileError:
-        """Build the error for a row, counted from 0; row −1 is the header, `None` is the whole file."""
+        """Build an error for a row, counted from 0. Row −1 is the header; `None` is the whole file."""
         line = None if row is None else max(1, row + self._first_line)
         return ProfileError(what, path=str(self._path), line=line, hint=hint)
 
@@ -323,15 +326,15 @@ _MIN_REQUESTS = 2
 
 
 def read_trace_facts(path: Path) -> TraceStatistics:
-    """Return the facts of a trace for planning. The file is read again only if it changed.
+    """Return the statistics of a trace for planning. The file is read again only if it changed.
 
-    Raises BadValueError, also for a trace that has no rate.
+    Raises BadValueError if the trace is invalid or has no rate.
     """
     return _facts_and_rows(path)[0]
 
 
 def read_trace_rows(path: Path) -> TraceRows:
-    """Return the requests of a trace that a plan replays. Raises BadValueError like `read_trace_facts`."""
+    """Return the requests of a trace that a plan replays. Raises the same errors as `read_trace_facts`."""
     return _facts_and_rows(path)[1]
 
 

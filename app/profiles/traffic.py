@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    model_validator,
+)
 
 from app.analysis.traces import MODULATION_WINDOW_S
 from app.errors import UsageError
@@ -22,14 +30,18 @@ from app.profiles.settings import (
     Count,
     ExistingFile,
     Growth,
+    Key,
     Listed,
     Name,
-    ObjectiveText,
+    ObjectiveLine,
     PositiveSeconds,
     Rate,
+    ReadAs,
     Settings,
     Share,
     Unit,
+    WrittenAs,
+    build_settings,
     files_must_exist,
     upper_bound,
 )
@@ -87,19 +99,30 @@ Multiplier = Annotated[float, Field(gt=0, le=_MAX_FACTOR)]
 Tokens = Annotated[float, Field(ge=0, le=1e8)]
 
 
-class SpikeSettings(Settings):
-    """A recurring spike: traffic of `times` the usual rate that starts `at` and lasts `for`, on each of `days`."""
+def _unique_days(days: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(days)))
 
-    at_s: ClockTime = Field(alias="at", examples=["12:00"])
-    """Time of day at which the spike starts, like 12:00."""
-    duration_s: Annotated[PositiveSeconds, upper_bound(86_400.0, format_duration)] = Field(
-        alias="for", examples=["30m"]
-    )
-    """Duration of the spike, like 30m."""
-    times: Multiplier = Field(examples=[2])
-    """Factor by which the usual rate is multiplied, like 2."""
-    days: Annotated[Listed[Day], Field(min_length=1)] = DAYS
-    """Days of the week on which the spike occurs."""
+
+Days = Annotated[
+    tuple[Annotated[int, WrittenAs(Day, DAYS.index, DAYS.__getitem__)], ...],
+    Field(strict=False, min_length=1),
+    AfterValidator(_unique_days),
+]
+"""Days of the week as numbers from Monday, which a profile names."""
+
+SpikeSettings = build_settings(
+    RecurringSpike,
+    class_name="SpikeSettings",
+    at_s=Key(ClockTime, "Time of day at which the spike starts, like 12:00.", "12:00", alias="at"),
+    duration_s=Key(
+        Annotated[PositiveSeconds, upper_bound(86_400.0, format_duration)],
+        "Duration of the spike, like 30m.",
+        "30m",
+        alias="for",
+    ),
+    times=Key(Multiplier, "Factor by which the usual rate is multiplied, like 2.", 2),
+    days=Key(Days, "Days of the week on which the spike occurs."),
+)
 
 
 class CampaignSettings(Settings):
@@ -162,20 +185,16 @@ class TokensSettings(Settings):
     """Mean number of output tokens per response, like 200."""
 
 
-class ClassSettings(Settings):
-    """A class of requests with its own amount of work and its own SLO.
-
-    `work` is relative to the mean request, whose work is 1. Without `slo`, the SLO of the profile applies.
-    """
-
-    name: Name = Field(examples=["premium"])
-    """Name of the class, like premium."""
-    share: Annotated[Share, Field(gt=0)] = Field(examples=["20%"])
-    """Share of the requests that belong to this class, like 20%."""
-    work: Annotated[float, Field(gt=0, le=1e6)] = Field(default=1.0, examples=[2.5])
-    """Work per request, relative to the mean request of 1, like 2.5."""
-    slo: Listed[ObjectiveText] = ()
-    """Objectives of this class. Without any, the SLO of the profile applies."""
+ClassSettings = build_settings(
+    RequestClass,
+    class_name="ClassSettings",
+    name=Key(Name, "Name of the class, like premium.", "premium"),
+    share=Key(Annotated[Share, Field(gt=0)], "Share of the requests that belong to this class, like 20%.", "20%"),
+    work=Key(
+        Annotated[float, Field(gt=0, le=1e6)], "Work per request, relative to the mean request of 1, like 2.5.", 2.5
+    ),
+    slo=Key(Listed[ObjectiveLine], "Objectives of this class. Without any, the SLO of the profile applies."),
+)
 
 
 def read_shares(value: object, count: int, what: str) -> tuple[float, ...]:
@@ -212,11 +231,6 @@ def check_total_share(what: str, shares: tuple[float, ...]) -> None:
         raise BadValueError(f"the shares of {what} add up to {100 * sum(shares):.6g}%, not 100%")
 
 
-def build_spike(spike: SpikeSettings) -> RecurringSpike:
-    days = tuple(sorted({DAYS.index(day) for day in spike.days}))
-    return RecurringSpike(spike.at_s, spike.duration_s, spike.times, days)
-
-
 def build_campaign(campaign: CampaignSettings) -> Campaign:
     return Campaign(campaign.first, campaign.last, campaign.times)
 
@@ -227,12 +241,6 @@ def build_dispersion(dispersion: DispersionSettings) -> Dispersion:
 
 def build_token_lengths(tokens: TokensSettings) -> TokenLengths:
     return TokenLengths(tokens.share, tokens.input, tokens.output)
-
-
-def build_request_class(settings: ClassSettings) -> RequestClass:
-    return RequestClass(
-        settings.name, settings.share, settings.work, tuple(objective.text for objective in settings.slo)
-    )
 
 
 Shape = Literal["workday", "evening", "flat"]
@@ -305,7 +313,7 @@ class TrafficSettings(Settings):
     """Daily shape of the week: even, business, trace, or a list of 7 shares of the busiest day."""
     growth_per_year: Growth = Field(default=0.0, alias="growth", examples=["20%/year"])
     """Traffic growth per year, like 20%/year."""
-    spikes: Annotated[Listed[SpikeSettings], Field(max_length=MAX_ENTRIES)] = ()
+    spikes: Annotated[Listed[Annotated[RecurringSpike, ReadAs(SpikeSettings)]], Field(max_length=MAX_ENTRIES)] = ()
     """Recurring spikes, such as one at noon every day."""
     campaigns: Annotated[Listed[CampaignSettings], Field(max_length=MAX_ENTRIES)] = ()
     """Periods of days with more traffic than usual."""
@@ -317,7 +325,7 @@ class TrafficSettings(Settings):
     """Share of requests that a cache answers (cache hit rate), like 20%."""
     tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MAX_ENTRIES)] = ()
     """Mean token counts of requests and responses, to plan a fleet of language models."""
-    classes: Annotated[Listed[ClassSettings], Field(max_length=MAX_ENTRIES)] = ()
+    classes: Annotated[Listed[Annotated[RequestClass, ReadAs(ClassSettings)]], Field(max_length=MAX_ENTRIES)] = ()
     """Classes of requests, each with its own amount of work and its own SLO."""
 
     @model_validator(mode="before")
@@ -375,13 +383,13 @@ def build_traffic(settings: TrafficSettings) -> Traffic:
         hourly_share=_hourly_share(settings.shape, facts),
         growth_per_year=settings.growth_per_year,
         weekly_share=_weekly_share(settings.week, facts),
-        spikes=tuple(build_spike(entry) for entry in settings.spikes),
+        spikes=settings.spikes,
         campaigns=tuple(build_campaign(entry) for entry in settings.campaigns),
         uncertainty=settings.uncertainty,
         dispersion=_dispersion(settings.dispersion, facts, peak_per_s),
         cache_share=settings.cache_share,
         tokens=tuple(build_token_lengths(entry) for entry in settings.tokens) or _tokens_of_trace(facts),
-        classes=tuple(build_request_class(entry) for entry in settings.classes),
+        classes=settings.classes,
         trace=facts,
         rows=_rows(settings),
     )

@@ -1,6 +1,7 @@
-"""Parse and format values with units as a profile writes them: `30s`, `200/s`, `0.1%`, `4000 USD/month`, `20%/year`.
+"""Parse and format values with units in profile notation: `30s`, `200/s`, `0.1%`, `4000 USD/month`, `20%/year`.
 
-Every `parse_…` function raises BadValueError. Every `format_…` function returns text that parses to the same number.
+Every `parse_…` function raises BadValueError for an invalid value. Parsing the result of a `format_…` function gives
+the same number.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def parse_rate_per_s(value: object) -> float:
 
 
 def parse_non_negative_rate_per_s(value: object) -> float:
-    """Parse a rate in requests per second; unlike `parse_rate_per_s`, it accepts 0/s."""
+    """Parse a rate in requests per second. Unlike `parse_rate_per_s`, 0/s is allowed."""
     number, unit = _number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
     return _at_least_zero(number / _RATES[unit], value)
 
@@ -63,7 +64,7 @@ def format_rate(per_s: float) -> str:
 
 
 def parse_share(value: object) -> float:
-    """Parse a percentage between 0 % and 100 % and return it as a fraction from 0 to 1."""
+    """Parse a percentage from 0 % to 100 %, and return a fraction from 0 to 1."""
     number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "90%")
     if not 0 <= number <= 100:
         raise BadValueError(f"{value!r} must be between 0% and 100%")
@@ -71,7 +72,7 @@ def parse_share(value: object) -> float:
 
 
 def parse_multiple(value: object) -> float:
-    """Parse a percentage above 0 % and up to 1000 %, and return it as a factor above 0 and up to 10."""
+    """Parse a percentage above 0 % and at most 1000 %, and return a factor above 0 and at most 10."""
     number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "80%")
     if not 0 < number <= 1000:
         raise BadValueError(f"{value!r} must be above 0% and at most 1000%")
@@ -105,9 +106,9 @@ def format_growth(growth_per_year: float) -> str:
 
 
 def parse_usd(value: object) -> float:
-    """Parse an amount of money in any known currency and convert it to USD at its dated rate.
+    """Parse an amount of money in any known currency, and convert it to USD with the stored exchange rate.
 
-    The other `parse_usd_…` functions convert currencies in the same way.
+    All other `parse_usd_…` functions convert currencies in the same way.
     """
     return _parse_usd(value, {"": 1.0}, "an amount of money", "40000 USD")
 
@@ -129,7 +130,7 @@ def format_usd_per_month(usd: float) -> str:
 
 
 def parse_usd_per_unit(value: object) -> float:
-    """Parse the price of an API per 1k requests or per 1M tokens."""
+    """Parse the price of an API per 1k requests or per 1M tokens, and return the price in USD per that unit."""
     return _parse_usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price by unit", "2 USD/1k or 0.60 USD/1M")
 
 
@@ -156,14 +157,14 @@ def parse_bytes_per_s(value: object) -> float:
 
 
 def parse_count(value: object) -> int:
-    """Parse a whole number of at least 1; `1e6` counts as one."""
+    """Parse an integer of at least 1. Integers in scientific notation, such as `1e6`, are allowed."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
         raise BadValueError(f"{value!r} must be a whole number of at least 1")
     return int(value)
 
 
 def parse_redundancy(value: object) -> int:
-    """Parse the number of spare instances from `n`, `n+1` and so on."""
+    """Parse `n`, `n+1` and so on, and return the number of spare instances."""
     match = _REDUNDANCY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise BadValueError(f"{value!r} is not a valid redundancy", hint="Write n+1, n+2, or n for no spare.")
@@ -190,12 +191,12 @@ def _number_and_unit(value: object, units: Mapping[str, float], what: str, examp
 
 
 def _parse_usd(value: object, divisors: Mapping[str, float], what: str, example: str) -> float:
-    """Parse an amount of money; `divisors` maps each suffix allowed after the currency to its divisor."""
+    """Parse an amount of money. `divisors` maps each suffix allowed after the currency to the divisor of the amount."""
     text = value.strip() if isinstance(value, str) else ""
     match = _MONEY.fullmatch(text)
     currency = match[1] if match is not None else "USD"
-    # The units contain the currency so that USD/monht gets a suggestion, and that only the currency of 5 EURO/month is
-    # reported as unknown.
+    # The units contain the currency, so that a typo as in USD/monht gets a suggestion, and so that for 5 EURO/month
+    # only the currency is reported as unknown.
     units = {currency + per: divisor for per, divisor in divisors.items()}
     number, unit = _number_and_unit(value, units, what, example)
     return _at_least_zero(number, value) * find_usd_rate(currency) / units[unit]
@@ -208,14 +209,13 @@ def _at_least_zero(number: float, value: object) -> float:
 
 
 def _number_text(number: float) -> str:
-    """Return the shortest text of a float, without the `.0` of a whole number."""
+    """Return the shortest representation of a float, without `.0` for integers."""
     return f"{number:.0f}" if number == round(number) and abs(number) < 1e15 else repr(number)
 
 
 def _percent(share: float) -> str:
-    """Return the shortest percentage that gives exactly this share when divided by 100, or the nearest one if none
-    does.
-    """
+    """Return the shortest percentage that gives exactly the fraction `share` when divided by 100; if there is none, the
+    nearest percentage."""
     percent = share * 100
     neighbors = (percent, math.nextafter(percent, math.inf), math.nextafter(percent, -math.inf))
     texts = (_number_text(round(number, digits)) for digits in range(20) for number in neighbors)

@@ -11,8 +11,19 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from app.profiles import secrets
 from app.profiles.datasets import Body, DatasetPath, PopularityText
 from app.profiles.problems import BadValueError
-from app.profiles.settings import Count, ExistingFile, Listed, Rate, Settings, upper_bound
-from loadgen.workloads import Popularity
+from app.profiles.settings import (
+    Count,
+    ExistingFile,
+    Key,
+    Listed,
+    Rate,
+    ReadAs,
+    Settings,
+    WrittenAs,
+    build_settings,
+    upper_bound,
+)
+from loadgen.workloads import Expectation, Popularity
 
 MediaType = Annotated[str, Field(pattern="^[!-~](?:[ -~]{0,254}[!-~])?$")]
 OutputName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -44,33 +55,42 @@ def _read_pattern(value: object) -> object:
     return value
 
 
-class ExpectSettings(Settings):
-    """Checks of a response: its `status`, and the value at `pointer` (RFC 6901), which defaults to the whole body."""
+def _accept_single_status(value: Any) -> Any:
+    return [value] if isinstance(value, int) else value
 
-    status: Listed[Annotated[int, Field(ge=100, le=599)]] = Field(default=(), examples=[[200]])
-    """Accepted status codes, like 200."""
-    pointer: Annotated[str, Field(pattern=r"^(?:/(?:[^~]|~[01])*)?$")] | None = Field(
-        default=None, examples=["/result/score"]
-    )
-    """JSON pointer to the value to check, like /result/score. Leave it empty to check the whole body."""
-    equals: JsonValue = None
-    """Expected value, as JSON."""
-    matches: Annotated[str, BeforeValidator(_read_pattern)] | None = None
-    """Regular expression that the value must match."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_single_status(cls, value: Any) -> Any:
-        status = value.get("status") if isinstance(value, dict) else None
-        return {**value, "status": [status]} if isinstance(status, int) else value
+def _check_expectation(expect: Expectation) -> None:
+    if expect.equals is not None and expect.matches is not None:
+        raise BadValueError("expect must have only one of equals and matches")
+    if expect == Expectation():
+        raise BadValueError("expect needs status, pointer, equals or matches")
 
-    @model_validator(mode="after")
-    def _check_expectations(self) -> Self:
-        if self.equals is not None and self.matches is not None:
-            raise BadValueError("expect must have only one of equals and matches")
-        if not self.status and self.pointer is None and self.equals is None and self.matches is None:
-            raise BadValueError("expect needs status, pointer, equals or matches")
-        return self
+
+def _write_json(value: JsonValue) -> bytes | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False).encode()
+
+
+def _read_json(content: bytes | None) -> JsonValue:
+    return None if content is None else json.loads(content)
+
+
+ExpectSettings = build_settings(
+    Expectation,
+    class_name="ExpectSettings",
+    statuses=Key(
+        Annotated[Listed[Annotated[int, Field(ge=100, le=599)]], BeforeValidator(_accept_single_status)],
+        "Accepted status codes, like 200.",
+        [200],
+        alias="status",
+    ),
+    pointer=Key(
+        Annotated[str, Field(pattern=r"^(?:/(?:[^~]|~[01])*)?$")] | None,
+        "JSON pointer to the value to check, like /result/score. Leave it empty to check the whole body.",
+        "/result/score",
+    ),
+    equals=Key(Annotated[bytes | None, WrittenAs(JsonValue, _write_json, _read_json)], "Expected value, as JSON."),
+    matches=Key(Annotated[str, BeforeValidator(_read_pattern)] | None, "Regular expression that the value must match."),
+)
 
 
 class _BodyRequests(Settings):
@@ -110,7 +130,7 @@ class HttpRequests(_BodyRequests):
     """Path of the request, instead of the path of the URL, like /v1/score."""
     template: Body = None
     """Request body in which {{column}} is replaced by the value of each row of the dataset."""
-    expect: ExpectSettings | None = None
+    expect: Annotated[Expectation, ReadAs(ExpectSettings, _check_expectation)] | None = None
     """Checks that a response must pass to count as successful."""
     content_type: MediaType | None = None
     """Media type of the request body. Leave it empty to derive it from the body."""

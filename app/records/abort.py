@@ -1,4 +1,4 @@
-"""Rule by which a run aborts itself."""
+"""Rule that aborts a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from app.records.result import Objective
 
 
 class AbortRule(msgspec.Struct, frozen=True):
-    """A rule that ends the run if the running stage fulfills `objective`, from `after_s` after the stage's start."""
+    """Rule that ends the run as soon as the running stage fulfills `objective`, but not before `after_s` from the start
+    of the stage."""
 
     text: str
     objective: Objective

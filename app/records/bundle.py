@@ -1,6 +1,7 @@
-"""`bundle.json`, the metadata of a bundle beside the run's folder in the zip, and `labels.json`, user labels of a run.
+"""`bundle.json`, the metadata of a bundle, stored next to the run's folder in the zip file; and `labels.json`, the
+user's labels of a run.
 
-Labels are stored beside a run's sealed data, which they do not change.
+Labels are stored next to the sealed data of a run and do not change that data.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ Tag = Annotated[str, msgspec.Meta(pattern=TAG_PATTERN)]
 
 
 class Note(msgspec.Struct, frozen=True):
-    """A note on a run. `at` is wall time with zone, ISO 8601."""
+    """A user's note on a run. `at` is wall-clock time with time zone (ISO 8601)."""
 
     at: str
     text: Annotated[str, msgspec.Meta(max_length=MAX_NOTE_LENGTH)]
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """User labels of a run. Version 1 is the first. Tags are in alphabetical order, notes in the order added. `title`
-    is a display name besides the run's own name, which assigns it to a series; empty if not set."""
+    """Labels of a run, set by the user. Tags are sorted alphabetically, notes in the order added. `title` is a display
+    name in addition to the run's name, which assigns the run to a series; empty if not set. `sizewise_labels` is the
+    format version."""
 
     sizewise_labels: Literal[1] = 1
     title: Annotated[str, msgspec.Meta(max_length=MAX_TITLE_LENGTH)] = ""
@@ -35,7 +37,7 @@ class Labels(msgspec.Struct, frozen=True):
 
 
 class BundledFile(msgspec.Struct, frozen=True):
-    """A file of a bundle. `path` is relative to the run's directory, with slashes."""
+    """A file of a bundle. `path` is relative to the run directory and uses forward slashes."""
 
     path: str
     size: int
@@ -43,7 +45,7 @@ class BundledFile(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """Contents of a bundle. Version 1 is the first. Additions keep the number."""
+    """Contents of a bundle. `sizewise_bundle` is the format version; new fields do not change the version."""
 
     sizewise_bundle: Literal[1]
     run_id: str

@@ -1,4 +1,4 @@
-"""Capacity of this machine's load generator, measured against a null server."""
+"""Capacity of the load generator on this machine, measured against a null server."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ LoadKind = Literal["plain", "streaming"]
 LOAD_KINDS: tuple[LoadKind, ...] = ("plain", "streaming")
 
 SERVER_FULL_CORES = 0.95
-"""CPU usage of the single-core null server, in cores, at or above which a failed step is not attributed to the
-generator."""
+"""CPU usage of the single-core null server, in cores, from which a failed step is attributed to the server instead of
+the load generator."""
 BUSY_LIMIT_CORES = 0.3
-"""CPU usage of other processes, in cores, above which they disturb the measurement unless enough cores are idle."""
+"""CPU usage of other processes, in cores, above which these processes disturb the calibration unless enough cores are
+idle."""
 _SPARE_CORES = 1.0
-"""Number of idle cores at or above which other processes do not disturb: nothing has to wait for a core."""
+"""Number of idle cores from which other processes do not disturb the calibration, because no thread has to wait for a
+core."""
 
 
 class CalibrationStep(msgspec.Struct, frozen=True):
-    """One calibrated rate. `late_share` is the share of sends more than 10 ms after their intended time.
+    """One calibrated rate. `late_share` is the fraction of requests sent more than 10 ms after their intended time.
 
-    For streaming load, rates count chunks that were each received alone, and `late_share` is the share of chunks
-    received more than 10 ms after the server was due to write them; the lags remain those of the requests.
+    For streaming load, rates are in chunks that were each received separately, and `late_share` is the fraction of
+    chunks received more than 10 ms after the server was due to write them; the lags remain send lags of requests.
     """
 
     offered_per_s: float
@@ -43,25 +45,25 @@ class CalibrationStep(msgspec.Struct, frozen=True):
 
     @property
     def is_disturbed(self) -> bool:
-        """True if other processes may have kept the generator from a core."""
+        """True if other processes may have prevented the load generator from getting a core."""
         if self.other_cores is None or self.other_cores <= BUSY_LIMIT_CORES:
             return False
         return self.idle_cores is None or self.idle_cores < _SPARE_CORES
 
     @property
     def is_generator_limit(self) -> bool:
-        """True if the step failed and neither the null server nor other processes explain it."""
+        """True if the step failed and the failure is not explained by the null server or by other processes."""
         is_server_full = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_FULL_CORES
         return not (self.passed or is_server_full or self.is_disturbed)
 
 
 class MeasuredCapacity(msgspec.Struct, frozen=True):
-    """Capacity of the generator with this many workers. `per_s`, in requests or chunks per second, is the highest rate
-    that passed; None if not even the lowest did. `is_lower_bound` is True if the next higher rate did not fail because
-    of the generator, so that the capacity may be higher.
+    """Capacity of the load generator with `workers` workers. `per_s`, in requests or chunks per second, is the highest
+    rate that passed; None if no rate passed. `is_lower_bound` is true if the next higher rate was not tested, or failed
+    for a reason other than the load generator, so that the capacity may be higher.
 
-    `disturbed_by_cores` is the CPU used by other processes if that explains why the next rate failed; the capacity is
-    then valid for at most one run.
+    `disturbed_by_cores` is the CPU usage of other processes, in cores, if these processes explain why the next rate
+    failed; the capacity is then valid for at most one run.
     """
 
     kind: LoadKind
@@ -73,7 +75,7 @@ class MeasuredCapacity(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """Generator capacities of one machine. `measured_at` is the time of the oldest one."""
+    """Measured capacities of the load generator on one machine. `measured_at` is the time of the oldest measurement."""
 
     capacities: tuple[MeasuredCapacity, ...]
     measured_at: str
@@ -82,19 +84,19 @@ class Calibration(msgspec.Struct, frozen=True):
     event_loop: str
 
     def find_capacity(self, kind: LoadKind, workers: int) -> MeasuredCapacity | None:
-        """Find the capacity for a kind of load and a number of workers; None if not measured."""
+        """Return the capacity for a kind of load and a number of workers; None if not measured."""
         return next(
             (ceiling for ceiling in self.capacities if ceiling.kind == kind and ceiling.workers == workers), None
         )
 
     def without_disturbed(self) -> Calibration:
-        """Return a copy without the capacities that other processes disturbed."""
+        """Return a copy without the capacities whose measurement other processes disturbed."""
         return replace(
             self, capacities=tuple(ceiling for ceiling in self.capacities if ceiling.disturbed_by_cores is None)
         )
 
     def merge(self, newer: Calibration) -> Calibration:
-        """Merge with the capacities of `newer`, measured on the same machine, which replace those that both have."""
+        """Merge with `newer`, a calibration of the same machine. Capacities that are in both are taken from `newer`."""
         retained = tuple(
             ceiling for ceiling in self.capacities if newer.find_capacity(ceiling.kind, ceiling.workers) is None
         )

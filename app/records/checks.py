@@ -90,11 +90,11 @@ _NAMES: dict[CheckId, str] = {
     "same_outputs": "same outputs",
     "warm_up": "warm-up",
 }
-"""Names that differ from the id with spaces."""
+"""Display names of checks for which the id with underscores replaced by spaces does not read well."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One validity check of a measurement: the observed value, the limit, the verdict, and a hint on what to do."""
+    """One validity check of a measurement or a plan: observed value, limit, verdict, and a hint on what to do."""
 
     id: CheckId
     value: float | str | None
@@ -105,5 +105,5 @@ class Check(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Name of the check as reports, the window and the terminal show it."""
+        """Name of the check, as shown in reports, in the window and in the terminal."""
         return _NAMES.get(self.id, self.id.replace("_", " "))

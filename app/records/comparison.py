@@ -1,4 +1,4 @@
-"""Comparison of one run, or several repeats of it, with a baseline."""
+"""Comparison of a run, or of several repeats of a run, with a baseline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.records.metrics import Better
 Side = Literal["base", "candidate"]
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
 MAX_RATE = "max_rate_within_slo"
-"""Metric name of the highest rate that met the SLO in a comparison; its stage is "search"."""
+"""Name of the metric "max rate within SLO" in a comparison; its stage is "search"."""
 
 
 DifferenceId = Literal[
@@ -29,14 +29,14 @@ _SEPARATORS: dict[DifferenceId, str] = {"machine": ", ", "arrivals": "; "}
 
 
 class EnvironmentDifference(msgspec.Struct, frozen=True):
-    """One property in which the base runs and the candidate runs differ."""
+    """A property in which the baseline runs and the candidate runs differ."""
 
     id: DifferenceId
     base_values: tuple[str, ...]
-    """Distinct values over the runs, sorted; "n/a" for a run that does not report it."""
+    """Distinct values of the baseline runs, sorted; "n/a" for a run that does not report the property."""
     candidate_values: tuple[str, ...]
     forbids: bool
-    """True if the difference makes the two sides incomparable."""
+    """True if the difference makes baseline and candidate incomparable."""
     package: str | None = None
     """Name of the Python package whose version differs, if `id` is `package`."""
 
@@ -46,17 +46,17 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
 
     @property
     def base(self) -> str:
-        """Values of the base as text."""
+        """Values of the baseline runs as display text."""
         return _SEPARATORS.get(self.id, " / ").join(self.base_values)
 
     @property
     def candidate(self) -> str:
-        """Values of the candidate as text."""
+        """Values of the candidate runs as display text."""
         return _SEPARATORS.get(self.id, " / ").join(self.candidate_values)
 
 
 class StageMetric(msgspec.Struct, frozen=True):
-    """One aggregate of a metric in one stage."""
+    """Identity of a metric in a comparison: metric, aggregate and stage."""
 
     metric: str
     aggregate: str | None
@@ -66,11 +66,11 @@ class StageMetric(msgspec.Struct, frozen=True):
 
 
 class MetricChange(StageMetric, frozen=True):
-    """Change of one metric between base and candidate.
+    """Change of one metric between baseline and candidate.
 
-    `ratio` is candidate over base, of medians over repeats; withheld if the base is 0. `p_value` is one-sided in the
-    direction of the change, by the Mann-Whitney test on repeats, after Holm's correction over all gated metrics (or
-    over all others); None with too few repeats.
+    `ratio` is candidate divided by baseline, of the medians over repeats; None with a reason if the baseline is 0.
+    `p_value` is the one-sided p-value in the direction of the change, from a Mann-Whitney test on repeats with Holm's
+    correction over all gated metrics (or over all other metrics); None with too few repeats.
     """
 
     base: Estimate
@@ -79,35 +79,36 @@ class MetricChange(StageMetric, frozen=True):
     p_value: float | None
     verdict: ChangeVerdict
     detectable: float | None = None
-    """Smallest change, as a share, that this number of repeats with this noise detects with a power of 80 %."""
+    """Smallest relative change that can be detected with a power of 80 %, given the number of repeats and the noise."""
     more_repeats: int | None = None
-    """Additional repeats of each side that would probably decide an inconclusive change; None if no number would."""
+    """Additional repeats per side that would probably resolve an inconclusive change; None if no number of repeats
+    would."""
     is_headline: bool = True
-    """True if the metric can fail a run. All other metrics are reported only."""
+    """True for a headline metric, which can fail a run. Other metrics are only reported."""
     noise: float | None = None
-    """Coefficient of variation between repeats; above 0.1, a headline does not fail a run either. None with one
-    repeat."""
+    """Coefficient of variation between repeats; None with one repeat. Above 0.1, even a headline metric does not fail a
+    run."""
     unadjusted_p_value: float | None = None
-    """p-value before Holm's correction."""
+    """p-value of the change before Holm's correction for multiple tests."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Comparison of two sets of runs. `tolerance` is the share by which a metric may change and still count as the
-    same. `noise` is the largest of a headline metric. An advisory comparison fails nothing, because every headline is
-    too noisy or the CPUs differ."""
+    """Comparison of two sets of runs. `tolerance` is the maximum relative change of a metric that counts as unchanged.
+    `noise` is the highest noise among the headline metrics. An advisory comparison never fails a run, because all
+    headline metrics are too noisy or the CPUs differ."""
 
     base: tuple[str, ...]
-    """Run ids of the baseline's repeats."""
+    """Run ids of the repeats of the baseline."""
     candidate: tuple[str, ...]
     tolerance: float
     changes: tuple[MetricChange, ...]
-    """Changes, headlines first; empty if a difference makes the runs incomparable and the comparison was not forced."""
+    """Metric changes, headline metrics first; empty if the runs are incomparable and the comparison was not forced."""
     differences: tuple[EnvironmentDifference, ...] = ()
-    """Differences, those that make the runs incomparable first."""
+    """Differences between the environments, those that make the runs incomparable first."""
     is_forced: bool = False
-    """True if the comparison was requested although a difference forbids it."""
+    """True if the comparison was forced although a difference makes the runs incomparable."""
     noise: float | None = None
     is_advisory: bool = False
     notes: tuple[str, ...] = ()
     is_same_run: bool = False
-    """True if base and candidate are the same runs, which cannot differ."""
+    """True if baseline and candidate are the same runs, so that there can be no difference."""

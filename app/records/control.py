@@ -1,4 +1,4 @@
-"""Commands to a running engine through its run directory, and its responses."""
+"""Commands sent to a running engine through its run directory, and the engine's responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_EXTENSION_S = 86_400.0
 
 
 class StopRun(msgspec.Struct, frozen=True, tag="stop"):
-    """Stop the run like Ctrl-C: the first lets in-flight requests finish, the second cancels them."""
+    """Stop the run like Ctrl-C: the first command lets in-flight requests finish, the second command cancels them."""
 
 
 class AddNote(msgspec.Struct, frozen=True, tag="note"):
@@ -20,13 +20,13 @@ class AddNote(msgspec.Struct, frozen=True, tag="note"):
 
 
 class SetRate(msgspec.Struct, frozen=True, tag="rate"):
-    """Set the rate of the running stage's open arrivals from now to its end."""
+    """Set the rate of open-loop arrivals from now to the end of the running stage."""
 
     rate_per_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_RATE_PER_S)]
 
 
 class Extend(msgspec.Struct, frozen=True, tag="extend"):
-    """Extend the running stage, which has one rate or clients, by this time."""
+    """Extend the running stage by `by_s`. The stage must have a constant rate or a number of clients."""
 
     by_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXTENSION_S)]
 
@@ -35,7 +35,7 @@ ControlCommand = StopRun | AddNote | SetRate | Extend
 
 
 class ControlResponse(msgspec.Struct, frozen=True):
-    """Response to a command: whether it was accepted, and a message for the sender."""
+    """Response to a command: whether the command was accepted, and a message for the user."""
 
     is_accepted: bool
     message: str

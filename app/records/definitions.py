@@ -1,4 +1,4 @@
-"""The requests of one stage as other tools would report them."""
+"""Metrics of one stage as other tools would report them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ TOOL_METRICS = {
     "requests_per_s": "1/s",
     "output_tokens_per_s": "tokens/s",
 }
-"""Metric names that tools print, with their units. The same name has different definitions: see `ToolMetrics.why`."""
+"""Names of the metrics reported by other tools, with their units. Tools define the same name differently: see
+`ToolMetrics.explanations`."""
 
 
 class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers that one tool would compute from the requests, by metric of `TOOL_METRICS`, then by aggregate; a rate
-    has only "value".
+    """Values that one tool would report for the requests of a stage, by metric of `TOOL_METRICS`, then by aggregate; a
+    rate has only the aggregate "value".
 
-    A metric that the tool does not print is missing from `metrics`; an aggregate that it does not print is missing from
-    the metric. A value that it prints but that cannot be computed from rows is None, with the reason.
+    Metrics and aggregates that the tool does not report are missing from `metrics`. A value that the tool reports but
+    that cannot be computed from rows is None, with a reason.
     """
 
     tool: str
     source: str
-    """Version of the tool that was read, and the location of its definitions."""
+    """Version of the tool that the definitions are based on, and their location in the tool's source."""
     requests: int
-    """Number of requests from which the tool's times are computed."""
+    """Number of requests from which the latencies of the tool are computed."""
     metrics: dict[str, dict[str, Estimate]]
     explanations: dict[str, str]
-    """One-line definition of each metric in this tool."""
+    """One-line definition of each metric, as this tool defines it."""
     notes: tuple[str, ...] = ()
-    """Notes that apply to all of its numbers, and parts of them that rows cannot reproduce."""
+    """Notes that apply to all metrics of the tool, and parts of the metrics that cannot be reproduced from rows."""

@@ -1,4 +1,4 @@
-"""Events of a running run: one JSON line each, in `events.jsonl` and for `--events -`."""
+"""Events of a run in progress, one JSON line per event, in `events.jsonl` and on standard output with `--events -`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     pid: int
     slo: tuple[Objective, ...] = ()
     schema: int = SCHEMA
-    """Schema of the run's `result.json`; schema 1 did not write it."""
+    """Schema of the run's `result.json`. Runs of schema 1 did not write this field."""
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
     """Start of a phase: doctor, model, idle, reference, cold start, endpoint, start, workers, preflight, calibrate,
     warmup, stages, search, report.
 
-    The phase `stages` reports the maximum number of stages and their duration. Both are None if unknown, because a
-    search follows.
+    For the phase `stages`, `stages` is the maximum number of stages and `stages_s` their total duration in s; both are
+    None if unknown, because a search follows.
     """
 
     at_ns: int
@@ -39,9 +39,9 @@ class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     """Start of a stage. `start_ns` is the start of the measurement, `lead_in_s` after the first arrival.
-    `offered_per_s` is None if the rate varies and in a closed loop, which has its number of clients in `concurrency`.
-    `index` is negative for stages measured before the run's own, such as the standalone model; such a stage has no
-    StageFinished."""
+    `offered_per_s` is None if the rate varies and in a closed loop, for which `concurrency` is the number of clients.
+    `index` is negative for a stage that is measured before the stages of the profile, such as the standalone model; no
+    StageFinished follows for such a stage."""
 
     at_ns: int
     index: int
@@ -54,15 +54,16 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     concurrency: int | None = None
     lead_in_s: float = 0.0
     has_load_in_name: bool = False
-    """True if the name contains the rate or the number of clients, which is then not shown beside the name."""
+    """True if the name contains the rate or the number of clients, so that the load need not be shown next to the
+    name."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
-    """Progress of the running stage, at most four per second; counts are of the stage, percentiles of its recent
-    requests.
+    """Progress of the running stage, at most four times per second. Counts cover the whole stage, percentiles its
+    recent requests.
 
-    `good` counts requests within every SLO; None if it cannot be computed. `errors` are counted by class. Both are
-    counted from rows, which may arrive slightly later than the other counts.
+    `good` counts requests within every SLO; None if unknown. `errors` counts failures by error class. `good` and
+    `errors` are computed from rows, which may arrive slightly later than the other counts.
     """
 
     at_ns: int
@@ -76,13 +77,14 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     latency_p95_ms: float | None
     latency_p99_ms: float | None = None
     lag_p99_ms: float | None = None
-    """How late requests were sent, 99th percentile in ms."""
+    """p99 send lag in ms: how late requests were sent."""
     good: int | None = None
     errors: dict[str, int] = {}
 
 
 class ErrorReported(msgspec.Struct, frozen=True, tag="error_reported"):
-    """First error of its class in the run; sent once, at about the time when the first Snapshot counts it."""
+    """First error of an error class in the run; emitted once, at about the time of the first Snapshot that counts the
+    error."""
 
     at_ns: int
     stage: int
@@ -90,7 +92,7 @@ class ErrorReported(msgspec.Struct, frozen=True, tag="error_reported"):
 
 
 class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
-    """End of a stage. `stage` lacks telemetry that is still to arrive; `result.json` has the complete stage."""
+    """End of a stage. `stage` may lack late telemetry; `result.json` contains the complete stage."""
 
     at_ns: int
     index: int
@@ -104,7 +106,8 @@ class CheckCompleted(msgspec.Struct, frozen=True, tag="check_completed"):
 
 
 class RateResolved(msgspec.Struct, frozen=True, tag="rate_resolved"):
-    """Highest rate of a stage whose rate is a share of what an earlier one completed, now known."""
+    """Highest rate of a stage whose rate is relative to the completion rate of an earlier stage; emitted once that rate
+    is known."""
 
     at_ns: int
     stage: str
@@ -113,7 +116,7 @@ class RateResolved(msgspec.Struct, frozen=True, tag="rate_resolved"):
 
 
 class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
-    """Rate change by the user while stage `index` ran."""
+    """Change of the arrival rate by the user while stage `index` was running."""
 
     at_ns: int
     index: int
@@ -121,7 +124,8 @@ class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
 
 
 class StageExtended(msgspec.Struct, frozen=True, tag="stage_extended"):
-    """Extension of the running stage `index` by the user, by `by_s` to `duration_s` from its start."""
+    """Extension of the running stage `index` by the user: by `by_s`, to a total of `duration_s` from the start of the
+    stage."""
 
     at_ns: int
     index: int
@@ -137,7 +141,8 @@ class NoteAdded(msgspec.Struct, frozen=True, tag="note_added"):
 
 
 class TargetReady(msgspec.Struct, frozen=True, tag="target_ready"):
-    """Start or wake-up of the target for this run; it has not reached its steady state yet."""
+    """Cold start of the target for this run, from zero or from sleep. The target has not reached its steady state
+    yet."""
 
     at_ns: int
     ready_ms: float | None
@@ -145,7 +150,7 @@ class TargetReady(msgspec.Struct, frozen=True, tag="target_ready"):
 
 
 class VariantStarted(msgspec.Struct, frozen=True, tag="variant_started"):
-    """Start of a variant of a local run, the `number`-th of `total`, from 1."""
+    """Start of a variant of a local run. `number` counts the variants from 1 to `total`."""
 
     at_ns: int
     number: int
@@ -154,7 +159,7 @@ class VariantStarted(msgspec.Struct, frozen=True, tag="variant_started"):
 
 
 class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):
-    """End of one scenario of a variant. `stage` lacks machine telemetry; `result.json` has the complete stage."""
+    """End of one scenario of a variant. `stage` lacks machine telemetry; `result.json` contains the complete stage."""
 
     at_ns: int
     data: CallStage
@@ -162,8 +167,8 @@ class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):
 
 
 class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
-    """End of a variant. `data` lack values that need the whole run: accuracy beside the reference's, and the
-    bottleneck."""
+    """End of a variant. `data` lacks the values that depend on the whole run: accuracy relative to the reference, and
+    the bottleneck."""
 
     at_ns: int
     number: int
@@ -171,32 +176,32 @@ class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
 
 
 class PairRunEvent(msgspec.Struct, frozen=True):
-    """Event of a comparison that measures two profiles in interleaved runs, about the run of one side of the `pair`-th
-    pair."""
+    """Event of an A/B comparison of two profiles by interleaved runs. The event is about the run of `side` in the pair
+    with number `pair`."""
 
     at_ns: int
     pair: int
     side: Side
     directory: str
-    """Directory of that run."""
+    """Directory of the run that the event is about."""
 
 
 class PairRunStarted(PairRunEvent, frozen=True, tag="pair_run_started"):
-    """Start of one run of a pair."""
+    """Start of one run of an A/B pair."""
 
     pairs: int
-    """Planned number of pairs; a suspected change adds some."""
+    """Planned number of A/B pairs. Pairs are added if a regression or improvement is suspected."""
 
 
 class PairRunFinished(PairRunEvent, frozen=True, tag="pair_run_finished"):
-    """End of one run of a pair. An INVALID one is repeated."""
+    """End of one run of an A/B pair. A run with `status` INVALID is repeated."""
 
     status: Validity
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
-    """End of the run. `causes` explain why the exit code is not 0, and other properties of the end; the deciding one is
-    first."""
+    """End of the run. `causes` lists the causes of the exit code, the deciding cause first, and further remarks on the
+    end of the run."""
 
     at_ns: int
     status: str

@@ -1,4 +1,4 @@
-"""GPU data besides its readings: processes, MIG instances, throttle reasons, and energy use."""
+"""GPU data other than telemetry readings: processes, MIG instances, throttle reasons, and energy use."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ THROTTLE_REASONS: dict[int, str] = {
     0x200: "board limit",
     0x400: "reliability limit",
 }
-"""Names of the bits of `gpu_throttle_reasons`, as NVML defines them."""
+"""Names of the bits of `gpu_throttle_reasons`, as defined by NVML."""
 
 THROTTLE_MASK = ~(IDLE_BIT | CLOCKS_SET_BIT)
-"""Bits that count as throttling: all except an idle GPU and clocks set by a user, so that bits unknown to this version
-count."""
+"""Bits that count as throttling: all except "GPU idle" and "clocks set by a user". Bits unknown to this version are
+included."""
 
 
 def list_throttle_reasons(reasons: float) -> tuple[str, ...]:
-    """Return the throttle reasons among the bits, lowest bit first; empty if the GPU is not throttled."""
+    """Return the names of the throttle reasons set in a bit mask, lowest bit first; empty if the GPU is not
+    throttled."""
     bits = int(reasons) & THROTTLE_MASK
     return tuple(
         THROTTLE_REASONS.get(1 << bit, f"reason {1 << bit:#x}") for bit in range(bits.bit_length()) if bits >> bit & 1
@@ -38,7 +39,8 @@ def list_throttle_reasons(reasons: float) -> tuple[str, ...]:
 
 
 class GpuProcess(msgspec.Struct, frozen=True):
-    """A process that computes on a GPU. `memory_gib` is None if the driver does not report it (as on Windows)."""
+    """A process that computes on a GPU. `memory_gib` is None if the driver does not report memory per process (as on
+    Windows)."""
 
     gpu: int
     pid: int
@@ -46,7 +48,7 @@ class GpuProcess(msgspec.Struct, frozen=True):
 
 
 class MigInstance(msgspec.Struct, frozen=True):
-    """A MIG instance, a slice of a GPU that acts as a GPU of its own: telemetry source `gpuN/migI`."""
+    """A MIG instance: a slice of a GPU that acts as a separate GPU. Its telemetry source is `gpuN/migI`."""
 
     index: int
     name: str
@@ -55,9 +57,10 @@ class MigInstance(msgspec.Struct, frozen=True):
 
 
 class GpuShares(msgspec.Struct, frozen=True):
-    """Shares of a window's time, from 0 to 1; `idle` and `busy` add up to 1. None if not reported by the GPU.
+    """GPU states as fractions of a time window; `idle` and `busy` add up to 1. A value is None if the GPU does not
+    report it.
 
-    Busy means that a kernel is resident, however small; a busy GPU may or may not be throttled.
+    A GPU is busy while a kernel is resident, however small the kernel; throttling is independent of this.
     """
 
     idle: float | None
@@ -66,15 +69,16 @@ class GpuShares(msgspec.Struct, frozen=True):
 
 
 EnergyMethod = Literal["counter", "power", "average power"]
-"""Source of an energy value: the difference of the card's own counter, or the integral of its power, either
-instantaneous or as a mean of its last second."""
+"""Source of an energy value: the difference of the GPU's energy counter, or the integral of the GPU's power, either
+instantaneous or averaged over the last second."""
 
 
 class EnergyUse(msgspec.Struct, frozen=True):
-    """Energy used by one GPU, or by several together, in a window of `seconds`. A withheld estimate gives its reason.
+    """Energy used by one or several GPUs in a window of `seconds`. An estimate that could not be made is None with a
+    reason.
 
-    `above_idle_j` is `total_j` minus the energy that the idle GPU uses in the same time; noise can make it negative
-    under almost no load.
+    `above_idle_j` is `total_j` minus the energy that the idle GPUs would use in the same time; noise can make the
+    difference negative under very low load.
     """
 
     total_j: Estimate
@@ -82,11 +86,11 @@ class EnergyUse(msgspec.Struct, frozen=True):
     idle_w: Estimate
     seconds: float
     method: EnergyMethod | None
-    """Source of the values; None if there are none, and if it differs between several GPUs."""
+    """Source of the energy values; None without values, or if several GPUs have different sources."""
 
 
 class EnergyPerItem(msgspec.Struct, frozen=True):
-    """Energy in J per inference, per response or per output token; `items` is the number of items."""
+    """Energy in J per inference, response or output token. `items` is the number of inferences, responses or tokens."""
 
     total_j: Estimate
     above_idle_j: Estimate

@@ -1,4 +1,4 @@
-"""Measurements of an interrupted run, for a session that resumes it."""
+"""Stored measurements of an interrupted run, used to resume the run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ class CompletedStage(msgspec.Struct, frozen=True):
 
 
 class InterruptedRun(msgspec.Struct, frozen=True):
-    """A run to resume. `stages` are the completed stages in the order run; there is at least one."""
+    """An interrupted run to resume. `stages` lists the completed stages in the order measured; there is at least
+    one."""
 
     run_id: str
     started_ns: int
-    """Start of the run, on the monotonic clock of the current boot."""
+    """Start of the run, in ns on the monotonic clock of the current boot."""
     stages: tuple[CompletedStage, ...]
 
     @property
     def ended_ns(self) -> int:
-        """End of the last complete stage, in ns."""
+        """End of the last completed stage, in ns."""
         return self.stages[-1].data.end_ns

@@ -1,4 +1,4 @@
-"""Results of a local run for each variant of a model, besides its timed stages."""
+"""Result of a run of a local model: the data of each variant in addition to its measured stages."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from app.records.estimate import Estimate, Variant
 
 Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static"]
 NoBestReason = Literal["not_trusted", "open", "missed", "cut_short"]
-"""Reason why there is no best variant: none is reliable; it is undecided whether one met every objective; all missed
-one; the engine ended before it evaluated them."""
+"""Reason why a local run has no best variant. `not_trusted`: no variant has a valid measurement; `open`: it is
+undecided whether a variant met every objective; `missed`: all variants missed an objective; `cut_short`: the run ended
+before all variants were evaluated."""
 Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
-"""Scenario, as MLPerf defines it: one call after another; queries of several calls at once, each sent when the previous
-query has ended; as many calls as possible; calls that arrive in a Poisson process."""
+"""MLPerf scenario. `single-stream`: one call after another; `multi-stream`: queries of several simultaneous calls, each
+query sent when the previous query ends; `offline`: maximum throughput; `server`: calls that arrive as a Poisson
+process."""
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Nodes of one operator that one provider runs. `is_fallback` marks compute nodes on a provider that was not
-    requested."""
+    """Number of nodes of one operator type that run on one execution provider. `is_fallback` is true for compute nodes
+    on a provider other than the requested provider."""
 
     operator: str
     provider: str
@@ -28,66 +30,67 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
-    """Difference between a variant's outputs, recorded during the measured run, and those of the fp32 reference on the
-    CPU.
+    """Difference between the outputs of a variant, recorded during the measurement, and the outputs of the fp32
+    reference on the CPU.
 
     Computed over `rows` rows of the model's first floating-point output. Undefined values are None: agreement and KL
-    divergence of an output that is not class scores, cosines of single numbers, decibels of equal outputs (the ratio is
-    infinite). A row with a NaN or infinite number on either side counts only in the agreement.
+    divergence if the output is not class scores, cosine similarity of scalar outputs, SQNR of equal outputs (infinite).
+    A row with a NaN or infinity in either output counts only for the agreement.
     """
 
     rows: int
     top1_agreement: Estimate | None
-    """Share of rows whose largest score is for the same class."""
+    """Fraction of rows for which variant and reference have the highest score for the same class."""
     cosine_mean: float | None
     cosine_min: float | None
     max_abs: float | None
-    """Largest absolute difference; None if no row is finite on both sides."""
+    """Largest absolute difference; None if no row is finite in both outputs."""
     sqnr_db: float | None
     """Signal-to-quantization-noise ratio in dB: 10 log10(Σ y² / Σ (y − y')²), where y is the reference."""
     kl_mean: float | None
-    """Mean Kullback-Leibler divergence of the variant's softmax from the reference's, in nats."""
+    """Mean Kullback-Leibler divergence, in nats, of the variant's softmax from the reference's softmax."""
     kl_p99: float | None
     is_equal: bool
-    """True if every number of every row is the same."""
+    """True if all values of the two outputs are equal."""
     not_finite: int = 0
-    """Count of numbers that are NaN or infinite where the reference's are finite, or the other way round."""
+    """Number of values that are NaN or infinite in only one of the two outputs."""
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
-    """A task metric on labeled rows, beside that of the fp32 reference on the same rows.
+    """Task metric on labeled rows, compared with the fp32 reference on the same rows.
 
-    For `top-1`, a share, higher is better; for `mean absolute error`, in the unit of the label, lower is better.
+    `top-1` is a fraction, and higher is better; `mean absolute error` is in the unit of the label, and lower is better.
     """
 
     metric: Literal["top-1", "mean absolute error"]
     value: Estimate
     reference: Estimate | None
-    """Metric of the reference; None if this variant is the reference, or if there is none."""
+    """Value of the metric for the reference; None if there is no reference or if this variant is the reference."""
     change: Estimate | None
-    """`value` minus `reference`, paired row by row."""
+    """`value` minus `reference`, with a paired confidence interval over the rows."""
     retained: Estimate | None
-    """Retained accuracy: for top-1, value over reference; for an error, reference over value."""
+    """Retained accuracy: value/reference for top-1, and reference/value for an error."""
     p_value: float | None
     test: Literal["McNemar", "paired bootstrap"] | None
 
 
 class BatchModel(msgspec.Struct, frozen=True, kw_only=True):
-    """Batch-time model S(b) = t0 + t1 b: the time of a call of b rows, valid up to the `largest` of `batches`."""
+    """Linear model of the batch latency, S(b) = t0 + t1 × b, where b is the number of rows per call. The model is valid
+    up to the largest of `batches`."""
 
     variant: Variant
-    """Variant with the smallest batch."""
+    """Variant with the smallest batch size among the fitted variants."""
     t0_ms: Estimate
     t1_ms: Estimate
     r2: float | None
     batches: tuple[int, ...]
     reason: str | None = None
-    """Reason why the model does not fit, or cannot be fitted."""
+    """Reason why the linear model does not fit or could not be fitted."""
 
 
 class Peaks(msgspec.Struct, frozen=True, kw_only=True):
-    """Peak performance of a processor; one multiply-add is two FLOPs. `basis` is measured (on this machine) or assumed
-    (from a data sheet). None if no figure is known."""
+    """Peak compute and memory bandwidth of a processor; one multiply-add counts as two FLOPs. `basis` is "measured" (on
+    this machine) or "assumed" (from a data sheet). Unknown values are None."""
 
     name: str
     flops_per_s: float | None
@@ -97,44 +100,44 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bottleneck(msgspec.Struct, frozen=True, kw_only=True):
-    """Bottleneck of a variant with the evidence: its position under the roofline of the processor it ran on."""
+    """Bottleneck of a variant, with its position under the roofline of the processor that ran the variant."""
 
     limit: Literal["compute", "memory", "launch or host", "copy"] | None
-    """Limiting resource; None if none stands out, as the sentence explains."""
+    """Limiting resource; None if no resource clearly limits the variant, as `sentence` explains."""
     sentence: str
     flops_per_s: float | None
     bytes_per_s: float | None
     flops_per_byte: float | None
     roof_share: float | None
-    """Achieved rate divided by the roofline's limit at this arithmetic intensity."""
+    """Achieved rate as a fraction of the roofline limit at this arithmetic intensity."""
     peaks: Peaks | None
 
 
 class VariantColdStart(msgspec.Struct, frozen=True, kw_only=True):
-    """One cold start of a variant, in a process of its own. `is_cached` is True if the runtime's optimized model, or
-    engine, was stored earlier."""
+    """One cold start of a variant in a new process. `is_cached` is true if the runtime could load an optimized model or
+    engine that was stored before."""
 
     is_cached: bool
     process_ms: float
-    """Time from the parent's start of the process to the first line of its program."""
+    """Time from the start of the process by its parent to the first line of its program."""
     library_load_ms: float
     session_build_ms: float
     first_inference_ms: float
 
 
 class VariantData(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant, measured or not. `failure` is the reason why it ended early or was skipped; stages completed before
-    count."""
+    """Data of one variant, whether or not the variant was measured. `failure` is the reason why the variant ended early
+    or was skipped; stages completed before a failure are included in the result."""
 
     variant: Variant
     model_file: str
     model_sha256: str | None
-    """Hash of the file that was run, which for a quantized variant is not the user's file."""
+    """SHA-256 hash of the model file that was executed; for a quantized variant, this is not the user's file."""
     size_bytes: int | None
     failure: str | None
     hint: str | None = None
     is_excluded: bool = False
-    """True if the variant was never started, because a search no longer needed it."""
+    """True if the variant was never started, because a search could rule it out."""
     provider_used: str | None = None
     placements: tuple[Placement, ...] = ()
     cold_starts: tuple[VariantColdStart, ...] = ()
@@ -142,25 +145,26 @@ class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     bottleneck: Bottleneck | None = None
     server_per_s: Estimate | None = None
-    """Highest arrival rate (in calls of the variant's batch) that met the SLO; None if not searched."""
+    """Highest arrival rate that met the SLO, in calls of the variant's batch size per second; None if not searched."""
     peak_memory_gib: float | None = None
-    """Peak resident memory of the process."""
+    """Peak resident memory of the variant's process, in GiB."""
     notes: tuple[str, ...] = ()
 
 
 class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of a local run. `best` is the variant with the highest throughput that met every SLO and retained enough
-    of the reference's accuracy; None with the `best_reason`."""
+    """Result of a run of a local model. `best` is the variant with the highest throughput that met every SLO and
+    retained the required accuracy; if there is none, `best` is None and `best_reason` states why."""
 
     variants: tuple[VariantData, ...]
     batch_models: tuple[BatchModel, ...] = ()
     best: Variant | None = None
     best_reason: NoBestReason | None = None
     equally_fast: tuple[Variant, ...] = ()
-    """Other variants that met every SLO and whose throughput intervals do not distinguish them from the best."""
+    """Further variants that met every SLO and whose throughput is not significantly different from the throughput of
+    `best`."""
     usd_per_hour: float | None = None
-    """Price per hour of the hardware that the profile names."""
+    """Price per hour of the hardware that is stated in the profile."""
     price_basis: Literal["measured", "assumed"] = "measured"
-    """Basis of the price: assumed if the hardware that has this price is not known to be the measured one."""
+    """Basis of the price: "assumed" if the priced hardware is not known to be the measured hardware."""
     price_note: str | None = None
     """Date and source of the price."""

@@ -1,6 +1,6 @@
-"""Catalog of metrics: the single list used by the schema, objectives, reports and the window.
+"""Metric catalog: the only list of metrics, used by the result schema, objectives, reports and the window.
 
-Definitions of latency, service time, send lag and the rates are in docs/reference/metrics.md.
+Latency, service time, send lag and the rates are defined in docs/reference/metrics.md.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ CALL_PART_AGGREGATES = ("p50", "p95", "p99", "mean", "max")
 
 
 Trait = Literal["stream", "tokens", "intended", "rate", "limits", "beside", "local", "device"]
-"""Properties that decide where a metric can be an objective:
+"""Trait of a metric, which decides where the metric can be an objective:
 
-- stream, tokens: applies to streamed responses; to APIs that generate tokens
-- intended: measured from the intended start of a request
+- stream, tokens: applies only to streamed responses; only to APIs that generate tokens
+- intended: measured from the scheduled start of a request
 - rate: low whenever the offered rate is low
-- limits: applies to responses within the limits that the SLO sets on each of them
-- beside: read outside the requests, and not known when a stage ends
-- local, device: applies to a local model; to the machine and its devices, which every run has
+- limits: counts responses within the SLO limits that apply to each response
+- beside: read outside the requests, and not yet known when a stage ends
+- local, device: applies to local models; to the machine and its devices, and thus to every run
 """
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A metric of the catalog. `aggregates` is empty for a metric with a single value per stage (a rate, a share)."""
+    """A metric of the catalog. `aggregates` is empty for a metric with a single value per stage, such as a rate or a
+    share."""
 
     name: str
     unit: str
@@ -232,7 +233,7 @@ LABELS = {
     "max_rate_within_slo": "max rate within SLO", "usd_per_month": "monthly cost",
     "usd_per_1k_inferences": "cost per 1k inferences", "usd_per_1m_tokens": "cost per 1M tokens",
 }  # fmt: skip
-"""Display names of metrics whose identifier, without its unit, does not read well."""
+"""Display names of metrics for which the identifier without its unit does not read well."""
 _UNIT_SUFFIX = re.compile("_(ms|s|gib|percent|share|cores|w|j|c|mhz|mb_per_s|bytes_per_s)$")
 _UPPER = {"cpu": "CPU", "gpu": "GPU", "ecc": "ECC"}
 _DISPLAY_UNITS = {"1/s": "req/s", "tokens/s": "tok/s"}
@@ -247,28 +248,29 @@ _RUN_METRICS = (
 )  # fmt: skip
 
 RUN_METRICS: dict[str, Metric] = {metric.name: metric for metric in _RUN_METRICS}
-"""Metrics of a run as a whole, which only gates use."""
+"""Metrics of a run as a whole, which can be used only in gates."""
 
 
 def format_metric(name: str, aggregate: str | None = None) -> str:
-    """Format a metric as profiles write it, such as `latency_ms.p99.9`, from the whole name `latency_ms.p99_9` or its
-    two parts."""
+    """Format a metric in profile syntax, such as `latency_ms.p99.9`, from its full name `latency_ms.p99_9` or from the
+    metric and the aggregate."""
     metric, dot, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
     return f"{metric}{dot}{part.replace('_', '.')}"
 
 
 def metric_label(name: str, aggregate: str | None = None) -> str:
-    """Return the display name of a metric, such as `p99.9 latency` for `latency_ms.p99_9` or its two parts."""
+    """Return the display name of a metric, such as `p99.9 latency`, from its full name `latency_ms.p99_9` or from the
+    metric and the aggregate."""
     metric, _, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
     words = LABELS.get(metric) or " ".join(_UPPER.get(word, word) for word in _UNIT_SUFFIX.sub("", metric).split("_"))
     return f"{part.replace('_', '.')} {words}" if part else words
 
 
 def display_unit(unit: str) -> str:
-    """Return a unit of the catalog as people write it: `req/s` for `1/s`, `tok/s` for `tokens/s`, `%` for a share."""
+    """Return the display form of a catalog unit: `req/s` for `1/s`, `tok/s` for `tokens/s`, `%` for `share`."""
     return "%" if unit == "share" else _DISPLAY_UNITS.get(unit, unit)
 
 
 def find_metrics(trait: Trait) -> tuple[str, ...]:
-    """Return the names of the metrics that have the trait, in catalog order."""
+    """Return the names of the metrics that have the trait `trait`, in catalog order."""
     return tuple(name for name, metric in METRICS.items() if trait in metric.traits)

@@ -1,4 +1,4 @@
-"""Metadata of a model file, its estimated cost per inference, and the GPUs it fits on."""
+"""Inspection of a model file: metadata, estimated cost per inference, and the GPUs on which the model fits."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import msgspec
 
 
 class ShapeOverrides(msgspec.Struct, frozen=True):
-    """Lengths that the user sets for axes the model leaves open. In `shapes`, keyed by input, None leaves an axis
-    open."""
+    """Lengths set by the user for dynamic axes of a model. `shapes` is keyed by input; None leaves an axis dynamic."""
 
     axes: dict[str, int] = {}
     shapes: dict[str, tuple[int | None, ...]] = {}
 
 
 class ModelValue(msgspec.Struct, frozen=True):
-    """An input or output of a model. An open axis is given by its name, or `NAME.INDEX` if it has none; a `shape` of
-    None is unknown."""
+    """An input or output of a model. A dynamic axis is represented by its name, or by `NAME.INDEX` if the axis has no
+    name; `shape` is None if unknown."""
 
     name: str
     dtype: str
@@ -23,7 +22,7 @@ class ModelValue(msgspec.Struct, frozen=True):
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """Parameters that stay in memory between inferences, after constant folding."""
+    """Model parameters that stay in memory between inferences, after constant folding."""
 
     count: int
     bytes: int
@@ -31,15 +30,15 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 class ExternalFile(msgspec.Struct, frozen=True):
-    """An external file of weights; `name` is relative to the model's folder."""
+    """An external file of weights. `name` is relative to the folder of the model file."""
 
     name: str
     size_bytes: int
 
 
 class OperatorCount(msgspec.Struct, frozen=True):
-    """Number of nodes of one operator type. `flops` counts one inference: 0 for an operator without multiply-adds, None
-    if the count is unknown."""
+    """Number of nodes of one operator type. `flops` is the total of these nodes for one inference: 0 for an operator
+    without multiply-adds, None if unknown."""
 
     operator: str
     nodes: int
@@ -47,18 +46,18 @@ class OperatorCount(msgspec.Struct, frozen=True):
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """Linear growth with the batch size: `fixed` + `per_row` × batch, valid for every batch size examined."""
+    """Linear growth with the batch size: `fixed` + `per_row` × batch, exact for every batch size that was examined."""
 
     fixed: int
     per_row: int
 
 
 class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated cost of one inference of `batch` rows. One multiply-add of the counted operators is two FLOPs.
+    """Estimated cost of one inference with `batch` rows. One multiply-add of the counted operators is two FLOPs.
 
-    `moved_bytes`: each operator reads its inputs and writes its outputs once, without fusion. `min_bytes`: weights,
-    inputs and outputs are moved once, as if everything were fused. `memory_bytes`: weights plus the peak of live
-    activations.
+    `moved_bytes` assumes that each operator reads its inputs and writes its outputs once, without fusion. `min_bytes`
+    assumes that weights, inputs and outputs are moved once, as with full fusion. `memory_bytes` is the weights plus the
+    peak of live activations.
     """
 
     batch: int
@@ -76,7 +75,7 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     ir_version: int
     opsets: dict[str, int]
-    """Opset versions by domain; the standard domain is `ai.onnx`."""
+    """Opset version of each operator domain; the standard domain is `ai.onnx`."""
     producer: str | None
     inputs: tuple[ModelValue, ...]
     outputs: tuple[ModelValue, ...]
@@ -86,9 +85,9 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[OperatorCount, ...]
     """Operator counts, most frequent first."""
     batch_axes: tuple[str, ...]
-    """Open first axes, which hold the batch; empty if the model fixes the batch size or the user set it."""
+    """Dynamic first axes, which hold the batch; empty if the model or the user fixes the batch size."""
     axes: dict[str, int]
-    """Length that every other open axis was set to."""
+    """Lengths to which all other dynamic axes were set."""
     costs: tuple[BatchCost, ...]
     """Costs by batch size, smallest first; empty if `cost_reason` is set."""
     cost_reason: str | None
@@ -104,10 +103,10 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of the check whether a model fits on one card with 10 % of its memory kept free.
+    """Whether a model fits on one GPU with 10 % of the GPU's memory kept free.
 
-    `key` is the card's key in the catalog; None for a GPU of this machine that the catalog does not list.
-    `min_latency_ms` is the lower bound of the latency of an inference of `largest_batch` rows, from the card's
+    `key` is the GPU's key in the catalog; None for a GPU of this machine that the catalog does not list.
+    `min_latency_ms` is the lower bound of the latency of an inference with `largest_batch` rows, from the GPU's
     published peaks.
     """
 
@@ -116,15 +115,15 @@ class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
     is_installed: bool
     memory_gib: float
     largest_batch: int | None
-    """Largest batch size that fits, of those examined; None if none fits."""
+    """Largest examined batch size that fits; None if no batch size fits."""
     min_latency_ms: float | None
     limited_by: str | None
-    """Limiting resource: compute or memory."""
+    """Limiting resource: "compute" or "memory"."""
     min_latency_basis: str = "extrapolated"
 
 
 class ModelInspection(msgspec.Struct, frozen=True):
-    """Inspection of a model file. `gpu_note` is the driver's message about why expected GPUs are not visible."""
+    """Inspection of a model file. `gpu_note` is the driver's message about GPUs that are expected but not visible."""
 
     model: ModelMetadata
     gpus: tuple[GpuFit, ...]

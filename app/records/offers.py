@@ -1,4 +1,4 @@
-"""Rental offers as dated facts: price lists, a user's own rows, owned hardware, currencies, grid intensity, and
+"""Rental offers with dates: price lists, rows added by the user, owned hardware, currencies, grid intensity, and
 published measurements."""
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import msgspec
 
 
 class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
-    """Cost of one owned instance. Shares and rates are fractions; `power_w` is its mean draw, before the PUE.
+    """Cost of one owned instance. Shares and rates are fractions; `power_w` is the mean power draw before applying the
+    PUE.
 
-    `availability` is the share of hours in which it can serve; `units` is the number of instances owned, None if more
-    can be bought.
+    `availability` is the fraction of hours in which the instance can serve; `units` is the number of instances owned,
+    or None if more can be bought.
     """
 
     capex_usd: float
@@ -27,13 +28,14 @@ class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
     support_usd_per_month: float = 0.0
     staff_usd_per_month: float = 0.0
     network_usd: float = 0.0
-    """Price of network equipment bought with the instance and depreciated over the same life."""
+    """Price of network equipment that is bought with the instance and depreciated over the same lifetime."""
     availability: float = 1.0
     units: int | None = None
 
 
 class Override(msgspec.Struct, frozen=True):
-    """One cell of an offer that the user changed. `was` is the catalog's value; None if the catalog has none."""
+    """A value of an offer that the user changed. `original_value` is the catalog's value; None if the catalog has no
+    value."""
 
     column: str
     original_value: float | str | None
@@ -41,7 +43,7 @@ class Override(msgspec.Struct, frozen=True):
 
 
 class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
-    """Cells that a row of a user's price list and an offer have in common. A missing price is not a price of 0."""
+    """Columns that the rows of a user's price list and the offers have in common. A missing price is None, never 0."""
 
     provider: str
     instance_type: str
@@ -55,9 +57,10 @@ class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
     spot_usd_per_hour: float | None = None
     reserved_1y_usd_per_hour: float | None = None
     cpu_architecture: str | None = None
-    """CPU architecture: x86_64, arm64, or None if the row does not state it."""
+    """CPU architecture: "x86_64", "arm64", or None if not stated."""
     owned: OwnedHardware | None = None
-    """Facts from which planning computes an hourly price; such an offer has no on-demand price of its own."""
+    """Cost data of owned hardware, from which the planner computes an hourly price; an offer with this data has no
+    on-demand price."""
 
     @property
     def key(self) -> str:
@@ -71,17 +74,18 @@ class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PriceRow(PriceCells, frozen=True, kw_only=True):
-    """One row of a user's price list: the key and its values. None keeps the catalog's value.
+    """One row of a user's price list: the key of an offer and the values to set. None leaves the catalog's value
+    unchanged.
 
     `accelerator` is "none" for a CPU-only instance.
     """
 
     country: str | None = None
-    """Country whose grid intensity applies, as in the grid table."""
+    """Country whose grid intensity applies; a key of the grid table."""
 
 
 class PriceList(msgspec.Struct, frozen=True):
-    """A user's imported rows; `version` starts at 1."""
+    """Rows of the price list that a user imported. `version` starts at 1."""
 
     rows: tuple[PriceRow, ...]
     imported_from: str
@@ -90,7 +94,7 @@ class PriceList(msgspec.Struct, frozen=True):
 
 
 class ExchangeRate(msgspec.Struct, frozen=True):
-    """Value of one unit of `currency`, an ISO 4217 code, in USD."""
+    """Value of one unit of `currency` (an ISO 4217 code) in USD."""
 
     currency: str
     usd: float
@@ -99,7 +103,7 @@ class ExchangeRate(msgspec.Struct, frozen=True):
 
 
 class GridIntensity(msgspec.Struct, frozen=True):
-    """Mean carbon intensity of a country's electricity; `country` is its two-letter ISO 3166 code, or EU."""
+    """Mean carbon intensity of a country's electricity. `country` is a two-letter ISO 3166 code, or EU."""
 
     country: str
     g_co2e_per_kwh: float
@@ -109,18 +113,18 @@ class GridIntensity(msgspec.Struct, frozen=True):
 
 PriceKind = Literal["on demand", "reserved 1y", "spot", "owned"]
 Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"]
-"""Load-balancing policy across replicas."""
+"""Load-balancing policy that distributes requests across replicas."""
 Workload = Literal["saturated", "decode", "batched-decode", "unknown"]
-"""Kind of work, which decides what limits it.
+"""Kind of the model's work, which determines the bottleneck.
 
-saturated: encoders, CNNs, diffusion and prefill at full batches. decode: a language model's decoding of a few sequences
-at once. batched-decode: decoding of many. unknown: the bottleneck is not known.
+saturated: encoders, CNNs, diffusion, and prefill, at full batches. decode: decoding of a few sequences by a language
+model. batched-decode: decoding of many sequences. unknown: the bottleneck is not known.
 """
 
 
 class Accelerator(msgspec.Struct, frozen=True):
-    """An accelerator with its dense peaks; None if no figure is published. `nvml_name_pattern` is searched in the
-    driver's device name."""
+    """Data sheet of an accelerator, with peaks for dense matrices; unpublished values are None. `nvml_name_pattern` is
+    the pattern to search for in the driver's device name."""
 
     key: str
     vendor: str
@@ -141,32 +145,33 @@ class Accelerator(msgspec.Struct, frozen=True):
     fp4_tflops: float | None = None
     interconnect: str | None = None
     interconnect_gb_s: float | None = None
-    """Interconnect bandwidth in GB/s, sum of both directions; None for plain PCIe."""
+    """Interconnect bandwidth in GB/s, the sum of both directions; None for plain PCIe."""
 
 
 class Offer(PriceCells, frozen=True, kw_only=True):
-    """One row of the price list. `accelerator` is None for CPU-only instances."""
+    """One rental offer of the catalog. `accelerator` is None for CPU-only instances."""
 
     accelerator_count: float
     source: str
     overrides: tuple[Override, ...] = ()
-    """Cells set by the user instead of the catalog."""
+    """Values set by the user that replace values of the catalog."""
 
     @property
     def is_customized(self) -> bool:
-        """True if any part of the offer is the user's own."""
+        """True if any value of the offer was set by the user."""
         return bool(self.overrides) or self.owned is not None
 
 
 def split_key(key: str) -> tuple[str, str | None]:
-    """Split `provider/instance@region` into instance and region; the region is None if the key has none."""
+    """Split the key `provider/instance@region` into `provider/instance` and the region; the region is None if the key
+    has no region."""
     instance, _, region = key.partition("@")
     return instance, region or None
 
 
 class Catalog(msgspec.Struct, frozen=True):
-    """Accelerators, offers and grid intensities. `grid` is keyed by country, and by provider/region if the country of a
-    region is known."""
+    """Accelerators, offers and grid intensities. `grid` is keyed by country, and also by `provider/region` for regions
+    whose country is known."""
 
     accelerators: dict[str, Accelerator]
     offers: tuple[Offer, ...]
@@ -177,7 +182,7 @@ class Catalog(msgspec.Struct, frozen=True):
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
-    """One stage of a capacity curve: its offered rate, and the observed value of the SLO's latency metric."""
+    """One stage of a capacity curve: the offered rate, and the value of the SLO's latency metric at this rate."""
 
     offered_per_s: float
     latency_ms: float | None
@@ -186,8 +191,8 @@ class CurvePoint(msgspec.Struct, frozen=True):
 
 
 class CapacityCurve(msgspec.Struct, frozen=True):
-    """Capacity curve of the whole target with all its replicas. `cores_used` is the CPU used by the endpoint at the
-    maximum rate; None if not measured."""
+    """Capacity curve of the whole target with all its replicas. `cores_used` is the CPU usage of the endpoint at the
+    maximum rate, in cores; None if not measured."""
 
     points: tuple[CurvePoint, ...]
     latency_metric: str
@@ -197,18 +202,18 @@ class CapacityCurve(msgspec.Struct, frozen=True):
 
 
 class ApiPrice(msgspec.Struct, frozen=True):
-    """Price of a third-party API for the same responses."""
+    """Price of a third-party API that serves the same requests."""
 
     usd: float
     per: Literal["1k requests", "1M tokens"]
 
 
 class UnmeasuredGpus(msgspec.Struct, frozen=True):
-    """Settings that allow planning with unmeasured accelerators by performance ratios: data type and kind of the
+    """Settings for planning with unmeasured accelerators, based on performance ratios: data type and kind of the
     model's work.
 
-    `memory_gib` is the memory that a replica needs on each card; if unknown, it is assumed to need as much as the
-    measured card has.
+    `memory_gib` is the memory that a replica needs on each accelerator; if None, a replica is assumed to need all the
+    memory of the measured accelerator.
     """
 
     dtype: str
@@ -217,11 +222,12 @@ class UnmeasuredGpus(msgspec.Struct, frozen=True):
 
 
 class PlanLimits(msgspec.Struct, frozen=True):
-    """Constraints of a fleet besides the SLO. `confidence` is the required probability that the SLO is met;
-    `redundancy` counts spare instances; empty `regions` and `providers` allow all; None is no limit.
+    """Constraints of a fleet in addition to the SLO. `confidence` is the required probability that the SLO is met;
+    `redundancy` is the number of spare instances; empty `regions` and `providers` allow all; None means no limit.
 
-    `surge` counts further spare instances for those that a rolling update takes out at once; with `zones` above 1, the
-    loss of any one zone leaves enough instances. `max_accelerators` applies to one instance.
+    `surge` is the number of further spare instances for those that a rolling update takes out of service at once; with
+    more than one zone, the fleet must be large enough after the loss of any one zone. `max_accelerators` is per
+    instance.
     """
 
     confidence: float = 0.90
@@ -238,7 +244,7 @@ class PlanLimits(msgspec.Struct, frozen=True):
     unmeasured_gpus: UnmeasuredGpus | None = None
     vendors: tuple[str, ...] = ()
     max_power_w: float | None = None
-    """Maximum power of all accelerators of the fleet at their TDP, in W."""
+    """Maximum total power of the fleet's accelerators at TDP, in W."""
     api: ApiPrice | None = None
     low_trust_prices: bool = False
-    """True if prices of trust "low" (marketplace asks, manually maintained lists) may be recommended."""
+    """True to allow the recommendation of prices with trust "low" (marketplace asks, manually maintained lists)."""

@@ -1,4 +1,4 @@
-"""A plan: fleets that serve a traffic within an SLO, their costs, and how certain these are."""
+"""Result of a plan: fleets that serve the traffic within the SLO, their costs, and the uncertainty of both."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from app.records.offers import PriceKind
 from app.records.traffic import Traffic
 
 SizingMethod = Literal["simulated", "formula", "measured"]
-"""Method that decided a fleet's size: the simulation, a queueing formula (an analytical estimate), or the measured
-maximum rate alone."""
+"""Method by which a fleet was sized: by simulation, by a queueing formula (analytical estimate), or by the measured
+maximum rate only."""
 
 
 RejectedBy = Literal[
     "budget", "power", "owned", "price age", "price trust", "price", "slo", "capacity", "accelerators", "vendor",
     "region", "provider",
 ]  # fmt: skip
-"""Filter that excludes an offer, sorted by how close the offer is to fitting, closest first; the last four are the
-user's own filters."""
+"""Filter that excludes an offer. Filters are sorted by how close the excluded offer is to being feasible, closest
+first; the last four are filters set by the user."""
 RejectionId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
     "shared_accelerator", "token_time", "token_times_unknown", "unknown_figure", "unknown_precision",
     "unsupported_precision", "vcpus", "vcpus_unknown", "vendor",
 ]  # fmt: skip
-"""Reason why the capacity of an offer is unknown."""
+"""Id of the reason why the capacity of an offer is unknown."""
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Uncertainty of a number: its 10th, 50th and 90th percentile."""
+    """Uncertainty of a value: its 10th, 50th and 90th percentile."""
 
     p10: float
     p50: float
@@ -40,27 +40,27 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 KnowledgeState = Literal["known", "uncertain", "unknown"]
-"""State of knowledge of a capacity.
+"""How certain the capacity per instance is.
 
-known: the P10–P90 range is narrow enough for a purchase. uncertain: the range is over 3×, or the load points contradict
-each other. unknown: it is over 10×, and nothing is recommended.
+known: the P10–P90 range is narrow enough for a purchase. uncertain: P90/P10 is over 3, or the load points contradict
+each other. unknown: P90/P10 is over 10, and no fleet is recommended.
 """
 KnowledgeReason = Literal["narrow range", "wide range", "contradictory load points"]
 
 
 class NextMeasurement(msgspec.Struct, frozen=True):
-    """The stage that would narrow the capacity most: one replica under this load for this time."""
+    """Next stage to measure: the load on one replica that would reduce the uncertainty of the capacity most."""
 
     rate_per_s: float
     duration_s: float
     expected_ratio: float
-    """Expected P90 over P10 of the capacity after the measurement."""
+    """Expected ratio of P90 to P10 of the capacity after the measurement."""
 
 
 class CapacityKnowledge(msgspec.Struct, frozen=True):
-    """How well the capacity of the instance on which a plan is based is known.
+    """Uncertainty of the capacity per instance that a plan is based on.
 
-    `headline` and `next_step` state the other fields as text; they are empty if the state is "known".
+    `headline` and `next_step` describe the other fields in sentences; both are empty if the state is "known".
     """
 
     state: KnowledgeState
@@ -72,8 +72,8 @@ class CapacityKnowledge(msgspec.Struct, frozen=True):
 
 
 class SloProbabilities(msgspec.Struct, frozen=True):
-    """Probability that the SLO is met at the peak with the planned instances without spares, with one fewer, and with
-    one more."""
+    """Probability that the SLO is met at the peak with the planned instances without spares, with one instance fewer,
+    and with one instance more."""
 
     one_fewer: float
     planned: float
@@ -81,8 +81,8 @@ class SloProbabilities(msgspec.Struct, frozen=True):
 
 
 class UnitCosts(msgspec.Struct, frozen=True):
-    """USD per number of units: with a fully loaded instance, at the rate that the SLO allows, and at this traffic's
-    mean."""
+    """Cost in USD per number of requests or tokens: with fully loaded instances, at the highest rate within the SLO,
+    and at the mean rate of the planned traffic."""
 
     at_saturation: float | None
     at_slo: float | None
@@ -90,7 +90,7 @@ class UnitCosts(msgspec.Struct, frozen=True):
 
 
 class TokenUnitCosts(msgspec.Struct, frozen=True):
-    """USD per 1M tokens."""
+    """Cost in USD per 1M input tokens, output tokens, and tokens of both kinds."""
 
     input: UnitCosts | None
     output: UnitCosts | None
@@ -98,7 +98,8 @@ class TokenUnitCosts(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """A fleet of one offer's instances for the planned traffic. Infeasible offers set `rejected` and have no counts."""
+    """A fleet of instances of one offer for the planned traffic. If the offer is infeasible, `rejected` is set and the
+    counts are None."""
 
     offer: str
     provider: str
@@ -121,17 +122,17 @@ class Fleet(msgspec.Struct, frozen=True):
     price_age_days: int
     price_source: str
     risk: int
-    """Risk from 0 to 4, that of the worst of its `risk_reasons`."""
+    """Risk score from 0 to 4: the highest score among the `risk_reasons`."""
     risk_reasons: tuple[str, ...]
     rejected: str | None = None
     sizing_method: SizingMethod = "measured"
     measured_on: str | None = None
-    """Name of the measurement on which the fleet is based."""
+    """Name of the measurement that the fleet is based on; None if it is not based on a measurement."""
     price_kind: PriceKind = "on demand"
     instances_needed: Spread | None = None
-    """Instances needed to serve the peak within the SLO, without spares."""
+    """Number of instances needed to sustain the peak within the SLO, without spares."""
     usd_per_month_needed: Spread | None = None
-    """Monthly cost of the needed instances and the spares."""
+    """Monthly cost of the needed instances plus the spares."""
     slo_probabilities: SloProbabilities | None = None
     per_1k_inferences: UnitCosts | None = None
     per_1m_tokens: TokenUnitCosts | None = None
@@ -139,15 +140,16 @@ class Fleet(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate | None = None
     rejected_by: RejectedBy | None = None
     rejection: RejectionId | None = None
-    """Reason id, set if the capacity is unknown; `rejected` is its text."""
+    """Id of the reason why the capacity is unknown, as described by `rejected`; None for any other rejection."""
     frontier_probability: float | None = None
-    """Probability that no other fleet is both cheaper and faster, given the uncertainty of each."""
+    """Probability that no other fleet is both cheaper and faster, given the uncertainty of cost and latency of each
+    fleet."""
     fit_error_at_slo: float | None = None
-    """Error of the service model at the SLO's own percentile: the median over all rates of the ratio of fitted to
-    measured value, minus 1. None without a service model or if that percentile was not measured."""
+    """Error of the service model at the percentile that the SLO limits: the median over all rates of fitted/measured −
+    1. None without a service model, or if that percentile was not measured."""
     planned_rate_per_replica_per_s: float | None = None
-    """Rate at which each replica is planned: the SLO is met there with the plan's confidence. The plan's count of
-    instances, `simulate` and the exported autoscalers all use this number. None in plan files of version 0.1.0."""
+    """Planned rate per replica, at which the SLO is met with the plan's confidence. The number of instances, `simulate`
+    and the exported autoscalers are all based on this rate. None in plan files of version 0.1.0."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -159,8 +161,8 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 
 class SensitivityRange(msgspec.Struct, frozen=True):
-    """Sensitivity of the plan to one input at its low and its high end, all others as planned: the monthly cost, and
-    the cheapest offer there."""
+    """Sensitivity of the plan to one input: the monthly cost and the cheapest offer at the low and at the high end of
+    that input, with all other inputs as planned."""
 
     input: str
     low: str
@@ -172,7 +174,7 @@ class SensitivityRange(msgspec.Struct, frozen=True):
 
 
 class Hour(msgspec.Struct, frozen=True):
-    """One hour of the peak day, simulated with the recommended fleet."""
+    """One hour of the peak day, simulated for the recommended fleet."""
 
     hour: int
     arrivals_per_s: float
@@ -186,7 +188,7 @@ class Hour(msgspec.Struct, frozen=True):
 
 class AnnualForecast(msgspec.Struct, frozen=True):
     """12-month forecast for the recommended fleet, including growth, spikes and campaigns: hours in which the load
-    exceeds its planned capacity, the share of requests that are then delayed, the longest such delay, and its mean
+    exceeds the planned capacity, share of requests that are delayed in those hours, longest delay in s, and mean
     utilization."""
 
     hours_over: float
@@ -196,7 +198,8 @@ class AnnualForecast(msgspec.Struct, frozen=True):
 
 
 class Commitment(msgspec.Struct, frozen=True):
-    """Reserving some of the instances and renting the rest on demand, instead of all of them on demand all the time."""
+    """Cost of reserving some of the instances and renting the rest on demand, compared with renting all instances on
+    demand all the time."""
 
     reserved: int
     usd_per_month: float
@@ -205,7 +208,7 @@ class Commitment(msgspec.Struct, frozen=True):
 
 
 class Saving(msgspec.Struct, frozen=True):
-    """Effect of one change on the monthly cost."""
+    """A possible change of the plan and its effect on the monthly cost."""
 
     change: str
     basis: Basis
@@ -219,7 +222,8 @@ class MixPart(msgspec.Struct, frozen=True):
 
 
 class Mix(msgspec.Struct, frozen=True):
-    """A fleet of several offers; the plan has None if one offer alone is as cheap."""
+    """Cheapest fleet that combines instances of several offers. A plan has no mix if a fleet of one offer costs the
+    same or less."""
 
     parts: tuple[MixPart, ...]
     usd_per_month: float
@@ -232,9 +236,9 @@ class Plan(msgspec.Struct, frozen=True):
     confidence: float
     redundancy: int
     latency_metric: str
-    """Metric of `latency_at_peak`, as `metric.aggregate`."""
+    """Metric that `latency_at_peak` of each fleet refers to, as `metric.aggregate`."""
     planned_on: str
-    """Date from which price ages were counted."""
+    """Date relative to which price ages were computed (ISO 8601)."""
     recommendation: Recommendation | None
     runner_up: Fleet | None
     cheapest_rejected: Fleet | None
@@ -243,15 +247,17 @@ class Plan(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     router: str | None = None
     sensitivity: tuple[SensitivityRange, ...] = ()
-    """Sensitivities, widest range first."""
-    day: tuple[Hour, ...] = ()
+    """Sensitivity of the plan to each varied input, largest cost range first."""
+    hours: tuple[Hour, ...] = ()
+    """Hours of the peak day."""
     forecast: AnnualForecast | None = None
     commitment: Commitment | None = None
     break_even: tuple[str, ...] = ()
-    """Break-even points of owned against rented hardware, and of the fleet against an API's price."""
+    """Break-even points of owned and rented hardware, and of the fleet and an API's price."""
     savings: tuple[Saving, ...] = ()
     mix: Mix | None = None
     capacity_knowledge: CapacityKnowledge | None = None
-    """Knowledge of the recommended fleet, or else of the fleet that would be recommended if its capacity were known."""
+    """Uncertainty of the capacity of the recommended fleet, or of the fleet that would be recommended if its capacity
+    were certain."""
     checks: tuple[Check, ...] = ()
-    """Checks of the recommended fleet that warn, each with its id, its limit and a remedy."""
+    """Checks of the recommended fleet that warn, each with its id, limit and hint."""

@@ -1,4 +1,4 @@
-"""Amount of work that a profile requests, estimated before it is run."""
+"""Estimated amount of work that a profile requests, computed before the run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 
 
 class PlannedSearch(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated size of a search, as ranges (lowest, highest) over the assumed max rates in `assumed_per_s`: the
-    number of probes depends on what the search finds."""
+    """Estimated size of a search. Because the number of probes depends on the rate that the search finds, all fields
+    are ranges (lowest, highest) over the assumed max rates `assumed_per_s`."""
 
     probes: tuple[int, int]
     duration_s: tuple[float, float]
@@ -16,7 +16,7 @@ class PlannedSearch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImpossibleVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant of a grid that would fail, and the reason. `hint` names the field that could change that."""
+    """A variant of a grid that would fail, and the reason. `hint` refers to the field to change."""
 
     cell: str
     reason: str
@@ -24,11 +24,11 @@ class ImpossibleVariant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
-    """Work of a run. `stages` includes repeats, and for a local run each scenario of each variant. Times are of the
-    load, from warm-up to the last response: without calibration, cold starts, and the evaluation at the end.
+    """Estimated work of a run. `stages` includes repeats and, for a local run, each scenario of each variant. Durations
+    are those of the load, from warm-up to the last response, without calibration, cold starts and the final evaluation.
 
-    `requests` is the expected number of open-loop requests; `closed_stages` add as many more as fast as responses
-    arrive. None means unknown; `tokens_reason` and `usd_reason` say why.
+    `requests` is the expected number of open-loop requests; the `closed_stages` send further requests as fast as
+    responses arrive. None means unknown, with the reason in `tokens_reason` or `usd_reason`.
     """
 
     stages: int
@@ -37,16 +37,16 @@ class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
     requests: float | None = None
     closed_stages: int = 0
     relative_stages: int = 0
-    """Number of stages whose rate is a share of what an earlier one completes."""
+    """Number of stages whose rate is relative to the completion rate of an earlier stage."""
     search: PlannedSearch | None = None
     variants: int | None = None
     tokens_in: float | None = None
     tokens_out: float | None = None
     tokens_reason: str | None = None
     usd: tuple[float, float] | None = None
-    """Cost in USD for the expected time and for the maximum time."""
+    """Cost in USD for the expected duration and for the maximum duration."""
     usd_reason: str | None = None
     limits: tuple[str, ...] = ()
-    """The profile's limits, as text."""
+    """The profile's limits as display text."""
     cut_after: str | None = None
-    """The limit of the profile that ends the run early, as text."""
+    """The limit that is expected to end the run early, as display text; None if no limit is."""

@@ -1,7 +1,7 @@
-"""Complete input of a plan: the same question always gives the same plan, even years later.
+"""Complete inputs of a plan: the same inputs always give the same plan, even years later.
 
-Also the measured load points that the planner reads, from Sizewise or other tools, and the architecture of a language
-model as given by its configuration file.
+The inputs include the measured load points, from Sizewise or other tools, and the architecture of a language model as
+stated in its configuration file.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from app.records.service import ServiceFit
 from app.records.traffic import Traffic
 
 CurvePrecision = Literal["requests", "aggregates", "rounded", "typed"]
-"""Source of the percentiles: all requests, the tool's own aggregates, rounded aggregates, or values typed by the
-user."""
+"""Source of the latency percentiles: computed from all requests, aggregates of another tool, rounded aggregates, or
+values typed by the user."""
 GapDistribution = Literal["random", "even", "other"]
-"""Distribution of the gaps between arrivals of an open loop: exponential (Poisson process), constant, or other."""
+"""Distribution of the gaps between open-loop arrivals: exponential ("random", a Poisson process), constant ("even"), or
+other."""
 
 
 class MeasuredLoadPoint(msgspec.Struct, frozen=True):
-    """One load point.
+    """A measured load point: the offered load, the throughput and the latencies.
 
     `latencies_s` is keyed by metric ("latency", "ttft", "tpot", "itl"), then by aggregate ("mean", "p50", "p95",
-    "p99_9", "max"); values that the file lacks are absent. `offered_per_s` is None in a closed loop, which has
-    `clients` instead; both are None if the file does not report the load, or if all requests were sent at once.
-    `achieved_per_s` counts successful completions. Counts are None if the file has none.
+    "p99_9", "max"); values that the source does not report are absent. `offered_per_s` is None in a closed loop, for
+    which `clients` is set; both are None if the source does not report the load, or if all requests were sent at once.
+    `achieved_per_s` counts successful completions. `completed` and `failed` are None if not reported.
     """
 
     offered_per_s: float | None
@@ -45,13 +46,14 @@ class MeasuredLoadPoint(msgspec.Struct, frozen=True):
     output_tokens_mean: float | None = None
     gaps: GapDistribution = "random"
     lengths: TokenSample | None = None
-    """Joint input and output lengths of the requests at this load; None if the source reports at most means."""
+    """Joint input and output lengths of the requests at this load point; None if the source reports only means or no
+    lengths."""
 
 
 class ImportedCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Load points of another tool, by rising load, with the notes a reader needs.
+    """Load points imported from another tool, ordered by increasing load, with notes for the user.
 
-    `source` lists file names without folders; it is empty until all files of a curve have been read.
+    `source` lists the file names without folders; it is empty until all files of the curve have been read.
     """
 
     tool: str
@@ -64,12 +66,12 @@ class ImportedCurve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LanguageModel(msgspec.Struct, frozen=True):
-    """A decoder-only transformer language model.
+    """Architecture of a decoder-only transformer language model.
 
-    `parameters` counts all parameters, taken from the weight files and not from the model's name. `active_parameters`
-    and the expert counts apply to a mixture of experts. `latent_dim` is the size that multi-head latent attention
-    caches per layer (its rank plus its rotary part); `window_layers` attend only to the last `window_tokens` tokens;
-    `linear_layers` have no cache that grows.
+    `parameters` counts all parameters, from the weight files instead of the model's name. `active_parameters` and the
+    expert counts are set for a mixture of experts. `latent_dim` is the number of values that multi-head latent
+    attention caches per layer (the rank plus the rotary part); `window_layers` attend only to the last `window_tokens`
+    tokens; `linear_layers` have a cache of constant size.
     """
 
     parameters: float
@@ -93,8 +95,8 @@ class LanguageModel(msgspec.Struct, frozen=True):
         return self.parameters if self.active_parameters is None else self.active_parameters
 
     def count_parameters_read(self, tokens: float) -> float:
-        """Compute the expected number of parameters read by a step over this many tokens: all shared ones, and those of
-        each expert that at least one token is routed to."""
+        """Compute the expected number of parameters read by a step over `tokens` tokens: all shared parameters, and the
+        parameters of each expert to which at least one token is routed."""
         if self.active_parameters is None or self.experts is None or self.experts_per_token is None:
             return self.parameters
         if self.experts_per_token >= self.experts:
@@ -107,7 +109,7 @@ class LanguageModel(msgspec.Struct, frozen=True):
 
 
 class Precision(msgspec.Struct, frozen=True):
-    """Data types of the weights, of the computation, and of the KV cache."""
+    """Data types of the weights, the computation and the KV cache."""
 
     weights: str = "bf16"
     compute: str = "bf16"
@@ -115,8 +117,8 @@ class Precision(msgspec.Struct, frozen=True):
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """Settings of a serving engine. `utilization` is the share of usable memory it may allocate; blocks are blocks of
-    KV cache."""
+    """Settings of an inference engine. `utilization` is the fraction of usable memory that the engine may allocate;
+    `block_tokens` is the size of a KV cache block in tokens."""
 
     chunk_tokens: int = 2048
     max_sequences: int = 256
@@ -125,7 +127,8 @@ class Engine(msgspec.Struct, frozen=True):
 
 
 class AssumedModel(msgspec.Struct, frozen=True):
-    """A language model without measurements, planned analytically from its architecture and each card's data sheet."""
+    """A language model without measurements, which is planned analytically from its architecture and the data sheet of
+    each accelerator."""
 
     name: str
     model: LanguageModel
@@ -134,10 +137,10 @@ class AssumedModel(msgspec.Struct, frozen=True):
 
 
 class MeasuredTarget(msgspec.Struct, frozen=True):
-    """Measured capacity of one target with all its replicas, and the service model of one replica if one could be
-    fitted.
+    """Measured capacity of one target with all its replicas, and the fitted service model of one replica.
 
-    `no_fit_reason` explains why there is no service model; fleets are then sized by the maximum rate alone.
+    If no service model could be fitted, `fit` is None and `no_fit_reason` explains why; fleets are then sized by the
+    maximum rate only.
     """
 
     name: str
@@ -146,28 +149,31 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     fit: ServiceFit | None = None
     no_fit_reason: str | None = None
     is_assumed: bool = False
-    """True if the load points were entered by the user, so that everything derived from them is assumed."""
+    """True if the user entered the load points, which makes everything derived from them assumed instead of
+    measured."""
     is_hardware_declared: bool = False
-    """True if the user declared the hardware for the plan, because the measurement does not report it or reports
-    something else."""
+    """True if the user declared the hardware for the plan, because the measurement reports no hardware or different
+    hardware."""
     joules_per_inference: float | None = None
-    """Energy of the accelerators per inference above idle, in J; None if not measured."""
+    """Energy of the accelerators above idle per inference, in J; None if not measured."""
     lengths: tuple[float, float] | None = None
-    """Mean tokens of the prompts and of the responses in the measurement; None if none were counted."""
+    """Mean input and output tokens per request in the measurement; None if tokens were not counted."""
     token_sample: TokenSample | None = None
-    """Joint lengths of the measured requests; None if only means are known."""
+    """Joint input and output lengths of the measured requests; None if at most the means are known."""
     notes: tuple[str, ...] = ()
     """Caveats of the measurement, as sentences."""
     load_points: tuple[MeasuredLoadPoint, ...] = ()
-    """Load points of one replica: a plan must agree with the rates at which they met or missed the SLO."""
+    """Load points of one replica. A plan must be consistent with the rates at which these load points met or missed the
+    SLO."""
     disturbance_sigma: float = 0.0
-    """Sigma of ln rate by which the measurement may be wrong as a whole, because something disturbed it."""
+    """Standard deviation of ln(rate) that accounts for a disturbance of the measurement as a whole; 0 if
+    undisturbed."""
     validity: Validity | None = None
-    """Validity of the measurement; None for another tool's results and for older plan files, which do not have it."""
+    """Validity of the measurement; None for results of other tools and for older plan files without this field."""
 
 
 class PlanningInputs(msgspec.Struct, frozen=True):
-    """Input of a plan. `today` is the date from which price ages and growth are counted."""
+    """Inputs of a plan. Price ages and growth are counted from the date `today`."""
 
     measured: tuple[MeasuredTarget, ...]
     traffic: Traffic
@@ -176,4 +182,4 @@ class PlanningInputs(msgspec.Struct, frozen=True):
     catalog: Catalog
     today: datetime.date
     assumed_model: AssumedModel | None = None
-    """Model that is planned analytically on accelerators without a measurement; None if there is none."""
+    """Model to plan analytically on accelerators without a measurement; None if the plan uses measurements only."""

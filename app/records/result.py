@@ -1,7 +1,7 @@
-"""`result.json`: all data shown for a run, schema 3.
+"""Structure of `result.json`, which holds all data shown for a run; schema 3.
 
-Schema history: 1 is that of version 0.1.0; since 2, checks and exit causes have ids. Additions keep the number; a
-change of meaning or a removal raises it.
+Schema 1 is the schema of version 0.1.0; since schema 2, checks and exit causes have ids. New fields do not change the
+schema number; a removed field or a changed meaning increases it.
 """
 
 from __future__ import annotations
@@ -32,24 +32,25 @@ SCHEMA = 3
 ObjectiveOutcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
-"""Kind of a stage. `closed`: clients that wait for responses; `varying`: a rate that changes continuously; `spike`: a
-rate that jumps up and returns. Only probes, holds and steady stages are points of the capacity curve."""
+"""Kind of a stage. `closed`: a closed loop of clients that wait for responses; `varying`: a rate that changes
+continuously; `spike`: a rate that jumps up and returns. Only probes, steps and steady stages are points of the capacity
+curve."""
 
 
 SWEEP_TAG = "sweep"
-"""Tag of the stages of a sweep."""
+"""Key of the tag that marks the stages of a sweep."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
     status: Validity
     reasons: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
-    """Reasons that no check of the result states."""
+    """Reasons that are not stated by any check of the result."""
 
 
 class Objective(msgspec.Struct, frozen=True):
-    """An objective `metric.aggregate comparator limit`, as a profile writes it. The limit of a share is a fraction: 0.1
-    % is 0.001."""
+    """An objective of the form `metric.aggregate comparator limit`, as profiles write objectives. If the metric is a
+    share, `limit` is a fraction: 0.1 % is 0.001."""
 
     text: str
     metric: str
@@ -58,22 +59,24 @@ class Objective(msgspec.Struct, frozen=True):
     limit: float
     level: Literal["fail", "warn"] = "fail"
     implied: bool = False
-    """True for the default error limit, which applies to an SLO that sets no limit on errors."""
+    """True for the default error limit, which is added to an SLO without a limit on errors."""
     tags: dict[str, str] = {}
-    """Tags that a stage must have to be evaluated; `stage` is a stage's name."""
+    """Tags that a stage must have for the objective to apply; the key `stage` is matched against the stage's name."""
     of: str | None = None
-    """Metric of the same stage; the limit is a share of it."""
+    """Reference metric of the same stage, if the limit is a fraction of that metric's value; None for an absolute
+    limit."""
     is_change: bool = False
-    """True if the objective is on the relative change of the metric against the baseline; the limit is such a share."""
+    """True if the objective limits the relative change of the metric against the baseline; the limit is then a
+    fraction."""
 
     @property
     def name(self) -> str:
-        """Identifier of the metric and its aggregate, such as `latency_ms.p99_9`."""
+        """Identifier of metric and aggregate, such as `latency_ms.p99_9`."""
         return self.metric if self.aggregate is None else f"{self.metric}.{self.aggregate}"
 
     @property
     def label(self) -> str:
-        """Display text, such as `p95 latency < 50 ms`; stored files and profiles have `text`."""
+        """Display text, such as `p95 latency < 50 ms`. Files and profiles use the notation in `text` instead."""
         metric = METRICS.get(self.metric) or RUN_METRICS.get(self.metric)
         is_share = self.is_change or self.of is not None or (metric is not None and metric.unit == "share")
         limit = f"{self.limit * 100:.12g} %" if is_share else f"{self.limit:.12g}"
@@ -84,42 +87,44 @@ class Objective(msgspec.Struct, frozen=True):
 
 
 class ObjectiveResult(msgspec.Struct, frozen=True):
-    """An objective evaluated on an estimate: PASS or FAIL if the whole confidence interval is on one side of the
-    limit."""
+    """An objective and its outcome: PASS or FAIL if the whole confidence interval of the observed value is on one side
+    of the limit."""
 
     objective: Objective
     observed: Estimate
     outcome: ObjectiveOutcome
     stage: str | None = None
-    """Stage in which the value was observed: the worst of several."""
+    """Stage in which `observed` was measured; if the objective applies to several stages, the stage with the worst
+    value."""
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Measurement window of a stage, in monotonic ns: its numbers are computed from requests within it."""
+    """Measurement window of a stage, in monotonic ns. The metrics of the stage are computed from the requests in this
+    window."""
 
     start_ns: int
     end_ns: int
 
 
 class Spike(msgspec.Struct, frozen=True):
-    """Effect of a jump of the rate. Durations are in s; None, with the reason, if the event did not occur."""
+    """Effect of a rate spike. Durations are in s; an estimate is None, with a reason, if its event did not occur."""
 
     baseline_per_s: float
     peak_per_s: float
     spike_s: float
     slo_violated_s: Estimate
-    """Time from the first second that violated the SLO to the last, in s."""
+    """Time from the first to the last second that violated the SLO, in s."""
     backlog_peak: Estimate
-    """Maximum number of requests due and not yet completed."""
+    """Maximum number of requests that were due but not completed."""
     drained_s: Estimate
-    """Time from the end of the spike until the backlog was back at its earlier level, in s."""
+    """Time in s from the end of the spike until the backlog was back at its level before the spike."""
 
 
 class WorkerData(msgspec.Struct, frozen=True):
-    """Data of one of several load workers. `lost_ns` is the time of the last message from a lost worker.
+    """Data of one of several load workers. `lost_ns` is the time of the last message from a worker that was lost.
 
-    `clock_residual_ms` is the maximum observed distance of its clock from the line used to translate its times; None if
-    it reads the clock of the engine's own machine.
+    `clock_residual_ms` is the largest observed deviation of the worker's clock from the linear fit that converts its
+    timestamps; None if the worker runs on the engine's machine and reads the same clock.
     """
 
     worker: int
@@ -131,11 +136,12 @@ class WorkerData(msgspec.Struct, frozen=True):
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
     cpu_wait_s: float | None = None
-    """Time in which the sending thread was ready to run and had no core, in s; None if not reported by its OS."""
+    """Time in s in which the sending thread was ready to run but had no core; None if not reported by the worker's
+    OS."""
 
 
 class ErrorSample(msgspec.Struct, frozen=True):
-    """The first failure of an error class, in text without secrets: no headers and no bodies."""
+    """First failure of an error class. `text` contains no secrets, headers or bodies."""
 
     error: str
     at_ns: int
@@ -159,63 +165,66 @@ class Stage(msgspec.Struct, frozen=True):
     verdict: Verdict
     checks: tuple[Check, ...] = ()
     meets_slo: bool | None = None
-    """True if the point estimates met every SLO; None if nothing was evaluated (a warm-up), or with too few
+    """True if the point estimates met every SLO. None if no SLO was evaluated (a warm-up), or if there were too few
     responses."""
     scheduled_per_s: float | None = None
-    """Rate at which the arrivals were scheduled, which `offered_per_s` approximates; None in a closed loop."""
+    """Rate at which the arrivals were scheduled; `offered_per_s` is the rate of the arrivals as drawn. None in a closed
+    loop."""
     concurrency: int | None = None
-    """Number of clients of a closed loop."""
+    """Number of closed-loop clients; None in an open loop."""
     spike: Spike | None = None
     arrivals: str | None = None
-    """Text that describes the arrivals, such as "Poisson, ramp 10→200 req/s"."""
+    """Description of the arrivals, such as "Poisson, ramp 10→200 req/s"."""
     arrival_kind: ArrivalKind | None = None
     arrival_cv: float | None = None
-    """Coefficient of variation of the gaps of gamma arrivals."""
+    """Coefficient of variation of the interarrival times of gamma arrivals."""
     rates: tuple[tuple[float, float], ...] = ()
-    """Rate curve of open arrivals, as in StageData."""
+    """Rate curve of open-loop arrivals, as points (seconds from the start of the stage, rate per second) joined by
+    lines."""
     think_s: float = 0.0
-    """Mean pause of a closed-loop client between a response and its next request."""
+    """Mean pause in s between a response and the next request of the same closed-loop client."""
     sessions: bool = False
-    """True if `scheduled_per_s` is in sessions per second; the other rates are in requests per second."""
+    """True if `scheduled_per_s` is in sessions per second; the measured rates are always in requests per second."""
     workers: tuple[WorkerData, ...] = ()
-    """Load workers that sent the stage, if there were several."""
+    """Load workers that sent the requests of the stage; empty if there was only one."""
     error_samples: tuple[ErrorSample, ...] = ()
-    """First failure per error class among all requests of the stage, including its lead-in and drain."""
+    """First failure of each error class among all requests of the stage, including lead-in and drain."""
     lengths: TokenSample | None = None
-    """Joint input and output lengths of the completed requests, for use in plan simulations."""
+    """Joint input and output lengths of the completed requests, from which plans draw simulated requests."""
     in_headline: bool = False
-    """True if the headline numbers of the run are based on this stage; for a local run, the numbers of its variant. Set
-    when the run is concluded or evaluated again."""
+    """True if the headline metrics are based on this stage: those of the run, or in a local run those of the variant.
+    Set when the run ends or is evaluated again."""
 
     @property
     def is_pooled(self) -> bool:
-        """True if this entry pools several stages, which are also in the result themselves."""
+        """True if this stage pools the requests of several stages, which are also listed in the result."""
         return "pooled" in self.tags
 
 
 class MaxRate(msgspec.Struct, frozen=True):
-    """The highest offered rate that met every SLO in all its repeats, and the reason why the next higher one did
-    not."""
+    """Highest offered rate that met every SLO in all its repeats. `limited_by` explains why the next higher rate
+    failed."""
 
     per_s: Estimate
     slo: tuple[str, ...]
     limited_by: str
     is_lower_bound: bool = False
-    """True if no higher rate was tried, so that the endpoint may sustain more."""
+    """True if no higher rate was tried; the endpoint may sustain more."""
     sessions: bool = False
-    """True if the rate is in sessions per second, not in requests per second."""
+    """True if the rates are in sessions per second instead of requests per second."""
     is_generator_limit: bool = False
-    """True if the load generator ended the search: the rate is the highest that it can send reliably, not the
-    endpoint's limit."""
+    """True if the load generator ended the search: the rate is the highest that the load generator can send reliably,
+    not the limit of the endpoint."""
     failed_per_s: float | None = None
-    """Lowest higher rate that missed the SLO, described by `limited_by`; None if none did, or if the generator ended
-    the search."""
+    """Lowest rate above `per_s` that missed the SLO, as described by `limited_by`. None if no rate missed the SLO, or
+    if the load generator ended the search."""
 
 
 class Knee(msgspec.Struct, frozen=True):
-    """Knee of a sweep, where latency starts to rise faster than throughput, by one method; None with the `reason`.
+    """Knee of a sweep (where latency starts to rise faster than throughput) by one method; `at` is None, with the
+    `reason`, if the method found no knee.
 
-    `at` is in requests per second or in clients, depending on `load`; `latency_ms` is the mean there.
+    `at` is in requests per second or in clients, as stated by `load`; `latency_ms` is the mean latency at the knee.
     """
 
     method: Literal["power", "chord", "two lines"]
@@ -225,29 +234,35 @@ class Knee(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class Hardware(msgspec.Struct, frozen=True):
-    """Hardware on which one curve was measured; one replica's share of it is `total / replicas`."""
+class DeclaredHardware(msgspec.Struct, frozen=True, kw_only=True):
+    """Hardware that a profile declares: `replicas` of the model share one instance of `offer`, or the hardware that the
+    other fields describe."""
 
-    description: str
     offer: str | None = None
     accelerator: str | None = None
     accelerator_count: float = 0
     vcpus: float | None = None
     architecture: str | None = None
     replicas: int = 1
+
+
+class Hardware(DeclaredHardware, frozen=True):
+    """Hardware on which a load curve was measured. The hardware of one replica is the total divided by `replicas`."""
+
+    description: str
     is_this_machine: bool = False
 
 
 class Target(msgspec.Struct, frozen=True):
     protocol: str
     urls: tuple[str, ...]
-    """URLs of all replicas over which the load was spread; empty if the profile gives none."""
+    """URLs of all replicas across which the load was spread; empty if the profile has no URL."""
     model: str | None
     hardware: Hardware | None
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """The machine on which the measurement was made. Values that could not be read are None."""
+    """Environment of the measurement: machine, OS, drivers and packages. Values that could not be read are None."""
 
     host: str
     os: str
@@ -263,13 +278,14 @@ class Environment(msgspec.Struct, frozen=True):
     nvidia_driver: str | None
     onnxruntime: str | None
     providers: tuple[str, ...]
-    """ONNX Runtime providers that could open a session here, which may be fewer than the build lists."""
+    """ONNX Runtime execution providers that could open a session on this machine. The ONNX Runtime build may list
+    more."""
     packages: dict[str, str]
     clock_resolution_ns: int
     fingerprint: str
-    """Hash that changes if any value above that matters for comparing two runs changes."""
+    """Hash of all fields above that affect the comparability of two runs."""
     gpu_note: str | None = None
-    """Message of the driver about missing GPUs; None if there is no driver at all."""
+    """Driver message about missing GPUs; None without a message or without a driver."""
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -278,35 +294,37 @@ class Gpu(msgspec.Struct, frozen=True):
     uuid_hash: str | None
     memory_gib: float | None
     power_limit_w: float | None
-    """Power limit in force, in W; the next three fields are the default limit and the lowest and highest that can be
-    set."""
+    """Enforced power limit in W. The next three fields are the default limit, the lowest configurable limit and the
+    highest configurable limit."""
     power_limit_default_w: float | None = None
     power_limit_lowest_w: float | None = None
     power_limit_highest_w: float | None = None
     max_sm_clock_mhz: float | None = None
     max_memory_clock_mhz: float | None = None
     pcie_generation: int | None = None
-    """PCIe generation of the link at the time of reading, which an idle card may lower; `pcie_max_*` is the maximum of
-    card and slot."""
+    """PCIe generation of the link when it was read; an idle GPU may lower it. `pcie_max_generation` and
+    `pcie_max_width` are the maximum of GPU and slot."""
     pcie_width: int | None = None
     pcie_max_generation: int | None = None
     pcie_max_width: int | None = None
     vbios: str | None = None
     driver: str | None = None
     cuda_driver: str | None = None
-    """Newest CUDA version that the driver supports, such as "13.1"."""
+    """Latest CUDA version supported by the driver, such as "13.1"."""
     mig: tuple[MigInstance, ...] = ()
 
 
 class Clock(msgspec.Struct, frozen=True):
-    """Time base of all rows. Wall time is stored once; the ratio compares the two clocks over the run."""
+    """Time base of all rows. Wall-clock time is stored once, for the start; `wall_to_monotonic_ratio` compares the two
+    clocks over the run."""
 
     monotonic_start_ns: int
     wall_start: str
     duration_s: float
     wall_to_monotonic_ratio: float | None
     load_start_ns: int | None = None
-    """Start of the first stage, including warm-up, after preflight and calibration. Times of a run count from here."""
+    """Start of the first stage, including warm-up, after preflight and calibration. The time axis of a run starts
+    here."""
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -321,7 +339,7 @@ CauseId = Literal[
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """One cause of a run's exit code. `code` is the exit code that this cause alone gives."""
+    """One cause of a run's exit code. `code` is the exit code that the run would have if this were the only cause."""
 
     id: CauseId
     code: int
@@ -329,15 +347,16 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """Exit code of a run, and its causes; `code` is that of the first. A demonstration (`quickstart`) has `code` 0 if
-    its measurement or its objectives are the only causes."""
+    """Exit code of a run and its causes. `code` is the code of the first cause. A demonstration (`quickstart`) has
+    `code` 0 if only its validity or its objectives failed."""
 
     code: int
     causes: tuple[Cause, ...] = ()
 
     @property
     def first_code(self) -> int:
-        """Code of the first cause, with which any run but a demonstration ends; 0 without a cause."""
+        """Exit code of the first cause, which is the exit code of every run except a demonstration; `code` if there are
+        no causes."""
         return self.causes[0].code if self.causes else self.code
 
     @property
@@ -351,8 +370,9 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class ColdStart(msgspec.Struct, frozen=True):
-    """Cold-start times from the command (or from the first request to a sleeping target) to readiness, to the first
-    response, and to the first of three consecutive windows whose medians agree."""
+    """Cold-start times, measured from the start command (or from the first request to a target that scaled to zero):
+    until the target is ready, until its first response, and until the first of three consecutive windows whose medians
+    agree."""
 
     ready_ms: Estimate
     first_response_ms: Estimate
@@ -360,7 +380,7 @@ class ColdStart(msgspec.Struct, frozen=True):
 
 
 class Rescoring(msgspec.Struct, frozen=True):
-    """Parameters of a re-evaluation of a stored run: another SLO, or a part of its time (in s from its start)."""
+    """Parameters of a re-evaluation of a stored run: another SLO, or a time window, in s from the start of the run."""
 
     slo: tuple[str, ...] | None
     window_s: tuple[float, float] | None
@@ -382,29 +402,29 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
     max_rate: MaxRate | None
     knees: tuple[Knee, ...] = ()
-    """Knees of the sweep, by three methods; empty without a sweep."""
+    """Knees of the sweep, by three methods; empty if the run has no sweep."""
     slo: tuple[ObjectiveResult, ...]
     gates: tuple[ObjectiveResult, ...]
     plan: Plan | None
     comparison: Comparison | None = None
     workload_hash: str | None = None
-    """Hash of the requests, independent of the target and the load."""
+    """Hash of the request contents, independent of the target and the load."""
     cold_start: ColdStart | None = None
     local: LocalResult | None = None
-    """Data of each variant besides its stages, for a run of a local model."""
+    """Data of each variant in addition to its stages; None unless a local model was measured."""
     notes: tuple[str, ...] = ()
-    """Notes on how the run was measured: approximate prompt lengths, the source of token counts."""
+    """Notes on how the run was measured, such as approximate prompt lengths or the source of token counts."""
     selftest: SelfTestSummary | None = None
-    """Last self-test of this machine and version at the time of the run; None if there was none."""
+    """Last self-test on this machine with this version when the run was made; None if there was none."""
     rescoring: Rescoring | None = None
-    """Parameters of the re-evaluation that this result comes from; None for a run's original result."""
+    """Parameters of the re-evaluation that produced this result; None for the original result of a run."""
     artifacts: tuple[Artifact, ...]
     exit: Exit
 
     @property
     def time_zero_ns(self) -> int:
-        """Start of the run's time axis for charts, windows and tables, in ns: the start of its load, or of the run if
-        it has no load."""
+        """Zero of the run's time axis in charts, windows and tables, in ns: the start of the load, or the start of a
+        run without load."""
         if self.clock.load_start_ns is not None:
             return self.clock.load_start_ns
         starts_ns = [stage.window.start_ns for stage in self.stages if stage.variant is None]
@@ -412,7 +432,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of `result.json`, as published in docs/result.schema.json."""
+    """Return the JSON Schema of `result.json`, which is published as docs/result.schema.json."""
     schema = msgspec.json.schema(Result)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

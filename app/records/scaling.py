@@ -1,6 +1,6 @@
-"""Autoscaling and replica lifecycle settings, simple enough to write by hand.
+"""Settings of autoscalers and of the lifecycle of replicas, in a form that can be written by hand.
 
-The defaults of each autoscaler are those of the program it is named after.
+The default values of each autoscaler are those of the product that it is named after.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from typing import Literal
 import msgspec
 
 ScalingMetric = Literal["busy", "in_flight", "rate"]
-"""Scaling metric per replica: busy share of time (1 is always busy), requests running or queued, arrivals/s."""
+"""Scaling metric per replica: utilization (0 to 1), requests in flight (running or queued), or arrival rate in
+requests/s."""
 
 
 class RatePolicy(msgspec.Struct, frozen=True):
-    """Limit on the pods, as a number or as a percentage of the current count, that may be added or removed in any
-    `period_s`."""
+    """Scaling policy of an HPA: the maximum number of pods, absolute or as a percentage of the current pods, that may
+    be added or removed within `period_s`."""
 
     unit: Literal["pods", "percent"]
     value: float
@@ -23,8 +24,9 @@ class RatePolicy(msgspec.Struct, frozen=True):
 
 
 class ScalingRules(msgspec.Struct, frozen=True):
-    """One direction of an HPA's `behavior`. `select` chooses between differing policies: the one that changes most, the
-    one that changes least, or none at all."""
+    """Scaling rules for one direction of an HPA's `behavior`. If policies differ, `select` chooses the policy with
+    the largest change ("max"), the policy with the smallest change ("min"), or no scaling in this direction
+    ("disabled")."""
 
     stabilization_s: float
     policies: tuple[RatePolicy, ...]
@@ -42,7 +44,7 @@ class Fixed(msgspec.Struct, frozen=True, tag_field="kind", tag="none"):
 
 
 class HpaRules(msgspec.Struct, frozen=True):
-    """Target and bounds of an HPA, and how it reads its metric and scales on it."""
+    """Target, bounds, metric and scaling rules of an HPA."""
 
     target: float
     max: int
@@ -56,15 +58,16 @@ class HpaRules(msgspec.Struct, frozen=True):
 
 
 class Hpa(HpaRules, frozen=True, tag_field="kind", tag="hpa"):
-    """Kubernetes' HorizontalPodAutoscaler on a metric averaged over the ready replicas and the last `window_s`."""
+    """Kubernetes HorizontalPodAutoscaler. The metric is averaged over the ready replicas and the last `window_s`."""
 
 
 class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
-    """KEDA: its own poll scales from zero and, after the cool-down, to zero if `min` is 0; between 1 and `max` an HPA
-    scales on the metric's sum, with `target` per replica. The metric is requests or arrivals/s.
+    """KEDA autoscaler: KEDA polls the metric to scale from zero and, after the cool-down, to zero if `min` is 0;
+    between 1 and `max` replicas, an HPA scales on the sum of the metric, with `target` per replica. The metric is
+    requests in flight or arrivals/s.
 
-    With `buffers_requests`, a queue or an interceptor buffers requests while no replica is ready; otherwise they are
-    refused.
+    If `buffers_requests` is true, a queue or an interceptor buffers requests while no replica is ready; otherwise they
+    are rejected.
     """
 
     metric: Literal["in_flight", "rate"] = "in_flight"
@@ -76,9 +79,10 @@ class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
 
 
 class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):
-    """Knative's autoscaler, which is also KServe's serverless mode. `capacity` is the concurrency limit of one replica
-    (or arrivals/s), of which `utilization` is the target; a `max` of 0 is no limit. If there is no room for `burst`
-    requests beyond those in flight, the activator is put in front of the replicas; −1 keeps it there always."""
+    """Knative autoscaler, also used by KServe's serverless mode. `capacity` is the concurrency limit of one replica (or
+    its rate in arrivals/s), and `utilization` is the targeted fraction of `capacity`; a `max` of 0 means no limit. If
+    the replicas have no room for `burst` more requests, requests are routed through the activator; a `burst` of −1
+    always routes requests through the activator."""
 
     capacity: float = 100.0
     metric: Literal["in_flight", "rate"] = "in_flight"
@@ -96,21 +100,22 @@ class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):
 
 
 class ScheduledReplicas(msgspec.Struct, frozen=True):
-    """Number of replicas from this time of day."""
+    """Number of replicas from `at_s` on, in s after midnight."""
 
     at_s: float
     replicas: int
 
 
 class Scheduled(msgspec.Struct, frozen=True, tag_field="kind", tag="schedule"):
-    """Replica schedule of a day, in order of time; before the first row, the last one applies, as from the day
+    """Daily replica schedule, sorted by time. Before the first row, the last row applies, as if continued from the day
     before."""
 
     table: tuple[ScheduledReplicas, ...]
 
 
 class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"):
-    """Replicas for the highest rate forecast within `lead_s` from now, each serving `per_replica_per_s`."""
+    """Predictive autoscaler: provides replicas for the highest rate forecast for the next `lead_s`, at
+    `per_replica_per_s` per replica."""
 
     per_replica_per_s: float
     lead_s: float
@@ -121,9 +126,8 @@ class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"
 
 
 class PlannedReplica(msgspec.Struct, frozen=True):
-    """Planned load of each replica, from which an autoscaler's settings are derived: at the rate it is sized for, it is
-    `busy` for this share of the time and has `in_flight` requests. `by_hour` holds the replicas that each hour of the
-    day needs."""
+    """Planned load of each replica, from which autoscaler settings are derived: at the rate `per_s`, a replica has the
+    given `utilization` and `in_flight` requests. `by_hour` is the number of replicas needed in each hour of the day."""
 
     replicas: int
     per_s: float
@@ -136,8 +140,8 @@ Autoscaler = Fixed | Hpa | Keda | Knative | Scheduled | Predictive
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """Transfer of a number of bytes over the slowest of these links, each in bytes/s; None does not limit. Zero bytes
-    take no time."""
+    """Transfer of `size_bytes` over the slowest of the given links, in bytes/s; None means no limit. A transfer of 0
+    bytes takes no time."""
 
     size_bytes: float = 0.0
     network: float | None = None
@@ -151,11 +155,11 @@ class Transfer(msgspec.Struct, frozen=True):
 
 
 class ColdStartModel(msgspec.Struct, frozen=True):
-    """Time from the request for a replica to its first request, phase by phase: medians, each drawn from a lognormal
-    distribution with this `cv`.
+    """Duration of a cold start, from the request for a replica to the first request that the replica serves, by phase.
+    Each phase has a median, and its duration is drawn from a lognormal distribution with coefficient of variation `cv`.
 
-    `warm_nodes` are kept provisioned, empty and billed. A node request is refused with `refusal_probability` (no stock)
-    and retried after `retry_s`; nothing is billed meanwhile.
+    `warm_nodes` empty nodes are kept provisioned and are billed. A node request fails with `refusal_probability` (no
+    capacity at the provider) and is retried after `retry_s`; the wait is not billed.
     """
 
     node_s: float = 0.0
@@ -170,13 +174,13 @@ class ColdStartModel(msgspec.Struct, frozen=True):
 
     @property
     def median_s(self) -> float:
-        """Median cold-start time in s, including node provisioning, without refusals."""
+        """Median cold-start time in s, including node provisioning, if no node request fails."""
         return self.node_s + self.image.median_s + self.weights.median_s + self.engine_s + self.warm_up_s
 
 
 class FailureModel(msgspec.Struct, frozen=True):
-    """Replica failures: each ready replica fails after an exponential time of this mean, loses its requests, and
-    restarts `detect_s` later, on its node, which has the image, or on a new one."""
+    """Failures of ready replicas: times between failures are exponential with mean `mtbf_hours`. A failed replica loses
+    its requests and restarts after `detect_s`, on its own node, where the image is cached, or on a new node."""
 
     mtbf_hours: float
     detect_s: float = 10.0
@@ -184,8 +188,9 @@ class FailureModel(msgspec.Struct, frozen=True):
 
 
 class RollingUpdate(msgspec.Struct, frozen=True):
-    """A rolling update at this time, which replaces every replica, with at most `surge` more than requested at once and
-    `unavailable` fewer ready; both are shares of the requested replicas, rounded up and down as in Kubernetes."""
+    """A rolling update that starts at `at_s` and replaces every replica, with at most `surge` extra replicas and at
+    most `unavailable` replicas missing at any time. Both are fractions of the requested replicas; `surge` is rounded up
+    and `unavailable` down, as in Kubernetes."""
 
     at_s: float
     surge: float = 0.25
@@ -193,7 +198,8 @@ class RollingUpdate(msgspec.Struct, frozen=True):
 
 
 class Operations(msgspec.Struct, frozen=True):
-    """How replicas start, stop and fail. A terminating replica finishes its requests for at most `drain_s`."""
+    """Settings for the start, stop, update and failure of replicas. A terminating replica has at most `drain_s` to
+    finish its requests."""
 
     cold_start: ColdStartModel = ColdStartModel()
     failures: FailureModel | None = None

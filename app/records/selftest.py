@@ -1,4 +1,4 @@
-"""Outcome of a self-test, which compares the load generator with known truths."""
+"""Result of a self-test, which compares measurements of the load generator with known values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import msgspec
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One number of a check, and the bounds it must be within; a bound of None does not limit. `seen` is None if
-    nothing was observed, which fails the check."""
+    """One value of a self-test check and its allowed range; a bound of None means no limit. If `observed` is None,
+    nothing was observed and the check fails."""
 
     check: str
     what: str
@@ -35,7 +35,8 @@ def build_finding(
 
 
 class SelfTestSummary(msgspec.Struct, frozen=True):
-    """Summary of the last self-test of a machine, stored in a result; `failed` lists the checks that did not pass."""
+    """Summary of the last self-test of a machine, stored in the result of a run. `failed` lists the checks that
+    failed."""
 
     id: str
     at: str
@@ -44,8 +45,8 @@ class SelfTestSummary(msgspec.Struct, frozen=True):
 
 
 class SelfTest(msgspec.Struct, frozen=True):
-    """A self-test of one machine. `at` is wall time with zone, ISO 8601; `tool` is the version of Sizewise;
-    `fingerprint` is that of the machine's environment."""
+    """A self-test of one machine. `at` is wall-clock time with time zone (ISO 8601); `tool` is the Sizewise version;
+    `fingerprint` is the fingerprint of the machine's environment."""
 
     id: str
     at: str
@@ -63,8 +64,7 @@ class SelfTest(msgspec.Struct, frozen=True):
 def build_selftest(
     findings: tuple[Finding, ...], *, at: str, tool: str, fingerprint: str, duration_s: float
 ) -> SelfTest:
-    """Create a self-test record; its id is a hash of tool, machine, time and outcome, including the observed value of
-    each finding."""
+    """Build the record of a self-test. The id is a hash of version, fingerprint, time, outcome and all findings."""
     passed = bool(findings) and all(finding.passed for finding in findings)
     identity = msgspec.json.encode((tool, fingerprint, at, passed, findings))
     short = hashlib.sha256(identity).hexdigest()[:12]

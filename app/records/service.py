@@ -1,7 +1,7 @@
-"""Service models: how long one replica works on its requests. Fitted to a load curve, and used by the simulation.
+"""Service models: how long one replica takes to serve its requests. Fitted to a load curve, and used by the simulation.
 
-`outside_s` is the part of a latency that uses no resources of the replica (network, parsing); `cv` is the coefficient
-of variation of a lognormal factor with mean 1 that multiplies the service time.
+In all models, `outside_s` is the part of the latency that uses no resources of the replica (network, parsing), and `cv`
+is the coefficient of variation of a lognormal factor with mean 1 that multiplies the service time.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import msgspec
 Discipline = Literal["first come, first served", "processor sharing"]
 
 UNLIMITED_TOKENS = 2**31 - 1
-"""Token limit that means no limit: requests were never observed to queue for KV cache."""
+"""Token limit that stands for no limit, used if requests were never observed to queue for KV cache."""
 
 
 class RequestService(msgspec.Struct, frozen=True, tag="request"):
-    """First come, first served with `slots` identical servers; each request occupies one for a lognormal time with mean
-    `mean_s`.
+    """Service model with `slots` identical servers, first come, first served. Each request occupies one server for a
+    lognormal time with mean `mean_s`.
 
-    If `slow_share` is greater than 0, service times are a mixture of two: that share of the requests takes
-    `slow_factor` times as long as the others, each component gamma distributed with this `cv`. A cv of 1 gives a
-    hyperexponential distribution, a cv near 0 a bimodal one.
+    If `slow_share` is greater than 0, service times are a mixture of two gamma distributions with coefficient of
+    variation `cv`: a fraction `slow_share` of the requests takes `slow_factor` times as long as the other requests.
+    With a `cv` of 1, the mixture is hyperexponential; with a `cv` near 0, bimodal.
 
-    With processor sharing no request is queued: all run at once and share `slots` cores equally, and none runs faster
-    than on a core of its own. The times are then those of a request that runs alone.
+    With processor sharing, requests are never queued: all requests run at once and share `slots` cores equally, and no
+    request runs faster than on one core. Service times are then those of a request that runs alone.
     """
 
     slots: int
@@ -46,10 +46,11 @@ class RequestService(msgspec.Struct, frozen=True, tag="request"):
 
 
 class BatchService(msgspec.Struct, frozen=True, tag="batch"):
-    """Dynamic batching, one batch at a time of up to `max_batch` requests: a batch of b takes fixed_s + per_item_s × b.
+    """Service model of dynamic batching: one batch at a time, of up to `max_batch` requests. A batch of b requests
+    takes fixed_s + per_item_s × b.
 
-    A batch starts when the replica is free and either `max_batch` requests are queued or the oldest has waited
-    `window_s`.
+    A batch starts when the replica is free and either `max_batch` requests are queued or the oldest request has waited
+    for `window_s`.
     """
 
     fixed_s: float
@@ -65,11 +66,12 @@ class BatchService(msgspec.Struct, frozen=True, tag="batch"):
 
 
 class TokenService(msgspec.Struct, frozen=True, tag="token"):
-    """Continuous batching of a language model.
+    """Service model of continuous batching for a language model.
 
-    A step with b sequences decoding over k tokens of KV cache, which also prefills p prompt tokens, takes step_s +
-    per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p. A step prefills at most `chunk_tokens` prompt
-    tokens, at most `max_sequences` sequences run at once, and running sequences must fit in `kv_tokens`.
+    A step takes step_s + per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p, where b is the number of
+    decoding sequences, k the number of their tokens in the KV cache, and p the number of prompt tokens prefilled in the
+    step. A step prefills at most `chunk_tokens` prompt tokens, at most `max_sequences` sequences run at once, and the
+    running sequences must fit in `kv_tokens`.
     """
 
     step_s: float
@@ -87,9 +89,9 @@ ServiceModel = RequestService | BatchService | TokenService
 
 
 class FittedService(msgspec.Struct, frozen=True):
-    """One service model that explains the load points, with its posterior probability.
+    """One service model that is consistent with the load points, and its posterior probability.
 
-    `parameters` names the fields of `service` whose logarithms have the covariance `log_covariance`.
+    `parameters` lists the fields of `service` whose logarithms have the covariance matrix `log_covariance`.
     """
 
     service: ServiceModel
@@ -99,29 +101,29 @@ class FittedService(msgspec.Struct, frozen=True):
 
 
 class FitError(msgspec.Struct, frozen=True):
-    """One percentile at one rate: the measured value, and the value that the fitted service model gives for a stage of
-    the same length."""
+    """Error of the fit for one percentile at one rate: the measured value, and the value that the fitted service model
+    predicts for a stage of the same length."""
 
     offered_per_s: float
     aggregate: str
     measured_s: float
     fitted_s: float
     deviations: float
-    """Difference between the measured and the fitted value, in standard deviations of such a measurement."""
+    """Difference between measured and fitted value, in standard deviations of the measured value."""
 
 
 class ServiceFit(msgspec.Struct, frozen=True):
-    """Service models that explain the measured load points of one replica, most probable first, and their goodness of
-    fit.
+    """Service models that are consistent with the measured load points of one replica, most probable first, and the
+    goodness of fit.
 
-    No statement is made about rates above `highest_per_s`, the highest rate that one replica was observed to serve.
+    The models are not valid above `highest_per_s`, the highest rate that one replica was observed to serve.
     """
 
     services: tuple[FittedService, ...]
     errors: tuple[FitError, ...]
     median_error: float
-    """Median of |fitted / measured − 1| over the percentiles of all rates."""
+    """Median of |fitted / measured − 1| over all percentiles and rates."""
     spread: float
-    """Factor by which the deviations exceed sampling error; the covariances are inflated by it."""
+    """Factor by which the deviations exceed the sampling error. The covariances are inflated by this factor."""
     lowest_per_s: float
     highest_per_s: float

@@ -1,4 +1,4 @@
-"""Data of a stage besides its rows; together with them, all its numbers can be recomputed."""
+"""Data of a stage in addition to its rows. All metrics of the stage can be recomputed from this data and the rows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerData
 
 
 class StageData(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of one stage. `start_ns` to `end_ns` includes the drain; arrivals were intended from `start_ns` for
+    """Data of one stage. `start_ns` to `end_ns` includes the drain; arrivals were scheduled from `start_ns` for
     `duration_s`.
 
-    `generator_capacity_per_s` is the calibrated capacity of the generator with all its workers, and
-    `generator_chunk_capacity_per_s` that for the chunks of streams; None if not measured. `is_saturated` is True if the
-    stage was ended because its backlog kept growing, `stopped_early` if it ended before its last arrival for any
-    reason.
+    `generator_capacity_per_s` is the calibrated capacity of the load generator with all its workers, and
+    `generator_chunk_capacity_per_s` the calibrated capacity for chunks of streams; None if not measured. `is_saturated`
+    is true if the stage was ended because its backlog kept growing; `stopped_early` is true if the stage ended before
+    its last arrival for any reason.
     """
 
     index: int
@@ -24,7 +24,7 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str]
     arrival_kind: ArrivalKind
     rate_per_s: float | None
-    """Constant rate of open arrivals; None if it varies, or if responses decide it."""
+    """Constant rate of open-loop arrivals; None if the rate varies or the loop is closed."""
     duration_s: float
     start_ns: int
     end_ns: int
@@ -34,33 +34,36 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     generator_capacity_per_s: float | None
     is_saturated: bool
     rates: tuple[tuple[float, float], ...] = ()
-    """Rate curve of open arrivals, as points (seconds from `start_ns`, requests per second) joined by lines; the first
-    and last rate apply beyond them."""
+    """Rate curve of open-loop arrivals, as points (seconds from `start_ns`, requests per second) joined by lines.
+    Before the first point and after the last point, the rate is constant."""
     cv: float = 1.0
-    """Coefficient of variation of the gaps of gamma arrivals."""
+    """Coefficient of variation of the interarrival times of gamma arrivals."""
     concurrency: int | None = None
-    """Number of clients of a closed loop."""
+    """Number of closed-loop clients; None in an open loop."""
     think_s: float = 0.0
-    """Mean pause of a closed-loop client between a response and its next request."""
+    """Mean pause in s between a response and the next request of the same closed-loop client."""
     sessions: bool = False
-    """True if an arrival starts a session whose further requests follow its responses; rates are then in sessions."""
+    """True if an arrival starts a session, in which each further request follows a response; rates are then in sessions
+    per second."""
     lead_in_s: float = 0.0
-    """Duration of arrivals before `start_ns`, which are in the rows but not counted in any number."""
+    """Duration of arrivals before `start_ns`. Their requests are in the rows but are excluded from all metrics."""
     rows_per_request: int = 1
-    """Rows of a labeled data set in one request, the maximum of `right` in a row."""
+    """Rows of a labeled data set per request, which is also the maximum of `right` in a row."""
     generator_chunk_capacity_per_s: float | None = None
     workers: tuple[WorkerData, ...] = ()
-    """Data of each load worker if there were several; empty if there was one."""
+    """Data of each load worker; empty if there was only one worker."""
     worker_cpu_wait_s: float | None = None
-    """Time without a core, as in WorkerFacts, of the worker that waited longest."""
+    """Time in s without a core (see `WorkerData.cpu_wait_s`) of the worker that waited longest."""
     is_generator_capacity_lower_bound: bool = False
-    """True if one of the capacities is a lower bound, because no higher rate failed due to the generator."""
+    """True if at least one of the generator capacities is a lower bound: the next higher rate was not tested, or failed
+    for a reason other than the load generator."""
     requests_output_lengths: bool = False
-    """True if the profile requests response lengths in tokens; a limit that only prevents endless responses does not
+    """True if the profile requests output lengths in tokens. A limit that only prevents endless responses does not
     count."""
     error_samples: tuple[ErrorSample, ...] = ()
-    """First error of each error class."""
+    """First failure of each error class."""
     target_ended: str | None = None
-    """Process of the target, started by the run, that had ended by the end of the stage, and how it ended."""
+    """Process of the target, started by the run, that had ended by the end of the stage, and how the process ended;
+    None if none had."""
     extended_s: float = 0.0
-    """Part of `duration_s` that the user added while the stage ran."""
+    """Part of `duration_s` that the user added while the stage was running."""

@@ -1,4 +1,4 @@
-"""Comparison as report data."""
+"""Convert a comparison to report data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reports import formatting
 
 
 def build_comparison_report(comparison: Comparison, command: str) -> model.ComparisonReport:
-    """Return the comparison as a document of its own; `command` reproduces it."""
+    """Build the report of a comparison as a separate document. `command` reproduces the comparison."""
     return model.ComparisonReport(
         tool=f"sizewise {__version__}", command=command, comparison=build_comparison_section(comparison)
     )
@@ -24,7 +24,7 @@ def build_comparison_report(comparison: Comparison, command: str) -> model.Compa
 def build_comparison_command(
     base: str, candidates: Sequence[str], tolerance: float, *, is_forced: bool, options: Sequence[str] = ()
 ) -> str:
-    """Return the command line of a comparison."""
+    """Return the command line that reproduces a comparison."""
     arguments = ["sizewise", "compare", base, *candidates, *options]
     if tolerance != TOLERANCE:
         arguments += ["--tolerance", f"{100 * tolerance:g}%"]
@@ -32,7 +32,7 @@ def build_comparison_command(
 
 
 def format_pairs_name(base: str, candidate: str) -> str:
-    """Return the name of a comparison that measures profiles with these names."""
+    """Return the name of an A/B comparison of two profiles."""
     return f"pairs of {base}" if base == candidate else f"{base} vs. {candidate}"
 
 
@@ -74,7 +74,7 @@ def _row(change: MetricChange) -> model.ChangeRow:
 
 
 def _outcome(comparison: Comparison) -> model.ComparisonOutcome:
-    """Return the verdict over all headline metrics."""
+    """Return the outcome of a comparison over all headline metrics."""
     if not comparison.changes:
         return "not_compared"
     if comparison.is_same_run:

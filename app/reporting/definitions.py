@@ -1,4 +1,4 @@
-"""Metrics of each stage by the definitions of other tools, compared with those of Sizewise."""
+"""Metrics of each stage as defined by other tools, compared with the definitions of Sizewise."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _RESPONSES = (
 
 
 def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
-    """Return the metrics by each tool's definitions; `None` where no load was sent.
+    """Build the metrics as defined by each tool; `None` if no load was sent.
 
-    Covers the stages except warm-ups and those that stand for several others.
+    All stages are included except warm-ups and pooled stages.
     """
     stages = [
         stage for stage in result.stages if stage.variant is None and stage.kind != "warmup" and not stage.is_pooled
@@ -74,7 +74,7 @@ def _table(stage: Stage, tools: Sequence[ToolMetrics]) -> model.DefinitionTable:
 def _rows(stage: Stage, tools: Sequence[ToolMetrics]) -> Iterator[model.DefinitionRow]:
     for metric, unit in TOOL_METRICS.items():
         spreads = [tool.metrics.get(metric, {}) for tool in tools]
-        if not any(spreads[1:]):  # a row without a value of another tool compares nothing
+        if not any(spreads[1:]):  # without values of other tools there is nothing to compare
             continue
         for aggregate in AGGREGATES if unit == "ms" else ("value",):
             estimates = [spread.get(aggregate) for spread in spreads]

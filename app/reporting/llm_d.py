@@ -1,4 +1,4 @@
-"""Run as llm-d Benchmark Reports, one for each load point."""
+"""Convert a run to llm-d Benchmark Reports, one report per load point."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _UNKNOWN = "unknown"
 
 
 def build_llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...]:
-    """Return one report for every stage with load on an endpoint except warm-ups, in order of execution.
+    """Return one report per stage in which an endpoint was under load, in order of execution.
 
-    Pooled stages are no load points of their own. Latency and TTFT count from the scheduled start where it is known.
+    Warm-ups and pooled stages are excluded, because they are not load points. Latency and TTFT are measured from the
+    scheduled start if it is known.
     """
     points = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
     single = [stage for stage in points if not stage.is_pooled]

@@ -1,7 +1,5 @@
-"""Stages, latency curve and objectives of a loaded endpoint.
-
-Also its token times and rates, cold start, knees of a sweep, and headline numbers.
-"""
+"""Data of an endpoint under load: stages, labels of the latency curve, objectives, token metrics, cold start, knees of
+a sweep, and headline tiles."""
 
 from __future__ import annotations
 
@@ -22,12 +20,12 @@ _CI_CROSSES = "the 95 % CI crosses the limit"
 
 
 def find_headline_stages(result: Result) -> tuple[Stage, ...]:
-    """Return the stages of a loaded endpoint that the headline is based on."""
+    """Return the endpoint stages that the headline is based on."""
     return tuple(stage for stage in result.stages if stage.in_headline and stage.variant is None)
 
 
 def find_headline_stage(result: Result, curve: model.CurveLabels) -> Stage | None:
-    """Return the headline stage with the worst latency; `None` when there is none."""
+    """Return the headline stage with the highest latency; `None` without headline stages."""
     stages = find_headline_stages(result)
     return max(
         stages, key=lambda stage: build_stage_quantity(stage, curve.metric, curve.percentile).value or 0.0, default=None
@@ -35,7 +33,8 @@ def find_headline_stage(result: Result, curve: model.CurveLabels) -> Stage | Non
 
 
 def build_curve_labels(result: Result) -> model.CurveLabels:
-    """Return the time of the first objective on a percentile, or p95 latency without one."""
+    """Return the labels of the load curve: the metric and percentile of the first objective on a latency percentile, or
+    else p95 latency."""
     for evaluation in result.slo:
         objective = evaluation.objective
         if find_unit(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
@@ -49,12 +48,13 @@ def build_curve_labels(result: Result) -> model.CurveLabels:
 
 
 def find_rate_unit(result: Result) -> Literal["requests", "sessions"]:
-    """Return whether the requested rates count requests or sessions."""
+    """Return whether the offered rates count requests or sessions."""
     return "sessions" if any(stage.sessions for stage in result.stages) else "requests"
 
 
 def choose_latency_metric(result: Result) -> str:
-    """Return the latency metric: service time where no stage knows the scheduled start of its requests."""
+    """Return the metric for latencies: `latency_ms`, or `service_ms` if no stage knows the scheduled starts of its
+    requests."""
     stages = [stage for stage in result.stages if stage.variant is None and stage.completed]
     means = [stage.metrics.get("latency_ms", {}).get("mean") for stage in stages]
     is_known = not stages or any(mean is not None and mean.value is not None for mean in means)
@@ -62,7 +62,7 @@ def choose_latency_metric(result: Result) -> str:
 
 
 def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str, start_ns: int) -> model.StageRow:
-    """Return the row of a stage; `latency_metric` is the metric of its percentiles."""
+    """Build the row of a stage. `latency_metric` is the metric of the percentiles."""
     trust = stage.verdict.status
     return model.StageRow(
         name=stage.name,
@@ -130,7 +130,7 @@ def _objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, resul
 
 
 def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | None:
-    """Return why the objective is inconclusive."""
+    """Return why an objective is inconclusive, and what would make it conclusive; `None` if it is conclusive."""
     if evaluation.outcome != "INCONCLUSIVE":
         return None
     observed, limit = evaluation.observed, evaluation.objective.limit
@@ -165,7 +165,8 @@ def _inconclusive_reason_of_run(evaluation: ObjectiveResult) -> str | None:
 
 
 def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
-    """Return about how many rows decide the retained accuracy, assuming similar rows; empty where that is unknown."""
+    """Return roughly how many labeled rows would decide the retained accuracy if further rows are similar; empty if
+    unknown."""
     variant = next((stage.variant for stage in result.stages if stage.name == evaluation.stage), None)
     variants = () if result.local is None else result.local.variants
     accuracy = next((row.accuracy for row in variants if row.variant == variant), None)
@@ -176,7 +177,7 @@ def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
 
 
 def _error_free_samples(limit: float) -> int:
-    """Return the number of samples at which the Wilson interval of a share of 0 ends at the limit."""
+    """Return the number of error-free samples at which the upper end of the Wilson interval reaches the limit."""
     return math.ceil(_Z * _Z * (1 - limit) / limit)
 
 
@@ -189,7 +190,7 @@ def _margin(evaluation: ObjectiveResult) -> float | None:
 
 
 def build_token_rows(stages: Sequence[Stage]) -> tuple[model.TokenRow, ...]:
-    """Return rows for the stages whose responses have tokens, except warm-ups."""
+    """Build rows of token metrics for stages whose responses have tokens, except warm-ups."""
     return tuple(_token_row(stage) for stage in stages if stage.kind != "warmup" and _has_tokens(stage))
 
 
@@ -215,7 +216,7 @@ def _token_row(stage: Stage) -> model.TokenRow:
 
 
 def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
-    """Return the times of the cold start; empty where the target was already running."""
+    """Return the times of the cold start; empty if none was measured, since the target was already running."""
     cold_start = result.cold_start
     if cold_start is None:
         return ()
@@ -237,7 +238,7 @@ _METHODS = {
 
 
 def build_knee_section(result: Result) -> model.KneeSection | None:
-    """Return the knees of a sweep; `None` without one."""
+    """Build the section about the knees of a sweep; `None` without knees."""
     if not result.knees:
         return None
     note = None
@@ -260,7 +261,8 @@ _TOKENS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
 
 
 def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
-    """Return tiles for the latencies and the throughput of the stage; with tokens where responses have them."""
+    """Build tiles for the latencies and the throughput of the headline stage, and for token metrics if responses have
+    tokens."""
     times = choose_latency_metric(result)
     tiles = [
         *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_throughput_tile(stage)]),

@@ -1,6 +1,6 @@
-"""Local model in a report: the variants of a local run, or the stages of a served model that ran beside its endpoint.
+"""Local models in a report: the variants of a local run, or a served model that was also measured without its server.
 
-Also the headline numbers of a local run, which are those of its best variant.
+The module also builds the headline tiles of a local run, which show its best variant.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _COLD_START = {
 
 
 def build_local_section(result: Result) -> local_model.LocalSection | None:
-    """Return the section of a local run; `None` where the target is no local model."""
+    """Build the section of a local run; `None` if the target is not a local model."""
     local = result.local
     if local is None:
         return None
@@ -74,7 +74,7 @@ def build_local_section(result: Result) -> local_model.LocalSection | None:
 
 
 def group_stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
-    """Return the stages of every variant of a local run, including variants without a stage."""
+    """Return the stages of each variant of a local run; variants without stages have an empty list."""
     variants = () if result.local is None else result.local.variants
     by_variant: dict[Variant, list[Stage]] = {variant.variant: [] for variant in variants}
     for stage in result.stages:
@@ -84,7 +84,7 @@ def group_stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
 
 
 def group_headline_stages_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
-    """Return the headline stages by variant, without rates that a search only tried."""
+    """Return the headline stages of each variant, without rates that a search only tried."""
     return {
         variant: tuple(stage for stage in stages if stage.in_headline)
         for variant, stages in group_stages_by_variant(result).items()
@@ -92,7 +92,8 @@ def group_headline_stages_by_variant(result: Result) -> dict[Variant, tuple[Stag
 
 
 def find_shown_variant(result: Result) -> Variant | None:
-    """Return the best variant, else the one that the objectives were evaluated on, else the first that was measured."""
+    """Return the variant to show in the headline: the best variant, or else the first variant for which an objective
+    was evaluated, or else the first measured variant."""
     local = result.local
     if local is None:
         return None
@@ -118,7 +119,7 @@ def _batch_law_row(batch_law: BatchModel, families: Mapping[Variant, str]) -> lo
 
 
 def build_model_section(result: Result) -> model.ModelSection | None:
-    """Return the section of a served model that also ran without its endpoint."""
+    """Build the section of a served model that was also measured without its server; `None` for other runs."""
     stages = [stage for stage in result.stages if stage.variant is not None]
     if result.local is not None or not stages or stages[0].variant is None:
         return None
@@ -152,7 +153,7 @@ def _batch_row(stage: Stage) -> model.BatchRow:
 
 
 def _distinct_checks(stages: Sequence[Stage]) -> list[Check]:
-    """Return every check once, since each variant has the same ones."""
+    """Return every check once, since the variants share most checks."""
     return list(dict.fromkeys(check for stage in stages for check in stage.checks))
 
 
@@ -160,7 +161,8 @@ _TIMES = ("latency_ms", "service_ms")
 
 
 def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
-    """Return tiles of the best or nearest variant; empty where none was measured."""
+    """Build the headline tiles of the best variant, or else of the variant closest to the SLO; empty if no variant was
+    measured."""
     best = find_shown_variant(result)
     if best is None or result.local is None:
         return ()
@@ -181,7 +183,7 @@ def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
 
 
 def _arrival_tiles(row: VariantData, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    """Return the tile of a search for the highest rate within the SLO."""
+    """Build the tile of the max rate within the SLO; empty if no search was run."""
     max_rate, rows = get_max_arrivals(row, stages), format_inferences(row)
     note = f"server scenario, within SLO{'; ' if rows else ''}{rows}"
     return [] if max_rate is None else [model.HeadlineTile(label="Max rate", quantity=max_rate, note=note)]
@@ -194,7 +196,8 @@ def _note(result: Result, variant: Variant, stage: Stage) -> str:
 
 
 def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    """Return tiles of the times that objectives limit, where they are evaluated; else of the time of a call."""
+    """Build tiles for the latency metrics that have an objective, from the stages in which the objectives were
+    evaluated. Tiles for p50 and p99 are always included, without objectives for the first stage."""
     objectives = [
         evaluation.objective
         for evaluation in result.slo
@@ -259,9 +262,9 @@ def _energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
 
 
 def _cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
-    """Return the cost tile: arithmetic on the measured throughput and the price of the hardware.
+    """Build the cost tile from the measured throughput and the price of the hardware; empty without a price.
 
-    It is as certain as that the price belongs to this hardware.
+    The basis of the cost is that of the price: "assumed" if the price may belong to other hardware.
     """
     local = result.local
     if local is None or local.usd_per_hour is None:

@@ -1,7 +1,5 @@
-"""Rows of one variant of a local run.
-
-Includes its cold starts by part, and its stages: the headline ones first, then the rates that a search only tried.
-"""
+"""Rows of one variant of a local run: its stages, with headline stages before the steps of a search, and its cold
+starts by part."""
 
 from __future__ import annotations
 
@@ -37,7 +35,8 @@ COLD_START_PARTS = ("process", "library load", "session creation", "first infere
 
 
 def build_cold_start_rows(starts: Sequence[VariantColdStart]) -> tuple[ColdStartRow, ...]:
-    """Return rows for starts without and with a cached optimized model, where there were any."""
+    """Build a row for cold starts without a cached optimized model and a row for cold starts with one; kinds that were
+    not measured have no row."""
     kinds = ((is_cached, [start for start in starts if start.is_cached is is_cached]) for is_cached in (False, True))
     return tuple(_cold_start_row(is_cached, starts_of_kind) for is_cached, starts_of_kind in kinds if starts_of_kind)
 
@@ -72,16 +71,17 @@ CALL_PARTS = {
 
 
 def build_scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
-    """Return the rows of the stages; of the rates that a search tried, the lowest first."""
+    """Build the rows of the stages: headline stages first, then the rates tried by a search, lowest first."""
     rows = [(stage, _search_state(slo, stage)) for stage in stages]
     ordered = sorted(rows, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
     return tuple(_scenario_row(stage, search_state) for stage, search_state in ordered)
 
 
 def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["held", "did not hold"] | None:
-    """Return whether a tried rate met the SLO; `None` for the headline, and for stages outside a search.
+    """Return whether a rate tried by a search met the SLO; `None` for the headline rate and for stages outside a
+    search.
 
-    Where no rate met the SLO, none is the headline.
+    If no rate met the SLO, there is no headline rate.
     """
     if SEARCH_TAG not in stage.tags:
         return None
@@ -111,9 +111,9 @@ def _scenario_row(stage: Stage, tried: Literal["held", "did not hold"] | None) -
 
 
 def _validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
-    """Return the validity and its reasons.
+    """Return the validity of a stage and its reasons.
 
-    It includes a warning about arrivals that never started, which are in no call's time.
+    Arrivals that never started add a warning, because no call time includes them.
     """
     not_started, verdict = stage.errors.get(NOT_STARTED, 0), stage.verdict
     if not not_started:
@@ -179,7 +179,7 @@ def build_variant_row(
             for placement in facts.placements
         ),
         bottleneck=None if facts.bottleneck is None else _bound_row(facts.bottleneck),
-        file=PureWindowsPath(facts.model_file).name,  # accepts both slashes; the file's folder is private to the user
+        file=PureWindowsPath(facts.model_file).name,  # accepts both slashes; the folder is private
         sha256=facts.model_sha256,
         size_bytes=facts.size_bytes,
         peak_memory=Quantity(
@@ -202,7 +202,7 @@ def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
 
 
 def find_energy(stages: Sequence[Stage]) -> Quantity | None:
-    """Return the energy of the stage with the highest throughput; `None` where it is unknown."""
+    """Return the energy per inference of the stage with the highest throughput; `None` if unknown."""
     fastest = find_fastest_stage(stages)
     if fastest is None:
         return None

@@ -1,7 +1,5 @@
-"""Environment of a run as labeled facts.
-
-Also the load workers, where there were several, and telemetry as series of at most MAX_POINTS points.
-"""
+"""Environment of a run as labeled properties, the load workers, and telemetry as time series of at most `MAX_POINTS`
+points."""
 
 from __future__ import annotations
 
@@ -21,12 +19,13 @@ from reports import formatting, model
 
 
 def sum_workers(stages: Sequence[Stage]) -> tuple[WorkerData, ...]:
-    """Return the totals of each worker over all stages except warm-ups; empty for a single worker."""
+    """Return the totals of each worker over all stages except warm-ups; empty if there was a single worker."""
     return sum_worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not stage.is_pooled)
 
 
 def format_workers(stages: Sequence[Stage]) -> str | None:
-    """Return text such as "4 workers on 2 hosts (a: 2, b: 2)"; `None` for a single worker."""
+    """Format the number of workers and their hosts, such as "4 workers on 2 hosts (a: 2, b: 2)"; `None` for a single
+    worker."""
     workers = sum_workers(stages)
     if not workers:
         return None
@@ -38,13 +37,13 @@ def format_workers(stages: Sequence[Stage]) -> str | None:
 
 
 def find_clock_residual_ms(stages: Sequence[Stage]) -> float | None:
-    """Return the largest residual of any worker's clock, in ms; `None` where all use one clock."""
+    """Return the largest residual clock error of any worker, in ms; `None` if all workers use the same clock."""
     residuals_ms = [worker.clock_residual_ms for worker in sum_workers(stages) if worker.clock_residual_ms is not None]
     return max(residuals_ms, default=None)
 
 
 def build_worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
-    """Return one row for each worker."""
+    """Build a row per load worker; empty if there was a single worker."""
     start_ns = result.time_zero_ns
     return tuple(
         model.WorkerRow(
@@ -61,7 +60,8 @@ def build_worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
 
 
 def _cpu(worker: WorkerData) -> Estimate:
-    """Return the worker's CPU time, which it reports at the end of a stage."""
+    """Return the CPU time of a worker in seconds. It is unknown for a lost worker, because workers report it at the end
+    of a stage."""
     return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="worker lost before it reported")
 
 
@@ -72,7 +72,7 @@ def _clock(worker: WorkerData) -> Estimate:
 
 
 def describe_workers(stages: Sequence[Stage]) -> str | None:
-    """Return the sentence about several workers for the method."""
+    """Return the sentence about the load workers for the description of the method; `None` for a single worker."""
     workers = format_workers(stages)
     return None if workers is None else f"The load was sent by {workers}, which share one arrival schedule."
 
@@ -91,9 +91,9 @@ _MIN_BIN_S = 0.25
 
 
 def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.TelemetrySeries, ...]:
-    """Return one series per source and metric, in the order of the catalog.
+    """Build a time series per source and metric, in the order of the metric catalog.
 
-    Each point is the mean of its bin, `None` where nothing could be read.
+    Each point is the mean of its bin, or `None` if no value could be read.
     """
     if telemetry.empty:
         return ()
@@ -112,9 +112,9 @@ def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[mode
 
 
 def _with_busiest_core(telemetry: pd.DataFrame) -> pd.DataFrame:
-    """Replace the series of all cores by that of the busiest core at each reading.
+    """Replace the series of all CPU cores by a series of the busiest core at each time.
 
-    A machine may have hundreds of cores.
+    A machine may have hundreds of cores, which is too many for a chart.
     """
     is_core = telemetry["metric"] == "core_cpu_percent"
     if not is_core.any():
@@ -139,7 +139,8 @@ def _series(source: str, metric: str, means: pd.Series, first: float, width: flo
 
 
 def list_environment_facts(result: Result) -> tuple[model.EnvironmentEntry, ...]:
-    """Return the properties of the machine; an unknown one has no value."""
+    """Return the labeled properties of the machine, the load workers and the target; the value of an unknown property
+    is `None`."""
     machine = result.environment
     properties = {
         "Host": machine.host,

@@ -1,4 +1,4 @@
-"""Description of how a run was measured, as sentences made from the run itself and, for a local run, its profile."""
+"""Describe how a run was measured, in sentences derived from the result and, for a local run, from its profile."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SCENARIOS = {
 
 
 def describe_local_run(result: Result, load: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the sentences of a local run; `load` is the profile's, read leniently."""
+    """Return the sentences about a local run. `load` is the `load` section of the profile, read without validation."""
     local = result.local
     stages = [stage for stage in result.stages if stage.variant is not None]
     if local is None or not stages:
@@ -132,16 +132,17 @@ _NAMES = {"poisson": "Poisson"}
 
 
 class MethodSpec(msgspec.Struct, frozen=True):
-    """Parts of a profile that the method uses; `None` or empty where the profile does not have them."""
+    """Parts of a profile that the description of the method uses; `None` or empty if the profile does not define
+    them."""
 
     seed: int | None
     arrivals: tuple[str, ...]
     load: dict[str, Any] = {}
-    """Load as written in the profile."""
+    """The `load` section as written in the profile."""
 
 
 def read_spec(spec_text: str) -> MethodSpec:
-    """Read a profile leniently, since a report has to work with a profile of any version."""
+    """Read a profile without validation, since a report must support profiles of any version."""
     try:
         spec = read_document(spec_text.encode(), "spec.yaml").value
     except ProfileError:
@@ -176,7 +177,7 @@ def describe_method(result: Result, spec: MethodSpec, telemetry: pd.DataFrame) -
 
 
 def _model_only_sentences(result: Result) -> tuple[str, ...]:
-    """Return the sentence about a served model that also ran without its endpoint."""
+    """Return the sentence about a served model that was also measured without its server; empty for other runs."""
     local = [stage for stage in result.stages if stage.variant is not None]
     if not local or result.local is not None:
         return ()
@@ -202,7 +203,7 @@ def _load_sentences(loaded: list[Stage], spec: MethodSpec) -> tuple[str, ...]:
 
 
 def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: MethodSpec) -> Iterator[str]:
-    """Yield how requests were sent: open loop, closed loop, and each stage with a changing rate."""
+    """Yield sentences about how requests were sent: open loop, closed loop, and each stage with a changing rate."""
     if len(closed) < len(loaded):
         names = " and ".join(_NAMES.get(name, name) for name in spec.arrivals)
         arrivals = f"{names} arrivals" if names else "scheduled arrivals"
@@ -242,9 +243,9 @@ def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
 
 
 def _lag_sentences(answering: Sequence[Stage]) -> tuple[str, ...]:
-    """Return how late requests were sent, where the scheduled start is known.
+    """Return how late requests were sent; empty if their scheduled starts are unknown.
 
-    It is the worst of the stages for each aggregate.
+    Each aggregate is the worst value over the headline stages.
     """
     lags = [stage.metrics.get("send_lag_ms", {}) for stage in answering]
     parts = []
@@ -261,7 +262,8 @@ def _has_value(estimates: dict[str, Estimate]) -> bool:
 
 
 def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
-    """Return how the search decided. Not every hold met the SLO: the search steps back until one rate does."""
+    """Return how the search found the max rate. Steady-state steps may have missed the SLO too: the search steps back
+    until a rate meets it."""
     probes = [stage for stage in loaded if stage.kind == "probe"]
     holds = [stage for stage in loaded if stage.kind == "step" and not stage.is_pooled]
     if not probes:

@@ -1,4 +1,4 @@
-"""Rows of a list of offers, rented and owned."""
+"""Rows of the list of rented and owned offers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MONEY_CELLS = {
 
 
 class PriceListRow(msgspec.Struct, frozen=True):
-    """Prices of one offer in USD per hour; `None` where unknown.
+    """Prices of one offer in USD per hour; unknown prices are `None`.
 
     `overrides` names the cells that the user has overridden.
     """
@@ -45,16 +45,16 @@ class PriceListRow(msgspec.Struct, frozen=True):
 
 
 def load_offers() -> Catalog:
-    """Return the bundled catalog with the user's imported list and prices of owned hardware."""
+    """Load the bundled catalog, combined with the user's imported price list and prices of owned hardware."""
     return price_catalog(load_catalog())
 
 
 def find_offers(
     catalog: Catalog, *, accelerator: str | None = None, region: str | None = None, provider: str | None = None
 ) -> list[Offer]:
-    """Return the matching offers by accelerator, then price.
+    """Return the matching offers, ordered by accelerator and price.
 
-    Raises UsageError, which suggests the nearest name, for an unknown name.
+    Raises UsageError for an unknown accelerator, region or provider, with the closest known name as a suggestion.
     """
     if accelerator not in (None, NO_ACCELERATOR):
         find_accelerator(catalog, str(accelerator))

@@ -1,4 +1,4 @@
-"""Stored run with its data in memory, so that it can be evaluated again with another SLO or time window."""
+"""A stored run whose data is in memory, so that it can be re-evaluated with another SLO or time window."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LOCAL_WINDOW = "a time range cannot be evaluated in a local run, because its nu
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """Opened run. `table` has all rows, in stored order. `recovery` is `None` where the run ended by itself."""
+    """An opened run. `table` contains all rows in stored order. `recovery` is `None` unless the run was interrupted."""
 
     directory: Path
     data: RunData
@@ -48,27 +48,28 @@ class OpenedRun:
     result_text: str
     recovery: RecoveredData | None = None
     damage: tuple[Damage, ...] = ()
-    """Files that have changed since the run ended; only undamaged data was used."""
+    """Files that have changed since the run ended; the result uses only undamaged data."""
     unverified: tuple[str, ...] = ()
-    """Files without a checksum."""
+    """Files that have no checksum."""
     notes: tuple[tuple[float, str], ...] = ()
-    """Notes written during the run: seconds from its start, and the text."""
+    """Notes written during the run, as pairs of seconds from the start of the run and text."""
 
     @cached_property
     def result(self) -> Result:
-        """Result of the run, INVALID where files are damaged."""
+        """Result of the run; INVALID if files are damaged."""
         return mark_damaged(self.data.result, self.damage) if self.damage else self.data.result
 
     @cached_property
     def rows(self) -> StageRows | None:
-        """Rows of all stages by their scheduled start, without the chunks of streams; `None` without requests."""
+        """Rows of all stages by scheduled start, without the chunks of streams; `None` without requests."""
         parts = [_without_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.intended_ns.size]
         unfinished = self._unfinished
         return join_rows([*parts, *unfinished]) if parts or unfinished else None
 
     @property
     def _unfinished(self) -> list[StageRows]:
-        """Rows of a stage that was interrupted with its engine; it has no data of its own, but its rows are drawn."""
+        """Rows of a stage that was interrupted together with the engine. The stage has no data, but charts show its
+        rows."""
         if self.table.num_rows == sum(rows.intended_ns.size for rows in self.data.rows):
             return []
         known = pa.array([stage_facts.index for stage_facts in self.data.stage_data], pa.int32())
@@ -76,10 +77,11 @@ class OpenedRun:
         return [_without_chunks(read_rows(unfinished))]
 
     def rescore(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
-        """Evaluate the run with another SLO, or only requests scheduled in a window of seconds from its start.
+        """Re-evaluate the run with another SLO, or with only the requests scheduled in a window, in seconds from the
+        start of the run.
 
-        With neither, return the run's own result. Raises UsageError for an invalid objective or window, and where the
-        run cannot be evaluated this way.
+        Without `slo` and `window_s`, the original result is returned. Raises UsageError if an objective or the window
+        is invalid, or if the run does not support this evaluation.
         """
         objectives = None if slo is None else tuple(map(parse_objective, slo))
         if self.damage and objectives is None and window_s is None:
@@ -95,7 +97,8 @@ class OpenedRun:
         return rescore(data, objectives, window_s)
 
     def _facts_with_rows(self) -> RunData:
-        """Return the data of the stages with all of their rows. Raises DamagedError where only warm-ups have them."""
+        """Return the run data reduced to the stages whose rows are complete. Raises CorruptedFileError if only warm-ups
+        are complete."""
         is_whole = [
             rows.intended_ns.size >= _min_rows(stage) for stage, rows in zip(self._stages, self.data.rows, strict=True)
         ]
@@ -117,7 +120,7 @@ class OpenedRun:
         )
 
     def report(self, result: Result | None = None) -> Report:
-        """Build the report of the run, or of a result of `rescoring`."""
+        """Build the report of the run, or of a result returned by `rescore`."""
         reported = self.result if result is None else result
         stamp = reported.rescoring
         rows = self.rows if stamp is None or stamp.window_s is None else self._within(stamp.window_s)
@@ -136,7 +139,7 @@ class OpenedRun:
         )
 
     def window_refusal(self) -> str | None:
-        """Return why no part of this run's time can be evaluated; `None` where it can."""
+        """Return the reason why the run cannot be evaluated for a time window; `None` if it can."""
         return _LOCAL_WINDOW if self.result.local is not None else None
 
     @property
@@ -180,11 +183,11 @@ class OpenedRun:
 
 
 def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
-    """Load all of a run into memory.
+    """Load all data of a run into memory.
 
-    Raises UsageError for a run without a result, and DamagedError for one whose files have changed. With `recover` the
-    undamaged data is used, and an error is raised only where too little of it remains; the result is then INVALID and
-    states what is damaged.
+    Raises UsageError for a run without a result, and CorruptedFileError for a run whose files have changed. With
+    `recover`, damaged files raise an error only if too little data remains. Otherwise the undamaged data is used, and
+    the result is INVALID and states what is damaged.
     """
     damage = run.damage
     if damage and not recover:
@@ -210,7 +213,7 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
         result = run.unverified_result or run.complete_result
     else:
         result = run.complete_result
-    if result.local is None:  # a part of the run that is evaluated again counts from the same second 0
+    if result.local is None:  # a re-evaluated part of the run has the same time origin
         clock = msgspec.structs.replace(result.clock, load_start_ns=result.time_zero_ns)
         result = msgspec.structs.replace(result, clock=clock)
     data = RunData(
@@ -234,9 +237,9 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
 
 
 def _undamaged_bytes(damaged_files: Mapping[str, Damage], name: str) -> int | None:
-    """Return how many bytes from the start of a file are used; `None` for all.
+    """Return how many bytes from the start of a file are undamaged; `None` means all bytes.
 
-    Of a file whose content changed, nothing is used, since the place of the change is unknown.
+    If the content of a file changed, no byte is used, since the position of the change is unknown.
     """
     if (damage := damaged_files.get(name)) is None:
         return None
@@ -252,7 +255,8 @@ def _is_cut_short(run: StoredRun, events: Sequence[Event]) -> bool:
 def _table(
     run: StoredRun, damaged_files: Mapping[str, Damage], finished: Sequence[StageFinished]
 ) -> tuple[pa.Table, tuple[Damage, ...]]:
-    """Return the rows of complete stages, and of the one that was interrupted with its engine."""
+    """Return the rows of complete stages, and of the stage that was interrupted together with the engine; also the
+    damage found while reading."""
     errors: list[CorruptedFileError] = []
     table = run.requests(_SKIPPED_COLUMNS, errors, _undamaged_bytes(damaged_files, REQUESTS))
     counts = Counter(table["stage"].to_pylist())
@@ -267,7 +271,7 @@ def _table(
 
 
 def _min_rows(stage: Stage) -> int:
-    """Return the minimum number of rows of a stage: one for each request that ended."""
+    """Return the minimum number of rows of a stage: one row per request that ended."""
     return stage.completed + sum(stage.errors.values())
 
 
@@ -276,9 +280,10 @@ def _initial_slo(events: Sequence[Event]) -> tuple[Objective, ...]:
 
 
 def _is_as_reported(rescored: Result, finished: Sequence[StageFinished]) -> bool:
-    """Return whether the rows of a run without checksums reproduce what the engine reported at the end of each stage.
+    """Return whether the rows of a run without checksums reproduce the results that the engine reported when each stage
+    ended.
 
-    Means and maxima are compared, since another version may compute percentiles and intervals differently.
+    Only counts, means and maxima are compared, since another version may compute percentiles and intervals differently.
     """
     stages = [stage for stage in rescored.stages if not stage.is_pooled]
     return len(stages) == len(finished) and all(
@@ -307,19 +312,19 @@ def _telemetry(run: StoredRun, damaged_files: Mapping[str, Damage], *, is_lost: 
 
 
 def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
-    """Return the SLO of the run's profile, or of its result where the profile is not readable."""
+    """Return the SLO in the profile of the run, or the SLO in the result if the profile cannot be read."""
     try:
         value = read_document(spec_text.encode(), "spec.yaml").value
         texts = value.get("slo") if isinstance(value, dict) else None
         if isinstance(texts, list):
             return tuple(parse_objective(str(text)) for text in texts)
-    except (ProfileError, UsageError):  # edited by hand, or of a newer version
+    except (ProfileError, UsageError):  # edited by hand, or written by a newer version
         pass
     return tuple(evaluated.objective for evaluated in result.slo if not evaluated.objective.implied)
 
 
 def _rows_of(table: pa.Table, stages: Sequence[StageData]) -> list[StageRows]:
-    """Split the table by stage; the rows of a stage are contiguous in the file."""
+    """Split the table by stage. The rows of a stage are contiguous in the file."""
     stage_indices = table["stage"].to_numpy()
     ends = np.flatnonzero(np.diff(stage_indices)) + 1
     starts = [0, *ends.tolist()] if stage_indices.size else []
@@ -335,7 +340,7 @@ def _rows_of(table: pa.Table, stages: Sequence[StageData]) -> list[StageRows]:
 
 
 def _without_chunks(rows: StageRows) -> StageRows:
-    """Drop the chunks, which are most of a stream's rows and are not drawn by any chart."""
+    """Drop the chunks from stage rows, since they take most of the memory and no chart shows them."""
     if rows.tokens is None or rows.tokens.chunks is None:
         return rows
     return replace(rows, tokens=replace(rows.tokens, chunks=None))
@@ -348,7 +353,7 @@ def _notes(events: Sequence[Event], start_ns: int) -> Iterator[tuple[float, str]
 
 
 def _idle_window(events: Sequence[Event]) -> Window | None:
-    """Return the idle window: from the start of the phase to the next event."""
+    """Return the time window of the idle phase: from its start to the next event; `None` without an idle phase."""
     for event, next_event in itertools.pairwise(events):
         if isinstance(event, PhaseChanged) and event.phase == "idle":
             return Window(event.at_ns, next_event.at_ns)

@@ -1,4 +1,4 @@
-"""Plan as report data, with its fleets as rows: feasible ones by cost, then the excluded ones."""
+"""Convert a plan to report data. Its fleets become rows: feasible fleets by cost, then excluded fleets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ _NO_RATE = "no feasible fleet"
 
 
 def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.PlanSection:
-    """Build the section of a plan; `sources` are the measurements among which that of the recommended fleet is."""
+    """Build the section of a plan. `sources` are the measurements that the plan is based on, including the measurement
+    of the recommended fleet."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     by_cost = sorted(plan.offers, key=_by_cost)
     rows = [_offer_row(fleet, is_on_frontier=(fleet.offer, fleet.instances) in front) for fleet in by_cost]
@@ -64,7 +65,7 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
         kwh_per_month=_energy(chosen.kwh_per_month, "kWh/month") if chosen else None,
         kg_co2e_per_month=_energy(chosen.kg_co2e_per_month, "kg CO2e/month") if chosen else None,
         sensitivity=tuple(_sensitivity_row(sensitivity, plan.offers, chosen) for sensitivity in plan.sensitivity),
-        day=_day(plan.day),
+        day=_day(plan.hours),
         commitment=_commitment(plan.commitment),
         savings=tuple(map(_saving_row, plan.savings)),
         mix=_mix(plan.mix),
@@ -79,7 +80,7 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
 
 
 def _notes(plan: Plan) -> tuple[str, ...]:
-    """Return the notes without those that repeat a check, which has a row of its own."""
+    """Return the notes of a plan without those that repeat a check, since checks have their own rows."""
     repeated = {f"{check.verdict} {check.name}: {check.hint}" for check in plan.checks}
     return tuple(note for note in plan.notes if note not in repeated)
 
@@ -108,7 +109,7 @@ def _source_row(target: MeasuredTarget) -> SourceRow:
 
 
 def build_plan_report(plan: Plan, question: PlanningInputs, tool: str, command: str) -> PlanReport:
-    """Build the report of a plan file, which has no run of its own."""
+    """Build the report of a plan file, which does not belong to a run."""
     prices = sorted(offer.as_of.isoformat() for offer in question.catalog.offers)
     sources = build_source_rows(question)
     return PlanReport(
@@ -154,7 +155,7 @@ def _by_cost(fleet: Fleet) -> tuple[float, float, str]:
 
 
 def _offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
-    def number(estimate: Estimate, unit: str) -> model.Quantity:  # the reason for a missing value is in the row itself
+    def number(estimate: Estimate, unit: str) -> model.Quantity:  # the row states why values are missing
         return (
             build_quantity(estimate, unit)
             if fleet.rejected is None

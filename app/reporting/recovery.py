@@ -1,4 +1,4 @@
-"""Recovery of a result from the data of a run whose engine was killed before it wrote one."""
+"""Recover a result from the data of a run whose engine was killed before it wrote the result."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from reports.formatting import format_count_noun
 
 
 class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
-    """Extent of the recovered data. `unused_rows` belong to a stage that did not finish and are in no number."""
+    """Extent of the recovered data. `unused_rows` belong to an unfinished stage and are excluded from all numbers."""
 
     started: int
     finished: int
@@ -50,9 +50,9 @@ class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
-    """Build a result from the stages as reported at their ends, to be evaluated again.
+    """Build a result from the stages as reported when they ended; the caller must evaluate it again.
 
-    Raises UsageError where the data is insufficient: no environment, or no finished stage.
+    Raises UsageError if the data is insufficient: no environment, or no finished stage.
     """
     started = next((event for event in events if isinstance(event, RunStarted)), None)
     environment = run.environment
@@ -92,7 +92,7 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
 def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stages: Sequence[str] = ()) -> Result:
     """Return the result as INVALID, with the damaged files as the first reason.
 
-    It also names the stages `excluded_stages` for missing rows.
+    The reason also names `excluded_stages`, which were not evaluated because rows are missing.
     """
     files = "; ".join(damaged.text for damaged in damage)
     sentence = f"DAMAGED: {files}. Results are based on the undamaged files."
@@ -128,7 +128,8 @@ def _local(events: Sequence[Event]) -> LocalResult | None:
 
 
 def _start_time(run: StoredRun) -> str:
-    """Return when the run began: the creation time of the events file, or its last change where that is unknown."""
+    """Return the start time of a run, ISO 8601: the creation time of its events file, or the time of the last change if
+    the creation time is unknown."""
     stat = (run.directory / EVENTS).stat()
     timestamp = getattr(stat, "st_birthtime", None) or stat.st_mtime
     return datetime.fromtimestamp(timestamp).astimezone().isoformat(timespec="seconds")

@@ -1,8 +1,8 @@
-"""Redaction of hosts, models and prompts in a report, for readers who may see only the numbers.
+"""Redact hosts, models and prompts in a report, for readers who may see only the numbers.
 
-Each name is replaced by the same word everywhere in the report, in the result and the profile included in it, and in
-the files written beside it. The run itself is not changed. Also iterates over and replaces the texts of records and
-documents, and finds the names of hosts and models in a run with the spellings that each may have.
+Each name is replaced by the same placeholder everywhere in the report, in the result and the profile that the report
+contains, and in its accompanying files. The stored run is not changed. The module also iterates over and replaces the
+strings of records and documents, and finds the names of hosts and models in a run with all their spellings.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from reports.model import Report
 
 _Any = TypeVar("_Any")
 _SEMANTIC_FIELDS = {"unit", "metric", "percentile", "latency_metric", "aggregate", "comparator", "times"}
-"""Fields that renderers depend on, and that no user writes."""
+"""Fields that renderers depend on and that never contain user input."""
 _FREE_KEYS = {"tags", "labels", "env", "headers", "axes"}
-"""Mappings whose keys are the user's own words."""
+"""Mappings whose keys are chosen by the user."""
 
 
 def iterate_texts(value: object) -> Iterator[str]:
-    """Yield every text in the value, and the free keys of its mappings, in order."""
+    """Yield every string in the value, and the user-chosen keys of its mappings, in order."""
     return _texts(value, "")
 
 
 def replace_texts(value: _Any, change: Callable[[str], str]) -> _Any:
-    """Return the value with every free text changed, except texts of a fixed set and those that renderers depend on."""
+    """Apply `change` to every free-form string in the value. Enum values and fields that renderers depend on are left
+    unchanged."""
     result: _Any = _with_texts(value, change, "")
     return result
 
@@ -91,18 +92,19 @@ _URL_HOST = re.compile(
 )
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _MACHINE_LIKE = re.compile(r"(?=.*[a-z])[a-z0-9]*[0-9-][a-z0-9-]*", re.IGNORECASE)
-"""First label of a host name that identifies one machine, such as gpu-box-7; not `api` or `www`."""
+"""Pattern for the first label of a host name that identifies a single machine, such as gpu-box-7, but not `api` or
+`www`."""
 _BUILT_IN_MODELS = ("scripted",)
 _MODEL_OPTION = re.compile(r"-m|--?[a-z-]*(?:model|tokenizer)[a-z-]*|--hf-repo|--lora-modules", re.IGNORECASE)
 _MODEL_FILE = re.compile(r".*\.(?:onnx|gguf|safetensors|engine|plan|pt)", re.IGNORECASE)
 _GENERIC_STEMS = ("model", "tokenizer", "default", "digest")
-"""Stems of files that do not identify the model."""
+"""File stems that do not identify a model."""
 _HOST_LABELS = ("instance", "host", "hostname", "node", "nodename", "pod")
 _MODEL_LABELS = ("model", "model_name", "model_id")
 
 
 class Name(msgspec.Struct, frozen=True):
-    """Name with its spellings, the fullest first; `replacement` replaces all of them."""
+    """A name with all its spellings, longest form first; `replacement` replaces every spelling."""
 
     kind: NamedKind
     spellings: tuple[str, ...]
@@ -110,10 +112,10 @@ class Name(msgspec.Struct, frozen=True):
 
 
 def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tuple[Name, ...]:
-    """Return the names in the order in which they occur, so that the result is reproducible.
+    """Return the names of hosts and models in order of occurrence, so that the replacements are reproducible.
 
-    `spec` is the profile as a document; `texts` are other texts that may have URLs with hosts. Loopback addresses and
-    the built-in scripted model are not names.
+    `spec` is the parsed profile; `texts` are further strings that may contain URLs. Loopback addresses and the built-in
+    scripted model are not returned.
     """
     spec_texts = tuple(iterate_texts(spec))
     hosts = [*_find_all(result.target.urls, _URL_HOST), *_hosts(result, spec)]
@@ -124,7 +126,7 @@ def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tupl
 
 
 def _number_names(kind: NamedKind, spelling_groups: Iterable[tuple[str, ...]]) -> Iterator[Name]:
-    """Yield numbered names; names with a common spelling are merged."""
+    """Yield the names with numbered replacements. Groups of spellings with a spelling in common are merged."""
     groups: list[dict[str, str]] = []
     for spellings in spelling_groups:
         by_key = {spelling.casefold(): spelling for spelling in spellings}
@@ -161,7 +163,7 @@ def _find_all(texts: Iterable[str], pattern: re.Pattern[str]) -> Iterator[str]:
 
 
 def _strip_host(host: str) -> str:
-    """Return the host without port, brackets and the final dot."""
+    """Return the host without port, brackets and trailing dot."""
     host = host.strip()
     if host.startswith("["):
         return host[1:].partition("]")[0]
@@ -189,7 +191,7 @@ def _host_spellings(host: str) -> tuple[str, ...]:
 
 
 def _models(result: Result, spec: object) -> Iterator[tuple[str, ...]]:
-    """Yield each model with all of its names."""
+    """Yield all names of each model."""
     yield (result.target.model or "",)
     yield from ((stage.variant.model,) for stage in result.stages if stage.variant is not None)
     if result.local is not None:
@@ -212,7 +214,8 @@ def _requested_models(result: Result, spec: object) -> Iterator[str]:
 
 
 def _started_models(start: dict[Any, Any]) -> Iterator[str]:
-    """Yield model names from a server's command: `vllm serve NAME`, `--model NAME`, a model file."""
+    """Yield model names from the command and the environment of a server: `vllm serve NAME`, `--model NAME`, a model
+    file."""
     words = [word for word in _items(start.get("command")) if isinstance(word, str)]
     for word, next_word in pairwise([*words, ""]):
         option, _, value = word.partition("=")
@@ -231,10 +234,10 @@ def _merge_spellings(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _model_spellings(model: str) -> tuple[str, ...]:
-    """Return the spellings of a model's name.
+    """Return the spellings of a model name.
 
-    A path is known by its file and the file's stem, or by its folder where the file does not identify the model;
-    `org/name` also by the name alone.
+    A path is also known by its file name and file stem, or by its folder if the file name does not identify the model.
+    `org/name` is also known by `name`.
     """
     path = PurePath(model)
     spellings = [model, path.name]
@@ -246,7 +249,7 @@ def _model_spellings(model: str) -> tuple[str, ...]:
 
 
 def _labels(spec: object, label_names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the given labels of the pages that were scraped during the run."""
+    """Yield the values of the given labels from the telemetry endpoints in the profile."""
     for scrape in _items(_value_at(spec, "telemetry")):
         for name, value in _mapping(_value_at(scrape, "labels")).items():
             if str(name).casefold() in label_names:
@@ -284,14 +287,13 @@ _COMMON_WORDS = {
     "api", "chat", "cpu", "cuda", "default", "endpoint", "engine", "generator", "gpu", "host", "latency", "local",
     "machine", "model", "request", "requests", "run", "server", "stage", "target", "test", "tokens", "worker",
 }  # fmt: skip
-"""Words of every report; as names they are replaced only where they are the whole text."""
+"""Common words of reports. A name that is one of these words is replaced only if it is the whole string."""
 _SEPARATORS = r"(?:%[0-9a-f]{2}|[\W_]){1,2}"
 _BEFORE, _AFTER = r"(?:(?<![^\W_])|(?<=%[0-9a-f]{2}))", r"(?![^\W_])"
 
 
 class Redaction(msgspec.Struct, frozen=True):
-    """Replacement of the text `original` by `replacement` in `occurrences` places of the report and the documents in
-    it.
+    """Replacement of `original` by `replacement`, with the number of occurrences in the report and its documents.
 
     For prompts, `original` is the key in the profile.
     """
@@ -303,7 +305,7 @@ class Redaction(msgspec.Struct, frozen=True):
 
 
 class RedactedReport(msgspec.Struct, frozen=True):
-    """Redacted report; `result` is redacted as well."""
+    """A redacted report with its redacted result, the redactions made and the names that were searched for."""
 
     report: Report
     result: Result
@@ -311,12 +313,12 @@ class RedactedReport(msgspec.Struct, frozen=True):
     names: tuple[Name, ...]
 
     def build_replacer(self) -> Callable[[str], str]:
-        """Return the function that replaces the same names in other texts."""
+        """Build a function that redacts the same names in other strings."""
         return _NameReplacer(self.names)
 
 
 def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> RedactedReport:
-    """Redact these kinds of names in a report and its result."""
+    """Redact the given kinds of names in a report and its result."""
     spec = _document(report.reproduce.spec_text)
     names = [name for name in find_identifiers(result, spec, iterate_texts(report)) if name.kind in kinds]
     spec, sent = _without_prompts(spec) if "prompts" in kinds else (spec, ())
@@ -343,7 +345,8 @@ def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> R
 
 
 def find_prompt_keys(spec_text: str) -> tuple[str, ...]:
-    """Return the keys of a profile that have prompts or expected responses, the only ones in a report."""
+    """Return the keys of a profile that contain prompts or expected responses. Reports contain prompts only in the
+    profile."""
     return tuple(prompt.original for prompt in _without_prompts(_document(spec_text))[1])
 
 
@@ -352,9 +355,9 @@ def _note(hidden: Sequence[RedactedKind]) -> str:
 
 
 class _NameReplacer:
-    """Function that replaces names in texts and counts the replacements.
+    """Callable that redacts names in strings and counts the replacements.
 
-    A name is found in any case and with any separators between its parts, such as `llama-3-1-8b` in the id of a run.
+    A name matches in any case and with any separators between its parts, such as `llama-3-1-8b` in a run ID.
     """
 
     def __init__(self, names: Iterable[Name]) -> None:
@@ -388,7 +391,8 @@ class _NameReplacer:
 
 
 def _with_truncated(names: list[Name], title: str) -> list[Name]:
-    """Add the truncated form of a name: a run's id has its profile's name, which may end within a name."""
+    """Add the truncated form of a name: a run ID contains the name of the profile, which may be cut off within a
+    name."""
     word, redacted_word = slugify(title), slugify(_NameReplacer(names)(title))
     if len(word) < MAX_SLUG_CHARACTERS or word == redacted_word:
         return names
@@ -397,9 +401,9 @@ def _with_truncated(names: list[Name], title: str) -> list[Name]:
 
 
 def _is_distinctive(word: str) -> bool:
-    """Return whether the word identifies a name wherever it occurs.
+    """Return whether a word identifies a name wherever it occurs.
 
-    A number, a letter and the common words of reports do not.
+    Numbers, single letters and common words of reports do not.
     """
     is_word = sum(character.isalnum() for character in word) > 1 and any(character.isalpha() for character in word)
     return (is_word or _is_address(word)) and word.casefold() not in _COMMON_WORDS
@@ -429,9 +433,10 @@ def _without_spec(report: Report) -> Any:
 
 
 def _document(text: str) -> Any:
-    """Return the parsed document.
+    """Parse a profile document.
 
-    `None` where it is not readable, such as one edited by hand, or of a newer version.
+    Returns `None` if the document cannot be read, for example because it was edited by hand or written by a newer
+    version.
     """
     try:
         return read_document(text.encode(), "spec.yaml").value
@@ -440,7 +445,7 @@ def _document(text: str) -> Any:
 
 
 def _spec_text(text: str, document: Any) -> str:
-    """Serialize the document again, since comments may contain a name in any form."""
+    """Serialize the document again without comments, since comments may contain a name in any form."""
     if not text:
         return text
     return format_document(document) if isinstance(document, dict) else _UNREADABLE

@@ -1,4 +1,4 @@
-"""Conversion of a run to report data."""
+"""Convert a run to report data."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def build_report(
     stage_rows: StageRows | None = None,
     unverified: Sequence[str] = (),
 ) -> model.Report:
-    """Build the report of a run, complete or interrupted.
+    """Build the report of a complete or interrupted run.
 
-    `rows` and `telemetry` may be empty; `stage_rows` are the rows to draw, where they have been read already;
-    `unverified` are the run's files without a checksum.
+    `rows` and `telemetry` may be empty. `stage_rows` is an already decoded version of `rows`, or the part of them that
+    charts should show. `unverified` lists the files of the run that have no checksum.
     """
     spec, requests = read_spec(spec_text), read_request_times(rows, result, stage_rows)
     times, start_ns = choose_latency_metric(result), result.time_zero_ns
@@ -111,7 +111,7 @@ def build_report(
 
 
 def apply_labels(report: model.Report, result: Result, labels: Labels, unverified: Sequence[str] = ()) -> model.Report:
-    """Return the report with the run's present labels and notes in place of the previous ones."""
+    """Return the report with the current title, tags and notes of the run in place of the previous labels."""
     return msgspec.structs.replace(
         report,
         header=msgspec.structs.replace(report.header, user_title=labels.title or None),
@@ -124,7 +124,7 @@ def _comparison(result: Result) -> ComparisonSection | None:
 
 
 def _plan(result: Result) -> model.PlanSection | None:
-    """Return the section of the plan, with a warning where its capacity is only the highest tested rate."""
+    """Build the section of the plan, with a warning if the capacity of the plan is only the highest tested rate."""
     if result.plan is None:
         return None
     section = build_plan_section(result.plan, _plan_sources(result))
@@ -134,7 +134,8 @@ def _plan(result: Result) -> model.PlanSection | None:
 
 
 def _plan_sources(result: Result) -> tuple[SourceRow, ...]:
-    """Return this run as the measurement of its own plan, under the name that the plan has for it."""
+    """Return this run as the measurement that the plan is based on, under the name that the plan uses for it; empty if
+    unknown."""
     hardware = result.target.hardware
     recommendation = result.plan.recommendation if result.plan else None
     if hardware is None or recommendation is None or recommendation.fleet.measured_on is None:
@@ -150,9 +151,10 @@ def _artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
 
 
 def _poolable_stages(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
-    """Return the stages whose responses form one distribution.
+    """Return the headline stages whose responses can be pooled into one distribution.
 
-    Stages with different clients, arrivals or rates do not, and neither does one with a changing rate.
+    Only stages with the same arrival process and rate as `headline` are pooled. A closed-loop stage or a stage with a
+    changing rate is used by itself.
     """
     if headline is None:
         return answering
@@ -188,7 +190,7 @@ def _unverified(files: Sequence[str]) -> Iterator[str]:
 
 
 def _label_notes(labels: Labels) -> Iterator[str]:
-    """Yield the tags and notes that users added to the run."""
+    """Yield the tags and notes that users added to the run, as sentences."""
     if labels.tags:
         yield f"Tags: {', '.join(labels.tags)}."
     for note in labels.notes:
@@ -245,7 +247,7 @@ def _tiles(
 def _max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
     section = _max_rate(result)
     if section is None or (section.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
-        return ()  # a rate that nobody searched for is not missing
+        return ()  # without a search, the max rate is not missing
     if section.is_lower_bound:
         note = "load generator limit" if section.is_generator_limit else "highest rate tested"
         return (model.HeadlineTile(label="Max rate (lower bound)", quantity=section.per_s, note=note),)

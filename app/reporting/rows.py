@@ -1,7 +1,7 @@
-"""Request rows prepared for charts: rates and latencies over time, percentile spectra, errors.
+"""Prepare request rows for charts: rates and latencies over time, percentiles, distributions, heat maps and errors.
 
-Also latency distributions, as the share at or below each time, and heat maps; both also for one stage of a stored run.
-Groups the requests of the headline stages by target and by name, where there are several.
+The module also computes distributions for a single stage of a stored run, and groups the requests of the headline
+stages by target and by name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reports import model
 from reports.model import PercentileCurve
 
 UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
-"""Columns of the rows that no chart uses."""
+"""Columns of the request rows that no chart uses."""
 MAX_POINTS = 300
 _FINE_WIDTHS_S = (0.1, 0.2, 0.5)
 _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0)
@@ -37,24 +37,24 @@ _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 
 
 @dataclass(frozen=True)
 class RequestTimes:
-    """All arrivals in order of their scheduled start.
+    """All arrivals, ordered by scheduled start.
 
-    Charts compute what they draw column by column, since millions of rows in all their units would be gigabytes.
+    Charts convert columns on demand, since millions of rows in all units would take gigabytes of memory.
     """
 
     rows: StageRows
     start_ns: int
     is_good: Mask
-    """Requests with a response within every limit of the SLO."""
+    """Mask of successful requests that meet every limit of the SLO."""
 
     def seconds(self, times_ns: Nanoseconds) -> Floats:
-        """Return the times in s from the start of the run."""
+        """Convert times to seconds from the start of the run."""
         return np.asarray((times_ns - self.start_ns) / 1e9)
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Equal parts of the run's time; the first part starts at `first_s`."""
+    """Time bins of equal width; the first bin starts at `first_s`."""
 
     first_s: float
     width_s: float
@@ -73,9 +73,9 @@ class Bins:
 def read_request_times(
     rows: pd.DataFrame | pa.Table, result: Result, stage_rows: StageRows | None = None
 ) -> RequestTimes | None:
-    """Return the times of the requests; `None` without requests.
+    """Decode the times of the requests; `None` without requests.
 
-    `stage_rows` are the same rows where they have been read already, or those of them to draw.
+    `stage_rows` is an already decoded version of `rows`, or the part of them that charts should show.
     """
     if len(rows) == 0:
         return None
@@ -86,7 +86,8 @@ def read_request_times(
 
 
 def build_load_series(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LoadSeries | None:
-    """Return series with at most MAX_POINTS bins; `latency_metric` is the metric of the percentiles."""
+    """Build the time series of rates and latencies with at most `MAX_POINTS` bins. `latency_metric` is the metric of
+    the percentiles."""
     if requests is None:
         return None
     rows, intended_s = requests.rows, requests.seconds(requests.rows.intended_ns)
@@ -113,7 +114,8 @@ def build_load_series(requests: RequestTimes | None, latency_metric: str = "late
 
 
 def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
-    """Return latency, service time and TTFT of the stages' successful requests, pooled."""
+    """Build the percentile curves of latency, service time and TTFT, pooled over the successful requests of the
+    stages."""
     if requests is None:
         return ()
     rows, inside = requests.rows, mask_stages(requests, stages)
@@ -123,7 +125,7 @@ def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> t
 
 
 def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
-    """Return a mask of the successful requests in the stages' windows."""
+    """Return a mask of the successful requests whose scheduled start is in the window of a stage."""
     rows = requests.rows
     inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
     for stage in stages:
@@ -132,7 +134,8 @@ def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
 
 
 def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
-    """Return rows by class, most frequent first, for all requests of the run, including failed probes."""
+    """Build a row per class of error, most frequent first, from all requests of the run, including those of failed
+    probes."""
     if requests is None:
         return ()
     rows = requests.rows
@@ -155,12 +158,12 @@ def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()
 
 
 def _ends_ns(rows: StageRows) -> Nanoseconds:
-    """Return the ends of requests; the scheduled start of those that did not end."""
+    """Return the end time of each request, or the scheduled start if a request did not end."""
     return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.intended_ns)
 
 
 def build_time_bins(first_s: float, last_s: float, max_bins: int = MAX_POINTS, *, fine: bool = False) -> Bins:
-    """Return bins of at least a second, or shorter ones if `fine`."""
+    """Return time bins for an interval. The bins are at least 1 s wide, or at least 0.1 s if `fine` is true."""
     first = math.floor(first_s)
     widths = (*_FINE_WIDTHS_S, *_BIN_WIDTHS_S) if fine else _BIN_WIDTHS_S
     width = next((candidate for candidate in widths if (last_s - first) / candidate < max_bins - 1), _BIN_WIDTHS_S[-1])
@@ -174,7 +177,8 @@ def _per_s(bins: Bins, times_s: Floats) -> tuple[float, ...]:
 def _binned_percentiles(
     rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: Bins, shares: tuple[float, ...]
 ) -> tuple[tuple[float | None, ...], ...]:
-    """Return percentiles of the responses by bin of their scheduled start; the value at or above each share."""
+    """Return percentiles of the successful responses per bin of scheduled start, one tuple per share; `None` for empty
+    bins."""
     if values_ms is None:
         return ((None,) * bins.count,) * len(shares)
     indices = np.searchsorted(intended_s, bins.edges_s)
@@ -190,7 +194,7 @@ def _binned_percentiles(
 
 
 def _in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
-    """Return the requests in flight at the end of each bin."""
+    """Return the number of requests in flight at the end of each bin."""
     rows = requests.rows
     has_ended = rows.was_sent & (rows.is_success | rows.is_failed)
     sent = np.cumsum(bins.counts(requests.seconds(rows.sent_ns[rows.was_sent])))
@@ -199,9 +203,9 @@ def _in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
 
 
 def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.PercentileCurve | None:
-    """Return percentiles a twelfth of a decade apart in the tail.
+    """Build the percentile curve of one metric, in steps of a twelfth of a decade in the tail.
 
-    The highest one is limited by the number of values.
+    The number of values limits the highest percentile.
     """
     if values_ms is None:
         return None
@@ -231,9 +235,10 @@ _METRICS: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_
 
 
 def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
-    """Return the distributions of the stages' successful requests, pooled, whatever their number.
+    """Build the distributions of each latency metric, pooled over the successful requests of the stages, for any number
+    of requests.
 
-    Each has at most MOST_STEPS steps, including the minimum and the maximum.
+    Each distribution has at most `MAX_STEPS` steps, including the minimum and the maximum.
     """
     if requests is None:
         return ()
@@ -243,7 +248,7 @@ def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]
 
 
 def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LatencyHeatMap | None:
-    """Return the heat map of all responses; `None` without any, or where all took the same time."""
+    """Build the heat map of all responses; `None` without responses, or if all latencies are equal."""
     values_ms = None if requests is None else compute_span_ms(requests.rows, latency_metric)
     if requests is None or values_ms is None:
         return None
@@ -265,9 +270,9 @@ def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency
 def build_share_steps(
     metric: model.SpectrumMetric, values_ms: Floats | None, mask: Mask
 ) -> model.PercentileCurve | None:
-    """Return the distribution of the known values inside; `None` without any.
+    """Build the distribution of the known values selected by `mask`; `None` if there are none.
 
-    It has at most MOST_STEPS steps, including the minimum and the maximum.
+    The distribution has at most `MAX_STEPS` steps, including the minimum and the maximum.
     """
     if values_ms is None:
         return None
@@ -284,9 +289,10 @@ def build_share_steps(
 
 
 def _log_edges(low: float, high: float) -> Floats:
-    """Return logarithmic edges with as many steps per factor of two, or fewer, as MOST_ROWS allows.
+    """Return logarithmic bin edges that enclose the minimum and the maximum.
 
-    The outermost ones enclose the minimum and the maximum.
+    The number of bins per factor of two is the largest from 1 to 4 for which `MAX_ROWS` suffices; for a wider range,
+    bins are larger than a factor of two.
     """
     per_doubling = next((steps for steps in (4, 3, 2, 1) if math.log2(high / low) * steps <= MAX_ROWS - 1), None)
     step = 1 / per_doubling if per_doubling else math.log2(high / low) / (MAX_ROWS - 1)
@@ -300,10 +306,10 @@ def list_comparable_stages(result: Result) -> tuple[str, ...]:
 
 
 def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tuple[PercentileCurve, ...]:
-    """Return the distributions of one stage; empty without responses.
+    """Build the distributions of one stage; empty without responses.
 
-    Latency from the scheduled start first, then service time and times of tokens; for a local model, the time of its
-    calls.
+    The order is latency from the scheduled start, service time, TTFT and TPOT. For a local model, the only metric is
+    the call time.
     """
     stages = tuple(candidate for candidate in _comparable_stages(result) if candidate.name == stage)
     if result.local is not None:
@@ -314,7 +320,8 @@ def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tup
 
 
 def _comparable_stages(result: Result) -> Iterator[Stage]:
-    """Yield the valid stages, without those of a model that ran beside its endpoint, whose rows are not stored."""
+    """Yield the valid measured stages. Stages of a model that was measured beside its endpoint are excluded, because
+    their rows are not stored."""
     for stage in result.stages:
         if stage.variant is not None and result.local is None:
             continue
@@ -328,7 +335,7 @@ def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> PercentileCur
         for name in ("begin_ns", "end_ns")
     )
     inside = np.zeros(len(begin_ns), dtype=bool)
-    with np.errstate(invalid="ignore"):  # a call that never started
+    with np.errstate(invalid="ignore"):  # calls that never started have no times
         for stage in stages:
             inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
     return build_share_steps("call_ms", (end_ns - begin_ns) / 1e6, inside)
@@ -337,7 +344,7 @@ def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> PercentileCur
 def build_group_tables(
     rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: Sequence[str] = ()
 ) -> tuple[model.GroupTable, ...]:
-    """Return the tables that are not empty. `urls` are the targets', in order."""
+    """Build the non-empty tables of requests by target and by name. `urls` are the URLs of the targets, in order."""
     if len(rows) == 0:
         return ()
     windows = [stage.window for stage in stages]

@@ -1,6 +1,6 @@
-"""Stored runs as rows of a list, read once and cached in the index.
+"""Rows of the list of stored runs, cached in an index.
 
-Also the max rate of a run as text, and the stored runs of one profile over time.
+The module also formats the max rate of a run, and collects the trend of a profile over its runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from reports.model import Quantity
 
 
 def format_max_rate(result: Result) -> str | None:
-    """Return text such as `238 req/s` or `2,080 inferences/s, int8-static, batch 16`; `None` without a result."""
+    """Format the max rate of a run, such as `238 req/s` or `2,080 inferences/s, int8-static, batch 16`; `None` without
+    a result."""
     max_rate = result.max_rate
     if max_rate is not None and max_rate.per_s.value is not None:
         return _format_quantity(build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
@@ -64,19 +65,19 @@ def _format_quantity(value: Quantity) -> str:
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
 _FORMAT_VERSION = f"3 {__version__}"
-"""Version of the rows' format; rows in another format are built again."""
+"""Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """Run in a list; unknown fields are `None`. `verdict` is VALID, WARN or INVALID, or "unreadable"."""
+    """A run in a list; unknown fields are `None`. `verdict` is VALID, WARN or INVALID, or "unreadable"."""
 
     run_id: str
     directory: str
     name: str | None = None
-    """Name of the profile, which determines the run's series."""
+    """Name of the profile; runs with the same name form a trend."""
     title: str | None = None
-    """Title given by a user."""
+    """Title that a user gave to the run."""
     state: State = "done"
     outcome: str | None = None
     verdict: str | None = None
@@ -86,36 +87,37 @@ class RunRow(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     started_at: str | None = None
-    """Wall time with time zone, ISO 8601."""
+    """Start of the run as wall-clock time with time zone, ISO 8601."""
     duration_s: float | None = None
     protocol: str | None = None
     url: str | None = None
     model: str | None = None
     size_bytes: int = 0
-    """Size on disk in bytes, with its reports."""
+    """Size of the run directory on disk in bytes, including reports."""
 
     @property
     def label(self) -> str:
-        """Label of the run in a list."""
+        """Display name of the run: its title, profile name or run ID."""
         return self.title or self.name or self.run_id
 
 
 class DeletedRow(msgspec.Struct, frozen=True):
-    """Run in the trash."""
+    """A run in the trash."""
 
     run: RunRow
     deleted_at: datetime
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """List of runs, oldest first. `unread` of the rows are in the state "not read yet"."""
+    """List of runs, oldest first. `unread` is the number of rows in the state "not read yet"."""
 
     rows: tuple[RunRow, ...]
     unread: int = 0
 
 
 def list_runs(*, within_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
-    """Return rows of all stored runs; those that are not in the index are read until the time limit."""
+    """Return the rows of all stored runs. Runs that are missing from the index are read from disk until `within_s`
+    seconds have passed; the remaining rows have the state "not read yet"."""
     runs, known = list_stored_runs(), load_rows()
     deadline_s = None if within_s is None else now_s() + within_s
     rows, fresh, unread = [], {}, 0
@@ -134,12 +136,13 @@ def list_runs(*, within_s: float | None = None, now_s: Callable[[], float] = tim
 
 
 def list_deleted() -> tuple[DeletedRow, ...]:
-    """Return the rows of the trash, in order of deletion."""
+    """Return the rows of the runs in the trash, in order of deletion."""
     return tuple(DeletedRow(build_row(deleted.run), deleted.deleted_at) for deleted in list_deleted_runs())
 
 
 def build_row(run: StoredRun) -> RunRow:
-    """Build the row of a run from its files. A damaged run, or one of a newer version, becomes an unreadable row."""
+    """Build the row of a run from its files. A corrupted run, or a run of a newer version, becomes an unreadable
+    row."""
     row = RunRow(run.directory.name, str(run.directory), size_bytes=measure_size(run.directory))
     try:
         labels = read_labels(run.directory)
@@ -156,7 +159,7 @@ def measure_size(directory: Path) -> int:
         for name in names:
             try:
                 total += (Path(folder) / name).lstat().st_size
-            except OSError:  # a draft that was renamed in the meantime
+            except OSError:  # a temporary file that was renamed in the meantime
                 continue
     return total
 
@@ -164,7 +167,7 @@ def measure_size(directory: Path) -> int:
 def filter_rows(
     rows: Iterable[RunRow], *, words: str = "", tags: Iterable[str] = (), validity: str | None = None
 ) -> tuple[RunRow, ...]:
-    """Return the rows that contain every word, have every tag, and have the validity `validity`."""
+    """Return the rows that contain every word, have every tag, and have the given validity."""
     search_words, required_tags = words.casefold().split(), set(tags)
     return tuple(
         row
@@ -174,7 +177,7 @@ def filter_rows(
 
 
 def build_search_text(row: RunRow) -> str:
-    """Return the text of a row that is searched for words."""
+    """Build the lower-case text in which the search looks for words."""
     run_texts = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
     target_texts = (*run_texts, row.max_rate_text, row.url, row.model, row.protocol)
     notes = (note.text for note in row.notes)
@@ -189,7 +192,8 @@ def _contains_words(row: RunRow, search_words: list[str]) -> bool:
 
 
 def _cached_row(known: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRow | None:
-    """Return the cached row; `None` where the index has none with this stamp. The runs' folder may have moved since."""
+    """Return the cached row; `None` if the index has no row with this stamp. The row's directory is updated, since the
+    runs folder may have been moved."""
     if known is None or known[0] != stamp:
         return None
     try:
@@ -230,7 +234,7 @@ def _without_result(run: StoredRun, row: RunRow) -> RunRow:
 
 
 def _start_time(name: str) -> str | None:
-    """Return the time in the name of a run's directory."""
+    """Parse the start time from the name of a run directory; `None` if the name contains no time."""
     try:
         return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
     except ValueError:
@@ -238,9 +242,9 @@ def _start_time(name: str) -> str | None:
 
 
 class Trend(msgspec.Struct, frozen=True):
-    """Runs that are comparable with the last one, by time.
+    """Runs that are comparable with the latest run, in chronological order.
 
-    `excluded_count` counts runs that are INVALID, or have another machine or workload.
+    `excluded_count` is the number of runs that are INVALID, or that ran on another machine or with another workload.
     """
 
     name: str
@@ -250,14 +254,15 @@ class Trend(msgspec.Struct, frozen=True):
 
 
 def build_trend(name: str | None) -> Trend:
-    """Return the trend of the profile with this name, or that of the last run. Raises UsageError without any run."""
+    """Build the trend of the profile with this name, by default the profile of the latest run. Raises UsageError if
+    there is no run."""
     named = _results_of(name)
     runs = select_comparable_runs(named)
     return Trend(named[-1].name, runs, len(named) - len(runs), build_histories(runs))
 
 
 def format_change(series: MetricHistory, index: int) -> str:
-    """Return text such as "+12 % since 20260102-120000-scores-1f2a (worse)"."""
+    """Format a change of a metric, such as "+12 % since 20260102-120000-scores-1f2a (worse)"."""
     change = series.changes[index]
     is_better = (change.ratio < 1) == (series.better == "lower")
     return (
@@ -266,12 +271,13 @@ def format_change(series: MetricHistory, index: int) -> str:
 
 
 def format_metric_name(series: MetricHistory) -> str:
-    """Return the name of the metric, such as "latency_ms.p95"."""
+    """Return the identifier of a metric and its aggregate, such as "latency_ms.p95"."""
     return format_metric(series.metric, series.aggregate)
 
 
 def _results_of(name: str | None) -> list[Result]:
-    """Return the results by time. Raises UsageError without any. Runs without a readable result are skipped."""
+    """Load the results of a profile in chronological order. Runs without a readable result are skipped. Raises
+    UsageError if there is no result."""
     rows = sorted(
         (row for row in list_runs().rows if row.verdict not in (None, UNREADABLE)),
         key=lambda row: row.started_at or "",

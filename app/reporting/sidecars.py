@@ -1,4 +1,4 @@
-"""Files written beside a report: its rows as Parquet, its tables as CSV."""
+"""Files that accompany a report: request and call rows as Parquet, tables as CSV."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _DESCRIPTIONS = {
 
 
 def write_sidecars(report: Report, run: Path, page: Path, rename: Callable[[str], str] | None = None) -> Report:
-    """Write the files and return the report with links to them.
+    """Write the files that accompany a report, and return the report with links to them.
 
-    They are named after `page`, in its folder. `run` is the directory of the rows; `rename` changes their texts.
+    The files are written to the folder of `page`, with its name as a prefix. `run` is the run directory that contains
+    the rows; `rename` is applied to the strings in the rows.
     """
     downloads = []
     for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):

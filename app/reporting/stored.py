@@ -1,4 +1,4 @@
-"""Stored run as report data."""
+"""Convert a stored run to report data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.storage.run_directory import StoredRun
 from reports.model import Report
 
 COMMAND = "sizewise run spec.yaml"
-"""Command that repeats a run from its directory: the resolved profile has every override, and no secret."""
+"""Command that repeats a run from its directory. The resolved profile includes all overrides, but no secrets."""
 
 
 def build_stored_report(run: StoredRun) -> Report:

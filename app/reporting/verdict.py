@@ -1,7 +1,7 @@
-"""Verdict of a report: outcome, headline with the number first, and detail.
+"""Build the verdict of a report: outcome, headline with the main number first, and detail.
 
-Includes the note on a report that was evaluated again, and the headline of a local run: its best variant, and the
-outcome of the others.
+The module also describes a re-evaluation, and builds the headline of a local run: its best variant, and how many other
+variants were measured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reports.model import Outcome
 
 
 def format_rescored(stamp: Rescoring) -> str:
-    """Return text such as "Re-evaluated with SLO p95 latency < 30 ms, time range 10–25 s"."""
+    """Format how a run was re-evaluated, such as "Re-evaluated with SLO p95 latency < 30 ms, time range 10–25 s"."""
     parts = []
     if stamp.slo is not None:
         parts.append(f"SLO {', '.join(map(format_objective, stamp.slo))}" if stamp.slo else "no SLO")
@@ -35,26 +35,26 @@ def format_rescored(stamp: Rescoring) -> str:
 
 
 def format_objective(text: str) -> str:
-    """Return an objective that is given as profiles write it as people read it, such as "p95 latency < 50 ms"."""
+    """Format an objective in profile syntax as display text, such as "p95 latency < 50 ms"."""
     try:
         return parse_objective(text).label
-    except UsageError:  # of a newer version
+    except UsageError:  # written by a newer version
         return text
 
 
 class Headline(msgspec.Struct, frozen=True):
-    """Headline without a full stop, and the sentences that follow it, which may be empty."""
+    """Headline without a full stop, and the sentences that follow it, if any."""
 
     text: str
     detail: str = ""
 
     @property
     def sentence(self) -> str:
-        """Headline and detail in one text."""
+        """Headline and detail as one string."""
         return f"{self.text}. {self.detail}".rstrip()
 
     def add(self, detail: str) -> Headline:
-        """Return the headline with further sentences in its detail."""
+        """Return the headline with further sentences appended to its detail."""
         return Headline(self.text, f"{self.detail} {detail}".strip())
 
 
@@ -62,7 +62,7 @@ _MAX_NAMES = 3
 
 
 def build_local_headline(result: Result) -> Headline | None:
-    """Return the headline of a local run; `None` without a local model, or where nothing was measured."""
+    """Build the headline of a local run; `None` without a local model, or if nothing was measured."""
     local = result.local
     if local is None or not any(group_stages_by_variant(result).values()):
         return None
@@ -97,7 +97,7 @@ def _best(result: Result) -> Headline:
 
 
 def _within(objectives: Sequence[str]) -> str:
-    """Return text such as " within SLO (p95 latency < 50 ms)"; empty without objectives."""
+    """Format the SLO for a headline, such as " within SLO (p95 latency < 50 ms)"; empty without objectives."""
     return f" within SLO ({', '.join(objectives)})" if objectives else ""
 
 
@@ -114,7 +114,7 @@ def _equally_fast(result: Result) -> str:
 
 
 def _nearest(result: Result) -> str:
-    """Return what the nearest variant missed, as a sentence."""
+    """Return a sentence about the objectives that the variant closest to the SLO missed; empty if there are none."""
     variant, local = find_shown_variant(result), result.local
     if variant is None or local is None:
         return ""
@@ -227,7 +227,7 @@ def _max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
 
 
 def _concurrency_headline(result: Result) -> Headline:
-    """Return the headline of a sweep over the concurrency."""
+    """Build the headline of a concurrency sweep."""
     met_stage, failed_stage = find_heaviest_passed(result.stages)[0], find_lightest_failed(result.stages)
     slo = [evaluation.objective for evaluation in result.slo]
     rate_per_s = met_stage.metrics["completed_per_s"]["value"].value or 0.0
@@ -242,9 +242,9 @@ def _concurrency_headline(result: Result) -> Headline:
 
 
 def _inconclusive_note(result: Result, outcome: Outcome) -> str:
-    """Return the objectives that their intervals leave inconclusive.
+    """Return a sentence about the inconclusive objectives; empty if the run is conclusive.
 
-    Point estimates decide whether a load met the SLO, intervals whether an objective passed.
+    Point estimates decide whether a load meets the SLO, while confidence intervals decide whether an objective passes.
     """
     inconclusive = [objective for objective in (*result.slo, *result.gates) if objective.outcome == "INCONCLUSIVE"]
     is_found = result.max_rate is None or result.max_rate.per_s.value is not None

@@ -24,7 +24,7 @@ def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: 
     stage_arrivals = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
     rates = [_peak_per_s(arrivals) for arrivals in stage_arrivals]
     if spec.search is not None:
-        rates.append(peak_rate(spec.search.arrivals) * spec.search.start_per_s)
+        rates.append(spec.search.start_per_s)
     concurrency = max((load.concurrency for load in stage_arrivals if isinstance(load, ClosedArrivals)), default=0)
     is_locust = isinstance(spec.workload, LocustWorkload)  # Each Locust user opens its own connections.
     return ConnectionDemand(

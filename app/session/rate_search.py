@@ -12,8 +12,9 @@ from app.analysis.number_format import format_number
 from app.analysis.objectives import count_samples_needed
 from app.analysis.search import Probe, RateSearch, SearchOutcome
 from app.records.result import Objective, Stage
-from app.session.rates import scale_arrivals
-from app.session.spec import ResolvedStage, SearchSpec
+from app.records.search import SearchSpec
+from app.session.rates import build_search_arrivals
+from app.session.spec import ResolvedStage
 
 PROBE_DRAIN_S = 3.0
 _RETRIES = 2
@@ -100,7 +101,7 @@ def _build_stage(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], m
         name=f"{probe.kind} {format_number(probe.rate_per_s)} req/s",
         kind=probe.kind,
         repeat=probe.repeat,
-        arrivals=scale_arrivals(search.arrivals, probe.rate_per_s),
+        arrivals=build_search_arrivals(search, probe.rate_per_s),
         duration_s=step_duration_s(search.step_duration_s, probe.rate_per_s, slo),
         drain_s=min(PROBE_DRAIN_S, max_response_s),
         ends_when_saturated=True,

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from app.records.result import Stage
+from app.records.search import SearchSpec
 from app.session.spec import RateShare
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
@@ -26,6 +27,11 @@ def single_rate(rates: Rates) -> float | None:
     """Return the rate of a constant rate curve; `None` if the rate changes or the curve is empty."""
     first = rates[0][1] if rates else None
     return first if all(rate == first for _, rate in rates) else None
+
+
+def build_search_arrivals(search: SearchSpec, rate_per_s: float) -> OpenArrivals:
+    """Return the arrivals of a search at one rate."""
+    return OpenArrivals(search.arrivals, ((0.0, rate_per_s),), search.burstiness or 1.0)
 
 
 def scale_arrivals(arrivals: OpenArrivals, factor: float) -> OpenArrivals:

@@ -13,7 +13,8 @@ from app.inference.job import VariantJob
 from app.records.abort import AbortRule
 from app.records.offers import Catalog, PlanLimits
 from app.records.result import Objective, Result, StageKind, Target, Traffic
-from loadgen.records import Arrivals, Endpoint, OpenArrivals
+from app.records.search import SearchSpec
+from loadgen.records import Arrivals, Endpoint
 from loadgen.workloads import Workload
 
 
@@ -54,19 +55,6 @@ class StageSpec(StageLoad, frozen=True):
     def total_duration_s(self) -> float:
         """Duration of the load in s, including the lead-in and excluding the drain."""
         return self.lead_in_s + self.duration_s
-
-
-class SearchSpec(msgspec.Struct, frozen=True):
-    """Settings of a search for the max rate within the SLO.
-
-    `arrivals` has a rate of 1 and is scaled to each tested rate. `max_duration_s` is the time limit in s (`None` for no
-    limit): no probe starts that would end later."""
-
-    arrivals: OpenArrivals
-    start_per_s: float
-    step_duration_s: float
-    repeats: int
-    max_duration_s: float | None = None
 
 
 class StartSpec(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ warm-up stages."""
 from __future__ import annotations
 
 from app.analysis.warmup import WINDOWS, is_stable
-from app.session.rates import scale_arrivals, warmup_arrivals
+from app.session.rates import build_search_arrivals, warmup_arrivals
 from app.session.spec import ResolvedStage, RunSpec
 from app.session.stages import StageRunner
 from loadgen.records import Arrivals
@@ -49,6 +49,6 @@ def _build_arrivals(spec: RunSpec) -> Arrivals | None:
     """Return the arrivals for the warm-up, derived from the start rate of the search or from the first stage; `None` if
     the first rate depends on an earlier stage."""
     if spec.search is not None:
-        return scale_arrivals(spec.search.arrivals, spec.search.start_per_s)
+        return build_search_arrivals(spec.search, spec.search.start_per_s)
     first = spec.stages[0]
     return None if first.rate_share is not None else warmup_arrivals(first.arrivals, first.duration_s)

@@ -1,4 +1,4 @@
-"""Store which secrets the user allows to be sent to which hosts, in a file in Sizewise's home folder."""
+"""Store the user's permissions to send secrets to hosts, in a file in Sizewise's home folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MAX_BYTES = 4 * 2**20
 
 
 class AllowedSecrets(msgspec.Struct, frozen=True):
-    """Permission to send secrets to a host; `profile` is the name of the profile.
+    """Permission to send the secrets of a profile to a host. `profile` is the name of the profile.
 
-    `references` says where the secrets are stored, for example `env:API_KEY`.
+    `references` lists where the secrets are stored, for example `env:API_KEY`.
     """
 
     profile: str
@@ -34,7 +34,7 @@ def is_allowed(permission: AllowedSecrets) -> bool:
 
 
 def store_permission(permission: AllowedSecrets) -> None:
-    """Store a permission. Raises StorageError."""
+    """Store a permission. Raises StorageError if the file cannot be written."""
     if is_allowed(permission):
         return
     path = _path()
@@ -50,7 +50,7 @@ def _path() -> Path:
 
 
 def _read() -> tuple[AllowedSecrets, ...]:
-    """Read all permissions. Raises UsageError if the file is damaged."""
+    """Read all permissions. Raises UsageError if the file is corrupted."""
     path = _path()
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Find the runs that new runs are compared with: a run given by the user, or the one promoted for its profile name."""
+"""Find the runs that new runs are compared with: runs given by the user, or the run promoted for the profile name."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from loadgen.decoding import decode_json
 
 PROMOTED = "promoted"
 _POINTERS = "baselines.json"
-"""Name of the file in the runs' home that maps profile names to the promoted run.
+"""Name of the file in the runs' home that maps profile names to promoted runs.
 
-The run is stored as its id, or as its directory if that is elsewhere.
+A promoted run is stored as its id, or as its directory if it is not in the runs' home.
 """
 _RUNS = "List the runs with `sizewise runs list`."
 _PROMOTE = "Set a run as the baseline of its profile with `sizewise runs promote RUN`."
 
 
 def promote(run: StoredRun) -> Result:
-    """Make a run the baseline of its profile name, replacing the previous one. Raises UsageError if the run failed."""
+    """Make a run the baseline of its profile name, replacing any previous baseline. Raises UsageError if the run
+    failed."""
     result = run.complete_result
     if result.verdict.status == "INVALID" or result.exit.first_code != 0:
         why = (
@@ -53,7 +54,7 @@ def promote(run: StoredRun) -> Result:
 
 
 def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
-    """Read one run, or several repeats separated by commas. Raises UsageError like `read_baseline`."""
+    """Read a run, or several repeats separated by commas. Raises the same errors as `read_baseline`."""
     names = [references] if Path(references).exists() else [name for name in references.split(",") if name]
     if not names:
         raise UsageError("no run was given", hint=_RUNS)
@@ -61,7 +62,7 @@ def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
 
 
 def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
-    """Read the repeats of the baseline and of the candidate. Raises UsageError like `read_baseline`."""
+    """Read the repeats of the baseline and of the candidate. Raises the same errors as `read_baseline`."""
     if PROMOTED in candidates:
         raise UsageError(
             "'promoted' is a baseline and cannot be the candidate", hint="Name the run to use as the candidate."
@@ -71,9 +72,11 @@ def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...]
 
 
 def read_baseline(reference: str, profile_name: str) -> Result:
-    """Read a run given by its id, directory or "last", a `result.json`, another tool's result, or the promoted run.
+    """Read the result of a run. `reference` is a run id, a directory, "last", a `result.json`, a result file of another
+    tool, or "promoted".
 
-    Raises UsageError if there is none, and InvalidRunError if the run is INVALID, because its numbers are unreliable.
+    Raises UsageError if there is no such run, and InvalidRunError if the run is INVALID, because its metrics are not
+    reliable.
     """
     result = _read_result(reference, profile_name)
     if result.verdict.status == "INVALID":

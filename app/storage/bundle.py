@@ -1,7 +1,8 @@
-"""Export and import runs as bundles: reproducible zip files that hold every file of a run with its hash.
+"""Export and import runs as bundles: reproducible zip files that contain every file of a run with its hash.
 
-A bundle has limits on its size and file names, and a result that seals its contents. An imported zip may come from
-anybody, so it is read within limits, checked, and imported completely or not at all.
+The size of a bundle and the names of its files are limited, and the result seals the other files by their hashes. A
+bundle may come from an untrusted source, so an import reads it within limits, verifies it, and stores either the
+complete run or nothing.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ BUNDLE = "bundle.json"
 MAX_FILES = 2_000
 MAX_BYTES = 16 << 30
 MAX_RATIO = 250
-"""Maximum ratio of unpacked size to zip size. Rows of a run compress to a fifth, zeros to a thousandth."""
+"""Maximum ratio of unpacked size to zip size. Rows of a run compress to about 1/5 of their size, zeros to 1/1000."""
 _MAX_LIST_BYTES = 1 << 20
-"""Maximum size in bytes of the zip's directory and of `bundle.json`."""
+"""Maximum size in bytes of the zip's central directory and of `bundle.json`."""
 _MAX_RESULT_BYTES = 64 << 20
 _HINT = "Create a bundle with `sizewise runs export RUN`."
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -45,10 +46,8 @@ _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
 
 
 def is_valid_file_path(path: str) -> bool:
-    """Return whether a file of a run may have this path on any system.
-
-    It may be in the run's directory or in one folder of it.
-    """
+    """Return whether `path` is allowed for a file in a bundle: portable names, in the run directory or in one folder of
+    it."""
     parts = path.split("/")
     return len(parts) <= 2 and parts[0] != CONTROL and all(_NAME.fullmatch(part) for part in parts)
 
@@ -58,9 +57,10 @@ def is_valid_run_id(name: str) -> bool:
 
 
 class _BoundedFile(io.FileIO):
-    """A file that refuses reads that are too large.
+    """File that rejects reads above a maximum size.
 
-    The directory of a zip is read in one piece of the length that the zip states, which could exhaust the memory.
+    The central directory of a zip is read at once, with the length that the zip declares, which could exhaust the
+    memory.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -71,7 +71,8 @@ class _BoundedFile(io.FileIO):
 
 @contextmanager
 def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a bundle. Raise any error of a damaged zip or of the disk as a UsageError with one sentence."""
+    """Open a bundle. Errors of a corrupted zip or of the disk are raised as UsageError with a message of one
+    sentence."""
     try:
         with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
@@ -82,7 +83,8 @@ def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def read_manifest(archive: zipfile.ZipFile, path: Path) -> Bundle:
-    """Return the contents that a bundle declares, after checking that they match the zip's directory and the limits."""
+    """Return the manifest of a bundle, after checking the limits and that the manifest matches the zip's central
+    directory."""
     infos = archive.infolist()
     _check_limits(infos, path)
     for info in infos:
@@ -141,7 +143,7 @@ def _bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
 
 
 def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
-    """Check that the result belongs to this run, can be read, and that the other files match the hashes in it."""
+    """Check that the result can be read, belongs to the bundled run, and contains the hashes of the other files."""
     name = f"{bundle.run_id}/{RESULT}"
     if archive.getinfo(name).file_size > _MAX_RESULT_BYTES:
         raise bundle_error(path, f"its {RESULT} is too large for a run")
@@ -177,7 +179,7 @@ _UNIX, _MODE = 3, 0o100644
 def export_run(run: StoredRun, path: Path) -> Bundle:
     """Write the bundle of a finished run to `path`, completely or not at all.
 
-    Raises UsageError if the run has no result, or contains a file that bundles cannot hold.
+    Raises UsageError if the run has no result, or contains a file that is not allowed in bundles.
     """
     run_id, names = run.complete_result.run_id, _names(run.directory)
     if not is_valid_run_id(run_id):
@@ -198,7 +200,7 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
 
 
 def _check(draft: Path, directory: Path) -> None:
-    """Apply the checks of an import, so that no bundle is written that Sizewise would refuse."""
+    """Apply the checks of an import to a new bundle, so that no bundle is exported that an import would reject."""
     try:
         with open_bundle(draft) as archive:
             verify_result(archive, draft, read_manifest(archive, draft))
@@ -209,7 +211,8 @@ def _check(draft: Path, directory: Path) -> None:
 
 
 def _names(directory: Path) -> list[str]:
-    """Return the names of all files except hidden ones, drafts and control files of a running engine, sorted."""
+    """Return the sorted names of the files to export: all except hidden files, drafts and control files of a running
+    engine."""
     names = []
     for path in directory.rglob("*"):
         name = PurePosixPath(path.relative_to(directory)).as_posix()
@@ -236,9 +239,10 @@ def _write(out: IO[bytes], directory: Path, run_id: str, names: list[str]) -> Bu
 
 
 def _add(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> BundledFile:
-    """Add a file to the zip, hashing the bytes as they are written, so that the hash matches the content of the zip."""
+    """Add a file to the zip and return its manifest entry. The bytes are hashed as they are written, so that the hash
+    matches the content of the zip."""
     info, digest = _info(entry), hashlib.sha256()
-    info.file_size = path.stat().st_size  # the zip format depends on the size
+    info.file_size = path.stat().st_size  # large files need the Zip64 format, so the size must be known
     size = 0
     with path.open("rb") as source, archive.open(info, "w") as target:
         while piece := source.read(CHUNK_BYTES):
@@ -249,24 +253,24 @@ def _add(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> Bundled
 
 
 def _info(entry: str) -> zipfile.ZipInfo:
-    """Build a zip entry without time, owner or system, so that bundles are reproducible."""
+    """Build a zip entry without time, owner or operating system, so that bundles are reproducible."""
     info = zipfile.ZipInfo(entry, _TIME)
     info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, _UNIX, _MODE << 16
     return info
 
 
 ACTIVE_EXTENSIONS = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg")
-"""Extensions of files with scripts that a browser would run.
+"""Extensions of files that can contain scripts and that a browser would execute.
 
-Such files in a bundle are read and checked but not imported, because reports can be rendered again.
+Such files in a bundle are verified but not stored, because reports can be rendered again.
 """
 
 
 def import_run(path: Path) -> tuple[Path, bool]:
-    """Import a bundle. Return the run's directory in the runs' home, and whether it is new there.
+    """Import a bundle. Return the directory of the run in the runs' home, and whether the run was new.
 
-    Raises UsageError for a bundle that is damaged, malicious or of a newer version, or whose id belongs to another run.
-    In that case nothing is imported.
+    Raises UsageError, and imports nothing, if the bundle is corrupted, malicious or from a newer version, or if another
+    run has the same id.
     """
     home = runs_home()
     with open_bundle(path) as archive:
@@ -290,9 +294,10 @@ def import_run(path: Path) -> tuple[Path, bool]:
 
 
 def import_directory(path: Path) -> tuple[Path, bool]:
-    """Import a run's directory from elsewhere through a bundle, so that all checks of `import_run` apply.
+    """Import a run directory through a temporary bundle, so that all checks of `import_run` apply. Return the same
+    values.
 
-    Raises UsageError as `import_run` does, and also if the run is not finished.
+    Raises UsageError like `import_run`, and also if the run is not finished.
     """
     run = StoredRun(path)
     if path.resolve().parent == runs_home().resolve():
@@ -302,12 +307,13 @@ def import_directory(path: Path) -> tuple[Path, bool]:
         export_run(run, bundle)
         try:
             return import_run(bundle)
-        except UsageError as error:  # replaces the name of the temporary bundle in the message
+        except UsageError as error:  # replace the path of the temporary bundle in the message
             raise UsageError(str(error).replace(str(bundle), str(path)), hint=error.hint) from None
 
 
 def _existing_run(path: Path, bundle: Bundle, directory: Path) -> Path:
-    """Return the directory if the existing run is the same one, judging by its result, which seals all its files."""
+    """Return `directory` if it contains the bundled run, which is identified by the hash of its result; otherwise raise
+    UsageError."""
     (sha256,) = (file.sha256 for file in bundle.files if file.path == RESULT)
     result_path = directory / RESULT
     if result_path.is_file() and hashlib.sha256(result_path.read_bytes()).hexdigest() == sha256:
@@ -326,7 +332,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, bundle: Bundle, directory: Pat
             archive.open(f"{bundle.run_id}/{file.path}") as source,
             destination.open("xb" if destination is target else "wb") as out,
         ):
-            while piece := source.read(CHUNK_BYTES):  # reads no more than the size that the zip lists
+            while piece := source.read(CHUNK_BYTES):  # reads at most the size that the zip declares
                 digest.update(piece)
                 out.write(piece)
             out.flush()

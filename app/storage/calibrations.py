@@ -1,6 +1,6 @@
-"""Store the calibration of this machine's load generator and its last self-test.
+"""Store the calibration of the load generator and the last self-test of this machine.
 
-A stored calibration saves runs from measuring it again. Results refer to the last self-test.
+With a stored calibration, a run does not have to calibrate again. Results contain a summary of the last self-test.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ def calibration_path() -> Path:
 
 
 def store_calibration(calibration: Calibration) -> None:
-    """Merge a calibration into the stored one, where newer capacities replace older ones of the same kind.
+    """Merge a calibration into the stored calibration. Newer capacities replace older capacities for the same kind of
+    load and number of workers.
 
-    Measurements disturbed by other processes are not stored.
+    Capacities whose measurement was disturbed by other processes are not stored.
     """
     calibration = calibration.without_disturbed()
     if not calibration.capacities:
@@ -40,12 +41,12 @@ def store_calibration(calibration: Calibration) -> None:
 
 
 def load_calibration(fingerprint: str, now: datetime) -> Calibration | None:
-    """Return the stored calibration if it is less than a day old and this machine has not changed since."""
+    """Return the stored calibration; `None` unless it is less than a day old and the machine is unchanged."""
     try:
         calibration = decode_json(calibration_path().read_bytes(), Calibration)
         age = now - datetime.fromisoformat(calibration.measured_at)
     except (OSError, ValueError, TypeError):
-        return None  # this is a cache: a file that cannot be read, or is from another version, is measured again
+        return None  # the file is a cache: if it is unreadable or from another version, calibration is repeated
     is_recent = timedelta(0) <= age < MAX_AGE
     return calibration if is_recent and calibration.fingerprint == fingerprint else None
 
@@ -55,7 +56,8 @@ def selftest_path() -> Path:
 
 
 def store_selftest(selftest: SelfTest) -> None:
-    """Store a self-test, passed or failed, in place of the previous one. Raises UsageError."""
+    """Store a self-test, passed or failed, replacing the previous self-test. Raises UsageError if the file cannot be
+    written."""
     path = selftest_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ def store_selftest(selftest: SelfTest) -> None:
 
 
 def load_selftest(fingerprint: str) -> SelfTest | None:
-    """Return the stored self-test if it applies to this machine and this version of Sizewise."""
+    """Return the stored self-test; `None` unless it is from this machine and this version of Sizewise."""
     try:
         selftest = decode_json(selftest_path().read_bytes(), SelfTest)
     except (OSError, ValueError, RecursionError):

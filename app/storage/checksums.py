@@ -1,4 +1,4 @@
-"""Write `checksums.txt`: the SHA-256 of every file of a run, in the format of `sha256sum -c`."""
+"""Write `checksums.txt`: the SHA-256 hash of every file of a run, in the format of `sha256sum -c`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from app.storage.run_directory import write_atomically
 
 
 def write_checksums(directory: Path, exports: Iterable[str]) -> None:
-    """Write the checksums of the facts, the result and the existing `exports`; other files in the directory are
-    ignored.
+    """Write the checksums of the run data, the result and the existing files in `exports`; all other files in the
+    directory are ignored.
 
-    The checksums replace the journal of a run that has ended.
+    The journal is removed, because the checksums replace it once the run has ended.
     """
     outputs = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
     names = (name for name in (*DATA_FILES, *exports, *outputs) if (directory / name).is_file())
@@ -24,7 +24,8 @@ def write_checksums(directory: Path, exports: Iterable[str]) -> None:
 
 
 def update_checksum(directory: Path, name: str) -> None:
-    """Update the checksum of one rewritten file. The others keep their stored checksum, so that damage still shows."""
+    """Update the checksum of one rewritten file. All other files keep their stored checksums, so that corruption is
+    still detected."""
     path = directory / CHECKSUMS
     if path.exists():
         known = (line.partition("  ") for line in path.read_text("utf-8").splitlines())

@@ -1,7 +1,8 @@
-"""Store a comparison that measures two profiles in interleaved pairs of runs. Its runs are stored like all runs.
+"""Store an A/B comparison that measures two profiles in interleaved pairs of runs. The runs themselves are stored like
+all other runs.
 
-Its directory has the same events file (`events.jsonl`) and control folder as a run, so that it can be followed, stopped
-and found in the same way.
+The directory of a comparison contains an events file (`events.jsonl`) and a control folder like the directory of a run,
+so that a comparison can be found, followed and stopped in the same way.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _MAX_COMPARISONS = 20
 
 
 def comparisons_home() -> Path:
-    """Return the folder of comparisons, beside that of the runs."""
+    """Return the folder of comparisons, which is next to the runs' home."""
     return runs_home().parent / "comparisons"
 
 
 def find_running_comparisons() -> tuple[Path, ...]:
-    """Return the comparisons in their home folder that are still running, the newest first."""
+    """Return the directories of the comparisons that are still running, newest first."""
     home = comparisons_home()
     if not home.is_dir():
         return ()
@@ -41,10 +42,11 @@ def find_running_comparisons() -> tuple[Path, ...]:
 
 
 class ComparisonWriter:
-    """Write a comparison. Events and commands may come from different threads."""
+    """Writer for the data of one comparison. Events and commands may come from different threads."""
 
     def __init__(self, directory: Path) -> None:
-        """Create the comparison. Raises UsageError if the directory already holds one or cannot be created."""
+        """Create the comparison. Raises UsageError if the directory already contains a comparison or cannot be
+        created."""
         hint = "Choose another directory with --record."
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -82,5 +84,5 @@ class ComparisonWriter:
 def _is_running(directory: Path) -> bool:
     try:
         return find_run_state(directory) == "running"
-    except OSError:  # deleted in the meantime, or owned by another user
+    except OSError:  # the comparison was deleted meanwhile or belongs to another user
         return False

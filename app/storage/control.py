@@ -1,8 +1,9 @@
-"""The control files of a run: commands to its engine, and the engine's replies.
+"""Control files of a run: commands to the engine of the run, and the engine's replies.
 
-Each command is a file of its own, written under another name and renamed, so that it is read completely or not at all,
-whoever else sends one. Its name sorts by time. The engine removes it and leaves a reply under the same name. Files work
-the same on every system, and allow control of a run on a shared disk from another machine.
+Each command is a separate file, which is written under a temporary name and then renamed, so that several processes can
+send commands and the engine never reads an incomplete command. File names sort by time. The engine removes a command
+file and writes a reply file of the same name. Files work in the same way on all operating systems, and allow a run on a
+shared disk to be controlled from another machine.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ from loadgen.decoding import decode_json, json_decoder
 CONTROL = "control"
 _COMMAND, _REPLY = ".wish", ".answer"
 _LOCK = ".engine.lock"
-"""Lock file that the engine holds as long as it lives.
+"""Name of the lock file that the engine holds during its lifetime.
 
-The operating system releases the lock however the engine ends.
+The operating system releases the lock even if the engine is killed.
 """
 _MAX_COMMAND_BYTES = 8192
 _MAX_COMMANDS = 100
 _POLL_S = 0.05
 _MAX_SILENCE_S = 3600.0
-"""Time in s without writes after which a run without a lock counts as ended.
+"""Time in s without writes after which a run without a lock is considered ended.
 
-Older versions and some file systems have no lock.
+Older versions of Sizewise and some file systems do not use locks.
 """
 _RUNS = "List the runs with `sizewise runs list`."
 
 
 class CommandInbox:
-    """The engine's side of the control files. Only one thread may call `process`."""
+    """Engine side of the control files. `process` must be called from a single thread."""
 
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / CONTROL
@@ -51,7 +52,7 @@ class CommandInbox:
         self._decode = json_decoder(ControlCommand)
 
     def process(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
-        """Handle all pending commands, the oldest first, and write a reply to each."""
+        """Handle all pending commands, oldest first, and write a reply to each command."""
         for path in self._pending():
             try:
                 content = _read(path)
@@ -65,7 +66,7 @@ class CommandInbox:
             _write(path.with_suffix(_REPLY), msgspec.json.encode(reply))
 
     def close(self) -> None:
-        """Remove the control files, so that no more commands are accepted."""
+        """Remove the control files, so that no further commands are accepted."""
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             self._lock_path.unlink(missing_ok=True)
@@ -86,14 +87,14 @@ def remove_control(run_directory: Path) -> None:
 
 
 def is_engine_alive(run_directory: Path, pid: int) -> bool:
-    """Return whether a run's engine still accepts commands.
+    """Return whether the engine of a run still accepts commands.
 
-    A killed engine leaves its control folder, but neither its lock nor its process. Its pid may belong to another
-    process by now.
+    A killed engine leaves its control folder behind, but releases its lock. `pid` may meanwhile belong to another
+    process.
     """
     if not (run_directory / CONTROL).is_dir():
         return False
-    if sys.platform == "win32":  # where os.kill with signal 0 is not harmless
+    if sys.platform == "win32":  # on Windows, os.kill with signal 0 would end the process
         return True
     if not _is_process(pid):
         return False
@@ -102,21 +103,21 @@ def is_engine_alive(run_directory: Path, pid: int) -> bool:
 
 
 def _is_process(pid: int) -> bool:
-    if pid <= 0:  # would address a process group
+    if pid <= 0:  # os.kill would signal a process group
         return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # owned by another user
+    except OSError:  # the process belongs to another user
         return True
     return True
 
 
 def _locked_file(path: Path) -> int | None:
-    """Lock a file before it appears under its name, so that nobody sees it unlocked.
+    """Create a locked file, and return its descriptor; `None` if the file system does not support locks.
 
-    Return `None` if locks do not work.
+    The file is locked before it gets its final name, so that no process can see it unlocked.
     """
     if sys.platform == "win32":
         return None
@@ -127,7 +128,7 @@ def _locked_file(path: Path) -> int | None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         draft.replace(path)
-    except OSError:  # a file system without locks
+    except OSError:  # the file system does not support locks
         os.close(file)
         draft.unlink(missing_ok=True)
         return None
@@ -135,7 +136,7 @@ def _locked_file(path: Path) -> int | None:
 
 
 def _is_locked(path: Path) -> bool | None:
-    """Return whether the file is locked, or `None` if it does not exist or cannot be checked."""
+    """Return whether the file is locked; `None` if the file does not exist or cannot be checked."""
     if sys.platform == "win32":
         return None
     import fcntl
@@ -156,16 +157,17 @@ def _is_locked(path: Path) -> bool | None:
 
 
 def _silence_s(run_directory: Path) -> float:
-    """Return the time in s since the last write to a file of the run."""
+    """Return the time in s since the last write to any file of the run."""
     with contextlib.suppress(OSError), os.scandir(run_directory) as entries:
         return time.time() - max((entry.stat().st_mtime for entry in entries), default=0.0)
     return float("inf")
 
 
 def send_command(run_directory: Path, command: ControlCommand, *, timeout_s: float = 10.0) -> str:
-    """Send a command to the engine and return its reply.
+    """Send a command to the engine of a run and return the engine's message.
 
-    Raises UsageError if the engine refuses the command, the run has ended, or no reply arrives in time.
+    Raises UsageError if the engine rejects the command, if the run has ended, or if there is no reply within
+    `timeout_s`.
     """
     folder = run_directory / CONTROL
     path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}{_COMMAND}"

@@ -1,4 +1,4 @@
-"""Detect network file systems, on which rows of a run can arrive late or get lost."""
+"""Detect network file systems, on which rows of a run can arrive late or be lost."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class NetworkMount(msgspec.Struct, frozen=True):
 
 
 def find_network_mount(directory: Path, mounts: Path = MOUNTS) -> NetworkMount | None:
-    """Return the network file system that a directory is, or will be, on.
+    """Return the network file system of a directory, which need not exist yet.
 
-    Return `None` on a local file system, and if the operating system does not list its mounts.
+    Returns `None` for a local file system, or if the operating system does not list its mounts.
     """
     try:
         lines = mounts.read_text(errors="surrogateescape").splitlines()

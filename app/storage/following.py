@@ -1,4 +1,4 @@
-"""Read the files of a running run: each complete line or batch once, incomplete ones on a later call."""
+"""Follow the files of a running run: each line or batch is read once, as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _CHUNK = 1 << 18
 _MAX_LINE_BYTES = 1 << 24
 """Maximum length of a line in bytes.
 
-Events are far shorter; a longer line is not an event and is not kept in memory.
+Events are much shorter; a longer line is not an event and is not kept in memory.
 """
 
 
 class EventFollower:
-    """Read the events of `events.jsonl` one at a time, in order. The file need not exist yet."""
+    """Reader that returns the events of `events.jsonl` one at a time, in order. The file need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset, self._partial = path, 0, b""
         self._lines: deque[bytes] = deque()
         self._decode: Callable[[bytes], Event] = json_decoder(Event)
         self.damaged_count = 0
-        """Number of lines that were skipped because they are not events of this version."""
+        """Number of lines that were skipped because they are not valid events of this version."""
 
     def read_next(self) -> Event | None:
-        """Return the next event, or `None` if there is no further complete line yet."""
+        """Return the next event; `None` if there is no further complete line yet."""
         while True:
             if not self._lines and not self._read():
                 return None
@@ -49,7 +49,7 @@ class EventFollower:
                     self.damaged_count += 1
 
     def _read(self) -> bool:
-        """Read the next chunk, and return whether it held any data."""
+        """Read the next chunk of the file, and return whether it contained any data."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -65,7 +65,7 @@ class EventFollower:
 
 
 class RunFollower:
-    """Read the events of a run, and report whether its engine still writes them."""
+    """Reader of the events of a run, which also reports whether the engine is still writing events."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -78,7 +78,7 @@ class RunFollower:
         return self._events.damaged_count
 
     def read_next(self) -> Event | None:
-        """Return the next event, or `None` if there is none yet."""
+        """Return the next event; `None` if there is no further event yet."""
         event = self._events.read_next()
         match event:
             case RunStarted(pid=pid):
@@ -88,7 +88,8 @@ class RunFollower:
         return event
 
     def is_active(self) -> bool:
-        """Return whether more events may follow. Events written just before the engine ended must still be read."""
+        """Return whether more events may be written. Even when this is False, events written before the engine ended
+        may still be unread."""
         if self.finished is not None:
             return False
         if self._pid is None:
@@ -97,14 +98,14 @@ class RunFollower:
 
 
 class StreamFollower:
-    """Read the batches of an Arrow stream that is being written. The file need not exist yet."""
+    """Reader of the batches of an Arrow stream that is still being written. The file need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset: int | None = None
 
     def read_batches(self, max_batches: int) -> list[pa.RecordBatch]:
-        """Return the next complete batches, at most `max_batches` of them."""
+        """Return the next complete batches, at most `max_batches`."""
         import pyarrow as pa
 
         batches: list[pa.RecordBatch] = []
@@ -121,5 +122,5 @@ class StreamFollower:
                     batches.append(batch)
                     self._offset = source.tell()
         except (StopIteration, EOFError, ValueError, OSError, pa.ArrowException):
-            return batches  # no schema yet, or damage, after which nothing can be read
+            return batches  # no schema yet, or a corrupted batch, after which nothing can be read
         return batches

@@ -1,6 +1,5 @@
-"""The journal of a running engine (`journal.crc`): the CRC-32 of everything written, until `checksums.txt`
-replaces it.
-"""
+"""Journal of a running engine (`journal.crc`): the CRC-32 of all written data, until `checksums.txt` replaces the
+journal."""
 
 from __future__ import annotations
 
@@ -28,17 +27,18 @@ _PIECE_BYTES = 1 << 20
 
 
 class Journal:
-    """Append to the files of one run, and log each append: the file's CRC-32 up to its new end, this end, and its name.
+    """Append-only journal of the writes to the files of one run. Each line holds the CRC-32 of a file up to its new
+    end, the new end in bytes, and the name of the file.
 
-    The log line is written before the data, and no two threads append at once. A killed engine therefore leaves at most
-    one incomplete append, that of the last line; any other missing or different data is damage.
+    A line is written before the data, and only one thread can append at a time. A killed engine therefore leaves at
+    most one incomplete append, which belongs to the last line; any other missing or different data is corruption.
     """
 
     def __init__(self, directory: Path, kept_bytes: Mapping[str, int] | None = None) -> None:
-        """Create the journal. Raises OSError.
+        """Create the journal. Raises OSError if the file cannot be created.
 
-        For a run that is resumed, `kept_bytes` gives the bytes that remain of each stream; its other files remain
-        unchanged.
+        When a run is resumed, `kept_bytes` maps each stream to the number of bytes that are kept; the other files of
+        the run are unchanged.
         """
         path = directory / JOURNAL
         self._lock = threading.Lock()
@@ -56,7 +56,7 @@ class Journal:
     def append(self, file: UnbufferedFile, content: ReadableBuffer) -> int:
         """Append `content` to a file and return the number of bytes written.
 
-        If the disk is full, neither the file nor the journal contains any of it.
+        If the disk is full, OSError is raised and neither the file nor the journal contains any part of `content`.
         """
         name = file.path.name
         with self._lock:
@@ -74,7 +74,7 @@ class Journal:
             return written
 
     def replace(self, name: str, content: bytes) -> None:
-        """Log the new content of a file that is written as a whole. Call it before writing the file."""
+        """Log the new content of a file that is written as a whole. Call this before writing the file."""
         with self._lock:
             lines = self._file.tell()
             try:
@@ -84,7 +84,7 @@ class Journal:
                 raise
 
     def sync(self) -> None:
-        """Flush the journal to the disk."""
+        """Flush the journal to disk."""
         if not self._file.closed:
             self._file.sync()
 
@@ -93,23 +93,23 @@ class Journal:
 
 
 class JournalCheck(msgspec.Struct, frozen=True):
-    """The state of a run's files according to its journal.
+    """State of a run's files according to the journal.
 
-    `whole` maps each stream to the number of bytes, from its start, that are intact. A stream in `truncated` or
-    `changed` has an append that is missing or different after these; `changed` also holds the names of other changed
-    files. `is_journal_intact` is false if the journal lacks lines, or has a line that no engine wrote.
+    `intact_bytes` maps each stream to the number of intact bytes from its start. `truncated` and `changed` contain the
+    streams in which the data after the intact bytes is missing or different; `changed` also contains other changed
+    files. `is_journal_intact` is false if lines of the journal are missing or invalid.
     """
 
     intact_bytes: dict[str, int]
     truncated: frozenset[str]
     changed: frozenset[str]
     listed: frozenset[str]
-    """Names of the files that have a checksum in the journal."""
+    """Names of the files whose checksum is in the journal."""
     is_journal_intact: bool
 
 
 def verify_journal(directory: Path) -> JournalCheck | None:
-    """Compare the files of a run whose engine has ended with its journal. Return `None` if it has no journal."""
+    """Compare the files of a run whose engine has ended with the journal. Return `None` if the run has no journal."""
     streams = {name: _Stream(directory / name) for name in STREAMS}
     matches: dict[str, bool] = {}
     contents: dict[str, tuple[int, int] | None] = {}
@@ -119,7 +119,7 @@ def verify_journal(directory: Path) -> JournalCheck | None:
             while line := journal.readline(_MAX_LINE_BYTES):
                 match = _LINE.fullmatch(line)
                 if match is None:
-                    # An unfinished last line was being written when the engine was killed; its data was not.
+                    # An incomplete last line means that the engine was killed before it wrote the data of that line.
                     is_whole &= not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES
                     continue
                 crc, end, name = int(match[1], 16), int(match[2]), match[3].decode()
@@ -129,14 +129,14 @@ def verify_journal(directory: Path) -> JournalCheck | None:
                 elif _is_whole_file(name):
                     if (
                         name not in contents
-                    ):  # hashed once, because an untrusted journal may name a file a million times
+                    ):  # hashed only once, because an untrusted journal may list a file a million times
                         contents[name] = _content(directory / name)
                     matches[name] = matches.get(name, False) or contents[name] in (None, (end, crc))
                 else:
                     is_whole = False
     except FileNotFoundError:
         return None
-    except OSError:  # a folder, or owned by another user
+    except OSError:  # the journal is a folder or belongs to another user
         is_whole = False
     finally:
         for stream in streams.values():
@@ -154,10 +154,10 @@ def verify_journal(directory: Path) -> JournalCheck | None:
 
 
 class _Stream:
-    """One stream of a run, compared with the journal line by line."""
+    """One stream of a run, verified line by line against the journal."""
 
     def __init__(self, path: Path) -> None:
-        """Open the stream; a missing file counts as an empty stream."""
+        """Open the stream. A missing file is treated as an empty stream."""
         self._file = path.open("rb") if path.is_file() else io.BytesIO()
         self.size = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
@@ -180,7 +180,8 @@ class _Stream:
             self.whole = end
 
     def is_cut(self, *, is_last: bool) -> bool:
-        """Return whether more data is missing than a killed engine can leave unwritten."""
+        """Return whether more data is missing than a killed engine can have left unwritten. `is_last` is true for the
+        stream of the last journal line."""
         return not self.is_changed and self.size < (self._previous_end if is_last else self.end)
 
     def close(self) -> None:
@@ -188,9 +189,8 @@ class _Stream:
 
 
 def _content(path: Path) -> tuple[int, int] | None:
-    """Return size and CRC-32, or `None` if the file is missing because the engine was killed before it wrote the
-    file.
-    """
+    """Return the size and CRC-32 of a file; `None` if the file is missing because the engine was killed before writing
+    the file."""
     try:
         size = path.stat().st_size
         return size, _compute_crc(path, size)

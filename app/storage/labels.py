@@ -1,4 +1,4 @@
-"""Store the title, tags and notes of a run beside its facts."""
+"""Store the title, tags and notes of a run, separately from the run data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS = "labels.json"
 
 
 def read_labels(run_directory: Path) -> Labels:
-    """Read the labels of a run, which are empty if none were set. Raises UsageError if the file cannot be read."""
+    """Read the labels of a run; empty if no labels were set. Raises UsageError if the file cannot be read."""
     path = run_directory / LABELS
     if not path.exists():
         return Labels()
@@ -33,7 +33,8 @@ def read_labels(run_directory: Path) -> Labels:
 
 
 def set_title(run_directory: Path, title: str) -> Labels:
-    """Set the title of a run; an empty one removes it. Raises UsageError, without a change, if it is too long."""
+    """Set the title of a run; an empty title removes it. Raises UsageError, and changes nothing, if the title is too
+    long."""
     clean_title = _one_line(title)
     if len(clean_title) > MAX_TITLE_LENGTH:
         raise UsageError(f"a title has at most {MAX_TITLE_LENGTH} characters (got {len(clean_title)})")
@@ -41,7 +42,7 @@ def set_title(run_directory: Path, title: str) -> Labels:
 
 
 def add_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
-    """Add tags to a run. Raises UsageError, without a change, if a tag is not valid."""
+    """Add tags to a run. Raises UsageError, and changes nothing, if a tag is not valid."""
     given = set(tags)
     invalid = sorted(tag for tag in given if not re.search(TAG_PATTERN, tag) or tag.endswith("\n"))
     if invalid:
@@ -55,7 +56,7 @@ def add_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
 
 
 def remove_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
-    """Remove tags from a run. Raises UsageError, without a change, if the run lacks a tag."""
+    """Remove tags from a run. Raises UsageError, and changes nothing, if the run does not have one of the tags."""
     labels, given = read_labels(run_directory), set(tags)
     missing = sorted(given.difference(labels.tags))
     if missing:
@@ -73,7 +74,7 @@ def add_note(run_directory: Path, text: str, at: datetime) -> Labels:
 
 
 def restore_labels(run_directory: Path, labels: Labels) -> Labels:
-    """Restore earlier labels, to undo a change. Raises UsageError if they cannot be written."""
+    """Restore earlier labels, to undo a change. Raises UsageError if the file cannot be written."""
     return _write_labels(run_directory, labels)
 
 
@@ -86,5 +87,5 @@ def _write_labels(run_directory: Path, labels: Labels) -> Labels:
 
 
 def _one_line(text: str) -> str:
-    """Return the text on one line without control characters. The file may come from someone else."""
+    """Return the text as one line without control characters, because the labels may come from another user."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -1,17 +1,17 @@
-"""Names of the files in a run's directory."""
+"""Names of the files in a run directory."""
 
 from __future__ import annotations
 
 SPEC, ENVIRONMENT, EVENTS = "spec.yaml", "environment.json", "events.jsonl"
 REQUESTS, CALLS, TELEMETRY = "requests.arrow", "calls.arrow", "telemetry.arrow"
 OUTPUTS = "outputs"
-"""Folder of model outputs: the first rows of references, and the score of each labeled row."""
+"""Folder of model outputs: the first rows of the reference, and the score of each labeled row."""
 CALIBRATION, RESULT, REPORT_JSON, REPORT_HTML = "calibration.json", "result.json", "report.json", "report.html"
 CHECKSUMS = "checksums.txt"
 JOURNAL = "journal.crc"
-"""Checksums of a run that has no `checksums.txt` yet."""
+"""Name of the file with the checksums of a run that has no `checksums.txt` yet."""
 DATA_FILES = (SPEC, ENVIRONMENT, CALIBRATION, EVENTS, REQUESTS, CALLS, TELEMETRY, RESULT)
 STREAMS = (EVENTS, REQUESTS, CALLS, TELEMETRY)
-"""Files that grow during a run."""
+"""Files to which rows or events are appended during a run."""
 SINGLE_WRITE_FILES = (SPEC, ENVIRONMENT, CALIBRATION, RESULT)
-"""Files that are written as a whole."""
+"""Files that are written as a whole instead of being appended to."""

@@ -1,6 +1,6 @@
-"""Export the rows of a run as Parquet, for other programs.
+"""Export the rows of a run as Parquet, for use in other programs.
 
-Rows are written group by group, so any number of rows fits.
+Rows are written in groups, so that the number of rows is not limited by memory.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _BATCHES_PER_GROUP = 256
 def write_parquet(stream: Path, schema: pa.Schema, path: Path, rename: Callable[[str], str] | None = None) -> int:
     """Write all complete batches of an Arrow stream to a Parquet file, and return the number of rows.
 
-    The file has the columns that the stream shares with `schema`, and `rename` is applied to its texts. It is written
-    completely or not at all, and not written for a stream without rows.
+    The file contains the columns that the stream and `schema` have in common, with `rename` applied to every string.
+    The file is written completely or not at all; no file is written for a stream without rows.
     """
     from pyarrow import parquet
 

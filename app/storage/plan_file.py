@@ -1,6 +1,6 @@
-"""Plan files: a planning question with all its inputs, and its result, as YAML that can be diffed.
+"""Plan files: the inputs and the result of a plan, as YAML that can be diffed.
 
-The module also checks what planning assumes about these inputs, since a file can be edited by hand.
+Because plan files can be edited by hand, this module also validates the inputs that planning relies on.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from app.records.service import BatchService, FittedService, RequestService, Tok
 
 _MIN, _MAX = 1e-9, 1e9
 _MAX_AT_ONCE = 100_000
-"""Maximum number of slots, sequences and replicas. The simulation keeps a row for each."""
+"""Maximum number of slots, sequences or replicas, because the simulation keeps a row for each."""
 Bound = tuple[str, float, float, float]
-"""Description of a value, the value, its minimum and its maximum."""
+"""Name of a value, the value, its minimum and its maximum."""
 
 
 def find_impossible_input(question: PlanningInputs) -> str | None:
-    """Return what is impossible about the inputs of a plan, or `None` if all are possible."""
+    """Return a description of the first impossible value among the inputs of a plan; `None` if all inputs are
+    possible."""
     return next(_iter_impossible(question), None)
 
 
@@ -136,16 +137,16 @@ def _service_bounds(fitted: FittedService) -> Iterator[Bound]:
 MAX_BYTES = 8 * 1024**2
 """Maximum size of a plan file in bytes.
 
-A plan over the whole catalog takes 0.7 MiB, and the requests of a trace at most 1.6 MiB more.
+A plan over the whole catalog is 0.7 MiB; the requests of a trace add at most 1.6 MiB.
 """
 MAX_EVENTS = 500_000
-"""Maximum number of YAML scalars and brackets. A plan over the whole catalog has 55,000, which are read in 0.6 s."""
+"""Maximum number of YAML scalars and brackets. A plan over the whole catalog has 55,000, which take 0.6 s to read."""
 VERSION = 2
 _MARK = b"sizewise_plan:"
 
 
 class PlanFile(msgspec.Struct, frozen=True):
-    """Contents of a plan file. `sizewise_plan` is the format version; additions do not change it."""
+    """Contents of a plan file. `sizewise_plan` is the format version; new fields do not change the version."""
 
     sizewise_plan: Literal[2]
     tool: str
@@ -154,7 +155,7 @@ class PlanFile(msgspec.Struct, frozen=True):
 
 
 def is_plan_file(path: Path) -> bool:
-    """Return whether a file starts like a plan file."""
+    """Return whether a file starts like a plan file; False if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(len(_MARK)) == _MARK
@@ -163,7 +164,7 @@ def is_plan_file(path: Path) -> bool:
 
 
 def read_plan(path: Path) -> PlanFile:
-    """Read a plan file. Raises UsageError if it is not a complete plan file of this version."""
+    """Read a plan file. Raises UsageError if the file is not a valid plan file of this version."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} is too large for a plan file (maximum {MAX_BYTES >> 20} MiB)")
@@ -193,10 +194,8 @@ def _refuse_other_version(path: Path, written: object) -> None:
 
 
 def format_plan(file: PlanFile) -> str:
-    """Return the text of a plan file. The same plan gives the same bytes, even after it was read from such a text."""
-    as_read = msgspec.convert(
-        msgspec.to_builtins(file), PlanFile
-    )  # whole numbers of float fields become floats: 8.0, not 8
+    """Return a plan as YAML. The same plan always gives the same bytes, also after it was read from YAML."""
+    as_read = msgspec.convert(msgspec.to_builtins(file), PlanFile)  # integers in float fields become floats: 8.0, not 8
     return yaml.dump(
         msgspec.to_builtins(as_read),
         Dumper=_PlainDumper,
@@ -208,7 +207,7 @@ def format_plan(file: PlanFile) -> str:
 
 
 def write_plan(path: Path, file: PlanFile) -> None:
-    """Write a plan file completely or not at all: an older file stays until the new one is on the disk."""
+    """Write a plan file completely or not at all: an existing file is replaced only after the new file is on disk."""
     text = format_plan(file).encode()
     draft = path.parent / f".{path.name}.part"
     try:

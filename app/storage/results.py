@@ -1,4 +1,4 @@
-"""Decode stored results from untrusted bytes."""
+"""Decode stored results. The content is untrusted and is validated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _decode = json_decoder(Result)
 
 
 def describe_other_schema(content: bytes) -> str | None:
-    """Return, as a clause of a message, which schema a result or a run's first event has if it differs from this
-    version's.
+    """Return a clause for an error message that states the schema of a result, or of a run's first event, if this
+    version cannot read that schema.
 
-    Return `None` if the schema is this version's, or if nothing can be read. A document without a number has schema 1.
+    Returns `None` if this version can read the schema, or if the content cannot be parsed. A document without a schema
+    number has schema 1.
     """
     try:
         document = decode_json(content)
@@ -32,8 +33,8 @@ def describe_other_schema(content: bytes) -> str | None:
 def decode_result(content: bytes) -> Result:
     """Decode a result.
 
-    Raises msgspec.DecodeError if it is not a result of this version, if an objective uses an unknown metric, or if the
-    start is not a time.
+    Raises msgspec.DecodeError if the content is not a result of this version, if an objective uses an unknown metric,
+    or if the start of the run is not a valid time.
     """
     result = _decode(content)
     for evaluated in (*result.slo, *result.gates):

@@ -1,4 +1,4 @@
-"""Resume a run that was cut short: what of its files is kept, and the writer that appends to them."""
+"""Resume an interrupted run: determine the data to keep, and reopen the files for appending."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ _COLUMNS_BUT_STAGE = tuple(name for name in REQUEST_SCHEMA.names if name != "sta
 
 
 def read_interrupted_run(run: StoredRun) -> InterruptedRun:
-    """Return what a run measured before it was cut short.
+    """Return the stages that a run completed before it was interrupted.
 
-    Raises UsageError with the reason if it cannot be resumed, and DamagedError if the data to keep is damaged.
+    Raises UsageError with the reason if the run cannot be resumed, and CorruptedFileError if the data to keep is
+    corrupted.
     """
     if run.is_being_written:
         raise UsageError(
@@ -90,10 +91,9 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
 
 
 def reopen_run(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
-    """Return a writer that appends to the run.
+    """Reopen an interrupted run, and return a writer that appends to its files.
 
-    Rows and events after its last complete stage are discarded, and so are the result and the reports of its
-    interrupted part. Everything before stays unchanged.
+    Data up to the last completed stage is unchanged. Later rows and events, the result and the reports are discarded.
     """
     whole_bytes = _whole_bytes(run)
     events, last = run.events(whole_bytes.get(EVENTS)), interrupted.stages[-1].data.index
@@ -125,12 +125,12 @@ def _first_started(run: StoredRun, events: list[Event]) -> RunStarted:
 
 
 def _is_cut_by_run_end(event: StageFinished) -> bool:
-    """Return whether the stage was stopped by the event that ended the run."""
+    """Return whether the stage was stopped by the end of the run."""
     return event.data.stopped_early and not event.data.is_saturated
 
 
 def _min_rows(event: StageFinished) -> int:
-    """Return the minimum number of rows of a stage: one for each request that ended."""
+    """Return the minimum number of rows of a stage: one row per completed or failed request."""
     return event.stage.completed + sum(event.stage.errors.values())
 
 
@@ -145,7 +145,7 @@ def _last_reading_ns(run: StoredRun, whole_bytes: Mapping[str, int]) -> int:
 
 
 def _whole_bytes(run: StoredRun) -> dict[str, int]:
-    """Return the number of intact bytes of each file according to the journal; empty without a journal."""
+    """Return the number of intact bytes of each file according to the journal; empty if there is no journal."""
     state = verify_journal(run.directory)
     return {} if state is None else state.intact_bytes
 
@@ -155,5 +155,6 @@ def _last_write_s(run: StoredRun) -> float:
 
 
 def _uptime_s() -> float:
-    """Return the time in s since the monotonic clock started, including the time that the machine slept."""
+    """Return the time in s since the monotonic clock started, including the time in which the machine was suspended;
+    infinity if the OS does not report it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else float("inf")

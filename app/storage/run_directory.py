@@ -1,4 +1,5 @@
-"""Run directories: the facts of one run, written as they arrive, and read back even if the run was cut short."""
+"""Run directories: the data of one run, written while the run is in progress, and readable even if the run was
+interrupted."""
 
 from __future__ import annotations
 
@@ -55,14 +56,14 @@ _ADDED_LATER = tuple(name for name in REQUEST_SCHEMA.names if name not in _FIRST
 _MAX_START_BYTES = 1 << 20
 """Maximum size of a run's first event in bytes."""
 MAX_SLUG_CHARACTERS = 40
-"""Maximum length of a profile's name in the id of a run."""
+"""Maximum length of the profile name in a run id, in characters."""
 _RUNS = "List the runs with `sizewise runs list`."
 _SCHEMA = "Open it with the version of Sizewise that measured it."
 _T = TypeVar("_T")
 
 
 def runs_home() -> Path:
-    """Return the default folder of runs, used without --out: in SIZEWISE_HOME, or in the user's data folder."""
+    """Return the default folder of runs, used without --out: `runs` in SIZEWISE_HOME or in the user's data folder."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "runs"
@@ -72,17 +73,18 @@ def runs_home() -> Path:
 
 
 def new_run_id(name: str, at: datetime) -> str:
-    """Create a run id that sorts by time, contains the profile name and is unique."""
+    """Create a unique run id that contains the profile name and sorts by time."""
     return f"{at:%Y%m%d-%H%M%S}-{slugify(name)}-{secrets.token_hex(2)}"
 
 
 def slugify(name: str) -> str:
-    """Return the form of a profile's name that is used in run ids."""
+    """Convert a profile name to the form used in run ids."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_SLUG_CHARACTERS] or "run"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: under another name, flushed to the disk, then renamed."""
+    """Write a file completely or not at all: the content is written to a draft file and flushed to disk, and the draft
+    is renamed."""
     draft = path.with_name(path.name + ".part")
     with draft.open("wb") as file:
         file.write(content)
@@ -93,7 +95,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_document(path: Path, content: bytes) -> Path:
-    """Write a file to a place that the user chose. Raises UsageError if that is impossible."""
+    """Write a file to a path chosen by the user and return the path. Raises UsageError if the file cannot be
+    written."""
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -102,7 +105,7 @@ def write_document(path: Path, content: bytes) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush a folder to the disk, so that a rename in it survives a loss of power."""
+    """Flush a folder to disk, so that the renaming of a file in the folder survives a power loss."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -113,7 +116,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 class KeptData(msgspec.Struct, frozen=True):
-    """The parts of its files that a resumed run keeps: bytes from the start, and the position of each stage's rows."""
+    """Data that a resumed run keeps: the number of bytes from the start of each file, and the byte span of each stage's
+    rows."""
 
     events_bytes: int
     requests_bytes: int
@@ -122,17 +126,17 @@ class KeptData(msgspec.Struct, frozen=True):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Number of kept bytes by file name."""
+        """Number of kept bytes, by file name."""
         return {EVENTS: self.events_bytes, REQUESTS: self.requests_bytes, TELEMETRY: self.telemetry_bytes}
 
 
 class RunWriter:
-    """Write the facts of one run. Requests, telemetry and events may come from different threads."""
+    """Writer for the data of one run. Requests, telemetry and events may be written from different threads."""
 
     def __init__(self, directory: Path, kept_data: KeptData | None = None) -> None:
-        """Create the run, or continue the run in the directory if `kept_data` is given.
+        """Create the run, or continue the run in `directory` if `kept_data` is given.
 
-        Raises UsageError if the directory already holds another run or cannot be created.
+        Raises UsageError if the directory already contains another run or cannot be created.
         """
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -173,25 +177,26 @@ class RunWriter:
             self._journal.sync()
 
     def sync_rows(self) -> None:
-        """Flush all rows to the disk. Call it at the end of a stage, before the stage is reported as finished."""
+        """Flush all rows to disk. Call this at the end of a stage, before the stage is reported as finished."""
         for stream in (self._requests, self._calls, self._telemetry):
             if stream is not None:
                 stream.sync()
         self._journal.sync()
 
     def append_requests(self, batch: pa.RecordBatch) -> None:
-        """Append a batch of requests, all of one stage. The batches of a stage must follow each other."""
+        """Append a batch of requests that all belong to one stage. The batches of a stage must be appended
+        consecutively."""
         self._append(self._requests, batch)
 
     def stage_requests(self, stage: int, excluded_columns: Collection[str] = ()) -> pa.Table:
-        """Read the requests of one stage back from the file, without the columns `excluded_columns`."""
+        """Read the requests of one stage from the file, without the columns in `excluded_columns`."""
         span = self._spans.get(stage, (0, 0))
         return read_stream(
             self.directory / REQUESTS, REQUEST_SCHEMA, excluded_columns=excluded_columns, span=span, is_trusted=True
         )
 
     def append_calls(self, batch: pa.RecordBatch) -> None:
-        """Append a batch of calls of a local model, in the same way as requests; a run has one or the other.
+        """Append a batch of calls of a local model that all belong to one stage. A run has either calls or requests.
 
         The file is created with the first batch.
         """
@@ -212,9 +217,9 @@ class RunWriter:
             self._spans[stage] = (self._spans.get(stage, (before, before))[0], stream.size)
 
     def store_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
-        """Store model outputs as the array `outputs` of an .npz file, and return its absolute path.
+        """Store model outputs as the array `outputs` of an .npz file, and return the absolute path of the file.
 
-        They are part of the facts.
+        Stored outputs are part of the run data.
         """
         folder = self.directory / OUTPUTS
         folder.mkdir(exist_ok=True)
@@ -233,7 +238,7 @@ class RunWriter:
         self._control.process(handle)
 
     def seal(self) -> tuple[Artifact, ...]:
-        """Close the row streams, and return every fact file with its hash, by name."""
+        """Close the row streams, and return the name and SHA-256 hash of every data file."""
         self._close_streams()
         names = (SPEC, ENVIRONMENT, CALIBRATION, REQUESTS, CALLS, TELEMETRY)
         output_names = sorted(f"{OUTPUTS}/{path.name}" for path in (self.directory / OUTPUTS).glob("*.npz"))
@@ -242,7 +247,7 @@ class RunWriter:
         )
 
     def write_result(self, result: Result) -> str:
-        """Write result.json and return its text."""
+        """Write `result.json` and return its content."""
         content = msgspec.json.format(self._encode(result), indent=2)
         self._write_data(RESULT, content)
         return content.decode()
@@ -275,10 +280,11 @@ class RunWriter:
 
 
 class StoredRun:
-    """A stored run. Facts that a killed run lacks are `None` or empty; its events determine `is_complete`."""
+    """A stored run. Data that an interrupted run lacks is `None` or empty; a run is complete if it has a RunFinished
+    event."""
 
     def __init__(self, directory: Path) -> None:
-        """Open the run. Raises UsageError if the directory holds no run."""
+        """Open the run. Raises UsageError if the directory does not contain a run."""
         if not (directory / EVENTS).exists() and not (directory / RESULT).exists():
             raise UsageError(f"{directory} does not contain a run", hint=_RUNS)
         self.directory = directory
@@ -289,9 +295,10 @@ class StoredRun:
 
     @property
     def result(self) -> Result | None:
-        """The result, or `None` if there is none.
+        """Result of the run; `None` if the run has no result.
 
-        Raises UsageError if result.json has another schema, and DamagedError if it was changed after it was written.
+        Raises UsageError if `result.json` has another schema, and CorruptedFileError if the file was changed after it
+        was written.
         """
         if (self.directory / RESULT).exists() and (damage := find_result_damage(self.directory)) is not None:
             raise build_damaged_error(self.directory, (damage,))
@@ -299,7 +306,7 @@ class StoredRun:
 
     @property
     def unverified_result(self) -> Result | None:
-        """The result without a check of its checksum, for callers that report the damage themselves."""
+        """Result of the run without verification of its checksum, for callers that report corruption themselves."""
         return self._read(RESULT, decode_result)
 
     @property
@@ -315,9 +322,8 @@ class StoredRun:
         return self._read(RESULT, bytes.decode)
 
     def events(self, intact_bytes: int | None = None) -> list[Event]:
-        """Return the events of all complete lines, or of those in the first `intact_bytes`, without an incomplete last
-        line.
-        """
+        """Return the events of all complete lines of the events file, or only of those in its first `intact_bytes`. An
+        incomplete last line is ignored."""
         decode = json_decoder(Event)
         path = self.directory / EVENTS
         lines = path.read_bytes()[:intact_bytes].split(b"\n")[:-1] if path.exists() else []
@@ -334,12 +340,12 @@ class StoredRun:
 
     @property
     def finished(self) -> RunFinished | None:
-        """Event of the run's end, or `None` if it is still running or was killed."""
+        """Event at the end of the run; `None` if the run is still running or was killed."""
         return next((event for event in self.events() if isinstance(event, RunFinished)), None)
 
     @property
     def is_running(self) -> bool:
-        """True if the engine still runs, as far as this machine can determine."""
+        """True if the engine is still running, as far as this can be determined on this machine."""
         events = self.events()
         started = next((event for event in events if isinstance(event, RunStarted)), None)
         has_engine = started is not None and is_engine_alive(self.directory, started.pid)
@@ -347,17 +353,18 @@ class StoredRun:
 
     @property
     def damage(self) -> tuple[Damage, ...]:
-        """Files that differ from what was written. Always empty for a run that is still being written."""
+        """Files whose content differs from what was written. Always empty for a run that is still being written."""
         return () if self.is_being_written else find_damage(self.directory)
 
     @property
     def files_without_checksum(self) -> tuple[str, ...]:
-        """Names of files without a checksum, in which damage would go unnoticed."""
+        """Names of data files without a checksum, in which corruption cannot be detected."""
         return () if self.is_being_written else find_unverified_files(self.directory)
 
     @property
     def is_being_written(self) -> bool:
-        """True if an engine still appends to the files, whatever they contain."""
+        """True if an engine is still writing to the run's files, even if the events already report the end of the
+        run."""
         path = self.directory / EVENTS
         if (self.directory / CHECKSUMS).exists() or not path.exists():
             return False
@@ -371,9 +378,10 @@ class StoredRun:
 
     @property
     def complete_result(self) -> Result:
-        """The result of a complete, intact run.
+        """Result of a complete run with intact files.
 
-        Raises UsageError with the reason if there is no result, and DamagedError if any file it is based on is damaged.
+        Raises UsageError with the reason if there is no result, and CorruptedFileError if a file that the result is
+        based on is corrupted.
         """
         if damage := self.damage:
             raise build_damaged_error(self.directory, damage)
@@ -400,10 +408,11 @@ class StoredRun:
         damage: list[CorruptedFileError] | None = None,
         intact_bytes: int | None = None,
     ) -> pa.Table:
-        """Return the requests, without the columns `excluded_columns`. Columns that an older schema lacks are null.
+        """Return the requests, without the columns in `excluded_columns`. Columns that are missing in an older schema
+        are null.
 
-        With `damage`, an error is appended to this list instead of raised, and the rows before it are returned. Nothing
-        after the first `intact_bytes` is read.
+        If `damage` is given, an error is appended to this list instead of raised, and the rows before the error are
+        returned. Only the first `intact_bytes` of the file are read.
         """
         path = self.directory / REQUESTS
         return read_stream(
@@ -422,7 +431,7 @@ class StoredRun:
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
     def telemetry(self, damage: list[CorruptedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
-        """Return the telemetry samples; `damage` and `intact_bytes` have the same meaning as for `requests`."""
+        """Return the telemetry samples. `damage` and `intact_bytes` have the same meaning as in `requests`."""
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=intact_bytes)
 
     def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
@@ -442,14 +451,15 @@ class StoredRun:
 
 
 def format_run_name(directory: Path) -> str:
-    """Return the name by which `find_run` finds a run: its id in the runs' home, otherwise its path."""
+    """Return a name by which `find_run` finds the run: the run id if the run is in the runs' home, otherwise its
+    path."""
     return directory.name if directory.parent == runs_home() else str(directory)
 
 
 def find_run(name: str) -> StoredRun:
-    """Find a run by its directory, its id, a unique prefix of its id, or "last". Raises UsageError.
+    """Find a run by its directory, its id, a unique prefix of its id, or "last". Raises UsageError if no run is found.
 
-    "last" is the last run that measured something or is still running.
+    "last" is the latest run that is running or has measured something.
     """
     directory = Path(name)
     if directory.is_dir():
@@ -465,7 +475,7 @@ def find_run(name: str) -> StoredRun:
 
 
 def list_stored_runs() -> list[StoredRun]:
-    """Return the runs in `runs_home`, the oldest first."""
+    """Return the runs in `runs_home`, oldest first."""
     home = runs_home()
     if not home.is_dir():
         return []
@@ -473,9 +483,9 @@ def list_stored_runs() -> list[StoredRun]:
 
 
 def _is_running_or_measured(run: StoredRun) -> bool:
-    """Return whether the run has a result with a stage, is running, or was killed after its first row.
+    """Return whether the run is running, has a result with a stage, or was killed after its first row.
 
-    A damaged result counts as one.
+    A run with a corrupted result counts as measured.
     """
     try:
         result = run.result

@@ -1,4 +1,5 @@
-"""An index of the runs' list rows, stored beside the runs. It is a cache that can be deleted at any time."""
+"""Index of the rows shown in the list of runs, stored in the runs' home. The index is a cache and can be deleted at any
+time."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _UPSERT = (
 
 
 def compute_stamp(run: StoredRun, version: str) -> str:
-    """Return a stamp that changes whenever a file that the list shows was written, or the reading `version` changes."""
+    """Return a stamp that changes whenever a file that the list shows is written, or when `version`, the version of the
+    row format, changes."""
     directory = run.directory
     result = _file_stamp(directory / RESULT)
     parts = [version, _file_stamp(directory), result, _file_stamp(directory / LABELS)]
@@ -28,21 +30,23 @@ def compute_stamp(run: StoredRun, version: str) -> str:
 
 
 def load_rows() -> dict[str, tuple[str, bytes]]:
-    """Return stamp and row by run directory; empty if there is no readable index."""
+    """Return the stamp and the encoded row of each run, by name of the run directory; empty if there is no readable
+    index."""
     path = runs_home() / INDEX
     if not path.is_file():
         return {}
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_S)) as index:
             return {name: (stamp, row) for name, stamp, row in index.execute(_SELECT)}
-    except sqlite3.Error:  # damaged, or another kind of file: it is created again
+    except sqlite3.Error:  # the index is corrupted or not a database, and is created again
         with contextlib.suppress(OSError):
             path.unlink()
         return {}
 
 
 def update_rows(rows: Mapping[str, tuple[str, bytes]], removed: set[str]) -> None:
-    """Update the index, and ignore write errors: the rows are then read again."""
+    """Update the index. Write errors are ignored, because rows that are missing in the index are read from the runs
+    again."""
     home = runs_home()
     if not (rows or removed) or not home.is_dir():
         return

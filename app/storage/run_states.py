@@ -1,4 +1,4 @@
-"""Determine how a run ended from its first and last events, which is cheap enough for many runs at once."""
+"""Determine the state of runs from their first and last events only, which is fast enough for many runs at once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _HEAD_BYTES, _TAIL_BYTES = 1 << 16, 1 << 16
 _MAX_AGE = timedelta(days=14)
 _MAX_RUNS = 50
 _COMPLETE = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
-"""Exit codes of runs that took their full time."""
+"""Exit codes of runs that were not ended early."""
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """A run that is still running, or was cut short because its engine died.
+    """A run that is still running, or was interrupted because its engine died.
 
-    `name` is the name of its profile, or `None` if unknown.
+    `name` is the name of the run's profile, or `None` if unknown.
     """
 
     directory: Path
@@ -35,11 +35,11 @@ class Unfinished(msgspec.Struct, frozen=True):
     name: str | None
     last_written: datetime
     size_bytes: int
-    """Size of the stored rows and telemetry samples, in bytes."""
+    """Total size of the stored rows and telemetry samples, in bytes."""
 
 
 def find_unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
-    """Return the unfinished runs of the last two weeks in the runs' home, the newest first."""
+    """Return the unfinished runs in the runs' home that were written to in the last two weeks, newest first."""
     home = runs_home()
     if not home.is_dir():
         return ()
@@ -49,9 +49,10 @@ def find_unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
 
 
 def find_run_state(directory: Path) -> RunState:
-    """Return how a run ended.
+    """Return the state of a run: "ended", "running" or "cut short".
 
-    A run with a result has ended, whatever happened to its engine afterwards. Raises OSError.
+    A run with a result has ended, whatever happened to its engine afterwards. Raises OSError if the events cannot be
+    read.
     """
     if (directory / RESULT).exists() or _finished(directory / EVENTS) is not None:
         return "ended"
@@ -68,7 +69,7 @@ def _unfinished(directory: Path, now: datetime) -> Unfinished | None:
         started = _started(directory / EVENTS)
         written = datetime.fromtimestamp((directory / EVENTS).stat().st_mtime, tz=now.tzinfo)
         size = sum(path.stat().st_size for path in directory.glob("*.arrow"))
-    except OSError:  # deleted in the meantime, or owned by another user
+    except OSError:  # the run was deleted meanwhile or belongs to another user
         return None
     return Unfinished(directory, ending, None if started is None else started.name, written, size)
 
@@ -97,7 +98,7 @@ def _event(line: bytes) -> Event | None:
 
 
 def find_last_duration_s(name: str) -> float | None:
-    """Return the duration in s of a profile's last complete run, or `None` if none of the newest runs is one."""
+    """Return the duration in s of the last complete run of a profile; `None` if there is none among the latest runs."""
     home = runs_home()
     newest = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []
     for directory in newest:
@@ -107,7 +108,7 @@ def find_last_duration_s(name: str) -> float | None:
         except OSError:  # the directory holds no run
             continue
         if started is None or finished is None or started.name != name or finished.status == "INVALID":
-            continue  # an INVALID demonstration has an exit code of 0
+            continue  # INVALID is checked separately, because an INVALID demonstration has exit code 0
         if finished.exit_code in _COMPLETE:
             return (finished.at_ns - started.at_ns) / 1e9
     return None

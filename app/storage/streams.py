@@ -1,4 +1,4 @@
-"""Arrow streams that are appended batch by batch, and can be read after a kill at any byte."""
+"""Arrow streams that are written batch by batch, and can be read even if the writer was killed at any byte."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _HINT = "Restore the file from a copy, or report the intact data with `sizewise report RUN --recover`."
 _END = b"\xff\xff\xff\xff\0\0\0\0"
-"""End-of-stream marker of Arrow IPC: a message prefix with length zero."""
+"""End-of-stream marker of Arrow IPC: the prefix of a message with length 0."""
 
 MAX_ROWS = 100_000_000
-"""Maximum number of rows per file. A one-day run at 1,000 requests/s has 86 million."""
+"""Maximum number of rows per file. A one-day run at 1,000 requests/s has 86 million rows."""
 MAX_COLUMNS = 256
 MAX_BATCH_ROWS = 1 << 20
 MAX_BATCH_BYTES = 1 << 30
@@ -33,17 +33,15 @@ MAX_BATCH_BYTES = 1 << 30
 _BATCHES_PER_CHUNK = 256
 """Number of batches that are combined into one chunk of a column.
 
-It is large enough to keep the number of chunks low, and small enough to keep the copies small.
+A larger number reduces the number of chunks; a smaller number reduces the size of the copies.
 """
 
 
 class StreamWriter:
-    """Write an Arrow IPC stream to a file from one thread.
+    """Writer for an Arrow IPC stream, to be used by one thread.
 
-    Each batch is handed to the operating system before returning.
-
-    A batch is a single write. Arrow's own writer makes one write for each buffer, which costs more than everything
-    else.
+    `append` returns after the batch was handed to the operating system. Each batch is a single write, because Arrow's
+    own writer makes one write per buffer, which dominates the cost.
     """
 
     def __init__(
@@ -51,8 +49,8 @@ class StreamWriter:
     ) -> None:
         """Open the stream.
 
-        `schema` has no dictionaries and applies to every batch. New batches are appended after the first `kept_bytes`
-        of an existing stream. The checksums of all writes go to the `journal`.
+        `schema` must not contain dictionaries, and applies to every batch. With `kept_bytes`, new batches are appended
+        after that number of bytes of an existing stream. The checksum of each write is logged in `journal`.
         """
         self._file = UnbufferedFile(path, kept_bytes)
         self._journal = journal
@@ -63,7 +61,7 @@ class StreamWriter:
         self.size += self._write(batch.serialize())
 
     def sync(self) -> None:
-        """Flush all batches to the disk."""
+        """Flush all batches to disk."""
         if not self._file.closed:
             self._file.sync()
 
@@ -96,16 +94,17 @@ def read_stream(
     damage: list[CorruptedFileError] | None = None,
     end: int | None = None,
 ) -> pa.Table:
-    """Read all complete batches of a file, in order. The table is empty if the file lacks even a complete schema.
+    """Read all complete batches of a file, in order. The table is empty if the file does not even contain a complete
+    schema.
 
-    Columns that are not in `schema`, or are named in `excluded_columns`, are left out. Columns in `optional_columns`,
-    which older files lack, are then null. Columns of only nulls take no memory. `span` limits the read to the bytes
-    from the start of one batch to the end of another. `end` is the end of a batch after which nothing is read.
+    Columns that are not in `schema`, or are in `excluded_columns`, are omitted. Columns in `optional_columns` may be
+    missing in older files and are then null. All-null columns take no memory. `span` limits the read to the bytes from
+    the start of one batch to the end of another batch; `end` limits the read to batches that end there or earlier.
     `is_trusted` skips the validation of values, for the process that wrote the file.
 
-    Raises UsageError if another column is missing or has another type, and DamagedError if the content was not written
-    by Sizewise. With `damage`, an error is appended to this list instead of raised, and the rows before it are
-    returned.
+    Raises UsageError if any other column is missing or has another type, and CorruptedFileError if the content was not
+    written by Sizewise. If `damage` is given, an error is appended to this list instead of raised, and the rows before
+    the error are returned.
     """
     columns = pa.schema([field for field in schema if field.name not in excluded_columns], schema.metadata)
     tables: list[pa.Table] = []
@@ -116,7 +115,7 @@ def read_stream(
         if stored is None:
             return columns.empty_table()
         batches = _whole_batches(path, _column_indices(path, stored, columns, optional_columns), span or (0, end))
-        chunk_batches = _BATCHES_PER_CHUNK if damage is None else 1  # so that everything before the damage is kept
+        chunk_batches = _BATCHES_PER_CHUNK if damage is None else 1  # so that all rows before the damage are returned
         while chunk := list(islice(batches, chunk_batches)):
             tables.append(_compact(None if is_trusted else path, chunk, columns))
     except CorruptedFileError as error:
@@ -127,9 +126,9 @@ def read_stream(
 
 
 def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield every complete, non-empty batch, with the columns of `schema` that the file also has.
+    """Yield every complete, non-empty batch of a file, with the columns of `schema` that the file contains.
 
-    Yields nothing if the file lacks even a complete schema. Raises as `read_stream` does.
+    Yields nothing if the file does not even contain a complete schema. Raises the same errors as `read_stream`.
     """
     stored = _read_schema(path)
     if stored is None:
@@ -144,10 +143,10 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 def find_stage_spans(
     path: Path, schema: pa.Schema, intact_bytes: int | None = None
 ) -> tuple[dict[int, tuple[int, int]], int]:
-    """Return the start and end of each stage's batches in the file, and the end of the last complete batch.
+    """Return the byte span (start, end) of each stage's batches in the file, and the end of the last complete batch.
 
-    `intact_bytes` limits the read to the start of the file. Raises UsageError if the file has another schema, for
-    example that of another version, and DamagedError if the content was not written by Sizewise.
+    With `intact_bytes`, only that number of bytes from the start is read. Raises UsageError if the file has another
+    schema, for example that of another version, and CorruptedFileError if the content was not written by Sizewise.
     """
     stored = _read_schema(path)
     if stored is None or not stored.equals(schema):
@@ -169,17 +168,18 @@ def find_stage_spans(
 
 
 def is_truncated(path: Path) -> bool:
-    """Return whether a closed stream lacks its end. Bytes are missing then, but the existing ones may be intact."""
+    """Return whether a closed stream lacks the end-of-stream marker. Bytes are then missing, but the existing bytes may
+    be intact."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
         return file.read() != _END
 
 
 def has_complete_batch(source: pa.NativeFile) -> bool:
-    """Return whether a complete batch starts at the current position of the file, and leave the position unchanged.
+    """Return whether a complete batch starts at the current position of the file. The position is unchanged.
 
-    Return false at the end of the stream, and for a batch that is not fully written. Raises ValueError for bytes that
-    Sizewise does not write, such as compressed batches or batches with too many rows.
+    Returns False at the end of the stream and for a partially written batch. Raises ValueError for content that
+    Sizewise never writes, such as compressed batches or batches with too many rows.
     """
     position, size = source.tell(), source.size()
     prefix = source.read(MESSAGE_PREFIX_BYTES)
@@ -203,7 +203,7 @@ def has_complete_batch(source: pa.NativeFile) -> bool:
 
 
 def _read_schema(path: Path) -> pa.Schema | None:
-    """Return the schema, or `None` if there is no file or no complete schema."""
+    """Return the schema of a file; `None` if the file does not exist or its schema is incomplete."""
     try:
         with pa.OSFile(str(path)) as source:
             prefix = source.read(MESSAGE_PREFIX_BYTES)
@@ -221,7 +221,7 @@ def _read_schema(path: Path) -> pa.Schema | None:
 
 
 def _column_indices(path: Path, stored: pa.Schema, columns: pa.Schema, added_later: Collection[str]) -> list[int]:
-    """Return the indices of the wanted columns in the file."""
+    """Return the indices of the requested columns in the file."""
     indices = []
     for field in columns:
         matching = stored.get_all_field_indices(field.name)
@@ -237,9 +237,8 @@ def _column_indices(path: Path, stored: pa.Schema, columns: pa.Schema, added_lat
 
 
 def _whole_batches(path: Path, indices: list[int], span: tuple[int, int | None]) -> Iterator[pa.RecordBatch]:
-    """Yield complete batches up to the end of the span or the stream, or to where the writer was killed, without
-    validation.
-    """
+    """Yield complete batches, without validation, up to the end of the span, the end of the stream, or the point at
+    which the writer was killed."""
     options = pa.ipc.IpcReadOptions(included_fields=indices)
     position, rows = 0, 0
     try:
@@ -264,7 +263,7 @@ def _whole_batches(path: Path, indices: list[int], span: tuple[int, int | None])
 def _validate(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
     """Validate values read from a file.
 
-    Arrow uses offsets and lengths as the file states them; invalid ones would crash the process.
+    Arrow trusts the offsets and lengths in the file; invalid values would crash the process.
     """
     try:
         rows.validate(full=True)
@@ -280,7 +279,8 @@ def _damaged(path: Path, position: int | None, error: Exception) -> CorruptedFil
 def _compact(untrusted: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """Combine the batches into one chunk per column.
 
-    Unless copied, a column would keep all columns of its batch in memory, including those left out.
+    The columns are copied, because a column without a copy would keep all columns of its batches in memory, including
+    omitted columns.
     """
     table = pa.Table.from_batches(batches)
     if untrusted is not None:
@@ -296,7 +296,7 @@ def _compact(untrusted: Path | None, batches: list[pa.RecordBatch], schema: pa.S
 
 
 def _nulls(count: int, kind: pa.DataType) -> pa.Array:
-    """Return a null array that shares its memory with others."""
+    """Return an array of `count` nulls. Arrays share their memory."""
     return _many_nulls(1 << count.bit_length(), kind).slice(0, count)
 
 

@@ -1,6 +1,6 @@
-"""The trash of deleted runs, which stay in the runs' home until they are purged.
+"""Trash of deleted runs, which remain in the runs' home until they are purged.
 
-A deleted run is moved, unchanged, to a folder named after the time of deletion.
+A deleted run is moved, unchanged, to a trash folder named after the time of deletion.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class DeletedRun(msgspec.Struct, frozen=True):
 
 
 def delete_runs(runs: list[StoredRun], now: datetime) -> None:
-    """Move runs to the trash: all of them, or none if one is running or stored outside the runs' home.
+    """Move runs to the trash, either all or none.
 
-    Raises UsageError.
+    Raises UsageError if any run is still running or is stored outside the runs' home.
     """
     home = runs_home().resolve()
     for run in runs:
@@ -40,13 +40,13 @@ def delete_runs(runs: list[StoredRun], now: datetime) -> None:
     folder = _trash() / now.astimezone(UTC).strftime(_STAMP)
     for run in runs:
         target = folder / run.directory.resolve().name
-        if target.exists():  # deleted, imported and deleted again within a second
+        if target.exists():  # the run was deleted, imported and deleted again within a second
             raise UsageError(f"{target.name} was deleted less than a second ago")
         _move(run.directory.resolve(), target)
 
 
 def list_deleted_runs() -> list[DeletedRun]:
-    """Return the deleted runs, the first deleted first."""
+    """Return the deleted runs, ordered by time of deletion, oldest first."""
     runs = []
     for folder, deleted_at in _folders():
         for path in sorted(folder.iterdir()):
@@ -56,7 +56,8 @@ def list_deleted_runs() -> list[DeletedRun]:
 
 
 def restore_run(name: str) -> Path:
-    """Restore a run by its id or a unique prefix of it; of several with the same id, the last deleted."""
+    """Restore a deleted run by its id or a unique prefix of its id, and return its directory. If several deleted runs
+    have the same id, the run deleted last is restored."""
     matching = {
         deleted.run.directory.name: deleted.run
         for deleted in list_deleted_runs()
@@ -70,13 +71,13 @@ def restore_run(name: str) -> Path:
     if target.exists():
         raise UsageError(f"{target} already exists", hint="Delete or move that run first.")
     _move(directory, target)
-    with contextlib.suppress(OSError):  # not empty if other runs were deleted at the same time
+    with contextlib.suppress(OSError):  # the folder is not empty if other runs were deleted at the same time
         directory.parent.rmdir()
     return target
 
 
 def purge(now: datetime) -> list[str]:
-    """Remove runs that were deleted more than 30 days ago, and return their names."""
+    """Permanently delete runs that have been in the trash for more than 30 days, and return their names."""
     purged = []
     for folder, deleted_at in _folders():
         if now - deleted_at > RETENTION:
@@ -93,7 +94,7 @@ def _trash() -> Path:
 
 
 def _folders() -> list[tuple[Path, datetime]]:
-    """Return the trash folders by time of deletion, ignoring other files in the trash."""
+    """Return the trash folders with their time of deletion, oldest first. Other files in the trash are ignored."""
     folders = []
     for path in sorted(_trash().glob("*Z")):
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""An unbuffered file whose writes are complete or raise an error."""
+"""Unbuffered file in which each write is complete or raises an error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class UnbufferedFile(io.FileIO):
-    """A new unbuffered file, or an existing one truncated to `kept_bytes`.
+    """A new unbuffered file, or an existing file that is truncated to `kept_bytes`.
 
-    Python's raw files may write only a part of the data and report it only in the returned count.
+    Unlike Python's raw files, which may write only part of the data, `write` writes all data or raises OSError.
     """
 
     def __init__(self, path: Path, kept_bytes: int | None = None) -> None:
@@ -26,7 +26,7 @@ class UnbufferedFile(io.FileIO):
             self.seek(kept_bytes)
 
     def sync(self) -> None:
-        """Flush all writes to the disk."""
+        """Flush all writes to disk."""
         os.fsync(self.fileno())
 
     def write(self, content: ReadableBuffer, /) -> int:

@@ -6,13 +6,13 @@ import socket
 from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
-from app.profiles.endpoint import EndpointSettings, TimeoutSettings, TlsSettings
+from app.profiles.endpoint import EndpointSettings, TimeoutSettings
 from app.profiles.permission import needs_permission
 from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import parse_file_reference, resolve_secret
 from app.wiring.proxy import find_proxy
 from app.wiring.secret_consent import require_allowed
-from loadgen.records import Endpoint, KeyFile, Timeouts, Tls
+from loadgen.records import Endpoint, KeyFile, Timeouts
 
 
 def resolve_addresses(url: str) -> list[str]:
@@ -40,7 +40,7 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
         urls=target.all_urls,
         headers=headers,
         key_files=key_files,
-        tls=_build_tls(target.tls),
+        tls=target.tls,
         timeouts=_build_timeouts(target.timeouts),
         max_connections=_max_connections(profile, target),
         balance=target.balance,
@@ -94,11 +94,6 @@ def _build_headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...
         else:
             key_files.append(KeyFile(header=name, path=file_reference[1], prefix=file_reference[0]))
     return tuple(fixed_headers), tuple(key_files)
-
-
-def _build_tls(tls: TlsSettings) -> Tls:
-    files = {"ca_file": tls.ca_file, "cert_file": tls.cert_file, "key_file": tls.key_file}
-    return Tls(verify=tls.verify, **{name: None if path is None else str(path) for name, path in files.items()})
 
 
 def _build_timeouts(timeouts: TimeoutSettings) -> Timeouts:

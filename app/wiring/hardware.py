@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import platform
 
+import msgspec
+
 from app.errors import UnavailableError
-from app.profiles.endpoint import EndpointSettings, HardwareSettings
+from app.profiles.endpoint import EndpointSettings
 from app.profiles.permission import is_this_machine
 from app.profiles.pricing.catalog import find_offer
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.profiles.target import LocustTarget
 from app.records.offers import Catalog
-from app.records.result import Hardware
+from app.records.result import DeclaredHardware, Hardware
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import open_gpus
 from app.telemetry.host import usable_cores
@@ -67,12 +69,12 @@ def _is_served_on_cpu(profile: EndpointProfile) -> bool:
 
 def declared_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
     settings = profile.target.hardware
-    return None if settings is None else hardware_from_settings(settings, catalog)
+    return None if settings is None else resolve_hardware(settings, catalog)
 
 
-def hardware_from_settings(settings: HardwareSettings, catalog: Catalog) -> Hardware:
-    if settings.offer is not None:
-        offer = find_offer(catalog, settings.offer)
+def resolve_hardware(declared: DeclaredHardware, catalog: Catalog) -> Hardware:
+    if declared.offer is not None:
+        offer = find_offer(catalog, declared.offer)
         return Hardware(
             offer.key,
             offer=offer.key,
@@ -80,17 +82,14 @@ def hardware_from_settings(settings: HardwareSettings, catalog: Catalog) -> Hard
             accelerator_count=offer.accelerator_count,
             vcpus=offer.vcpus,
             architecture=offer.cpu_architecture,
-            replicas=settings.replicas,
+            replicas=declared.replicas,
         )
-    processor = "CPU" if settings.accelerator is None else f"{settings.count:g} × {settings.accelerator}"
-    return Hardware(
-        processor if settings.vcpus is None else f"{processor} with {settings.vcpus:g} vCPUs",
-        accelerator=settings.accelerator,
-        accelerator_count=0 if settings.accelerator is None else settings.count,
-        vcpus=settings.vcpus,
-        architecture=settings.architecture,
-        replicas=settings.replicas,
-    )
+    if declared.accelerator is None:
+        declared, processor = msgspec.structs.replace(declared, accelerator_count=0), "CPU"
+    else:
+        processor = f"{declared.accelerator_count:g} × {declared.accelerator}"
+    description = processor if declared.vcpus is None else f"{processor} with {declared.vcpus:g} vCPUs"
+    return Hardware(description, **msgspec.structs.asdict(declared))
 
 
 def _read_architecture() -> str:

@@ -21,7 +21,7 @@ from app.records.result import Hardware, Target
 from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec, VariantSpec
 from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import free_memory_bytes
-from app.wiring.hardware import hardware_from_settings, this_machine
+from app.wiring.hardware import resolve_hardware, this_machine
 
 _SPARE_SHARE = 0.9
 _MIN_MEMORY_BYTES = 2**30
@@ -171,7 +171,7 @@ def _build_data(profile: LocalProfile) -> DataSpec:
 
 def _build_hardware(profile: LocalProfile) -> Hardware:
     if profile.target.hardware is not None:
-        return hardware_from_settings(profile.target.hardware, load_catalog())
+        return resolve_hardware(profile.target.hardware, load_catalog())
     return this_machine()
 
 

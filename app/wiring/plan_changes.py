@@ -10,7 +10,6 @@ from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.planning.service_models.service_times import speed_up_target
 from app.profiles.loading import load_planning
-from app.profiles.plan import build_plan_limits
 from app.profiles.pricing.catalog import USER_SOURCE, find_offer
 from app.profiles.problems import BadValueError
 from app.profiles.traffic import build_traffic
@@ -62,7 +61,7 @@ def apply_overrides(question: PlanningInputs, overrides: Sequence[str]) -> Plann
 
 
 def _apply_limits(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> PlanLimits:
-    parsed = build_plan_limits(load_planning(overrides, plan_inputs.catalog).plan)
+    parsed = load_planning(overrides, plan_inputs.catalog).plan
     fields = [_LIMIT_FIELDS.get(name, name) for name in map(_get_section_key, overrides)]
     return msgspec.structs.replace(plan_inputs.limits, **{field: getattr(parsed, field) for field in fields})
 

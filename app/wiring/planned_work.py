@@ -19,12 +19,13 @@ from app.profiles.units import format_duration
 from app.records.offers import Catalog
 from app.records.planned_work import PlannedSearch, PlannedWork
 from app.records.result import Objective
+from app.records.search import SearchSpec
 from app.session.local.variant_stages import MAX_PROBES
 from app.session.rate_search import PROBE_DRAIN_S, next_probe, step_duration_s
-from app.session.spec import SearchSpec, StageSpec
+from app.session.spec import StageSpec
 from app.session.warmup import MAX_DRAIN_S, MAX_WINDOWS
 from app.wiring.local_spec import build_scenarios
-from app.wiring.stages import build_search, build_stages
+from app.wiring.stages import build_stages
 from app.wiring.workload import build_workload
 from loadgen.payloads.lengths import LengthError
 from loadgen.payloads.prompts import draw_session_lengths
@@ -112,8 +113,7 @@ def estimate_work(profile: Profile, catalog: Catalog) -> PlannedWork:
 def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> PlannedWork:
     load, total_s = profile.load, profile.target.timeouts.total_s
     stages = build_stages(load)
-    search_spec = build_search(load.search)
-    search = None if search_spec is None else preview_search(search_spec, profile.slo, total_s)
+    search = None if load.search is None else preview_search(load.search, profile.slo, total_s)
     window_s = load.warmup_s / _EXPECTED_WINDOWS
     stages_s = sum(stage.total_duration_s for stage in stages)
     duration_s = load.warmup_s + stages_s + (0.0 if search is None else search.duration_s[0])

@@ -13,21 +13,20 @@ from app.analysis.curve import build_capacity_curve, build_load_points
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.planning.service_models.measured import build_local_targets, build_measured_target, may_meet_slo_in_fleet
-from app.profiles.endpoint import HardwareSettings
 from app.profiles.loading import PlanningSettings, load_language_model, load_planning, load_profile, load_traffic
 from app.profiles.local import LocalProfile
-from app.profiles.plan import build_plan_limits, is_language_model
+from app.profiles.plan import is_language_model
 from app.profiles.pricing.catalog import load_catalog
 from app.profiles.pricing.price_list import load_offers
 from app.profiles.profile import EndpointProfile, Profile
 from app.profiles.traffic import build_traffic
 from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
-from app.records.result import Objective
+from app.records.result import DeclaredHardware, Objective
 from app.records.traffic import Traffic
 from app.storage.plan_file import is_plan_file, read_plan
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
-from app.wiring.hardware import hardware_from_settings
+from app.wiring.hardware import resolve_hardware
 from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
 
 _KEYS = ("traffic", "plan", "target.hardware", "slo")
@@ -91,7 +90,7 @@ class _DeclaredInputs(msgspec.Struct, frozen=True):
     slo: tuple[Objective, ...]
     traffic: Traffic | None
     limits: PlanLimits
-    hardware: HardwareSettings | None
+    hardware: DeclaredHardware | None
 
 
 def _split_sources(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
@@ -132,7 +131,7 @@ def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalog: C
         assert not isinstance(profile, LocalProfile)
         settings = profile
     traffic = None if settings.traffic is None else build_traffic(settings.traffic)
-    return _DeclaredInputs(settings.slo or slo, traffic, build_plan_limits(settings.plan), settings.target.hardware)
+    return _DeclaredInputs(settings.slo or slo, traffic, settings.plan, settings.target.hardware)
 
 
 def _load_profile(run: StoredRun, catalog: Catalog, overrides: Sequence[str] = ()) -> Profile:
@@ -147,10 +146,10 @@ def _build_run_targets(
     result = run.complete_result
     profile = _load_profile(run, catalog)
     declared_hardware = (
-        None if declared_inputs.hardware is None else hardware_from_settings(declared_inputs.hardware, catalog)
+        None if declared_inputs.hardware is None else resolve_hardware(declared_inputs.hardware, catalog)
     )
     profile_hardware = profile.target.hardware
-    recorded = result.target.hardware if profile_hardware is None else hardware_from_settings(profile_hardware, catalog)
+    recorded = result.target.hardware if profile_hardware is None else resolve_hardware(profile_hardware, catalog)
     hardware = declared_hardware or recorded
     if hardware is None:
         if getattr(profile.target, "scripted", None) is not None:
@@ -204,7 +203,7 @@ def _build_foreign_target(
         )
     if not slo:
         raise UsageError("no SLO to plan for", hint='Use --slo "latency_ms.p95 < 50".')
-    return build_foreign_target(read_foreign(paths), hardware_from_settings(declared_inputs.hardware, catalog), slo)
+    return build_foreign_target(read_foreign(paths), resolve_hardware(declared_inputs.hardware, catalog), slo)
 
 
 def _apply_request(plan_inputs: PlanningInputs, request: PlanRequest, today: datetime.date) -> PlanningInputs:

@@ -11,7 +11,6 @@ from app.analysis.gating import DEFAULT, Gating
 from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
-from app.profiles.plan import build_plan_limits
 from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.profile import EndpointProfile, OipProfile
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
@@ -26,7 +25,7 @@ from app.wiring.hardware import find_hardware, is_local_target
 from app.wiring.proxy import format_proxy
 from app.wiring.reference_server import SCRIPTED_NOTE as SCRIPTED
 from app.wiring.reference_server import find_mock_protocol
-from app.wiring.stages import build_search, build_stages
+from app.wiring.stages import build_stages
 from app.wiring.workload import build_workload, chance_accuracy
 from loadgen.records import Endpoint
 
@@ -103,7 +102,7 @@ def build_spec(
         seed=profile.load.seed,
         warmup_s=profile.load.warmup_s,
         stages=build_stages(profile.load),
-        search=build_search(profile.load.search),
+        search=profile.load.search,
         slo=profile.slo,
         gates=profile.gates,
         limits=_build_limits(profile, catalog),
@@ -160,4 +159,4 @@ def _build_limits(profile: EndpointProfile, catalog: Catalog) -> LimitSpec:
 def build_plan_spec(profile: EndpointProfile, catalog: Catalog, today: datetime.date) -> PlanSpec | None:
     if profile.traffic is None:
         return None
-    return PlanSpec(build_traffic(profile.traffic), build_plan_limits(profile.plan), catalog, today)
+    return PlanSpec(build_traffic(profile.traffic), profile.plan, catalog, today)

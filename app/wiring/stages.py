@@ -1,4 +1,4 @@
-"""Converts stages, sweep and search of a profile to stage specifications for the load workers.
+"""Converts stages and sweep of a profile to stage specifications for the load workers.
 
 A recorded trace is converted to arrivals, optionally at another speed or as several superposed copies."""
 
@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.profiles.load import LoadSettings, SearchSettings, StageSettings, SweepSettings
+from app.profiles.load import LoadSettings, StageSettings, SweepSettings
 from app.profiles.rates import ShareOfStage
 from app.profiles.traces import Trace, read_trace
 from app.records.result import StageKind
-from app.session.spec import RateShare, SearchSpec, StageSpec
+from app.session.spec import RateShare, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 _TAIL_S = 0.001
@@ -64,18 +64,6 @@ def build_stages(load: LoadSettings) -> tuple[StageSpec, ...]:
     """Return the stages of a load, with one specification per repeat; the stages of the sweep are last."""
     stages = [spec for stage in load.stages for spec in _build_repeats(stage, load.seed)]
     return (*stages, *(_build_sweep(load.sweep) if load.sweep is not None else ()))
-
-
-def build_search(search: SearchSettings | None) -> SearchSpec | None:
-    if search is None:
-        return None
-    return SearchSpec(
-        OpenArrivals(search.arrivals, ((0.0, 1.0),), search.burstiness or 1.0),
-        search.start_per_s,
-        search.step_duration_s,
-        search.repeats,
-        search.max_duration_s,
-    )
 
 
 def _build_sweep(sweep: SweepSettings) -> list[StageSpec]:

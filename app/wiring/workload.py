@@ -26,11 +26,10 @@ from app.profiles.profile import (
     TorchServeProfile,
 )
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
-from app.profiles.workload import ExpectSettings, encode_body
+from app.profiles.workload import encode_body
 from app.wiring.stages import trace_lengths
 from loadgen.workloads import (
     DatasetPrompts,
-    Expectation,
     HttpWorkload,
     LocustWorkload,
     OipWorkload,
@@ -92,7 +91,7 @@ def _build_http(profile: HttpProfile) -> HttpWorkload:
         content_type=settings.content_type or ("application/json" if is_plain else None),
         template=None if settings.template is None else encode_body(settings.template).decode(),
         dataset=None if settings.dataset is None else build_dataset(settings.dataset),
-        expect=None if settings.expect is None else _build_expectation(settings.expect),
+        expect=settings.expect,
         popularity=settings.popularity,
         seed=profile.load.seed,
     )
@@ -100,11 +99,6 @@ def _build_http(profile: HttpProfile) -> HttpWorkload:
 
 def _build_bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes, ...]:
     return tuple(encode_body(value) for value in (bodies if body is None else (body,)))
-
-
-def _build_expectation(expect: ExpectSettings) -> Expectation:
-    equals = None if expect.equals is None else json.dumps(expect.equals, ensure_ascii=False).encode()
-    return Expectation(expect.status, expect.pointer, equals, expect.matches)
 
 
 def _build_openai(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:

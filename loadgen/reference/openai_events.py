@@ -29,19 +29,19 @@ def chunked(body: Pieces, *, head_s: float = 0.0, status: int = 200, fields: Seq
 
 def until_close(body: Pieces, *, version: Literal["1.0", "1.1"] = "1.0", fields: Sequence[str] = SSE) -> Stream:
     """Return a stream whose body ends when the connection is closed, as in HTTP/1.0."""
-    return Stream(((0.0, encode_head(200, fields, version)), *body), "close")
+    return Stream(((0.0, encode_head(200, fields, version)), *body), end="close")
 
 
 def with_connection_close(stream: Stream) -> Stream:
     """Return the stream with a `Connection: close` header; the connection is closed after the response."""
     (at_s, head), *rest = stream.pieces
-    return Stream(((at_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), "close")
+    return Stream(((at_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), end="close")
 
 
 def truncate(stream: Stream, pieces: int, end: Literal["open", "close", "reset"]) -> Stream:
     """Return a stream of the first `pieces` pieces, including the head, after which the connection stalls, is closed or
     is reset."""
-    return Stream(stream.pieces[:pieces], end)
+    return Stream(stream.pieces[:pieces], end=end)
 
 
 def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Stream:
@@ -54,12 +54,12 @@ def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Strea
             free_s = max(at_s, free_s)
             pieces.append((free_s, data[at : at + size]))
             free_s += interval_s
-    return Stream(tuple(pieces), stream.end)
+    return Stream(tuple(pieces), end=stream.end)
 
 
 def endless(body: Pieces, *, repeated: int, period_s: float) -> Stream:
     """Return a stream that never ends: the last `repeated` chunks are repeated every `period_s` seconds."""
-    return Stream(chunked(body).pieces[:-1], "repeat", repeated, period_s)
+    return Stream(chunked(body).pieces[:-1], end="repeat", repeated=repeated, period_s=period_s)
 
 
 def single_line_event(total_bytes: int) -> Stream:

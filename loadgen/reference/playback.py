@@ -10,9 +10,9 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from loadgen.reference.script import Reply, Stream
+from loadgen.reference.script import End, Ending, Reply, Stream
 
 _BUFFERED_BYTES = 2**20
 """Size of the write buffer in bytes above which the playback pauses until the client has read more."""
@@ -20,18 +20,14 @@ _JOINED_BYTES = 16_384
 _RETRY_NS = 1_000_000
 _NO_LINGER = struct.pack("ii", 1, 0)
 
-End = Literal["open", "close", "reset", "repeat"]
-
 
 class ResponseScript(NamedTuple):
-    """Bytes of a response with their send times. `pieces` are sent `offsets_ns` after the request, in ascending order;
-    if `end` is "repeat", the last `repeated` pieces are repeated every `period_ns`."""
+    """Bytes of a response with their send times, and what follows the last piece. `pieces` are sent `offsets_ns` after
+    the request, in ascending order."""
 
     offsets_ns: Sequence[int]
     pieces: Sequence[bytes]
-    end: End = "open"
-    repeated: int = 0
-    period_ns: int = 0
+    ending: Ending = Ending()
 
 
 class SocketWriter:
@@ -83,16 +79,16 @@ class ResponsePlayback:
 
     def send_due(self) -> int | None:
         """Send the due pieces. Return the time of the next piece in ns, or None after the last piece."""
-        wire, (offsets, pieces, end, repeated, period_ns) = self._wire, self._script
+        wire, (offsets, pieces, ending) = self._wire, self._script
         now_ns = time.perf_counter_ns()
         try:
             while wire.is_open():
                 if self._index == len(pieces):
-                    if end != "repeat":
+                    if ending.end != "repeat":
                         self._finish()
                         return None
-                    self._index -= repeated
-                    self._start_ns += period_ns
+                    self._index -= ending.repeated
+                    self._start_ns += round(ending.period_s * 1e9)
                 due_ns = self._start_ns + offsets[self._index]
                 if self._delay_for_freeze is not None:
                     due_ns = self._delay_for_freeze(due_ns)
@@ -107,9 +103,9 @@ class ResponsePlayback:
         return None
 
     def _finish(self) -> None:
-        if self._script.end == "close":
+        if self._script.ending.end == "close":
             self._wire.close()
-        elif self._script.end == "reset":
+        elif self._script.ending.end == "reset":
             self._wire.reset()
 
 
@@ -118,7 +114,7 @@ def script_stream(stream: Stream, delay_ns: int) -> ResponseScript:
     once_count = len(stream.pieces) - repeated
     pieces = [*_join_simultaneous(stream.pieces[:once_count]), *stream.pieces[once_count:]]
     offsets = [delay_ns + round(at_s * 1e9) for at_s, _ in pieces]
-    return ResponseScript(offsets, [data for _, data in pieces], stream.end, repeated, round(stream.period_s * 1e9))
+    return ResponseScript(offsets, [data for _, data in pieces], stream)
 
 
 def _join_simultaneous(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
@@ -141,12 +137,12 @@ def script_reply(reply: Reply, delay_ns: int, *, is_head: bool) -> ResponseScrip
     head, body = _encode_head_and_body(reply)
     end: End = "close" if mode in _CLOSING else "reset" if mode == "reset" else "open"
     if mode in ("hang", "drop", "reset"):
-        return ResponseScript([delay_ns], [b""], end)
+        return ResponseScript([delay_ns], [b""], Ending(end=end))
     if is_head:
         body = b""
     immediate, slow = {"slow-head": (b"", head + body), "slow-body": (head, body)}.get(mode, (head + body, b""))
     pieces = [immediate, *(slow[at : at + 1] for at in range(len(slow)))]
-    return ResponseScript([delay_ns + _MILLISECOND_NS * index for index in range(len(pieces))], pieces, end)
+    return ResponseScript([delay_ns + _MILLISECOND_NS * index for index in range(len(pieces))], pieces, Ending(end=end))
 
 
 def _encode_head_and_body(reply: Reply) -> tuple[bytes, bytes]:

@@ -37,19 +37,26 @@ class Reply(msgspec.Struct, frozen=True, tag="reply"):
     mode: ReplyMode = "whole"
 
 
-class Stream(msgspec.Struct, frozen=True, tag="stream"):
+End = Literal["open", "close", "reset", "repeat"]
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows the last piece of a response: the connection stays open, is closed or is reset, or the last
+    `repeated` pieces are repeated forever every `period_s` seconds."""
+
+    end: End = "open"
+    repeated: int = 1
+    period_s: float = 0.02
+
+
+class Stream(Ending, frozen=True, tag="stream"):
     """A scripted response stream.
 
     `pieces` are send times in seconds after the request, and bytes that are written to the socket unchanged; small
-    pieces with the same send time are joined. After the last piece, the connection stays open, is closed or is reset,
-    or the last `repeated` pieces are repeated forever every `period_s` seconds. `loadgen.reference.openai_events`
-    builds such streams.
+    pieces with the same send time are joined. `loadgen.reference.openai_events` builds such streams.
     """
 
     pieces: tuple[tuple[float, bytes], ...]
-    end: Literal["open", "close", "reset", "repeat"] = "open"
-    repeated: int = 1
-    period_s: float = 0.02
 
 
 class ServiceModel(msgspec.Struct, frozen=True):

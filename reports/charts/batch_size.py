@@ -22,7 +22,7 @@ class _Point(msgspec.Struct, frozen=True):
 
 
 def batch_charts(report: Report) -> tuple[Chart, ...]:
-    """Return charts of latency and throughput by batch size; empty with fewer than two batch sizes."""
+    """Build the charts of latency and throughput by batch size; empty with fewer than two batch sizes."""
     times, rates = [], []
     if report.local is not None:
         times, rates = _latency_points(report.local), _throughput_points(report.local)
@@ -39,7 +39,7 @@ def _inferences(throughput: Quantity) -> Quantity:
 
 
 def _latency_points(local: LocalSection) -> list[_Point]:
-    """Return the latencies; p95 is added to p50 only if there is a single family."""
+    """Return the latency points. p95 is shown in addition to p50 only if there is a single family of variants."""
     variants = valid_variants(local)
     has_single_family = len({variant.family for variant in variants}) == 1
     points = []
@@ -58,7 +58,7 @@ def _throughput_points(local: LocalSection) -> list[_Point]:
 
 
 def _single_stream_stage(variant: VariantRow) -> ScenarioRow | None:
-    """Return the stage with calls one after another."""
+    """Return the single-stream stage of a variant, in which calls are sequential; `None` if there is none."""
     return next((row for row in variant.scenarios if row.scenario == "single-stream"), None)
 
 
@@ -80,7 +80,7 @@ def _served_rates(local: ModelSection) -> list[_Point]:
 
 
 def _series(local: ModelSection, provider: str, precision: str, label: str) -> str:
-    """Return the name of a series; it contains the variant only if there are several."""
+    """Return the name of a series. The name contains provider and precision only if the run has several variants."""
     has_several = len({(batch.provider, batch.precision) for batch in local.batches}) > 1
     return f"{provider} {precision} {label}" if has_several else label
 
@@ -109,7 +109,7 @@ def _drawing(points: Sequence[_Point], key: str, title: str, unit: str) -> Chart
 
 
 def _alternative(points: Sequence[_Point]) -> str:
-    """Describe the first series."""
+    """Describe the first series as the text alternative of the chart."""
     series = sorted((point for point in points if point.series == points[0].series), key=lambda point: point.batch)
     first, last = series[0], series[-1]
     name = f"{first.series}: from" if len({point.series for point in points}) > 1 else "From"

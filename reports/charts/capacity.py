@@ -1,5 +1,5 @@
-"""Chart of a plan's decision: demand over the day against the capacity of one instance fewer, the planned ones, and one
-more."""
+"""Chart of the decision of a plan: demand over the day, and the capacity of the planned instances, one instance fewer
+and one instance more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOURS = 24
 
 
 def demand_and_capacity(plan: PlanSection | None) -> Chart | None:
-    """Draw the chart; None without a recommended fleet whose capacity is known."""
+    """Build the chart of demand and capacity; `None` unless the plan recommends a fleet with a known capacity."""
     row = plan.recommended_row if plan else None
     if plan is None or row is None or not row.instances:
         return None
@@ -56,7 +56,8 @@ def _capacity_of_one(row: OfferRow) -> float | None:
 
 
 def _demand(plan: PlanSection) -> tuple[float, ...]:
-    """Return the simulated peak day's arrivals, or else the peak by the shares of the hours."""
+    """Return the arrival rate per hour: that of the simulated peak day, or else the peak scaled by the hourly
+    profile."""
     if plan.day is not None:
         return plan.day.arrivals_per_s
     return tuple(plan.peak_per_s * share for share in plan.hourly_share)
@@ -95,14 +96,14 @@ def _layers(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> list[alt
 
 
 def _level(level: dict[str, Any]) -> list[alt.Chart]:
-    """Draw the capacity of a number of instances as a line with its text above the left end."""
+    """Draw the capacity of a number of instances as a horizontal line with its label above the left end."""
     data, is_planned = new_chart([level]), level["planned"]
     color, width = (ACCENT, 2.5) if is_planned else (INK, 1.2)
     y = alt.Y("per_s:Q")
     rule = data.mark_rule(color=color, strokeWidth=width, strokeDash=[1, 0] if is_planned else [5, 4]).encode(y=y)
     position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
     position |= {"fontWeight": 600} if is_planned else {}
-    halo, label = (  # the text stays readable where the demand is behind it
+    halo, label = (  # keeps the label readable on top of the demand bars
         data.mark_text(**position | style).encode(x=alt.value(0), y=y, text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": color})
     )

@@ -1,4 +1,4 @@
-"""Charts of latency and throughput by the concurrency of a closed loop."""
+"""Charts of latency and throughput by concurrency, for closed-loop stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Cell = Callable[[StageRow], Quantity | None]
 
 
 def concurrency_charts(report: Report) -> tuple[Chart, ...]:
-    """Return the charts; empty with fewer than two different concurrencies."""
+    """Build the charts of latency and throughput by concurrency; empty with fewer than two different concurrencies."""
     rows = [row for row in report.stages if row.kind == "closed" and row.clients is not None]
     if len({row.clients for row in rows}) < 2:
         return ()

@@ -1,4 +1,4 @@
-"""Chart of latency by offered rate, with every stage of the run, including failed ones."""
+"""Chart of latency by offered rate, including stages that missed the SLO."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ _STATES = {
 
 
 _FIXED_RATE_KINDS = ("probe", "step", "steady")
-"""Kinds of stages with a single rate that was chosen."""
+"""Kinds of stages with a single, fixed rate."""
 
 
 def rate_curve(report: Report) -> Chart | None:
-    """Draw the curve; None if there are not two rates with a latency, because one point is not a curve."""
+    """Build the chart of latency by offered rate; `None` unless there are at least two different rates with a
+    latency."""
     stages = [stage for stage in report.stages if stage.kind in _FIXED_RATE_KINDS and not stage.pooled]
     points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.evaluated.value is not None]
     if len({point["offered"] for point in points}) < 2:
@@ -58,7 +59,8 @@ def rate_curve(report: Report) -> Chart | None:
 
 
 def _rate(stage: StageRow) -> float | None:
-    """Return the requested rate, so that repeats of one rate are above each other."""
+    """Return the scheduled rate if known, so that repeats of a rate have the same x coordinate; otherwise the offered
+    rate."""
     return stage.offered.value if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 
@@ -111,7 +113,7 @@ def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[
 
 
 def _means(points: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Return the mean latency per rate, through which the line runs; INVALID stages are excluded."""
+    """Return the mean latency per rate, for the line of the chart; INVALID stages are excluded."""
     trusted = sorted((point for point in points if point["state"] != "INVALID"), key=lambda point: point["offered"])
     return [
         {"offered": rate, "latency": fmean(point["latency"] for point in points_at_rate)}

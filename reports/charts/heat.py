@@ -14,7 +14,7 @@ from reports.model import LatencyHeatMap, Report
 
 
 def latency_heat_map(report: Report) -> Chart | None:
-    """Draw the heat map; None if there are no responses."""
+    """Build the heat map; `None` if there are no responses."""
     heat = report.heat_map
     if heat is None:
         return None
@@ -62,7 +62,7 @@ def latency_heat_map(report: Report) -> Chart | None:
 
 
 def _cells(heat: LatencyHeatMap) -> list[dict[str, Any]]:
-    """Return the cells that are not empty."""
+    """Return the non-empty cells of the heat map."""
     return [
         {"from": at, "to": round(at + heat.bin_s, 3), "low": low, "high": high, "answers": row[column]}
         | {

@@ -1,4 +1,4 @@
-"""Charts of the offered, sent, completed and good rates and of the latency over the run."""
+"""Charts over time: the offered, sent, completed and good request rates, and the latency."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _X = alt.X("at:Q", title="time since start, s", scale=alt.Scale(zero=False, nice
 
 
 def rates_over_time(report: Report) -> Chart | None:
-    """Draw the rates; None if no request was due."""
+    """Build the chart of request rates; `None` if no request was scheduled."""
     load = report.load
     if load is None:
         return None
@@ -45,13 +45,13 @@ def rates_over_time(report: Report) -> Chart | None:
     )
     is_closed = all(stage.kind in ("closed", "warmup") for stage in report.stages) and bool(report.stages)
     if is_closed:
-        # a closed loop has no offered rate: responses determine when the next request is sent
+        # A closed loop has no offered rate: a response triggers the next request.
         del columns["offered"]
     names = [*columns]
     columns["in flight"] = tuple(map(float, load.in_flight))
     values = _values(load, columns)
     highest = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
-    axis = {"scale": alt.Scale(domain=[0, 1.12 * highest], nice=False)}  # the ribbon is at the top
+    axis = {"scale": alt.Scale(domain=[0, 1.12 * highest], nice=False)}  # the stage band is at the top
     lines = _lines(values, names, "req/s", axis)
     layers = [lines, *_ribbon(report, load), _hover(values, [*columns])]
     return Chart(
@@ -66,7 +66,7 @@ def rates_over_time(report: Report) -> Chart | None:
 
 
 def latency_over_time(report: Report) -> Chart | None:
-    """Draw the latency; None if there are no responses."""
+    """Build the chart of latency; `None` if there are no responses."""
     load = report.load
     latencies = [] if load is None else [value for value in load.p50_ms + load.p95_ms if value is not None]
     if load is None or not latencies:
@@ -115,7 +115,7 @@ def _lines(values: list[dict[str, Any]], names: list[str], title: str, axis: dic
 
 
 def _hover(values: list[dict[str, Any]], names: list[str]) -> alt.Chart:
-    """Return one invisible rule per bin, whose tooltip shows all numbers of the bin."""
+    """Build an invisible rule per bin with a tooltip that shows all values of the bin."""
     tooltip = [alt.Tooltip("at:Q", title="time, s", format=",.4~r")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=",.3~r") for name in names]
     chart: alt.Chart = new_chart(values).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)

@@ -1,4 +1,4 @@
-"""Chart of the cost of each offer's fleet by its latency."""
+"""Pareto chart of a plan: monthly cost vs. latency of the fleets."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _MIN_PROBABILITY = 0.5
 _FADED_OPACITY = 0.5
 _NONE = "–"
 _MIN_LABEL_DISTANCE = 0.085
-"""Minimum distance of two percentages as a share of the chart's width; closer ones would overlap."""
+"""Minimum distance between two percentage labels as a fraction of the chart's width; closer labels would overlap."""
 
 
 def cost_pareto_front(plan: PlanSection | None) -> Chart | None:
-    """Draw the chart; None without a plan, or if no offer is feasible."""
+    """Build the Pareto chart; `None` without a plan, or if no offer is feasible."""
     if plan is None:
         return None
     points = _points(plan)
@@ -65,7 +65,8 @@ def role_of(row: OfferRow, plan: PlanSection) -> str:
 
 
 def _points(plan: PlanSection) -> list[dict[str, Any]]:
-    """Return the feasible offers by cost, then the fleets on the front that are larger than their offer's row."""
+    """Return points for the feasible offers by cost, followed by fleets on the Pareto front whose size differs from the
+    row of their offer."""
     front = {(fleet.offer, fleet.instances): fleet for fleet in plan.frontier}
     rows = [row for row in plan.offers if _is_drawable(row.usd_per_month, row.latency)]
     points = [_point(row, role_of(row, plan), front.pop((row.offer, row.instances or 0), None)) for row in rows]
@@ -103,7 +104,7 @@ def _point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[
 def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     latencies, costs = ([point[name] for point in points] for name in ("latency", "cost"))
     limit = plan.latency_limit
-    room = (0.75 * min(latencies), 1.15 * max(latencies))  # for the labels below and above
+    room = (0.75 * min(latencies), 1.15 * max(latencies))  # room for the labels below and above the points
     heights = [*latencies, *room, *([] if limit is None else [limit.value])]
     x = alt.X("cost:Q", title="$/month", **fit_scale(costs, _LOG_RATIO, from_zero=False))
     y = alt.Y("latency:Q", title=f"{plan_sentences.latency_name(plan)} at peak, ms", **fit_scale(heights, 20))
@@ -126,8 +127,8 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
 
 
 def _labels(points: list[dict[str, Any]], middle: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """Return the label of the recommended fleet above its mark, and the probabilities of the others on the front
-    below."""
+    """Build the label of the recommended fleet above its point, and the probabilities of fleets on the Pareto front
+    below their points."""
     recommended = [{**point, "label": point["fleet"]} for point in points if point["role"] == "recommended"]
     with_probability = [{**point, "label": point["probability"]} for point in _non_overlapping(points)]
     sides = {

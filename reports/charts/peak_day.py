@@ -1,4 +1,4 @@
-"""Chart of the peak day of the recommended fleet, hour by hour: request rate and latency."""
+"""Chart of the peak day of the recommended fleet by hour: request rate, latency and number of instances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIMES = ("p50", "p95", "p99")
 
 
 def peak_day(plan: PlanSection | None) -> Chart | None:
-    """Draw the chart; None if no day was simulated."""
+    """Build the chart of the peak day; `None` if no day was simulated."""
     if plan is None or plan.day is None:
         return None
     return Chart(
@@ -61,7 +61,7 @@ def _layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
 
 
 def _hover(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
-    """Return one invisible column per hour, whose tooltip shows all numbers of the hour."""
+    """Build an invisible column per hour with a tooltip that shows all values of the hour."""
     tooltip = [
         alt.Tooltip("from:N", title="hour"),
         alt.Tooltip("rate:Q", title="req/s", format=",.3~r"),
@@ -94,7 +94,8 @@ def _hour(day: DaySeries, index: int) -> dict[str, Any]:
 
 
 def _changes(hours: list[dict[str, Any]], x: alt.X) -> list[alt.Chart]:
-    """Return labels of the number of instances at midnight and where it changes; empty if it never changes."""
+    """Build the labels of the number of instances, at midnight and whenever the number changes; empty if it never
+    changes."""
     labels = [
         {
             "hour": hour_row["hour"],

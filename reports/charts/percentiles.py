@@ -1,4 +1,4 @@
-"""Chart of latency by percentile, with the tail stretched."""
+"""Chart of latency by percentile, with a logarithmic axis that expands the tail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LABELS = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in, name in _
 
 
 def latency_percentiles(report: Report) -> Chart | None:
-    """Draw the chart; None if the result is based on no successful request."""
+    """Build the chart of latency by percentile; `None` if no successful request contributed to the result."""
     if not report.spectra:
         return None
     points = _points(report)

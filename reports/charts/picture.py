@@ -1,4 +1,4 @@
-"""A chart of a report: its specification, its static picture, and its text alternatives."""
+"""A chart of a report: its Vega-Lite specification, static SVG, text alternative and data table."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from reports.charts.style import WIDTH
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """A chart. `title` states what it shows, `alternative` is its text alternative; `columns` and `rows` are the data
-    as text."""
+    """A chart. `title` states what the chart shows, and `alternative` is the text alternative. `columns` and `rows` are
+    the data of the chart as a formatted table."""
 
     key: str
     title: str
@@ -25,12 +25,12 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def render_svg(drawing: Chart) -> str:
-    """Render the chart as SVG. Raises ChartError if it cannot be drawn."""
+    """Render the chart as SVG. Raises ChartError if the chart cannot be drawn."""
     svg = chart_renderer().render_svg({**drawing.spec, "width": WIDTH})
     numbers: dict[str, int] = {}
 
     def renumber(match: re.Match[str]) -> str:
         return f"{match[1]}{drawing.key}-clip-{numbers.setdefault(match[2], len(numbers))}"
 
-    # The renderer numbers clip paths per process; they must be unique in a page and the same every time.
+    # The renderer numbers clip paths per process. The IDs must be unique in a page and reproducible.
     return re.sub(r'(id="|url\(#)clip(\d+)', renumber, svg)

@@ -1,4 +1,4 @@
-"""Chart of the probability that the SLO is met at the peak, by the number of instances."""
+"""Chart of the probability that the SLO is met at the peak, by number of instances."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.plan_section import PlanSection
 
 
 def slo_probability(plan: PlanSection | None) -> Chart | None:
-    """Draw the chart; None without probabilities of a recommended fleet."""
+    """Build the chart of P(SLO met); `None` if there is no recommended fleet, or if its probabilities are unknown."""
     row = plan.recommended_row if plan else None
     if plan is None or row is None or row.slo_probabilities is None:
         return None

@@ -1,7 +1,7 @@
-"""The chart renderer: Vega in V8, in a child process, because V8 aborts its process when it cannot allocate memory.
+"""Chart renderer: Vega in V8, in a child process, because V8 aborts its process when it cannot allocate memory.
 
-`python -m reports.charts.renderer` is the child process: one JSON request per line on standard input, one JSON reply
-per line on standard output, until standard input closes.
+`python -m reports.charts.renderer` is the child process. It reads one JSON request per line from standard input and
+writes one JSON reply per line to standard output, until standard input is closed.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _EXIT_TIMEOUT_S = 2.0
 
 
 class ChartError(Exception):
-    """Raised when a chart cannot be drawn; the message has the reason."""
+    """Raised when a chart cannot be drawn; the message contains the reason."""
 
 
 class ChartRenderer:
-    """Runs the renderer process. It starts with the first request, and again after it exited. Requests may come from
-    any thread."""
+    """Client of the renderer process. The process is started by the first request, and restarted by the next request if
+    it has exited. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def render_svg(self, spec: dict[str, Any]) -> str:
-        """Draw one Vega-Lite specification. Raises ChartError."""
+        """Render a Vega-Lite specification as SVG. Raises ChartError."""
         return self._request({"spec": spec})
 
     def bundle_library(self, snippet: str) -> str:
-        """Bundle Vega with a script that uses it. Raises ChartError."""
+        """Bundle Vega with the JavaScript `snippet` that uses it. Raises ChartError."""
         return self._request({"library": snippet})
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class ChartRenderer:
             watchdog.start()
             try:
                 stdin, stdout = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-                with contextlib.suppress(BrokenPipeError):  # the missing reply reports it too
+                with contextlib.suppress(BrokenPipeError):  # a missing reply is handled below
                     stdin.write(json.dumps(request).encode() + b"\n")
                     stdin.flush()
                 line = stdout.readline()
@@ -68,7 +68,8 @@ class ChartRenderer:
         return str(reply["text"])
 
     def _end(self) -> str:
-        """End the process, and kill it if it does not exit by itself. Returns how it ended."""
+        """Stop the renderer process, and kill it if it does not exit in time. Returns a phrase that describes how it
+        ended."""
         process, self._process = self._process, None
         if process is None:
             return "is not running"
@@ -85,17 +86,18 @@ class ChartRenderer:
 
 @cache
 def chart_renderer() -> ChartRenderer:
-    """Return the renderer of this process; it is shared because Vega takes longer to start than to draw a report."""
+    """Return the renderer of this process. The renderer is shared, because starting Vega takes longer than rendering a
+    whole report."""
     renderer = ChartRenderer()
     atexit.register(renderer.close)
     return renderer
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """Start the child process.
+    """Start the renderer process.
 
-    It has its own session, so that Ctrl-C in a terminal does not reach it; -P keeps the working directory off its
-    import path.
+    The process has a separate session, so that Ctrl-C in a terminal does not interrupt it. The option -P excludes the
+    working directory from its import path.
     """
     is_windows = sys.platform == "win32"
     try:
@@ -103,7 +105,7 @@ def _start() -> subprocess.Popen[bytes]:
             [sys.executable, "-P", "-m", "reports.charts.renderer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # V8's dump on an abort
+            stderr=subprocess.DEVNULL,  # V8 dumps its state here when it aborts
             start_new_session=not is_windows,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
@@ -122,7 +124,8 @@ def _serve() -> None:
             else:
                 text = vl_convert.javascript_bundle(request["library"])
         except ValueError as error:
-            reply = {"error": " ".join(str(error).splitlines()[:2])}  # a JavaScript stack trace follows
+            # The first two lines are the message; a JavaScript stack trace follows.
+            reply = {"error": " ".join(str(error).splitlines()[:2])}
         else:
             reply = {"text": text}
         sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n")

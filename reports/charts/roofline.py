@@ -1,4 +1,4 @@
-"""Chart of variants under the roofline of the processor that they ran on."""
+"""Roofline chart: the variants of a local model under the roofline of the processor that executed them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ _PEAK_TOLERANCE = 0.1
 _ROOF_MARGIN = 3.0
 """Factor by which the roof extends beyond the points."""
 _HEADROOM = 1.4
-"""Headroom above the highest point for the name of a roof."""
+"""Factor of headroom above the highest point, for the name of a roof."""
 
 
 def roofline(report: Report) -> Chart | None:
-    """Draw the chart; None if no variant's arithmetic, or no roof, is known."""
+    """Build the roofline chart; `None` unless the FLOP/s, FLOP/byte and roof of at least one valid variant are
+    known."""
     local = report.local
     with_bounds = [
         (variant, bound)
@@ -49,7 +50,7 @@ def roofline(report: Report) -> Chart | None:
         for variant, bound in with_bounds
         if (roof := _roof_name_of(bound, roofs)) is not None and variant.family in families
     ]
-    # including the ridges, so that they are visible
+    # Include the ridge points, so that they are visible.
     intensities = [*(point["intensity"] for point in points), *map(_ridge, roofs.values())]
     lines = _lines(roofs, min(intensities) / _ROOF_MARGIN, max(intensities) * _ROOF_MARGIN)
     return Chart(
@@ -71,7 +72,7 @@ def _drawable_bound(variant: VariantRow) -> BottleneckRow | None:
 
 
 def _distinct(bounds: list[BottleneckRow]) -> list[BottleneckRow]:
-    """Return one of each group of similar bounds: a peak that is measured again differs a little."""
+    """Return one bound per group of similar bounds: repeated measurements of the same peak differ slightly."""
     distinct: list[BottleneckRow] = []
     for bound in bounds:
         if not any(_is_similar(bound, kept_bound) for kept_bound in distinct):
@@ -114,7 +115,7 @@ def _point(variant: VariantRow, bound: BottleneckRow, roof: str) -> dict[str, An
 
 
 def _lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> list[dict[str, Any]]:
-    """Return each roof from `low` to `high`, with its ridge."""
+    """Return three points per roof: at intensity `low`, at the ridge point, and at intensity `high`."""
     return [
         {"roof": name, "intensity": intensity, "rate": _roof_gflops(roof, intensity)}
         for name, roof in roofs.items()
@@ -123,12 +124,13 @@ def _lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> list[dic
 
 
 def _ridge(bound: BottleneckRow) -> float:
-    """Return the ridge point: the lowest FLOP/byte at which memory bandwidth is not the limit."""
+    """Return the ridge point in FLOP/byte: the lowest intensity at which memory bandwidth is not the limit."""
     return (bound.peak_flops_per_s or 0.0) / (bound.peak_bytes_per_s or 1.0)
 
 
 def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families: list[str]) -> list[alt.Chart]:
-    """Return the layers. Roofs are grey and named above their flat part; points have the colors of their families."""
+    """Build the layers of the chart. Roofs are gray with their names above the flat part; points have the colors of
+    their families."""
     all_points, ends = [*points, *lines], lines[2::3]
     top = _HEADROOM * max(point["rate"] for point in all_points)
     x = alt.X("intensity:Q", title="FLOP/byte", **fit_scale([point["intensity"] for point in all_points], 2))
@@ -136,7 +138,7 @@ def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families:
     names = [point["roof"] for point in ends]
     dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=names, range=DASHES[: len(names)]))
     roof = new_chart(lines).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
-    texts = [  # the text stays readable where a line crosses it
+    texts = [  # keeps the label readable where a line crosses it
         new_chart(ends)
         .mark_text(align="right", baseline="bottom", dy=-5, **style)
         .encode(x=x, y=y, text=alt.Text("roof:N"))

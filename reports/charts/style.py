@@ -1,7 +1,7 @@
-"""Style of all charts. Colors are the page's custom properties, so one picture serves light and dark themes and print.
+"""Style of all charts. Colors are CSS custom properties of the page, so that one SVG works for light and dark themes
+and for print.
 
-Also determines which variants a chart uses, the order in which their families get colors, and the knees of a sweep as
-marks on a chart over its loads.
+The module also selects the variants that charts show, assigns colors to their families, and draws the knees of a sweep.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from reports.model import Report
 
 
 def valid_variants(local: LocalSection) -> list[VariantRow]:
-    """Return the valid variants, with the fastest family first, because not all can be drawn."""
+    """Return the valid variants ordered by throughput, fastest family first, because a chart may not have room for all
+    families."""
     valid = [variant for variant in local.variants if variant.state in ("best", "measured")]
     fastest: dict[str, float] = {}
     for variant in valid:
@@ -27,11 +28,12 @@ def valid_variants(local: LocalSection) -> list[VariantRow]:
 
 
 def variant_families(local: LocalSection) -> list[str]:
-    """Return the families in the order of `valid_variants`; those whose variants all ended early are last."""
+    """Return the names of the variant families in the order of `valid_variants`, followed by families without a valid
+    variant."""
     return list(dict.fromkeys(variant.family for variant in (*valid_variants(local), *local.variants)))
 
 
-schemapi.disable_debug_mode()  # Altair would validate every part of a chart; tests validate what is drawn
+schemapi.disable_debug_mode()  # Altair would validate every part of a chart; tests validate the charts instead
 
 WIDTH, HEIGHT = 520, 280
 INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
@@ -41,23 +43,23 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MAX_SERIES = len(SERIES)
 DRAWN_TIMES = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
-"""Metrics whose distributions are drawn, so that a limit on one of them can be drawn too."""
+"""Metrics whose distributions have charts, so that a limit on one of these metrics can be drawn too."""
 _LABEL_LIMIT = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
 def new_chart(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    """Return a new layer with the given values."""
+    """Build a layer from inline data, one record per mark."""
     return alt.Chart(alt.InlineData(values=[dict(value) for value in values]))
 
 
 def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
     """Combine layers into one Vega-Lite specification that is as wide as its container.
 
-    Names are set here instead of being numbered by Altair, so that the same report gives the same bytes.
+    `name` replaces the names that Altair would number, so that the same report always gives the same bytes.
     """
     chart = alt.layer(*layers, name=name).properties(width="container", height=HEIGHT)
-    # validation takes half the time of a report; tests validate what is drawn
+    # Validation takes half the time of a report; tests validate the charts instead.
     spec: dict[str, Any] = chart.to_dict(validate=False)
     spec["config"] = _CONFIG
     spec["autosize"] = {"type": "fit", "contains": "padding"}
@@ -65,7 +67,7 @@ def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
 
 
 def series_scales(names: list[str]) -> dict[str, Any]:
-    """Return color and dash scales for lines by the field `series`, in one legend."""
+    """Return color and dash scales for lines, by the field `series`, in a common legend."""
     legend = alt.Legend(title=None, symbolSize=320, columns=_columns(names))
     count = len(names)
     return {
@@ -75,9 +77,10 @@ def series_scales(names: list[str]) -> dict[str, Any]:
 
 
 def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[str, Any]:
-    """Return color and shape scales for points joined by a line, by the field `series`, in one legend.
+    """Return color and shape scales for connected points, by the field `series`, in a common legend.
 
-    With `among`, the series look as in a chart of all of those names; it has at most `MAX_SERIES`.
+    With `among`, each series has the same style as in a chart of all series in `among`, which has at most `MAX_SERIES`
+    names.
     """
     legend = alt.Legend(title=None, columns=_columns(names))
     indices = [(among or names).index(name) for name in names]
@@ -91,9 +94,10 @@ def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[st
 def role_marks(
     points: list[dict[str, Any]], roles: Mapping[str, tuple[str, str]], x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
-    """Draw one mark per point by its field `role`, filled according to its field `fill`.
+    """Draw one mark per point, with color and shape by the field `role`, filled with the color in the field `fill`.
 
-    `roles` maps roles to color and shape, most important first; that one is painted last.
+    `roles` maps each role to a color and a shape, most important role first; marks of more important roles are drawn on
+    top.
     """
     shown_roles = [role for role in roles if any(point["role"] == role for point in points)]
     colors, shapes = (list(column) for column in zip(*(roles[role] for role in shown_roles), strict=True))
@@ -115,17 +119,18 @@ def role_marks(
 
 
 def _columns(names: list[str]) -> int:
-    """Return the number of legend columns that fit above the chart: a wider legend would leave the chart no room."""
+    """Return the number of legend columns that fit above the chart. A wider legend would leave too little room for the
+    chart."""
     widest = min(_LABEL_LIMIT, max(map(len, names)) * 6.5) + 30
     return max(1, min(len(names), int((WIDTH - 100) // widest)))
 
 
 def limit_line(value: float, text: str) -> list[alt.Chart]:
-    """Draw a horizontal line at an objective's limit, with its text at the left end."""
+    """Draw a horizontal line at the limit of an objective, with its label at the left end."""
     data = new_chart([{"limit": value, "text": text}])
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y=alt.Y("limit:Q"))
     position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
-    halo, label = (  # the text stays readable where a line crosses it
+    halo, label = (  # keeps the label readable where a line crosses it
         data.mark_text(**position | style).encode(x=alt.value(0), y=alt.Y("limit:Q"), text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
@@ -133,7 +138,7 @@ def limit_line(value: float, text: str) -> list[alt.Chart]:
 
 
 def limit_mark(value: float, text: str) -> list[alt.Chart]:
-    """Draw a vertical line at an objective's limit, with its text at the foot."""
+    """Draw a vertical line at the limit of an objective, with its label at the bottom."""
     data = new_chart([{"limit": value, "text": text, "foot": 0}])
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(x=alt.X("limit:Q"))
     position: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -5, "dy": -4, "fontWeight": 600}
@@ -145,16 +150,16 @@ def limit_mark(value: float, text: str) -> list[alt.Chart]:
 
 
 def zoom(name: str) -> alt.Parameter:
-    """Return a selection: drag to move and Shift + wheel to zoom along x, so that plain scrolling still scrolls the
-    page."""
+    """Build a pan-and-zoom selection for the x axis: drag to pan and Shift + wheel to zoom, so that the wheel alone
+    still scrolls the page."""
     return alt.selection_interval(name=name, bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
 
 
 def fit_scale(values: Sequence[float], ratio: float, *, from_zero: bool = True) -> dict[str, Any]:
-    """Return scale and axis that show all values.
+    """Return the scale and axis that fit all values.
 
-    They are logarithmic, with ticks such as 1, 2, 5, if the values span more than `ratio`; otherwise linear, and from
-    zero unless `from_zero` is false.
+    The scale is logarithmic, with ticks such as 1, 2, 5, if the values span more than a factor of `ratio`. Otherwise
+    the scale is linear, and starts at zero unless `from_zero` is false.
     """
     if min(values) <= 0 or max(values) / min(values) <= ratio:
         if from_zero and max(values) > 0:
@@ -210,8 +215,8 @@ _CONFIG: dict[str, Any] = {
 
 
 def knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
-    """Draw a vertical line with its name for each method that found a knee in this unit; `x` is the axis of the same
-    loads."""
+    """Draw a labeled vertical line for each method that found a knee in this unit. `x` is the axis of a chart with the
+    same unit of load."""
     rows = report.knees.rows if report.knees is not None else ()
     knees = [row for row in rows if row.at.value is not None and row.at.unit == unit]
     layers: list[alt.Chart] = []

@@ -1,4 +1,4 @@
-"""Charts of host, process and GPU telemetry over the run, one per unit."""
+"""Charts of host, process and GPU telemetry over the run, one chart per unit."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _CHARTS = {
 
 
 _MIN_READINGS = 2
-"""Minimum number of readings for a line."""
+"""Minimum number of samples of a series for a line."""
 
 
 def machine_charts(report: Report) -> tuple[Chart, ...]:
-    """Return the charts that have readings; a series without any is omitted."""
+    """Build the telemetry charts. Series without samples are omitted, and so are charts in which no series has enough
+    samples for a line."""
     drawings = (_chart(report, unit, *chart) for unit, chart in _CHARTS.items())
     return tuple(drawing for drawing in drawings if drawing is not None)
 
@@ -96,7 +97,7 @@ def _row(series: TelemetrySeries) -> tuple[str, ...]:
 
 
 def _note(with_readings: list[TelemetrySeries], shown: list[TelemetrySeries]) -> str:
-    """Explain the shown series with the descriptions from the metric catalog."""
+    """Describe the shown series with the descriptions from the metric catalog."""
     texts = dict.fromkeys(f"{_kind(series)}: {series.description}." for series in with_readings)
     hidden = len(with_readings) - len(shown)
     omitted_note = [f"{hidden} more series are only in the table."] if hidden else []

@@ -1,4 +1,4 @@
-"""Charts of a language model: TTFT and TPOT by load, and tokens per second of one user against those of the GPU."""
+"""Charts of a language model: TTFT and TPOT by load, and tokens per second per user vs. tokens per second per GPU."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MS_PER_S = 1000.0
 _RATE_KINDS = ("step", "steady", "probe")
 
 _Loaded = tuple[float, StageRow, TokenRow]
-"""A load, its stage, and the tokens of its responses."""
+"""Load (concurrency or req/s), the stage with this load, and the token metrics of the stage."""
 
 
 def token_charts(report: Report) -> tuple[Chart, ...]:
-    """Return the charts; empty with fewer than two different loads whose responses have tokens."""
+    """Build the charts of token metrics; empty unless responses have tokens at two or more different loads."""
     for is_closed in (True, False):
         loaded = _loaded_stages(report, is_closed=is_closed)
         if len({load for load, _, _ in loaded}) > 1:
@@ -30,7 +30,8 @@ def token_charts(report: Report) -> tuple[Chart, ...]:
 
 
 def _loaded_stages(report: Report, *, is_closed: bool) -> list[_Loaded]:
-    """Return the stages of a closed loop by their concurrency, or else those of a fixed rate by that rate."""
+    """Return the stages ordered by load: closed-loop stages by concurrency if `is_closed` is true, otherwise
+    constant-rate stages by rate."""
     tokens = {row.stage: row for row in report.tokens}
     stages = [
         (_load(row, is_closed=is_closed), row, tokens[_name(row)])
@@ -113,7 +114,8 @@ def _times_text(loaded: Sequence[_Loaded], *, is_closed: bool) -> str:
 
 
 def _frontier(report: Report, loaded: Sequence[_Loaded], *, is_closed: bool) -> Chart | None:
-    """Draw the tokens per second of a user against those of a GPU, or of the target if it has no known GPUs."""
+    """Draw the tokens per second of a user vs. the tokens per second per GPU, or of the whole target if the number of
+    GPUs is unknown."""
     cards = report.header.accelerator_count
     points: list[dict[str, Any]] = [
         {

@@ -1,4 +1,4 @@
-"""Tornado chart of the monthly cost: each input from one end of its range to the other, the largest effect at the
+"""Tornado chart of the monthly cost: the cost at both ends of the range of each input, with the largest effect at the
 top."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TICKS = 5
 
 
 def tornado(plan: PlanSection | None) -> Chart | None:
-    """Draw the chart; None without a plan, or if no input has an effect."""
+    """Build the tornado chart; `None` without a recommended fleet, or if no input has an effect."""
     chosen = None if plan is None else plan.recommended_row
     if plan is None or chosen is None or chosen.usd_per_month.value is None:
         return None
@@ -69,7 +69,8 @@ def _layers(shown: list[SensitivityRow], chosen: OfferRow, planned: float) -> li
 
 
 def _names(shown: list[SensitivityRow], y: alt.Y) -> Iterator[alt.Chart]:
-    """Return labels above the bars that are readable where the rule crosses them."""
+    """Yield the input labels above the bars. A halo keeps the labels readable where the planned-cost line crosses
+    them."""
     names = new_chart([{"place": index, "input": sensitivity.input} for index, sensitivity in enumerate(shown)])
     for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
         mark: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **style}
@@ -77,7 +78,7 @@ def _names(shown: list[SensitivityRow], y: alt.Y) -> Iterator[alt.Chart]:
 
 
 def _room_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
-    """Return the width in pixels of the texts at the left and the right ends."""
+    """Return the width in pixels reserved for the labels on the left and on the right."""
     left, right = (
         max((min(_MAX_TEXT_PX, _PX_PER_CHAR * len(bar["words"])) for bar in bars if bar["side"] == side), default=0)
         for side in ("left", "right")
@@ -87,14 +88,14 @@ def _room_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 def _domain(costs: list[float], planned: float, room_px: tuple[float, float]) -> tuple[float, float]:
-    """Return the range of costs, extended on either side by the width of the texts."""
+    """Return the range of costs on the x axis, extended on both sides by the width of the labels."""
     left, right = (side + 12 for side in room_px)
     usd_a_px = ((max(costs) - min(costs)) or planned or 1.0) / (WIDTH - left - right)
     return min(costs) - left * usd_a_px, max(costs) + right * usd_a_px
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return round costs within the range, none of them negative."""
+    """Return round, non-negative costs within the range, as axis ticks."""
     rough = (high - max(0.0, low)) / _TICKS
     scale = 10.0 ** math.floor(math.log10(rough))
     step = next(scale * multiple for multiple in (1, 2, 5, 10) if scale * multiple >= rough)
@@ -102,9 +103,10 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _bars(sensitivity: SensitivityRow, chosen: OfferRow, planned: float) -> Iterator[dict[str, Any]]:
-    """Yield bars from the planned cost to that at each end, the lower cost first; their texts are outside of both.
+    """Yield bars from the planned cost to the cost at each end of the input's range, lower cost first, with labels
+    outside the bars.
 
-    An end where nothing fits has a text and no bar.
+    An end at which no offer fits has a label and no bar.
     """
     ends = (
         (sensitivity.usd_per_month_low, sensitivity.low, sensitivity.winner_low, sensitivity.winner_low_name),

@@ -1,4 +1,4 @@
-"""Chart of the variants of a local model: cost by latency."""
+"""Pareto chart of the variants of a local model: cost vs. latency."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_LABEL_CHARS = 34
 
 
 def variant_pareto_front(report: Report) -> Chart | None:
-    """Draw the chart; None with fewer than two variants that have both a latency and a cost."""
+    """Build the Pareto chart; `None` if fewer than two variants have both a latency and a cost."""
     local = report.local
     if local is None:
         return None
@@ -92,7 +92,7 @@ def _layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> lis
     x = alt.X(
         "cost:Q", title=f"{local.axes.cost}, {formatting.show_unit(unit)}", **fit_scale(costs, 5, from_zero=False)
     )
-    top = 1.15 * max(latencies)  # with room for a label above the slowest
+    top = 1.15 * max(latencies)  # room for a label above the slowest variant
     y = alt.Y("latency:Q", title=f"{local.axes.latency}, ms", **fit_scale([*latencies, top], 20))
     front = _two_axis_front(points)
     line = (
@@ -119,7 +119,8 @@ def _layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> lis
 
 
 def _two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the points on the front that none beats in cost and latency alone, ordered by cost."""
+    """Return the points of the Pareto front that are non-dominated in cost and latency, ignoring accuracy, ordered by
+    cost."""
     front: list[dict[str, Any]] = []
     for point in sorted(
         (point for point in points if point["is_on_frontier"]), key=lambda point: (point["cost"], point["latency"])
@@ -130,7 +131,8 @@ def _two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _labelled(points: list[dict[str, Any]], middle: float) -> list[dict[str, Any]]:
-    """Return the labels: the name of the best, and the accuracies of those on the front if there are few."""
+    """Return the points with labels: the name of the best variant, and the accuracy of points on the front if there are
+    few."""
     front = [point for point in points if point["is_on_frontier"] or point["role"] == "best"]
     with_accuracy = [point for point in front if point["has_accuracy"]]
     named = [point for point in points if point["role"] == "best"]

@@ -11,9 +11,10 @@ import pandas as pd
 from app.analysis.objectives import parse_objective
 from app.records.events import Event
 from app.records.result import Check, Target
+from app.records.search import SearchSpec
 from app.session.interruption import Interruption
 from app.session.run import RunOutcome, run
-from app.session.spec import LimitSpec, RunSpec, SearchSpec, StageSpec
+from app.session.spec import LimitSpec, RunSpec, StageSpec
 from app.storage.run_directory import RunWriter, StoredRun
 from loadgen.records import Endpoint, OpenArrivals
 from loadgen.workloads import HttpWorkload
@@ -46,7 +47,7 @@ SPEC = RunSpec(
     plan=None,
     recalibrate=False,
 )
-SEARCH = msgspec.structs.replace(SPEC, stages=(), search=SearchSpec(poisson(1.0), 20.0, 30.0, 3))
+SEARCH = msgspec.structs.replace(SPEC, stages=(), search=SearchSpec(start_per_s=20.0, step_duration_s=30.0))
 
 
 class Bench:

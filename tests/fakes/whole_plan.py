@@ -74,7 +74,7 @@ def whole_plan() -> Plan:
         notes=("Measured on one L4.",),
         router="least_outstanding",
         sensitivity=swings(),
-        day=tuple(map(_hour, range(24))),
+        hours=tuple(map(_hour, range(24))),
         commitment=Commitment(2, 1710.0, 2576.9, "Were 2 reserved for a year, a month would cost 1,710 USD."),
         savings=(
             Saving("a variant 1.5 × as fast", "assumed", 1546.14, 1030.76),
@@ -128,7 +128,7 @@ def by_max_rate() -> Plan:
         recommendation=replace(plan.recommendation, fleet=best),
         offers=(best, *plan.offers[1:]),
         sensitivity=(plan.sensitivity[-1],),
-        day=(),
+        hours=(),
         savings=(Saving("caching", "assumed", 2576.9, 0.0),),
         mix=None,
     )

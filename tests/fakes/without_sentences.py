@@ -1,7 +1,7 @@
 """The product with a placeholder for each English sentence in its engine, as a program.
 
 Its arguments are those of `sizewise`, or `session DIRECTORY` for a search on a clock of its own. Names of stages are no
-sentences: they have three spaces at most.
+sentences: they have three spaces at most, except for the name of pooled steps.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from types import CodeType
 PLACEHOLDER = "¤"
 _ROOMS = ("app/analysis/", "app/session/", "app/planning/")
 _FEWEST_SPACES = 3
+_POOLED_NAME = [" steps at ", " req/s"]
 
 
 class _Sentences(ast.NodeTransformer):
@@ -31,7 +32,7 @@ class _Sentences(ast.NodeTransformer):
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         parts = [part.value for part in node.values if isinstance(part, ast.Constant)]
-        is_sentence = sum(str(part).count(" ") for part in parts) > _FEWEST_SPACES
+        is_sentence = parts != _POOLED_NAME and sum(str(part).count(" ") for part in parts) > _FEWEST_SPACES
         return ast.copy_location(ast.Constant(PLACEHOLDER), node) if is_sentence else node
 
 

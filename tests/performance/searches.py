@@ -10,9 +10,8 @@ import time
 
 import numpy as np
 
+from app.records.search import SearchSpec
 from app.session.rate_search import find_max_rate
-from app.session.spec import SearchSpec
-from loadgen.records import OpenArrivals
 from tests.fakes.known_limits import KNOWN_SERVERS, KnownServer, VirtualRunner
 
 _WITHIN = 0.05
@@ -37,7 +36,7 @@ def main() -> None:
 
 def _searches(server: KnownServer, hold_s: float, seeds: int) -> str:
     found, probes, began = [], [], time.perf_counter()
-    wanted = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), 10.0, hold_s, 3)
+    wanted = SearchSpec(step_duration_s=hold_s)
     for seed in range(seeds):
         outcome = find_max_rate(VirtualRunner(server, seed), wanted, server.slo, _LONGEST_ANSWER_S, time.monotonic_ns)
         found.append((outcome.max_rate_per_s or np.nan) / server.limit_per_s - 1)

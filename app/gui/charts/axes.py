@@ -1,4 +1,4 @@
-"""Chart axes: labels, units, linear or logarithmic scale, and the positions and texts of ticks."""
+"""Axes of a chart: labels, units, linear or logarithmic scale, and tick positions and labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOG_MANTISSAS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """One axis of a chart. `is_from_zero` makes a linear axis start at 0 unless the data have negative values."""
+    """Axis of a chart. If `is_from_zero`, a linear axis starts at 0 unless the data contains negative values."""
 
     label: str
     unit: str = ""
@@ -26,11 +26,12 @@ class Axis(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """Label with the unit in parentheses, as shown in headings."""
+        """Label of the axis with the unit in parentheses, as shown in headings."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def to_view(self, values: npt.ArrayLike) -> Floats:
-        """Convert values to view coordinates (log10 on a logarithmic axis). Values that cannot be shown become NaN."""
+        """Convert values to view coordinates (log10 on a logarithmic axis). Values that cannot be displayed become
+        NaN."""
         array = np.asarray(values, dtype=np.float64)
         if not self.is_log:
             return array
@@ -43,9 +44,8 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = False) -> list[float]:
-    """Return round tick values between `low` and `high`: at most `max_ticks`, but two if possible, since one tick shows
-    no scale.
-    """
+    """Return round tick values between `low` and `high`. The number of ticks is at most `max_ticks` and, if
+    possible, at least two, since one tick does not show the scale."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return []
@@ -86,20 +86,21 @@ def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
 
 
 def tick_text(value: float, step: float) -> str:
-    """Format a tick value with just enough digits to distinguish it from its neighbors `step` away."""
+    """Format a tick value with just enough digits to distinguish neighboring ticks, which are `step` apart."""
     if value == 0:
         return "0"
     size = max(abs(value), abs(step))
     if size >= 1e9 or size < 1e-4 or step <= 0:
         return f"{value:.3g}".replace("-", "−")
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    if abs(round(step, digits) - step) > 1e-6 * step:  # such as 2.5
+    if abs(round(step, digits) - step) > 1e-6 * step:  # for example a step of 2.5
         digits += 1
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
 def format_clock(seconds: float, step: float) -> str:
-    """Format seconds as clock time, such as `0:30` or `1:02:05`; `0:12.5` if `step` is shorter than a second."""
+    """Format seconds as clock time, such as `0:30` or `1:02:05`. If `step` is shorter than a second, decimals are
+    included, such as `0:12.5`."""
     if seconds < 0:
         return f"−{format_clock(-seconds, step)}"
     digits = 0 if step >= 1 else min(3, max(1, math.ceil(-math.log10(step) - 1e-9)))

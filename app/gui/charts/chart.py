@@ -1,4 +1,4 @@
-"""Line and point chart with a crosshair and the same data as a table."""
+"""Chart of lines and points, with a crosshair and a table of the same data."""
 
 from __future__ import annotations
 
@@ -34,23 +34,25 @@ Values = Sequence[float] | npt.NDArray[np.generic]
 
 
 class Chart(Panel):
-    """Line and point chart. `x` and `y` of a series are numpy arrays, with NaN as a gap; `series` selects color, dash
-    and marker together.
+    """Chart of lines and points. The `x` and `y` values of a series are numpy arrays, in which NaN is a gap; `series`
+    selects a combination of color, dash pattern and marker.
 
-    Data are copied on assignment. All pending changes are drawn together on the next turn of the event loop, and only
-    while the chart is visible.
+    Data is copied on assignment. All pending changes are drawn together in the next iteration of the event loop, and
+    only while the chart is visible.
     """
 
     point_selected = Signal(str, int)
     crosshair_moved = Signal(float)
-    """Emitted when the user moves the crosshair: x in data values; NaN when the crosshair disappears."""
+    """Emitted with the x value, in data values, when the user moves the crosshair, and with NaN when the crosshair
+    disappears."""
     marker_requested = Signal(float)
     range_changed = Signal(float, float)
-    """Emitted when the user changes the x range: both ends in data values."""
+    """Emitted with both ends of the x range, in data values, when the user changes the range."""
     fit_requested = Signal()
     data_changed = Signal()
     span_drawn = Signal(float, float, bool)
-    """Emitted while the user selects an x range, and with `True` when the selection is finished."""
+    """Emitted while the user selects an x range, with both ends in data values; the flag is `True` when the
+    selection is finished."""
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         super().__init__(title, x, y, theme_controller)
@@ -100,7 +102,7 @@ class Chart(Panel):
         is_hollow: bool = False,
         is_stepped: bool = False,
     ) -> None:
-        """Add or replace a line. With `is_stepped`, each value holds until the next sample."""
+        """Add or replace a line. If `is_stepped`, each value is in effect until the next sample."""
         marks = np.ones(len(x), dtype=bool) if is_hollow else None
         self._set_series(make_series(key, label, "line", series, x, y, hollow=marks, is_stepped=is_stepped))
 
@@ -123,7 +125,7 @@ class Chart(Panel):
         self._schedule_update()
 
     def set_region(self, x0: float | None, x1: float | None, y0: float | None, y1: float | None, label: str) -> None:
-        """Shade a region; `None` extends it to the edge of the plot."""
+        """Shade a region. A bound of `None` extends the region to the edge of the plot."""
         self.decorations.region = Bounds(*(np.nan if end is None else end for end in (x0, x1, y0, y1)))
         self.decorations.region_label = label
         self._schedule_update()
@@ -141,7 +143,7 @@ class Chart(Panel):
         self._schedule_update()
 
     def set_span(self, span: tuple[float, float] | None) -> None:
-        """Show the selected x range, in data values; its edges can be dragged."""
+        """Show the selected x range, in data values. Its edges can be dragged."""
         self.decorations.span = span
         places = None if span is None else self.x_axis.to_view(span)
         self.plot.span = None if places is None else (float(places[0]), float(places[1]))
@@ -154,7 +156,7 @@ class Chart(Panel):
         self._schedule_update()
 
     def clear(self) -> None:
-        """Remove all series, bands, markers, the region and the limit, and fit the view."""
+        """Remove all series and decorations, and fit the view."""
         for key in tuple(self._series):
             self.remove(key)
         self.decorations.bands, self.decorations.markers, self.decorations.region, self.decorations.limit = (
@@ -168,7 +170,7 @@ class Chart(Panel):
         self._schedule_update()
 
     def hide_series(self, key: str, is_hidden: bool) -> None:
-        """Hide or show a series. The choice persists even if the series is set again."""
+        """Hide or show a series. The series stays hidden or shown even if it is replaced."""
         if is_hidden:
             self._hidden.add(key)
         else:
@@ -188,7 +190,7 @@ class Chart(Panel):
         return union_bounds([bounds for key, bounds in self._bounds.items() if key not in self._hidden])
 
     def data_to_pixel(self, x: float, y: float) -> QPointF:
-        """Return the pixel of a pair of data values, in the plot's viewport."""
+        """Return the pixel of a pair of data values, in the viewport of the plot."""
         return self.plot.view_to_pixel(float(self.x_axis.to_view(x)), float(self.y_axis.to_view(y)))
 
     def x_range(self) -> tuple[float, float]:
@@ -203,7 +205,7 @@ class Chart(Panel):
         self.crosshair.set_position(x)
 
     def readout(self) -> tuple[Reading, ...]:
-        """Return the reading of every series at the crosshair."""
+        """Return the values of all series at the crosshair."""
         return self.crosshair.readings()
 
     def _set_series(self, series: Series) -> None:

@@ -1,4 +1,4 @@
-"""Chart crosshair, moved with the mouse and the keyboard."""
+"""Crosshair of a chart, which can be moved with the mouse and the keyboard."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BIG_STEP_PX = 40.0
 
 
 class Crosshair(QObject):
-    """Vertical line across all series; in a scatter plot, the selected point is circled too."""
+    """Vertical line across all series. In a scatter plot, the selected point is also circled."""
 
     changed = Signal()
     moved = Signal(float)
-    """Emitted when the user moves the crosshair; NaN when it disappears."""
+    """Emitted with the x value when the user moves the crosshair, and with NaN when the crosshair disappears."""
     sample_selected = Signal(str, int)
 
     def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
@@ -54,7 +54,7 @@ class Crosshair(QObject):
         return () if self.x is None else read_at(self._series, self.x, self._y_axis, self._point)
 
     def set_position(self, x: float | None) -> None:
-        """Set the position without emitting `moved`."""
+        """Set the position of the crosshair without emitting `moved`."""
         self.x = None if x is None or not math.isfinite(x) else x
         self._point, self._is_hovered = None, False
         self._update()
@@ -66,7 +66,8 @@ class Crosshair(QObject):
         self.moved.emit(x)
 
     def step(self, direction: Direction, *, is_big: bool = False) -> bool:
-        """Move to the next sample at least one pixel away, or to the next point. Return whether there was one."""
+        """Move the crosshair to the next sample that is at least one pixel away, or to the next point. Return
+        whether there is one."""
         if self._has_points():
             point = next_point(self._series, self._point, direction)
             series = None if point is None else self._find(point)
@@ -102,7 +103,7 @@ class Crosshair(QObject):
         return x is not None
 
     def select_sample(self) -> bool:
-        """Emit `sample_selected` for the sample at the crosshair. Return whether there was one."""
+        """Emit `sample_selected` with the sample at the crosshair. Return whether there is one."""
         if self.x is None:
             return False
         if self._point is not None:
@@ -150,7 +151,7 @@ class Crosshair(QObject):
         self._is_hovered = True
 
     def on_mouse_left(self) -> None:
-        """Hide the crosshair if the mouse placed it."""
+        """Hide the crosshair if it was placed with the mouse."""
         if self._is_hovered:
             self.move(math.nan)
 

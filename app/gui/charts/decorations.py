@@ -1,4 +1,4 @@
-"""Decorations around the data: grid, bands, a region, the limit and markers. Every color has a label."""
+"""Decorations of a chart: grid, bands, shaded region, limit and markers. Every colored decoration has a label."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class SelectedPoint(msgspec.Struct, frozen=True):
 class Decorations(msgspec.Struct):
     """All decorations of a chart, in data values.
 
-    `span` is the selected x range. NaN extends the shaded `region` to the edge of the plot.
+    `span` is the selected x range. If a bound of the shaded `region` is NaN, the region extends to the edge of the
+    plot.
     """
 
     bands: tuple[Band, ...] = ()
@@ -63,7 +64,7 @@ class _MarkLayer(Layer):
 
 
 class Underlay(_MarkLayer):
-    """Layer behind the data: grid, bands, region and the selected range."""
+    """Layer behind the data, with the grid, the bands, the shaded region and the selected range."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         self._draw_region(painter, area)
@@ -131,7 +132,7 @@ class Underlay(_MarkLayer):
 
 
 class Overlay(_MarkLayer):
-    """Layer in front of the data: the limit, the markers and the selected point."""
+    """Layer in front of the data, with the limit, the markers and the selected point."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         metrics = QFontMetricsF(self.font)
@@ -205,7 +206,8 @@ def _draw_text(
     color: QColor,
     paper: QColor | None = None,
 ) -> None:
-    """Draw text at the upper left of `where`, elided to its width, with a `paper` background if it may cover lines."""
+    """Draw text at the upper left of `rect`, elided to its width. If `paper` is set, the text has a background of
+    that color, because it may cover lines."""
     elided = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width() - 2 * _PAD_PX)
     if not elided or len(elided) < min(len(text), _MIN_LETTERS):
         return

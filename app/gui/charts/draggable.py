@@ -1,4 +1,4 @@
-"""Chart with handles that the user drags with the mouse or moves with the keyboard."""
+"""Chart with handles that can be dragged with the mouse or moved with the keyboard."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _REACH_PX = 16.0
 _HANDLE_PX = 11
 _STEP, _LONG_STEP = 0.01, 0.1
 _HEADROOM = 1.25
-"""Factor on the upper end of the y range, so that there is room to drag upward."""
+"""Factor by which the upper end of the y range exceeds the data, so that there is space to drag upward."""
 
 
 class Handle(msgspec.Struct, frozen=True):
-    """Draggable point, in data values. `name` is its accessible name, and `drag_axis` the direction in which it can
-    move."""
+    """Draggable point, in data values. `name` is the accessible name, and `drag_axis` is the direction in which the
+    handle can move."""
 
     x: float
     y: float
@@ -40,10 +40,11 @@ class Handle(msgspec.Struct, frozen=True):
 class DraggableChart(Chart):
     """Chart whose handles can be moved with the mouse or the keyboard.
 
-    Page Up and Page Down select a handle, arrow keys move it (with Shift ten times as far), and Escape deselects it.
+    Page Up and Page Down select a handle, the arrow keys move it (with Shift ten times as far), and Escape deselects
+    it.
 
-    `handle_moved` reports the requested position; the receiver must update the chart. `is_done` is `False` while the
-    mouse button is down; the ranges are frozen during that time.
+    `handle_moved` is emitted with the requested position; the receiver must update the chart. `is_done` is `False`
+    while the mouse button is down; the axis ranges are frozen during that time.
     """
 
     handle_moved = Signal(int, float, float, bool)
@@ -59,7 +60,7 @@ class DraggableChart(Chart):
         self.plot.viewport().installEventFilter(self)
 
     def set_handles(self, handles: Sequence[Handle]) -> None:
-        """Replace the handles. The keyboard cycles through them in this order."""
+        """Replace the handles. The keyboard cycles through the handles in the given order."""
         self._handles = tuple(handles)
         if self._chosen is not None and self._chosen >= len(self._handles):
             self._chosen = None
@@ -70,7 +71,7 @@ class DraggableChart(Chart):
         return self._chosen
 
     def select(self, index: int | None) -> None:
-        """Select the handle that the arrow keys move; `None` returns the arrow keys to the crosshair."""
+        """Select the handle that the arrow keys move. If `index` is `None`, the arrow keys move the crosshair again."""
         self._chosen = index
         self._draw_handles()
         self.setAccessibleDescription(self.describe())

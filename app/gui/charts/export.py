@@ -38,7 +38,7 @@ class Drawable(Protocol):
 
 
 def render_image(chart: Drawable) -> QImage:
-    """Render the chart at twice the screen resolution."""
+    """Render a chart as an image with twice the screen resolution."""
     size = _size(chart)
     image = QImage((size.toSizeF() * _SCALE).toSize(), QImage.Format.Format_ARGB32)
     image.setDevicePixelRatio(_SCALE)
@@ -53,7 +53,7 @@ def save_png(chart: Drawable, path: Path) -> None:
 
 def save_svg(chart: Drawable, path: Path) -> None:
     with path.open("wb"):
-        pass  # open the file first: this raises errors that Qt would only print
+        pass  # open the file first, because Qt only prints errors, whereas `open` raises them
     size = _size(chart)
     generator = QSvgGenerator()
     generator.setFileName(str(path))
@@ -113,9 +113,8 @@ def _draw(chart: Drawable, device: QPaintDevice) -> None:
 
 @contextmanager
 def _standalone_rendering(chart: Drawable) -> Iterator[None]:
-    """Render the chart as a standalone figure: x axis texts shown even if linked charts hide them, and lines
-    antialiased.
-    """
+    """Render the chart as a standalone figure: with the labels of the x axis, which linked charts may hide, and with
+    antialiased lines."""
     chart.apply_changes()
     had_texts = chart.plot.x_axis.has_labels
     chart.plot.set_x_labels_visible(True)

@@ -1,4 +1,4 @@
-"""Heat map of counts over time and value, which shows how a distribution changes."""
+"""Heat map of counts by time and value, which shows how a distribution changes over time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ _SHADES = 64
 
 
 class HeatMap(Panel):
-    """Heat map in which darker cells (brighter in a dark theme) have higher counts; empty cells have the background
-    color.
-    """
+    """Heat map in which cells with higher counts are darker (brighter in a dark theme). Empty cells have the
+    background color."""
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         self._from_s, self._bin_s = 0.0, 1.0
@@ -44,7 +43,7 @@ class HeatMap(Panel):
         self.restyle(theme_controller.theme)
 
     def set_counts(self, start_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
-        """Set the data. `counts` has one row per time bin and one column per interval between adjacent `edges` of y."""
+        """Set the data. `counts` has one row per time bin and one column per interval between adjacent y `edges`."""
         values, boundaries = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
         if values.ndim != 2 or (values.size and values.shape[1] != len(boundaries) - 1):
             raise ValueError("counts need one column per interval between edges")
@@ -78,7 +77,7 @@ class HeatMap(Panel):
         self._line.setPen(solid_pen(theme.ink))
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per non-empty cell."""
+        """Return a DataFrame with one row per non-empty cell."""
         import pandas as pd
 
         times, rows = np.nonzero(self._counts)

@@ -30,7 +30,8 @@ class ChartKeyBindings(QObject):
     marker_requested = Signal(float)
     fit_requested = Signal()
     span_drawn = Signal(float, float, bool)
-    """Range selection in data values; the flag is `True` when the selection is finished."""
+    """Emitted while the user selects an x range, with both ends in data values; the flag is `True` when the
+    selection is finished."""
 
     def __init__(
         self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, view_range: ViewRange
@@ -40,7 +41,7 @@ class ChartKeyBindings(QObject):
         self._anchor: float | None = None
 
     def handle_press(self, event: QKeyEvent) -> bool:
-        """Handle a key press. Return whether the key has a function here."""
+        """Handle a key press. Return whether the key has a function in the chart."""
         key = event.key()
         if key in _DIRECTIONS:
             return self._move(_DIRECTIONS[key], event.modifiers())
@@ -57,7 +58,7 @@ class ChartKeyBindings(QObject):
         return False
 
     def handle_release(self, event: QKeyEvent) -> bool:
-        """Finish the range selection when Shift is released. Return whether a selection was in progress."""
+        """Finish the selection of a range when Shift is released. Return whether a selection was in progress."""
         anchor, at = self._anchor, self._crosshair.x
         if event.key() != Qt.Key.Key_Shift or anchor is None:
             return False

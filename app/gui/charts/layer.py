@@ -1,4 +1,4 @@
-"""Base class of plot layers that paint themselves in pixels."""
+"""Base class of plot layers with their own painting code in pixel coordinates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Layer(pg.UIGraphicsItem):
         self.x, self.y, self.theme = x, y, theme
         self.font = QFont()
         self.is_smooth = False
-        """Whether lines are antialiased. Used for export only, since it is too slow on screen."""
+        """Whether lines are antialiased. Only used for export, since antialiasing is too slow on screen."""
 
     def paint(self, painter: QPainter, *_: object) -> None:
         to_pixels = painter.worldTransform()
@@ -39,7 +39,7 @@ class Layer(pg.UIGraphicsItem):
         raise NotImplementedError
 
     def x_to_pixel(self, area: QRectF, value: float | None, edge: float) -> float:
-        """Return the pixel column of an x value, or `edge` if there is no value."""
+        """Return the x coordinate of a value in pixels, or `edge` if `value` is None."""
         low, high = self.x.range
         position = math.nan if value is None else float(self.x.axis.to_view(value))
         return edge if math.isnan(position) else area.left() + (position - low) / (high - low) * area.width()

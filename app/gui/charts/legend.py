@@ -1,4 +1,4 @@
-"""Chart legend: the name of each series and its value at the crosshair."""
+"""Chart legend with the name of each series and its value at the crosshair."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class LegendEntry(msgspec.Struct, frozen=True):
 
 
 class Legend(QWidget):
-    """Legend with the y axis name and one entry per series, in columns that wrap. It can be painted on any painter."""
+    """Legend with the name of the y axis and one entry per series, in columns that wrap. The legend can be drawn on
+    any painter."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()

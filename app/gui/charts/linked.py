@@ -13,15 +13,15 @@ from app.gui.charts.chart import Chart
 from app.gui.widgets import hbox, label, scroll_area, tool_button, vbox
 
 _PADDING = 0.008
-"""Padding on both sides as a share of the range, so that the first and last markers are not cut off."""
+"""Padding on both sides as a fraction of the range, so that the first and last markers are not cut off."""
 _LATE_MS, _BETWEEN_CHARTS_MS = 120, 15
 
 
 class LinkedCharts(QWidget):
-    """Column of charts with one time axis.
+    """Column of charts with a shared time axis.
 
-    If `has_spans`, the user can select a time range. `span_selected` is emitted when a range was drawn or one of its
-    edges was moved, and `span_cleared` when it was removed.
+    If `has_spans`, the user can select a time range. `span_selected` is emitted when a range has been selected or one
+    of its edges has been moved, and `span_cleared` when the selection has been removed.
     """
 
     span_selected = Signal(float, float)
@@ -40,7 +40,7 @@ class LinkedCharts(QWidget):
         self._late_timer.timeout.connect(self._follow_late)
         self._waiting: list[Chart] = []
         self._recently_moved: set[Chart] = set()
-        """Charts that moved with new data of their own since the other charts last moved."""
+        """Charts that have new data and have moved since the charts without new data last moved."""
         self._is_any_late = False
         self._build()
         for chart in self.charts:
@@ -73,14 +73,14 @@ class LinkedCharts(QWidget):
             self.span_label.hide()
         column = QWidget()
         vbox(*((chart, 1) for chart in self.charts), within=column, spacing=2)
-        area = scroll_area(column, focusable=False)  # with large text the charts scroll instead of shrinking to nothing
+        area = scroll_area(column, focusable=False)  # with large text, the charts scroll instead of shrinking
         vbox(row, (area, 1), within=self, spacing=2)
 
     def span(self) -> tuple[float, float] | None:
         return self._span
 
     def select_span(self, start: float, end: float) -> None:
-        """Select a time range, as if the user had drawn it."""
+        """Select a time range, with the same effect as a selection by the user."""
         self._show_span(min(start, end), max(start, end))
         self.span_selected.emit(min(start, end), max(start, end))
 
@@ -99,16 +99,16 @@ class LinkedCharts(QWidget):
             chart.set_crosshair(x)
 
     def follow(self, last_s: float | None) -> None:
-        """Keep the last `last_s` seconds in view as data arrive; `None` shows all data.
+        """Show the last `last_s` seconds as data arrives. `None` shows all data.
 
-        Following pauses when the user pans or zooms, until they press Home.
+        When the user pans or zooms, following pauses until Home is pressed.
         """
         self._follow_s, self._is_paused = last_s, False
         self._update_fit_button()
         self._follow_data(self.charts)
 
     def fit(self) -> None:
-        """Show all data, or resume following."""
+        """Show all data, or resume following new data."""
         self._is_paused = False
         self._update_fit_button()
         for chart in self.charts:
@@ -116,7 +116,7 @@ class LinkedCharts(QWidget):
         self._follow_data(self.charts)
 
     def event(self, event: QEvent) -> bool:
-        """Handle Escape as "clear the selected range" before the page can use it."""
+        """Clear the selected range on Escape, before the page can handle the key."""
         if (
             isinstance(event, QKeyEvent)
             and event.type() == QEvent.Type.ShortcutOverride
@@ -128,7 +128,7 @@ class LinkedCharts(QWidget):
         return super().event(event)
 
     def _update_fit_button(self) -> None:
-        """Show the button that resets the view while the user looks at a part of the data."""
+        """Show the button that resets the view if the user has zoomed in or panned."""
         text = "&Reset zoom" if self._follow_s is None else "Follow th&e run"
         self.fit_button.setText(text)
         self.fit_button.setAccessibleName(text.replace("&", ""))
@@ -142,10 +142,10 @@ class LinkedCharts(QWidget):
         super().keyPressEvent(event)
 
     def _data_changed(self) -> None:
-        """Move the chart that has new data at once and the other charts slightly later, unless their own data arrive
+        """Move the chart that has new data immediately, and the other charts slightly later, unless they receive data
         first.
 
-        This way the charts are repainted one at a time.
+        In this way, only one chart is repainted at a time.
         """
         if self._is_paused:
             return
@@ -156,9 +156,10 @@ class LinkedCharts(QWidget):
             self._late_timer.start(_LATE_MS)
 
     def _follow_late(self) -> None:
-        """Move the next chart that had no data of its own recently.
+        """Move the next chart that has not received data recently.
 
-        A chart with continuous data moves with its data. Once its data stop, it moves with the other charts.
+        A chart with continuous data moves with its own data. When its data stops, the chart moves with the other
+        charts.
         """
         if self._is_paused:
             self._waiting.clear()
@@ -192,7 +193,7 @@ class LinkedCharts(QWidget):
         self._align()
 
     def _align(self) -> None:
-        """Give all left axes the same width, so that a point in time has the same column in every chart."""
+        """Set the same width for all left axes, so that a point in time has the same x position in every chart."""
         width = max((chart.plot.y_axis.preferred_width() for chart in self.charts), default=0.0)
         for chart in self.charts:
             chart.plot.y_axis.set_width(width)

@@ -1,4 +1,4 @@
-"""Frame shared by all charts: title, legend, data table, export, and a message when there is nothing to draw."""
+"""Frame shared by all charts: title, legend, data table, export, and a message if there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class Panel(QWidget):
         theme_controller.changed.connect(self._apply_theme)
 
     def frame(self) -> pd.DataFrame:
-        """Return the plotted data as a table."""
+        """Return the plotted data as a DataFrame."""
         raise NotImplementedError
 
     def describe(self) -> str:
-        """Return an accessible description of the plotted data."""
+        """Return a description of the plotted data for screen readers."""
         raise NotImplementedError
 
     def apply_changes(self) -> None:
@@ -78,7 +78,8 @@ class Panel(QWidget):
         raise NotImplementedError
 
     def set_message(self, text: str) -> None:
-        """Show a message instead of the plot: no data, loading, or an error. An empty text brings the plot back."""
+        """Show a message, such as an error or that there is no data, instead of the plot. An empty text shows the
+        plot again."""
         if text == self._message:
             return
         self._message = text
@@ -107,11 +108,11 @@ class Panel(QWidget):
             self.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def table(self) -> FrameTable | None:
-        """Return the data table, or `None` if it was never shown."""
+        """Return the data table, or `None` if the table has never been shown."""
         return self._table
 
     def fill_menu(self, menu: QMenu) -> None:
-        """Add the menu entries of a subclass above the export entries."""
+        """Add the menu entries of the subclass above the export entries."""
 
     def refresh_table(self) -> None:
         if self._is_table:
@@ -159,7 +160,7 @@ class Panel(QWidget):
             self._show_notice(Notice("error", summary, str(error), "Choose another folder."))
 
     def notice_text(self) -> str:
-        """Return the notice above the chart, such as a failed save; empty if there is none."""
+        """Return the notice above the chart, such as a failed export; empty if there is none."""
         return "" if self._strip is None else self._strip.text()
 
     def _show_notice(self, notice: Notice) -> None:
@@ -188,7 +189,7 @@ class Panel(QWidget):
         self._table_notes.setVisible(bool(self._table_notes.text()))
 
     def notes(self) -> str:
-        """Return a description of drawn elements that are not rows of the table: limit, bands and markers."""
+        """Return a description of drawn elements that are not part of the table: limit, bands and markers."""
         return ""
 
     def _show_page(self) -> None:

@@ -1,4 +1,5 @@
-"""Plot widget: two axes around a view, with ranges and mouse input. It does not know the series."""
+"""Plot widget with two axes around a view, which handles ranges and mouse input. The plot widget is independent of
+the plotted series."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _RIGHT_PX = 14
 
 
 class PlotView(pg.GraphicsView):
-    """Plot area of a chart. All positions are in view coordinates, which are exponents on a logarithmic axis."""
+    """Plot area of a chart. All positions are in view coordinates; on a logarithmic axis, view coordinates are
+    exponents."""
 
     hovered = Signal(float, float)
     mouse_left = Signal()
@@ -68,7 +70,8 @@ class PlotView(pg.GraphicsView):
             layer.is_smooth = is_on
 
     def set_x_labels_visible(self, is_visible: bool) -> None:
-        """Show or hide the x axis texts immediately, not on the next turn of the event loop."""
+        """Show or hide the labels of the x axis immediately, without waiting for the next iteration of the event
+        loop."""
         if is_visible != self.x_axis.has_labels:
             self.x_axis.set_labels_visible(is_visible)
             self.centralLayout.activate()
@@ -89,14 +92,15 @@ class PlotView(pg.GraphicsView):
         new_x, new_y = (None if x == current_x else x), (None if y == current_y else y)
         if new_x is not None or new_y is not None:
             self.box.setRange(xRange=new_x, yRange=new_y, padding=0, disableAutoRange=True)
-            self.box.updateMatrix()  # pyqtgraph would do this while painting and then repaint everything
+            self.box.updateMatrix()  # pyqtgraph would do this during painting and then repaint
 
     def pixel_width(self) -> float:
         """Return the width of a pixel, in x view coordinates."""
         return float(self.box.viewPixelSize()[0])
 
     def pixel_to_view(self, pixel: QPointF) -> QPointF:
-        """Convert a viewport pixel to view coordinates. Scene and viewport coordinates are the same here."""
+        """Convert a pixel of the viewport to view coordinates. Scene coordinates and viewport coordinates are
+        identical in this widget."""
         return QPointF(self.box.mapSceneToView(pixel))
 
     def view_to_pixel(self, x: float, y: float) -> QPointF:
@@ -149,7 +153,7 @@ class PlotView(pg.GraphicsView):
         self.mousePressEvent(event)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Zoom if the chart has the focus or Ctrl is held; otherwise let the page scroll."""
+        """Zoom if the chart has the focus or Ctrl is held. Otherwise the page scrolls."""
         owner = self._owner()
         is_meant = event.modifiers() & Qt.KeyboardModifier.ControlModifier or (owner is not None and owner.hasFocus())
         if not is_meant or not event.angleDelta().y() or not self.box.sceneBoundingRect().contains(event.position()):
@@ -178,7 +182,7 @@ class PlotView(pg.GraphicsView):
         self.hovered.emit(position.x(), position.y())
 
     def _edge_at(self, at: QPointF) -> int | None:
-        """Return the index of the edge of the selected range under a pixel, or `None`."""
+        """Return the index of the edge of the selected range at a pixel, or `None` if there is no edge."""
         if self.span is None:
             return None
         distances = [abs(self.view_to_pixel(end, 0.0).x() - at.x()) for end in self.span]

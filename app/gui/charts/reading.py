@@ -1,4 +1,4 @@
-"""Samples at and next to a position of a chart."""
+"""Samples at a position of a chart, and the neighbors of a sample."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_CANDIDATES = 500
 
 Direction = Literal["left", "right", "up", "down"]
 Point = tuple[str, int]
-"""Key of a series and index of its sample."""
+"""Key of a series, and index of a sample in that series."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read_at(series: Iterable[Series], x: float, y: Axis, point: Point | None) -> tuple[Reading, ...]:
-    """Return the nearest sample of each line that extends to `x`, and the selected point."""
+    """Return the sample nearest to `x` of each line that extends to `x`, and the selected point."""
     readings = []
     for line in series:
         if line.kind == "points":
@@ -52,8 +52,8 @@ def format_sample(series: Series, index: int, y: Axis) -> str:
 def nearest_point(
     series: Iterable[Series], target: QPointF, to_pixel: Callable[[float, float], QPointF], reach: tuple[float, float]
 ) -> Point | None:
-    """Return the sample within `HIT_RADIUS_PX` of a pixel that is closest to it, among those whose x lies in
-    `reach`."""
+    """Return the sample nearest to a pixel, within `HIT_RADIUS_PX`. Only samples with x values within `reach` are
+    considered."""
     best = (HIT_RADIUS_PX, "", -1)
     for candidate in series:
         for index in _within(candidate, *reach):
@@ -65,15 +65,14 @@ def nearest_point(
 
 
 def next_x(series: Iterable[Series], x: float, *, is_after: bool) -> float | None:
-    """Return the x of the closest sample before or after `x`."""
+    """Return the x value of the closest sample after `x`, or before `x` if `is_after` is false."""
     positions = [beyond for line in series if (beyond := line.neighbor_x(x, is_after=is_after)) is not None]
     return (min(positions) if is_after else max(positions)) if positions else None
 
 
 def next_point(series: Sequence[Series], current: Point | None, direction: Direction) -> Point | None:
-    """Return the next point in x order (left and right) or in y order (up and down); the first or last one if none is
-    selected.
-    """
+    """Return the next point in x order (left and right) or in y order (up and down). If no point is selected, return
+    the first or the last point."""
     keys = [(points.key, points) for points in series if points.kind == "points"]
     entries = [
         (float(points.x[index]), float(points.y[index]), key, int(index))

@@ -1,4 +1,4 @@
-"""Frame rate limit for widgets whose data arrive at any rate."""
+"""Limit on the repaint rate of widgets whose data arrives at any rate."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _TICK_BUDGET_S = 0.001
 
 
 class RepaintLimiter(QObject):
-    """Call each marked widget's `paint` at most ten times a second, and only while the widget is visible.
+    """Calls the `paint` function of each marked widget at most ten times a second, and only while the widget is
+    visible.
 
-    A widget that was marked while hidden is painted when it is shown. Slow widgets are painted in separate timer ticks,
-    one after the other. The timer stops when there is nothing to paint.
+    A widget that was marked while hidden is painted when it is shown. Slow widgets are painted one after another, in
+    separate timer ticks. The timer stops when there is nothing to paint.
     """
 
     def __init__(self, parent: QObject, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -27,7 +28,7 @@ class RepaintLimiter(QObject):
         self._clock = clock
         self._paint_of: dict[QWidget, Callable[[], object]] = {}
         self._marked: dict[QWidget, None] = {}
-        """Widgets to paint, in the order in which they were marked."""
+        """Widgets to paint, in the order of marking."""
         self._queue: deque[QWidget] = deque()
         self._frame_start_s = 0.0
         self._timer = QTimer(self, interval=INTERVAL_MS)
@@ -42,7 +43,7 @@ class RepaintLimiter(QObject):
         widget.installEventFilter(self)
 
     def mark_changed(self, widget: QWidget) -> None:
-        """Mark a widget as changed."""
+        """Mark a widget as changed, so that it is repainted."""
         self._marked[widget] = None
         self._start_if_visible()
 
@@ -72,7 +73,7 @@ class RepaintLimiter(QObject):
         self._timer.setInterval(_NEXT_MS if self._queue else max(_NEXT_MS, left_ms))
 
     def _alive(self) -> list[QWidget]:
-        """Return the marked widgets, after dropping those that Qt has deleted."""
+        """Remove the widgets that Qt has deleted, and return the remaining marked widgets."""
         for deleted in [widget for widget in self._paint_of if not isValid(widget)]:
             del self._paint_of[deleted]
             self._marked.pop(deleted, None)

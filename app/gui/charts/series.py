@@ -1,4 +1,4 @@
-"""Plotted data of a chart as plain records, used by the crosshair and the table independently of the renderer."""
+"""Data series of a chart as plain records, which the crosshair and the table use independently of the renderer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SeriesKind = Literal["line", "points"]
 
 
 class Series(msgspec.Struct, frozen=True, eq=False):
-    """Series of a chart. `hollow` has one entry per point."""
+    """Data series of a chart. `hollow` has one entry per point."""
 
     key: str
     label: str
@@ -27,14 +27,15 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     is_sorted: bool = True
 
     def covers(self, x: float) -> bool:
-        """Return whether `x` lies within the samples, or beyond them by at most their mean spacing."""
+        """Return whether `x` lies within the samples, or at most their mean spacing outside."""
         if not len(self.x) or not self.is_sorted:
             return len(self.x) > 0
         spacing = (self.x[-1] - self.x[0]) / max(len(self.x) - 1, 1)
         return bool(self.x[0] - spacing <= x <= self.x[-1] + spacing) or len(self.x) == 1
 
     def nearest_index(self, x: float) -> int | None:
-        """Return the index of the sample nearest to `x`; on a stepped line, the sample in effect at `x`."""
+        """Return the index of the sample nearest to `x`. For a stepped line, return the sample that is in effect at
+        `x`."""
         if not len(self.x) or not np.isfinite(x):
             return None
         if not self.is_sorted:
@@ -46,7 +47,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
         return after if self.x[after] - x < x - self.x[after - 1] else after - 1
 
     def neighbor_x(self, x: float, *, is_after: bool) -> float | None:
-        """Return the x of the next sample before or after `x`."""
+        """Return the x value of the next sample after `x`, or of the previous sample if `is_after` is false."""
         if not self.is_sorted:
             candidates = self.x[self.x > x] if is_after else self.x[self.x < x]
             return None if not len(candidates) else float(candidates.min() if is_after else candidates.max())
@@ -58,7 +59,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Range on both axes; NaN for an end that does not exist."""
+    """Range of the data on both axes. An end is NaN if there is no data."""
 
     x0: float
     x1: float
@@ -78,8 +79,9 @@ def make_series(
     names: tuple[str, ...] = (),
     is_stepped: bool = False,
 ) -> Series:
-    """Build a series from copies of the data, so that the caller may reuse its arrays. Raise `ValueError` if lengths
-    differ.
+    """Build a series from copies of the data, so that the caller may reuse its arrays.
+
+    Raises `ValueError` if the lengths differ.
     """
     xs, ys = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
     marks = None if hollow is None else np.array(hollow, dtype=bool)
@@ -90,7 +92,7 @@ def make_series(
 
 
 def compute_bounds(series: Series, x: Axis, y: Axis) -> Bounds:
-    """Return the range of the data in view coordinates; NaN if there are no data."""
+    """Return the range of the data in view coordinates; NaN if there is no data."""
     return Bounds(*_finite_range(x.to_view(series.x)), *_finite_range(y.to_view(series.y)))
 
 

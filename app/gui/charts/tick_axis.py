@@ -1,4 +1,4 @@
-"""Painted axis with ticks, below or to the left of a plot."""
+"""Painted axis with ticks, below or to the left of the plot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _WIDTH_STEP_PX = 8.0
 
 
 class TickAxis(pg.AxisItem):
-    """Axis item. Positions are exponents if the axis is logarithmic. The bottom axis has its name at its right end."""
+    """Axis item of a plot. On a logarithmic axis, positions are exponents. The name of the bottom axis is at its
+    right end."""
 
     range: tuple[float, float]
 
@@ -52,7 +53,7 @@ class TickAxis(pg.AxisItem):
         self._fit_size()
 
     def set_width(self, width: float | None) -> None:
-        """Fix the width of a left axis, so that charts line up; `None` fits the width to its own texts."""
+        """Fix the width of a left axis, so that charts are aligned. `None` fits the width to the labels of the axis."""
         if width != self._width:
             self._width = width
             self._fit_size()
@@ -63,7 +64,8 @@ class TickAxis(pg.AxisItem):
         self._fit_size()
 
     def preferred_width(self) -> float:
-        """Return the width that the texts of a left axis need, rounded up in steps to keep the plot from jittering."""
+        """Return the width that the labels of a left axis need. The width is rounded up in steps, so that the plot
+        does not jitter."""
         texts = self.format_ticks(self.tick_positions())
         widest = max((self._metrics().horizontalAdvance(text) for text in texts), default=0.0)
         return _WIDTH_STEP_PX * math.ceil((widest + _TICK_PX + _TEXT_GAP_PX + 2) / _WIDTH_STEP_PX)
@@ -88,7 +90,7 @@ class TickAxis(pg.AxisItem):
         return [format_tick(value, step) for value in positions]
 
     def format_value(self, value: float) -> str:
-        """Format a value of the axis with the precision of one pixel."""
+        """Format a value on the axis, with a precision of one pixel."""
         low, high = self.range
         if self.axis.is_log:
             return tick_text(value, 10.0 ** (math.floor(math.log10(value)) - 2)) if value > 0 else str(value)
@@ -103,7 +105,7 @@ class TickAxis(pg.AxisItem):
         return self.format_ticks(values)
 
     def generateDrawSpecs(self, painter: QPainter) -> Any:
-        """Add the name of a bottom axis, and drop the tick texts that would overlap it."""
+        """Add the name of the bottom axis, and drop tick labels that would overlap it."""
         specs = super().generateDrawSpecs(painter)
         if specs is None or self.side == "left" or not self.has_labels:
             return specs

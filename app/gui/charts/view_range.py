@@ -13,13 +13,12 @@ from app.gui.charts.plot import PlotView
 from app.gui.charts.series import Bounds
 
 _MIN_EXTENT, _MAX_EXTENT = 1e-7, 20.0
-"""Limits of the x range as multiples of the data's extent: below the first, numbers run out of digits; above the
-second, there is nothing to see.
-"""
+"""Limits of the x range, as multiples of the extent of the data. Below the minimum, floating-point precision is
+insufficient; above the maximum, the data is too small to see."""
 
 
 class ViewRange(QObject):
-    """Visible range that follows the data until the user pans or zooms, and again after `fit`."""
+    """Visible range that fits the data until the user pans or zooms, and again after `fit`."""
 
     changed = Signal()
     changed_by_user = Signal()
@@ -30,15 +29,15 @@ class ViewRange(QObject):
         self._bounds = Bounds(math.nan, math.nan, math.nan, math.nan)
         self._fits_x = self._fits_y = True
         self.is_linked = False
-        """Whether linked charts control the x range."""
+        """Whether the x range is controlled by linked charts."""
         self.can_move_y = False
         self.is_frozen = False
-        """Whether the range is frozen, as while a handle is dragged."""
+        """Whether the range is frozen, for example while a handle is dragged."""
         plot.panned.connect(self.pan)
         plot.zoomed.connect(self.zoom)
 
     def set_bounds(self, bounds: Bounds) -> None:
-        """Set the bounds of the data, in view coordinates, and refit the range."""
+        """Set the bounds of the data, in view coordinates, and update the range to fit the data."""
         self._bounds = bounds
         self._apply()
 
@@ -70,7 +69,7 @@ class ViewRange(QObject):
         self._emit_user_change()
 
     def zoom(self, factor: float, x: float, y: float) -> None:
-        """Zoom by `factor` around a fixed point, in view coordinates."""
+        """Zoom by `factor` around the point (`x`, `y`) in view coordinates, which keeps its position."""
         (x0, x1), (y0, y1) = self._plot.ranges()
         extent = self._bounds.x1 - self._bounds.x0
         if extent > 0 and not _MIN_EXTENT * extent < (x1 - x0) * factor < _MAX_EXTENT * extent:
@@ -83,7 +82,7 @@ class ViewRange(QObject):
         self._emit_user_change()
 
     def reveal(self, position: float) -> None:
-        """Pan until an x position is in view."""
+        """Pan until the x position `position` is visible."""
         (low, high), _ = self._plot.ranges()
         if position < low:
             self.pan(position - low - 0.1 * (high - low), 0.0)

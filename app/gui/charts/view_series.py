@@ -1,4 +1,4 @@
-"""Series in view coordinates, downsampled to the resolution of the screen."""
+"""Data series in view coordinates, downsampled to the resolution of the screen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PX_PER_DASHED_SAMPLE = 4.0
 
 
 class ViewSeries:
-    """One line in view coordinates, without the samples that have no x position."""
+    """Line in view coordinates, without samples that have no x position."""
 
     def __init__(self, series: Series, x: Axis, y: Axis) -> None:
         self.series = series
@@ -28,7 +28,7 @@ class ViewSeries:
         self.y = y.to_view(series.y) if is_complete else y.to_view(series.y)[is_shown]
 
     def visible_slice(self, low: float, high: float) -> slice:
-        """Return the samples between two x positions, plus one on each side."""
+        """Return the slice of the samples between two x positions, plus one sample on each side."""
         if not self.series.is_sorted:
             return slice(0, len(self.x))
         start = int(np.searchsorted(self.x, low)) - 1
@@ -36,8 +36,8 @@ class ViewSeries:
         return slice(max(start, 0), min(end, len(self.x)))
 
     def is_dense(self, low: float, high: float, width_px: float) -> bool:
-        """Return whether samples are too dense for a dashed line."""
-        # Dashes would look like noise here, so the line is drawn solid, and its markers identify it.
+        """Return whether the samples are too dense for a dashed line."""
+        # Dashes would look like noise, so the line is drawn solid and is identified by its markers.
         visible = self.visible_slice(low, high)
         return bool((visible.stop - visible.start) * _PX_PER_DASHED_SAMPLE > width_px)
 
@@ -52,10 +52,11 @@ class ViewSeries:
         return (np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]) if self.series.is_stepped else (x, y)
 
     def marker_indices(self, low: float, high: float) -> npt.NDArray[np.int64]:
-        """Return the indices of the samples that get a marker.
+        """Return the indices of the samples to draw with a marker.
 
-        These are all visible samples if there are few. Otherwise they are some evenly spaced ones, shifted against
-        those of other lines, and samples isolated between gaps, for which no line segment can be drawn.
+        If there are few visible samples, all of them have a marker. Otherwise, markers are evenly spaced, with an
+        offset from the markers of other lines. Samples between two gaps also have markers, because no line segment can
+        be drawn.
         """
         visible = self.visible_slice(low, high)
         indices = np.arange(visible.start, visible.stop)
@@ -81,9 +82,8 @@ class ViewSeries:
 
 
 def bucket_size(samples: int, width_px: float) -> int:
-    """Return the number of samples per bucket of two line points; a power of 2, so that the line does not flicker while
-    zooming.
-    """
+    """Return the number of samples per bucket, which becomes two points of a line. The number is a power of 2, so
+    that the line does not flicker while the user zooms."""
     buckets = max(width_px, 16.0)
     return 1 if samples <= 2 * buckets else 2 ** math.ceil(math.log2(samples / buckets))
 
@@ -97,5 +97,5 @@ def min_max_points(x: Floats, y: Floats, visible: slice, size: int) -> tuple[Flo
 
 
 def _bucket_starts(visible: slice, size: int) -> npt.NDArray[np.int64]:
-    """Return the bucket starts. They are aligned to the same samples wherever the view begins."""
+    """Return the start of each bucket. Buckets are aligned to the same samples, regardless of where the view begins."""
     return np.arange(visible.start // size * size, visible.stop, size)

@@ -1,6 +1,7 @@
-"""Runs of a comparison, each with its side.
+"""Runs of a comparison with their sides (baseline or candidate).
 
-When A/B pairs are started, the comparison is stored beside them, so that another window can restore it.
+When A/B pairs are started, the comparison is stored in the directory of the pairs, so that another window can restore
+it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from loadgen.decoding import decode_json
 
 Side = Literal["base", "candidate", "drawn"]
 MAX_RUNS = 8
-"""Maximum number of runs that are selected by hand and drawn over each other. Measured pairs may add more."""
+"""Maximum number of runs that the user can select and that are drawn in one chart. Measured A/B pairs can add more
+runs."""
 _MAX_NAME_CHARACTERS = 40
 
 
 class Entry(msgspec.Struct, frozen=True):
     """A selected run.
 
-    `problem` says why its numbers cannot be used. Otherwise `result` is set once the run has been read.
+    `problem` is the reason why the run cannot be compared. If there is none, `result` is set as soon as the run has
+    been read.
     """
 
     path: Path
@@ -33,9 +36,9 @@ class Entry(msgspec.Struct, frozen=True):
     result: Result | None = None
     problem: str | None = None
     is_invalid: bool = False
-    """True if the problem is that the measurement is INVALID."""
+    """Whether the run cannot be compared because its measurement is INVALID."""
     title: str = ""
-    """Title that a user gave the run."""
+    """Title that the user gave the run."""
 
     @property
     def name(self) -> str:
@@ -56,7 +59,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
 
     @property
     def command(self) -> str | None:
-        """Command line of the same comparison, or None if a side is empty."""
+        """Command line of the same comparison, or None if the baseline or the candidate is missing."""
         from app.reporting.comparison import build_comparison_command
 
         base, candidate = (tuple(str(entry.path) for entry in self.side(side)) for side in ("base", "candidate"))
@@ -66,7 +69,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
 
 
 def label_of(number: int, entry: Entry) -> str:
-    """Return the label of a run, the same in all views of the page."""
+    """Return the label of a run, which is the same in all views of the Compare page."""
     return f"{number + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
 
 
@@ -80,7 +83,7 @@ class _StoredComparison(msgspec.Struct, frozen=True):
 
 
 def save_comparison(directory: Path, request: ComparisonRequest) -> None:
-    """Store the comparison in the directory of its pairs. Raises OSError."""
+    """Store the comparison in the directory of its A/B pairs. Raises OSError on failure."""
     stored = _StoredComparison(
         tuple((str(entry.path), entry.side) for entry in request.entries), request.tolerance, request.is_forced
     )
@@ -89,8 +92,8 @@ def save_comparison(directory: Path, request: ComparisonRequest) -> None:
 
 
 def load_comparison(directory: Path) -> ComparisonRequest | None:
-    """Return the comparison stored in a directory of pairs, or None if there is none, as for pairs that were started in
-    a terminal."""
+    """Return the comparison stored in the directory of A/B pairs, or None if there is none, for example because the
+    pairs were started in a terminal."""
     try:
         stored = decode_json((directory / BESIDE).read_bytes(), _StoredComparison)
     except (OSError, msgspec.DecodeError):
@@ -101,16 +104,16 @@ def load_comparison(directory: Path) -> ComparisonRequest | None:
 
 
 def mark_shown(directory: Path) -> None:
-    """Mark that a window has shown how the pairs ended. Pairs that cannot be marked are shown again."""
+    """Record that a window has shown how the A/B pairs ended. If this fails, the pairs will be shown again."""
     with contextlib.suppress(OSError):
         (directory / SHOWN_MARKER).touch()
 
 
 def find_pairs_to_show() -> tuple[Path, bool] | None:
-    """Return pairs to show as (directory, whether they are running), or None.
+    """Return A/B pairs to show as (directory, whether they are running), or None.
 
-    Running pairs come first. Otherwise these are the last pairs that a window started, if they ended while no window
-    was open.
+    Running pairs take precedence. Otherwise, the last pairs that a window started are returned if they ended while no
+    window was open.
     """
     from app.storage.comparisons import comparisons_home, find_running_comparisons
 
@@ -125,6 +128,6 @@ def find_pairs_to_show() -> tuple[Path, bool] | None:
 
 
 def delete_comparison(directory: Path) -> None:
-    """Delete the directory of pairs that never started. Raises OSError if it contains anything else."""
+    """Delete the directory of A/B pairs that never started. Raises OSError if the directory contains other files."""
     (directory / BESIDE).unlink(missing_ok=True)
     directory.rmdir()

@@ -1,4 +1,4 @@
-"""Tables of a comparison: environment differences, changes, and changes by stage. Verdicts have their color."""
+"""Tables of a comparison: environment differences, changes, and changes by stage. Verdicts are colored."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ CHANGE_HEADERS = {
 
 
 def metric_text(value: object) -> str:
-    """Return the display name of a metric of a comparison, such as "p95 latency"."""
+    """Return the display name of a compared metric, such as "p95 latency"."""
     name = str(value)
     metric = name.partition(".")[0]
     return metric_label(name) if metric in METRICS or metric in RUN_METRICS else name
@@ -91,8 +91,8 @@ def stage_names(section: ComparisonSection) -> tuple[str, ...]:
 
 
 def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[str, list[State]]]:
-    """Return a table of changes with a row per stage and a column per headline metric, and the state of each cell by
-    column."""
+    """Return the table of changes with one row per stage and one column per headline metric, and the state of each
+    cell (a list per column)."""
     metrics = tuple(dict.fromkeys(row.metric for row in section.rows if row.is_headline))
     rows: dict[tuple[str, str], ChangeRow] = {}
     for row in section.rows:
@@ -105,7 +105,7 @@ def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[st
 
 
 def outcome_text(outcome: Outcome) -> tuple[str, State]:
-    """Return the outcome of the comparison as a short text, and its state."""
+    """Return the outcome of the comparison as a short text, with the state that determines its color."""
     section = outcome.section
     if section is None or not section.rows:
         return (NOT_COMPARABLE, "bad") if outcome.blocking_differences else ("", "plain")
@@ -126,8 +126,8 @@ Index = QModelIndex | QPersistentModelIndex
 
 
 class StateColoredModel(FrameModel):
-    """Model whose cells are colored by state. `states` maps a column to a function of its values, or to one state per
-    row. Cells whose state is not plain are bold."""
+    """Table model with cells colored by state. `states` maps a column name either to a function of the cell value or
+    to a list with one state per row. Cells with a state other than plain are bold."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class StateColoredModel(FrameModel):
 
 
 class ShortTable(FrameTable):
-    """Table that is as high as its rows, up to `max_rows` rows."""
+    """Table that is as tall as its rows, up to `max_rows` rows."""
 
     def __init__(
         self, model: FrameModel, name: str, max_rows: int, *, max_column_characters: int | None = None

@@ -17,17 +17,17 @@ from reports.model import PercentileCurve, SpectrumMetric
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Result of a comparison. `request` holds the entries with their results. If there is no comparison,
-    `missing_input` says what is needed."""
+    """Outcome of a comparison. `request` contains the runs with their results. If no comparison is possible,
+    `missing_input` is the message that says what to select."""
 
     request: ComparisonRequest
     comparison: Comparison | None = None
     section: ComparisonSection | None = None
     stages: tuple[str, ...] = ()
-    """Stages that all runs have."""
+    """Names of the stages that all compared runs have."""
     missing_input: str | None = None
     suggestion: PairsSuggestion | None = None
-    """Suggested A/B pairs, or None if no headline metric is undecided."""
+    """Suggested A/B pairs, or None if no headline metric is inconclusive."""
 
     @property
     def blocking_differences(self) -> tuple[str, ...]:
@@ -39,8 +39,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """Response time distributions of one run in a stage, one per time metric; empty if the run has no responses
-    there."""
+    """Response time distributions of one run in one stage, one per latency metric; empty if the run has no responses
+    in the stage."""
 
     label: str
     spectra: tuple[PercentileCurve, ...]
@@ -50,7 +50,7 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 def compute_outcome(request: ComparisonRequest) -> Outcome:
-    """Read the runs and compare them. Can be called from any thread; takes as long as reading the results."""
+    """Read the runs and compare them. Can be called from any thread; reading the results takes most of the time."""
     from app.analysis.comparisons.comparison import compare_runs
     from app.reporting.comparison import build_comparison_section
     from app.reporting.rows import list_comparable_stages
@@ -73,7 +73,7 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
 
 
 def read_curves(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
-    """Read the distributions of the drawn runs in a stage. Can be called from any thread."""
+    """Read the response time distributions of the drawn runs in a stage. Can be called from any thread."""
     from app.reporting.rows import build_stage_distributions
     from app.storage.run_directory import StoredRun
 
@@ -87,8 +87,8 @@ def read_curves(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
 
 
 def select_drawn(entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
-    """Return the entries to draw with their positions: all of them, or the first of each side if there are more than
-    can be told apart."""
+    """Return the runs to draw with their positions. If there are more than `MAX_RUNS`, only the first runs of each
+    side are returned, because more curves could not be distinguished."""
     numbered = list(enumerate(entries))
     if len(numbered) <= MAX_RUNS:
         return numbered
@@ -115,7 +115,7 @@ def _title(path: Path) -> str:
 
     try:
         return read_labels(path).title if path.is_dir() else ""
-    except SizewiseError:  # a damaged labels file does not prevent a comparison
+    except SizewiseError:  # a corrupted labels file does not prevent a comparison
         return ""
 
 

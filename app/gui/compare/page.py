@@ -1,4 +1,4 @@
-"""Compare page: the baseline and candidate runs at the top, and four views of the comparison below."""
+"""Compare page: the baseline and candidate runs at the top, and below them four views of the comparison."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _FORMATS: dict[str, ComparisonFormat] = {".html": "html", ".htm": "html", ".md":
 
 
 def export_comparison(outcome: Outcome, path: Path) -> Path:
-    """Write the comparison in the format of the file extension (text if it is unknown), as `sizewise compare --out`
-    does.
+    """Write the comparison in the format of the file extension (text if the extension is unknown), as `sizewise compare
+    --out` does.
 
     Raises UsageError if the file cannot be written.
     """
@@ -83,7 +83,8 @@ class ComparePage(Page):
             self._enter_trend()
 
     def compare(self, paths: Sequence[Path]) -> None:
-        """Compare exactly these runs, the first of them as the baseline. A single run is added to the current ones."""
+        """Compare exactly these runs, with the first as the baseline. If `paths` has only one run, it is added to
+        the current comparison."""
         if len(paths) == 1:
             self.presenter.add(paths[0])
         else:
@@ -171,7 +172,7 @@ class ComparePage(Page):
         self.trend.enter(names[-1] if names else None)
 
     def _offer_runs(self) -> None:
-        """Show the runs of the last listing in the menu, and read them again."""
+        """List the runs of the last listing in the menu, and refresh the listing."""
         self._fill_menu()
         self._reading.request(_usable_rows)
 
@@ -194,7 +195,7 @@ class ComparePage(Page):
         menu.addAction("Run &folder…")
 
     def _choose_another(self) -> None:
-        """Remove the runs that cannot be used, and let the user choose another one."""
+        """Remove the runs that cannot be compared, and let the user choose another run."""
         for index in reversed(self._unusable()):
             self.presenter.remove(index)
         target = self.picker.add_button if self.presenter.request.entries else self.empty
@@ -233,6 +234,6 @@ class ComparePage(Page):
 
 
 def _usable_rows() -> tuple[RunRow, ...]:
-    """Return the runs that can be compared, the newest first."""
+    """Return the runs that can be compared, newest first."""
     rows = [row for row in list_runs(within_s=_LISTING_LIMIT_S).rows if row.verdict in ("VALID", "WARN")]
     return tuple(sorted(rows, key=lambda row: row.started_at or "", reverse=True))

@@ -1,4 +1,5 @@
-"""A/B pairs on the Compare page: start them, show their progress, and compare their runs when they end."""
+"""Panel for A/B pairs on the Compare page: starts the pairs, shows their progress, and compares their runs when they
+have ended."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ class PairsProgress(QWidget):
         return self._turn.text()
 
     def show_state(self, state: PairsState) -> None:
-        """Show the progress, or hide the widget if no pairs are running."""
+        """Show the progress of A/B pairs. The widget is hidden if no pairs are running."""
         self.setVisible(state.is_running)
         progress = state.progress
         self._name.setText(one_line(state.name))
@@ -84,7 +85,7 @@ def time_text(state: PairsState) -> str:
 
 class PairsPanel(QWidget):
     changed = Signal(object)
-    """Emits the new `PairsState`."""
+    """Emitted with the new `PairsState`."""
 
     def __init__(self, navigation: Navigation, presenter: ComparePresenter) -> None:
         super().__init__()
@@ -108,8 +109,8 @@ class PairsPanel(QWidget):
         return self._run.state
 
     def measure(self, suggestion: PairsSuggestion, pairs: int, minutes: int) -> None:
-        """Ask for consent to send secrets, store the comparison, and queue a launch of the pairs in their own
-        engine."""
+        """Ask for consent to send secrets, store the comparison, and queue the launch of the A/B pairs in a separate
+        process."""
         if not confirm_secrets(self, secrets_to_send(suggestion)):
             return
         request = self._presenter.request
@@ -123,13 +124,13 @@ class PairsPanel(QWidget):
         self._navigation.launch_requested.emit(launch)
 
     def launch(self, launch: Launch) -> None:
-        """Start the engine of the pairs, when the job queue reaches them."""
+        """Start the load generator of the A/B pairs. Called when the launch is next in the job queue."""
         self._matches_current = self._has_same_runs(launch.directory)
         self._run.engine.launch(launch)
 
     def watch(self, directory: Path) -> None:
-        """Watch pairs that are running or have ended. If nothing is compared yet, restore the comparison that they were
-        started for."""
+        """Watch A/B pairs that are running or have ended. If no runs are being compared, restore the comparison that
+        the pairs were started for."""
         request = load_comparison(directory)
         if request is not None and not self._presenter.request.entries:
             self._presenter.set_request(request)
@@ -137,7 +138,8 @@ class PairsPanel(QWidget):
         self._run.watch(directory)
 
     def stop(self) -> None:
-        """Ask in a message on the first call, and stop on the second."""
+        """Stop the A/B pairs. The first call only asks for confirmation in a message; the second call stops the
+        pairs."""
         state = self.state
         if not state.is_running:
             return
@@ -153,7 +155,7 @@ class PairsPanel(QWidget):
         self.stop_strip.show_notice(Notice("warning", message, reason), action)
 
     def stop_now(self) -> None:
-        """Stop without asking."""
+        """Stop the A/B pairs without confirmation."""
         self.stop_strip.hide()
         self._run.stop()
 
@@ -187,7 +189,7 @@ class PairsPanel(QWidget):
                     notice, next_step="Their runs were added to the comparison as repeats of each side."
                 )
             )
-        else:  # the user compares other runs by now: do not replace them
+        else:  # the user is comparing other runs in the meantime: do not replace them
             self._ready = add_measured_runs(request, state)
             self.strip.show_notice(notice, "Co&mpare pairs")
 
@@ -213,5 +215,5 @@ class PairsPanel(QWidget):
 
 
 def _have_same_runs(first: ComparisonRequest, second: ComparisonRequest) -> bool:
-    """Return whether both comparisons have the same runs on the same sides."""
+    """Return whether both comparisons contain the same runs on the same sides."""
     return {(run.path, run.side) for run in first.entries} == {(run.path, run.side) for run in second.entries}

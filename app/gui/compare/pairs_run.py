@@ -1,4 +1,4 @@
-"""Control of the A/B pairs of the Compare page: their engine, events and end."""
+"""Control of the A/B pairs on the Compare page: start, events, stop and end of their load generator process."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from app.records.events import Event
 
 
 class PairsRun(QObject):
-    """Starts, watches and stops one set of pairs at a time. The engine keeps running if the window closes or
-    crashes."""
+    """Starts, watches and stops one set of A/B pairs at a time. The load generator keeps running if the window
+    closes or crashes."""
 
     changed = Signal(object)
-    """Emits the new `PairsState`, at most once a second if only the time has changed."""
+    """Emitted with the new `PairsState`, at most once a second if only the elapsed time has changed."""
     notified = Signal(object)
-    """Emits a `Notice`."""
+    """Emitted with a `Notice` to show."""
     ended = Signal(object, object)
-    """Emits the final `PairsState` and a `Notice`, also if the pairs failed. The complete pairs can be compared."""
+    """Emitted with the final `PairsState` and a `Notice`, even if the measurement failed. Complete pairs can be
+    compared."""
 
     def __init__(self, parent: QObject, now_ns: Callable[[], int] = perf_counter_ns) -> None:
         super().__init__(parent)
@@ -44,12 +45,12 @@ class PairsRun(QObject):
         engine.command_failed.connect(self._on_refused)
 
     def watch(self, directory: Path) -> None:
-        """Watch pairs that are running or have ended. Their events are read from the start."""
+        """Watch A/B pairs that are running or have ended. Their events are read from the beginning."""
         if directory != self.state.directory or not self.state.is_running:
             self.engine.watch(directory)
 
     def stop(self) -> None:
-        """Stop the pairs. The first call lets requests in flight finish, the second cancels them."""
+        """Stop the A/B pairs. The first call lets in-flight requests finish; the second call cancels them."""
         directory = self.state.directory
         if directory is None or not self.state.is_running:
             return
@@ -87,7 +88,7 @@ class PairsRun(QObject):
     def _on_failed(self, notice: Notice) -> None:
         directory = self.state.directory
         if directory is not None:
-            with contextlib.suppress(OSError):  # it contains other files
+            with contextlib.suppress(OSError):  # the directory contains other files
                 delete_comparison(directory)
         self.state = msgspec.structs.replace(self.state, last_message=notice.reason or notice.summary)
         self._end("failed", notice)

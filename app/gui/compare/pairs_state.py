@@ -1,4 +1,4 @@
-"""State of A/B pairs that are being measured, computed from their events only."""
+"""State of A/B pairs that are being measured, computed only from their events."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class PairRun(msgspec.Struct, frozen=True):
 
 
 class PairsState(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of the pairs. `last_message` is the last message other than the turns, such as that more pairs follow or
-    that a run is repeated."""
+    """Progress of A/B pairs. `last_message` is the last message that is not about a turn, for example that more
+    pairs follow or that a run is repeated."""
 
     status: PairsStatus = "idle"
     directory: Path | None = None
@@ -43,7 +43,7 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete_pairs(self) -> int:
-        """Number of complete pairs."""
+        """Number of pairs in which both runs have finished."""
         return len(self.runs("base"))
 
     def runs(self, side: Measured) -> tuple[Path, ...]:
@@ -68,11 +68,11 @@ def apply_event(state: PairsState, event: Event) -> PairsState:
         case PairRunFinished(pair=pair, side=side, directory=directory, status=status) if status != "INVALID":
             return replace(state, finished_runs=(*state.finished_runs, PairRun(pair, side, Path(directory))))
         case _:
-            return state  # all other events only change the progress
+            return state  # all other events only update the progress
 
 
 def add_measured_runs(request: ComparisonRequest, state: PairsState) -> ComparisonRequest:
-    """Return the comparison with the new runs added as further repeats of both sides."""
+    """Return the comparison with the newly measured runs added as repeats of the baseline and the candidate."""
     known_paths = {entry.path for entry in request.entries}
     sides: tuple[Measured, ...] = ("base", "candidate")
     new = [Entry(path, side) for side in sides for path in state.runs(side) if path not in known_paths]
@@ -81,7 +81,7 @@ def add_measured_runs(request: ComparisonRequest, state: PairsState) -> Comparis
 
 
 def end_notice(state: PairsState, code: int, message: str) -> Notice:
-    """Return the notice that reports how the pairs ended."""
+    """Build the notice that reports how the A/B pairs ended."""
     pairs = state.complete_pairs
     if code in _STOPPED:
         summary = "Complete pairs: {pairs}. All runs are in the Library."

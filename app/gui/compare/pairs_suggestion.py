@@ -1,6 +1,7 @@
-"""Suggested A/B pairs: how many more are needed to decide, how long they take, and the command that measures them.
+"""Suggested A/B pairs: how many more pairs are needed for a decision, how long they take, and the command that measures
+the pairs.
 
-The functions are pure except for reading profiles.
+All functions are pure, except those that read profiles.
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ MAX_PAIRS, DEFAULT_PAIRS = 50, 7
 MIN_MINUTES, MAX_MINUTES = 1, 24 * 60
 _DEFAULT_MINUTES = 20
 _START_S = 4.0
-"""Approximate time, in seconds, that an engine needs before and after the clock of its run."""
+"""Approximate startup and shutdown time of a load generator, in seconds, which the duration of a run does not
+include."""
 _TIME_MARGIN = 1.2
 _MIN_S_IN_MINUTES = 100
 _MAX_CHARACTERS = 300
 
 
 class PairsSuggestion(msgspec.Struct, frozen=True):
-    """Suggested number of A/B pairs.
+    """Suggested number of additional A/B pairs.
 
-    `pairs` more would likely decide the open headline metrics. `pair_s` is the estimated duration of one pair, from the
-    existing runs. `problem` says why none can be measured here. A profile is None if its run stored none.
+    `pairs` is the number of additional pairs that would probably decide the inconclusive headline metrics. `pair_s` is
+    the duration of one pair, estimated from the existing runs. `problem` is the reason why no pairs can be measured on
+    this machine. `base` and `candidate` are the stored profiles, or None if the run stored no profile.
     """
 
     pairs: int
@@ -46,9 +49,9 @@ class PairsSuggestion(msgspec.Struct, frozen=True):
 
 
 def suggest_pairs(comparison: Comparison, entries: Sequence[Entry]) -> PairsSuggestion | None:
-    """Suggest A/B pairs, or return None if no headline metric is undecided.
+    """Suggest A/B pairs, or return None if no headline metric is inconclusive.
 
-    Can be called from any thread; reads the two profiles.
+    Reads the two profiles. Can be called from any thread.
     """
     from app.analysis.comparisons.comparison import find_inconclusive
     from app.reporting.comparison import format_pairs_name
@@ -71,8 +74,8 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[Entry]) -> PairsSugg
 
 
 def compute_time_limit_min(suggestion: PairsSuggestion, pairs: int) -> int:
-    """Return the time limit in minutes, with room for as many pairs again, which are measured if a change is
-    suspected."""
+    """Return the time limit in minutes. The limit is long enough for twice `pairs` pairs, because the pairs are
+    measured a second time if a change is suspected."""
     needed = math.ceil(2 * pairs * suggestion.pair_s * _TIME_MARGIN / 60)
     return min(max(_DEFAULT_MINUTES, needed), MAX_MINUTES)
 
@@ -87,7 +90,8 @@ def duration_text(suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
 
 
 def measure_command(request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
-    """Return the command that measures the pairs. A placeholder stands for the profile of a side that stored none."""
+    """Return the command that measures the pairs. If the run of a side stored no profile, the command contains a
+    placeholder."""
     from app.reporting.comparison import build_comparison_command
 
     base, candidate = str(suggestion.base or "BASE.yaml"), str(suggestion.candidate or "CANDIDATE.yaml")
@@ -106,7 +110,7 @@ def build_launch(
 
 
 def secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, ...]:
-    """Return the secrets of both profiles that would go to hosts not allowed yet."""
+    """Return the secrets of both profiles that would be sent to hosts that are not allowed yet."""
     from app.profiles.loading import load_profile
     from app.wiring.secret_consent import secrets_to_allow
 
@@ -114,7 +118,7 @@ def secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, ...]:
     for path in (suggestion.base, suggestion.candidate):
         try:
             secrets = () if path is None else secrets_to_allow(load_profile(path))
-        except SizewiseError:  # the command reports what is wrong with it
+        except SizewiseError:  # the command itself reports this error
             continue
         to_allow.update(dict.fromkeys(secrets))
     return tuple(to_allow)
@@ -132,7 +136,8 @@ def _mean_run_s(entries: Sequence[Entry]) -> float:
 
 
 def _profile_of(number: int, entry: Entry) -> tuple[Path | None, str, str | None]:
-    """Return the path of the profile of a run, its name, and why it cannot be measured (None if it can)."""
+    """Return the path and the name of the profile of a run, and the reason why the profile cannot be measured (None
+    if it can)."""
     from app.storage.run_directory import SPEC
     from app.wiring.profile_runs import require_measurable_profile
 

@@ -1,4 +1,4 @@
-"""List of the compared runs, each with its side."""
+"""List of the compared runs with the side (baseline or candidate) of each run."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Picker(QFrame):
         self.sides.append(side)
 
     def _fit(self) -> None:
-        """Set the height to that of the rows, at most three and a half of them."""
+        """Set the height to the height of the rows, up to three and a half rows."""
         if self.sides:
             self._grid.invalidate()
             rows_px = self._grid.totalHeightForWidth(self._scroll.viewport().width())

@@ -18,11 +18,11 @@ TOLERANCE = 0.05
 
 class ComparePresenter(QObject):
     request_changed = Signal(object)
-    """Emits the `Asked` comparison as soon as any part of it changes."""
+    """Emitted with the new `ComparisonRequest` as soon as any part of it changes."""
     compared = Signal(object)
-    """Emits the `Outcome`."""
+    """Emitted with the `Outcome` of the comparison."""
     curves_ready = Signal(str, object)
-    """Emits the name of a stage and a tuple of `Curve`."""
+    """Emitted with the name of a stage and a tuple of `Curve`."""
 
     def __init__(self, parent: QObject, navigation: Navigation) -> None:
         super().__init__(parent)
@@ -37,7 +37,7 @@ class ComparePresenter(QObject):
         return self._comparing.is_busy or self._drawing.is_busy
 
     def compare(self, paths: Sequence[Path]) -> None:
-        """Compare exactly these runs, the first of them as the baseline."""
+        """Compare exactly these runs. The first run is the baseline."""
         unique_paths = tuple(dict.fromkeys(path.absolute() for path in paths))[:MAX_RUNS]
         entries_by_path = {entry.path: entry for entry in self.request.entries}
         entries = [
@@ -51,7 +51,7 @@ class ComparePresenter(QObject):
         self._update(entries=tuple(entries), is_forced=False)
 
     def set_request(self, request: ComparisonRequest) -> None:
-        """Compare these entries, with any number of repeats. Results that have been read already are reused."""
+        """Compare the runs of a request, with any number of repeats. Results that have already been read are reused."""
         entries_by_path = {entry.path: entry for entry in self.request.entries}
         entries = [
             msgspec.structs.replace(entries_by_path.get(entry.path, entry), side=entry.side)
@@ -60,7 +60,7 @@ class ComparePresenter(QObject):
         self._update(entries=tuple(entries), tolerance=request.tolerance, is_forced=request.is_forced)
 
     def add(self, path: Path) -> bool:
-        """Add a run. Return False if the list is full or already contains it."""
+        """Add a run to the comparison. Return False if the list is full or already contains the run."""
         path, entries = path.absolute(), self.request.entries
         if len(entries) >= MAX_RUNS or any(entry.path == path for entry in entries):
             return False

@@ -1,4 +1,4 @@
-"""Response time tab: the response time distributions of the compared runs in one stage, drawn over each other."""
+"""Response times tab: response time distributions of all compared runs in one stage, overlaid in one chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages tab: changes of each headline metric (column) in each stage (row)."""
+"""Stages tab: change of each headline metric (columns) in each stage (rows)."""
 
 from __future__ import annotations
 

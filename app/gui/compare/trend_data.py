@@ -1,4 +1,4 @@
-"""Chart and table data of the runs of a profile over time."""
+"""Chart and table data for the trend of a profile: the metrics of its runs over time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from app.reporting.run_rows import Trend, format_change, list_runs
 
 
 def profile_names() -> tuple[str, ...]:
-    """Return the profile names of the stored runs, that of the newest run first. Can be called from any thread."""
+    """Return the profile names of the stored runs, most recently run first. Can be called from any thread."""
     rows = [row for row in list_runs().rows if row.name is not None and row.verdict is not None]
     rows.sort(key=lambda row: row.started_at or "", reverse=True)
     return tuple(dict.fromkeys(row.name for row in rows if row.name is not None))
 
 
 def compute_levels(series: MetricHistory) -> npt.NDArray[np.float64]:
-    """Return the median of the level that each run belongs to, one value per run."""
+    """Return one value per run: the median of all runs at the same level, that is, between two detected level
+    changes."""
     values = np.asarray(series.values, dtype=np.float64)
     bounds = [0, *(change.index for change in series.changes), len(values)]
     levels = np.empty(len(values))
@@ -66,7 +67,7 @@ TREND_HEADERS = {
 
 
 def trend_frame(series: Sequence[MetricHistory]) -> pd.DataFrame:
-    """Return the table that `sizewise runs trend` prints."""
+    """Return the same table as `sizewise runs trend` prints."""
     return pd.DataFrame(
         {
             "metric": [series_metric(item) for item in series],

@@ -1,4 +1,4 @@
-"""Trend tab: the runs of a profile over time and the level changes of its metrics, as in `sizewise runs trend`."""
+"""Trend tab: runs of a profile over time, with the level changes of its metrics, as in `sizewise runs trend`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class TrendTab(QWidget):
         return self._summary.text()
 
     def enter(self, name: str | None) -> None:
-        """Show the trend of this profile if it is known, or else of the profile shown before."""
+        """Show the trend of the profile `name`. If `name` is None or unknown, the previously displayed profile is
+        shown."""
         if name is not None:
             self._profile_to_select = name
         self._names.request(profile_names)

@@ -1,6 +1,6 @@
-"""Verdict tab: the environment differences first, then the changes and their certainty.
+"""Verdict tab: environment differences, then the changes with their confidence.
 
-Below an inconclusive verdict, a card suggests how many more A/B pairs are needed and measures them.
+If the verdict is inconclusive, a card suggests how many more A/B pairs are needed, and can measure them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, rest
 
 class PairsCard(QWidget):
     measurement_requested = Signal(object, int, int)
-    """Requests a measurement of an offer: `PairsSuggestion`, number of pairs, and time limit in minutes."""
+    """Request to measure suggested A/B pairs: the `PairsSuggestion`, the number of pairs, and the time limit in
+    minutes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class PairsCard(QWidget):
         self._fit_minutes()
 
     def set_measuring(self, is_measuring: bool) -> None:
-        """Disable the card while pairs are being measured."""
+        """Disable the inputs of the card while A/B pairs are being measured."""
         self._is_measuring = is_measuring
         self._show()
 
@@ -145,9 +146,9 @@ _MAX_COLUMN_CHARACTERS = 40
 class VerdictTab(QScrollArea):
     forced = Signal(bool)
     replacement_requested = Signal()
-    """Requests another run in place of those whose numbers cannot be used."""
+    """Request to replace the runs that cannot be compared."""
     reasons_requested = Signal()
-    """Requests the reasons why such a run is INVALID."""
+    """Request to show why a run is INVALID."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
@@ -187,11 +188,11 @@ class VerdictTab(QScrollArea):
 
     @property
     def measure_command(self) -> str:
-        """Command that measures more pairs, or an empty string if the verdict is not inconclusive."""
+        """Command that measures more A/B pairs; empty unless the verdict is inconclusive."""
         return "" if self.pairs.isHidden() else self.pairs.command
 
     def show_message(self, text: str) -> None:
-        """Hide the result, and show `text`, which says why there is none yet."""
+        """Hide the result, and show `text`, the reason why there is no result."""
         self._outcome = None
         self._badge.show_verdict("")
         self._sentence.setText(text)

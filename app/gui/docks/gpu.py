@@ -1,4 +1,4 @@
-"""GPU dock: readings of each GPU once a second, and the CPU and memory of the host."""
+"""GPU dock: telemetry of each GPU, and CPU and memory usage of the host, once a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.records.machine import GpuState, MachineNow
 
 
 class Gauge(QWidget):
-    """One reading as a title, a text and a bar."""
+    """Gauge for one reading, with a title, a text and a bar."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Gauge(QWidget):
         vbox(line, self._bar, within=self, spacing=2)
 
     def set_reading(self, text: str, share: float | None) -> None:
-        """Set the text and the bar. `share` is from 0 to 1; None hides the bar."""
+        """Set the text and the length of the bar. `share` is in 0..1; None hides the bar."""
         self._text.setText(text)
         self._bar.setVisible(share is not None)
         self._bar.setValue(round(1000 * min(1.0, max(0.0, share or 0.0))))

@@ -1,4 +1,5 @@
-"""Job queue: one run at a time on this machine, because two would disturb each other. Further ones wait."""
+"""Job queue: only one run at a time is measured on this machine, because concurrent runs would disturb each other.
+Other jobs wait."""
 
 from __future__ import annotations
 
@@ -25,14 +26,14 @@ _KEY = "jobs/waiting"
 _POLL_MS = 500
 _MAX_FINISHED = 20
 _START_TIMEOUT_S = 60.0
-"""Time, in seconds, after which an engine that has written nothing counts as failed."""
+"""Time, in seconds, after which a load generator that has not written any event is considered failed."""
 
 
 class Job(msgspec.Struct, frozen=True):
     """A queued, running or finished job.
 
-    `status` and `message` describe its end: VALID, WARN or INVALID, the name of an exit code, or "lost".
-    `last_duration_s` is the duration of the last run of the same name, in seconds.
+    `status` and `message` describe how the job ended; `status` is VALID, WARN, INVALID, the name of an exit code, or
+    "lost". `last_duration_s` is the duration of the last run with the same name, in seconds.
     """
 
     number: int
@@ -47,15 +48,15 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def measured_directory(self) -> Path:
-        """Directory of the run that is measured now. For A/B pairs it is the run of the current turn, once that is
-        known."""
+        """Directory of the run that is being measured. For A/B pairs, this is the run of the current turn as soon as
+        the turn is known."""
         turn = None if self.progress is None else self.progress.pair_run
         return self.launch.directory if turn is None else Path(turn.directory)
 
     @property
     def eta_s(self) -> float | None:
-        """Remaining time in seconds, or None if it is unknown, also when the run already takes longer than the last
-        one."""
+        """Estimated remaining time in seconds. None if it is unknown, for example because the run already takes
+        longer than the last run of the same name."""
         if self.state != "running" or self.progress is None:
             return None
         planned_s = self.progress.eta_s(self.progress.at_ns or 0)
@@ -68,15 +69,15 @@ class Job(msgspec.Struct, frozen=True):
 class JobQueue(QObject):
     """Queue of jobs.
 
-    The owner of the engines starts one on `launch_next`, and calls `report_launch_failure` if that fails. The queue
-    reads the progress of a run from its directory.
+    The owner of the load generator processes starts a process when `launch_next` is emitted, and calls
+    `report_launch_failure` if the start fails. The queue reads the progress of each run from its directory.
     """
 
     changed = Signal()
     launch_next = Signal(object)
-    """Emits the `Launch` to start now."""
+    """Emitted with the `Launch` to start immediately."""
     job_ended = Signal(object)
-    """Emits the `Job` that ended."""
+    """Emitted with the `Job` that has ended."""
 
     def __init__(
         self, settings: QSettings, parent: QObject | None = None, now_ns: Callable[[], int] = perf_counter_ns
@@ -88,8 +89,8 @@ class JobQueue(QObject):
         self._watch: EngineWatch | None = None
         self.is_paused = False
         self.offered = _load_stored(settings)
-        """Launches that waited when the last window closed. `queue_offered` queues them and `discard_offered` discards
-        them."""
+        """Launches that were waiting when the previous window closed. `queue_offered` adds them to the queue;
+        `discard_offered` discards them."""
 
     @property
     def running(self) -> Job | None:
@@ -101,18 +102,18 @@ class JobQueue(QObject):
 
     @property
     def finished(self) -> tuple[Job, ...]:
-        """Finished jobs, the last one first."""
+        """Finished jobs, most recent first."""
         return tuple(job for job in reversed(self._jobs) if job.state == "finished")
 
     def add(self, launch: Launch) -> None:
-        """Queue a launch. It starts at once if nothing is running and the queue is not paused."""
+        """Queue a launch. The launch starts immediately if no job is running and the queue is not paused."""
         self._jobs.append(self._new(launch))
         self._launch_next_waiting()
 
     def watch(self, directory: Path, name: str, kind: LaunchKind = "run") -> None:
-        """Follow a run that was started elsewhere; other jobs wait for it.
+        """Track a run that was started elsewhere; other jobs wait until it ends.
 
-        Nothing happens if the run is known already or another one is running here.
+        No effect if the run is already in the queue, or if another job is running.
         """
         if self.running is None and not any(job.launch.directory == directory for job in self._jobs):
             self._jobs.append(self._new(Launch((), directory, name, kind)))
@@ -125,7 +126,7 @@ class JobQueue(QObject):
             self._end(job, "not started", message)
 
     def pause(self, is_paused: bool) -> None:
-        """Stop launching waiting jobs, or continue. The running job is not affected."""
+        """Pause or resume the launching of waiting jobs. The running job is not affected."""
         self.is_paused = is_paused
         self._launch_next_waiting()
 
@@ -140,8 +141,8 @@ class JobQueue(QObject):
             self._store_waiting()
 
     def remove(self, number: int) -> Callable[[], None] | None:
-        """Remove a waiting job, and return a function that puts it back in its place. Return None if no such job is
-        waiting."""
+        """Remove a waiting job, and return a function that restores the job at its position. Return None if no such
+        job is waiting."""
         indices = [index for index, job in enumerate(self._jobs) if job.number == number and job.state == "waiting"]
         if not indices:
             return None
@@ -218,13 +219,13 @@ class JobQueue(QObject):
             return
         progress = job.progress
         if progress is not None and progress.pair_run is not None and progress.at_ns is not None:
-            # the pairs report no events while one of their runs is measured
+            # A/B pairs report no events while one of their runs is measured
             progress = replace(progress, at_ns=max(progress.at_ns, self._now_ns()))
         self._replace_job(self._with_reported_name(replace(job, progress=progress)))
         self.changed.emit()
 
     def _with_reported_name(self, job: Job) -> Job:
-        """Replace the name of a job that was started elsewhere by the name that its run reports."""
+        """Rename a job that was started elsewhere to the name that its run reports."""
         name = None if job.progress is None else job.progress.name
         if job.launch.arguments or name is None or name == job.launch.name:
             return job
@@ -270,7 +271,7 @@ def _load_stored(settings: QSettings) -> tuple[Launch, ...]:
     try:
         stored = decode_json(str(settings.value(_KEY, "[]")))
         return msgspec.convert(stored, tuple[Launch, ...], dec_hook=lambda kind, value: kind(value))
-    except msgspec.DecodeError:  # written by another version
+    except msgspec.DecodeError:  # written by a different version of Sizewise
         return ()
 
 
@@ -281,4 +282,4 @@ def _last_duration_s(name: str) -> float | None:
 
 
 def _ignore_error(_: Exception) -> None:
-    """Ignore the error: without the last duration there is no estimate."""
+    """Ignore the error. Without the duration of the last run, no remaining time is estimated."""

@@ -1,4 +1,4 @@
-"""Texts that describe a job in one or two lines. Pure functions."""
+"""Descriptions of a job in one or two lines. All functions are pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def job_line(job: Job) -> str:
-    """Return the text of a job in a list."""
+    """Format a job as one line of a list."""
     name = shorten(job.launch.name)
     if job.state != "finished":
         return name
@@ -22,7 +22,7 @@ def job_line(job: Job) -> str:
 
 
 def phase_line(job: Job) -> str:
-    """Return what the running job is doing."""
+    """Format the current phase of a running job as one line."""
     progress = job.progress
     if progress is None:
         return "Starting benchmark…"
@@ -43,7 +43,7 @@ def turn_line(turn: PairRunStarted) -> str:
 
 
 def time_line(job: Job) -> str:
-    """Return the elapsed time and the estimated remaining time."""
+    """Format the elapsed time and the estimated remaining time of a job as one line."""
     done_s = 0.0 if job.progress is None else job.progress.elapsed_s
     left_s = job.eta_s
     if left_s is None:
@@ -52,7 +52,7 @@ def time_line(job: Job) -> str:
 
 
 def done_percent(job: Job) -> int | None:
-    """Return the progress in percent, or None if the remaining time is unknown."""
+    """Return the progress of a job in percent, or None if the remaining time is unknown."""
     left_s = job.eta_s
     if left_s is None or job.progress is None:
         return None

@@ -1,4 +1,4 @@
-"""Jobs dock: the running job, the waiting jobs and the finished ones."""
+"""Jobs dock: the running, waiting and finished jobs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class JobModel(QAbstractListModel):
         self.jobs: tuple[Job, ...] = ()
 
     def set_jobs(self, jobs: Sequence[Job]) -> None:
-        """Show these jobs. Nothing happens if they are unchanged, so the selection is kept."""
+        """Set the displayed jobs. If they are unchanged, nothing is updated, so that the selection is preserved."""
         if tuple(jobs) != self.jobs:
             self.beginResetModel()
             self.jobs = tuple(jobs)
@@ -57,7 +57,7 @@ _MAX_ROWS_SHOWN = 6
 
 
 class _JobList(QListView):
-    """List view that is as high as its rows, up to a limit."""
+    """List view that is as tall as its rows, up to a limit."""
 
     def sizeHint(self) -> QSize:
         rows = range(min(_MAX_ROWS_SHOWN, max(1, self.model().rowCount())))
@@ -70,7 +70,7 @@ class _JobList(QListView):
 
 class JobsDock(QDockWidget):
     stop_requested = Signal(object)
-    """Emits the directory of the run to stop."""
+    """Emitted with the directory of the run to stop."""
 
     def __init__(self, navigation: Navigation, queue: JobQueue, parent: QWidget | None = None) -> None:
         super().__init__("Jobs", parent)

@@ -1,4 +1,4 @@
-"""Log dock: the notices of this window, as a table of time, severity and message."""
+"""Log dock: table of the notices of this window, with time, severity and message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class LogModel(QAbstractTableModel):
-    """The last notices, the newest last."""
+    """Table model of the most recent notices, newest last."""
 
     def __init__(self, parent: QObject | None = None, max_entries: int = _MAX_ENTRIES) -> None:
         super().__init__(parent)
@@ -80,7 +80,7 @@ class LogModel(QAbstractTableModel):
 
 
 class SeverityFilter(QSortFilterProxyModel):
-    """Filter that shows notices of at least one severity."""
+    """Filter that shows notices of a minimum severity."""
 
     def __init__(self, source: LogModel, parent: QObject) -> None:
         super().__init__(parent)
@@ -100,7 +100,7 @@ def one_line(notice: Notice) -> str:
 
 
 def full_text(entry: Entry) -> str:
-    """Return the entry as text to copy, with its details."""
+    """Return a log entry as text to copy, including its details."""
     head = f"{entry.at.isoformat(timespec='seconds')} {_NAMES[entry.notice.severity].lower()}: {one_line(entry.notice)}"
     return head if entry.notice.details is None else f"{head}\n{entry.notice.details}"
 
@@ -117,13 +117,13 @@ _ROWS_SHOWN = 5
 
 class _MessageTable(QTreeView):
     def sizeHint(self) -> QSize:
-        """Return the height of a few lines: the page above needs the space."""
+        """Return a height of a few lines, because the page above needs the space."""
         lines = (_ROWS_SHOWN + 1) * (self.fontMetrics().lineSpacing() + 4)
         return QSize(super().sizeHint().width(), lines + 2 * self.frameWidth())
 
 
 class LogDock(QDockWidget):
-    """The dock opens itself once, at the first warning or error. If the user closes it, it stays closed."""
+    """Dock with the notices of this window. The dock opens automatically only once, at the first warning or error."""
 
     def __init__(self, navigation: Navigation, parent: QWidget | None = None) -> None:
         super().__init__("Log", parent)
@@ -149,7 +149,7 @@ class LogDock(QDockWidget):
             self.show()
 
     def copy(self) -> None:
-        """Copy the selected entries, or all shown ones if none is selected."""
+        """Copy the selected entries, or all displayed entries if none is selected."""
         selected = self.table.selectionModel().selectedRows()
         rows = selected or [self._filtered.index(row, 0) for row in range(self._filtered.rowCount())]
         entries = (self.model.entries[row] for row in sorted(self._filtered.mapToSource(index).row() for index in rows))

@@ -1,4 +1,4 @@
-"""Formats of the readings of this machine, the same wherever they are shown."""
+"""Formats of machine telemetry, shared by all widgets that show readings."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def format_rounded(value: float | None) -> str:
 
 
 def format_reading(value: float | None, unit: str) -> str:
-    """Format a reading, such as "41 °C". A missing value is "n/a" without a unit."""
+    """Format a reading, such as "41 °C". A missing value is shown as "n/a" without a unit."""
     return NOT_AVAILABLE if value is None else with_unit(format_rounded(value), unit)
 
 
 def shorten(text: str) -> str:
-    """Shorten untrusted text of drivers and files to one line of limited length."""
+    """Shorten an untrusted string, from a driver or a file, to one line of limited length."""
     line = " ".join(text.split())
     return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 1]}…"
 
 
 def format_with_maximum(value: float | None, maximum: float | None, unit: str) -> str:
-    """Format a reading and its maximum, such as "2.1 of 24 GiB", or "n/a" if there is no reading."""
+    """Format a reading with its maximum, such as "2.1 of 24 GiB"; "n/a" if there is no reading."""
     if value is None:
         return NOT_AVAILABLE
     if maximum is None:
@@ -44,7 +44,7 @@ def share(value: float | None, maximum: float | None) -> float | None:
 
 
 def throttle_text(gpu: GpuState) -> str:
-    """Return the throttling state as a text with a mark, so that color is never the only cue."""
+    """Return the throttling state as text with a symbol, so that color is never the only cue."""
     if gpu.throttled_by is None:
         return "Throttling: n/a"
     if not gpu.throttled_by:

@@ -1,5 +1,5 @@
-"""Readings of this machine once a second for the widgets that show them. Nothing is read while none of them is
-visible."""
+"""Telemetry of this machine, read once a second for the widgets that show it. Nothing is read while all these
+widgets are hidden."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MAX_BATCHES = 50
 
 
 class MachineState(msgspec.Struct, frozen=True):
-    """Current data about this machine.
+    """Current telemetry and hardware of this machine.
 
-    `facts` is None until the machine has been checked, and `problem` is the error if that failed. `is_from_run` is true
-    if `now` comes from the telemetry of the current run.
+    `capabilities` is None until the machine has been checked; `problem` is the error message if the check failed.
+    `is_from_run` is true if `readings` come from the telemetry of the current run.
     """
 
     readings: MachineNow | None = None
@@ -36,14 +36,14 @@ class MachineState(msgspec.Struct, frozen=True):
 
 
 class MachineWatch(QObject):
-    """Reads this machine while one of the watching widgets is visible.
+    """Reads the telemetry of this machine while at least one registered widget is visible.
 
-    While a run measures here, the telemetry of the run is shown instead, so that reading does not disturb the
-    measurement.
+    During a run on this machine, the telemetry recorded by the run is shown instead, so that a second sampling does not
+    disturb the measurement.
     """
 
     changed = Signal(object)
-    """Emits the new `MachineState`."""
+    """Emitted with the new `MachineState`."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -58,12 +58,12 @@ class MachineWatch(QObject):
         self._timer.start()
 
     def add_viewer(self, widget: QWidget) -> None:
-        """Keep the readings up to date while this widget is visible."""
+        """Register a widget. Telemetry is read while any registered widget is visible."""
         self._watching.append(widget)
 
     def follow_run(self, directory: Path | None) -> None:
-        """Show the telemetry of the run in `directory`, or read the machine again if it is None. Nothing happens if
-        that is unchanged."""
+        """Show the telemetry of the run in `directory`, or read this machine again if `directory` is None. No effect
+        if `directory` is unchanged."""
         if directory == (None if self._run is None else self._run.directory):
             return
         self._run = None if directory is None else _RunReadings(directory)
@@ -73,7 +73,7 @@ class MachineWatch(QObject):
             self._close_reader()
 
     def check(self) -> None:
-        """Check the machine, once per session and not while a run measures."""
+        """Check the hardware of this machine, at most once per session and never during a run."""
         if self._is_checking or self.state.capabilities is not None or self._run is not None:
             return
         self._is_checking = True
@@ -84,7 +84,7 @@ class MachineWatch(QObject):
         self.check()
 
     def close(self) -> None:
-        """Stop reading, and close the drivers."""
+        """Stop reading telemetry, and close the GPU drivers."""
         self._timer.stop()
         self._reading.cancel()
         self._close_reader()
@@ -98,7 +98,8 @@ class MachineWatch(QObject):
             self._reading.request(self._read_here)
 
     def _read_here(self) -> MachineNow:
-        """Read this machine in a worker thread: importing the driver bindings and opening the drivers are slow."""
+        """Read the telemetry of this machine. Runs in a worker thread, because importing the driver bindings and
+        opening the drivers are slow."""
         from app.telemetry.machine_state import MachineReader
 
         if self._reader is None:
@@ -122,7 +123,7 @@ class MachineWatch(QObject):
         self._set_state(msgspec.structs.replace(self.state, problem=str(error)))
 
     def _on_reading_failed(self, _: Exception) -> None:
-        """Show a failed reading as not available. The next one is tried a second later."""
+        """Show the telemetry as not available after a failed reading. The next reading is attempted a second later."""
         self._set_state(msgspec.structs.replace(self.state, readings=None))
 
     def _set_state(self, state: MachineState) -> None:
@@ -132,7 +133,7 @@ class MachineWatch(QObject):
 
 
 class _RunReadings:
-    """The latest readings in the telemetry of a run. Only one thread may read at a time."""
+    """Latest readings in the telemetry of a run. Only one thread may read at a time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -151,7 +152,7 @@ class _RunReadings:
         if self._environment is None:
             try:
                 self._environment = StoredRun(self.directory).environment
-            except UsageError:  # not written yet
+            except UsageError:  # the environment has not been written yet
                 self._environment = None
         for batch in self._follower.read_batches(_MAX_BATCHES):
             columns = (batch[name].to_pylist() for name in ("source", "metric", "value"))

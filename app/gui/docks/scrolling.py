@@ -1,4 +1,4 @@
-"""Scroll area for docks: contents scroll vertically and are never cut off, however small the dock is."""
+"""Scroll area for docks. The contents scroll vertically and are never cut off, even if the dock is small."""
 
 from __future__ import annotations
 

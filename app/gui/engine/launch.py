@@ -1,4 +1,4 @@
-"""Start of load generator processes that outlive the window, and reading of the failure that one reported."""
+"""Start of load generator processes that outlive the window, and parsing of the failure that a process reported."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from app.records.trial import Failure
 from loadgen.decoding import decode_json
 
 ERROR_JSON = "--error-json"
-"""Command-line option that also reports a failure as JSON."""
+"""Command-line option that makes a command report a failure as JSON too."""
 
 
 def parse_reported_failure(log: str) -> tuple[Failure | None, str]:
-    """Return the last failure in the output of a command, and the text without it."""
+    """Return the last failure reported in the output of a command (None if there is none), and the output without
+    it."""
     lines = log.splitlines(keepends=True)
     for index in reversed(range(len(lines))):
         try:
@@ -31,14 +32,14 @@ def parse_reported_failure(log: str) -> tuple[Failure | None, str]:
 
 
 ENGINE_LOG = "engine.log"
-"""File in the run directory with the output of the process."""
+"""File in the run directory that receives the output of the load generator process."""
 _LOG_TAIL_BYTES = 8_000
 
 
 class EngineProcess:
-    """Child process that keeps running when the window closes.
+    """Load generator process that keeps running when the window closes.
 
-    Poll it regularly: a child that has ended stays in the process table until its parent polls it.
+    The parent must poll the process regularly: a child process that has ended stays a zombie until then.
     """
 
     def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
@@ -53,19 +54,19 @@ class EngineProcess:
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Terminate the process (SIGTERM), for when it cannot receive control commands yet."""
+        """Terminate the process with SIGTERM. Used before the process can receive control commands."""
         self._process.terminate()
 
     def __del__(self) -> None:
         if self._process.poll() is None:
-            # avoid Popen's ResourceWarning about a running child: this one is meant to outlive its object
+            # avoid Popen's ResourceWarning: the child process is meant to outlive this object
             self._process.returncode = 0
 
 
 def start_engine(launch: Launch) -> EngineProcess:
-    """Start a run in a session of its own, so that signals to the window's terminal do not reach it.
+    """Start a run in its own session, so that it does not receive signals sent to the terminal of the window.
 
-    Raise OSError if the process cannot be started.
+    Raises OSError if the process cannot be started.
     """
     output: tuple[str, ...] = ()
     if launch.kind != "resume":
@@ -88,9 +89,9 @@ def start_engine(launch: Launch) -> EngineProcess:
 
 
 def build_early_exit_notice(engine: EngineProcess, code: int) -> Notice:
-    """Build the notice for a process that ended before its first event, with the failure it reported.
+    """Build the notice for a process that ended before its first event, including the failure that it reported.
 
-    Such a process leaves no run: a directory that holds nothing but the log is removed.
+    The run directory is removed if it contains only the log.
     """
     log = engine.directory / ENGINE_LOG
     text = _read_tail(log)
@@ -101,7 +102,7 @@ def build_early_exit_notice(engine: EngineProcess, code: int) -> Notice:
 
 
 def build_not_resumed_notice(engine: EngineProcess) -> Notice:
-    """Build the notice for a process that ended without resuming the run."""
+    """Build the notice for a process that ended without resuming its run."""
     summary = f"Run {engine.directory.name} was not resumed."
     return _notice(summary, _read_tail(engine.directory / ENGINE_LOG))
 

@@ -1,6 +1,7 @@
-"""The run that a page shows: started here or elsewhere, watched until it ends, and controlled by commands.
+"""The run that a page shows: started in this window or elsewhere, watched until it ends, and controlled by commands.
 
-Commands are sent as `sizewise runs stop`, `rate` and `extend` send them. The window does not wait for the response.
+Commands are sent in the same way as by `sizewise runs stop`, `rate` and `extend`. The window does not block while it
+waits for the response.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from app.storage.control import send_command
 
 
 class RunControlClient(QObject):
-    """Client of the control channel of a run. Commands reach the run in order, each within its own time limit."""
+    """Client of the control channel of a run. Commands are sent in order, each with its own timeout."""
 
     command_succeeded = Signal(object, str)
-    """Emitted when a command succeeds: the command and the result."""
+    """Emitted with the command and its result when a command succeeds."""
     command_failed = Signal(object, object)
-    """Emitted when a command fails: the command and the error."""
+    """Emitted with the command and the error when a command fails."""
 
     def stop(self, directory: Path) -> None:
-        """Stop the run. The first call lets in-flight requests finish; the second call cancels them."""
+        """Stop the run. The first call lets in-flight requests finish; a second call cancels them."""
         self._send(directory, StopRun())
 
     def note(self, directory: Path, text: str) -> None:
-        """Add a note to the run. Notes are truncated to `MAX_NOTE_LENGTH` characters, and blank ones are ignored."""
+        """Add a note to the run. A note is truncated to `MAX_NOTE_LENGTH` characters; a blank note is ignored."""
         text = text.strip()[:MAX_NOTE_LENGTH]
         if text:
             self._send(directory, AddNote(text))
@@ -52,12 +53,11 @@ class RunControlClient(QObject):
 
 
 class EngineRun(QObject):
-    """The run that is currently watched, at most one. A run continues if it is no longer watched, or if the window
-    closes or crashes.
-    """
+    """The run that the page watches, if any. A run continues when it is no longer watched, or when the window closes
+    or crashes."""
 
     started = Signal(object, str)
-    """Emitted before the first event of another run: its directory and name."""
+    """Emitted with the directory and name of the run before its first event."""
     received = Signal(object)
     telemetry_received = Signal(object)
     slice_finished = Signal(int)
@@ -65,11 +65,9 @@ class EngineRun(QObject):
     finished = Signal(int, str)
     process_lost = Signal()
     failed = Signal(object)
-    """Emitted when the run fails, also if its process cannot be started: a Notice. The signals above are those of
-    `EngineWatch`.
-    """
+    """Emitted with a Notice when the run fails, including when its process cannot be started."""
     command_failed = Signal(object, object)
-    """Emitted when a command fails: the command and the error."""
+    """Emitted with the command and the error when a command fails."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -94,13 +92,12 @@ class EngineRun(QObject):
             self._follow(launch.directory, launch.name, engine)
 
     def watch(self, directory: Path) -> None:
-        """Watch a run that is in progress or has ended. Its events are received from the first one."""
+        """Watch a run that is in progress or has ended. All its events are emitted, starting with the first."""
         self._follow(directory, directory.name, None)
 
     def cancel_launch(self) -> bool:
-        """Terminate a process of this window that cannot receive commands yet. Return `False` if none
-        was started here.
-        """
+        """Terminate a process of this window that cannot receive commands yet. Return `False` if there is no such
+        process."""
         if self._watch is None or self._watch.engine is None:
             return False
         self._is_canceled = True

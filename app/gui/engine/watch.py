@@ -1,4 +1,5 @@
-"""Events of a run as Qt signals, read from its directory, whether the run was started here or elsewhere."""
+"""Watching of a run: reads events and telemetry from the run directory and emits Qt signals, whether or not this
+window started the run."""
 
 from __future__ import annotations
 
@@ -13,39 +14,40 @@ from app.storage.following import RunFollower, StreamFollower
 from app.storage.run_directory import TELEMETRY
 
 MAX_EVENTS_PER_SLICE = 500
-"""Maximum number of events per slice."""
+"""Maximum number of events that `EngineWatch` reads before it returns to the event loop."""
 MAX_BATCHES_PER_SLICE = 4
 _EVENTS_S, _SLICE_S = 0.002, 0.003
-"""Time limits of a slice, in seconds. Telemetry gets what events leave of it, and at least one batch."""
+"""Time limits in seconds: for events, and for the whole slice. The remaining time is used for telemetry, and at least
+one batch is always read."""
 _POLL_MS = 100
 _NEXT_SLICE_MS = 16
 
 
 class EngineWatch(QObject):
-    """Reads the events and telemetry of a run and emits them as signals.
+    """Reads the events and telemetry of a run, and emits them as signals.
 
-    Nothing is emitted between `stop` and the next `start`. For a run that has already ended, all its events are
-    emitted, followed by its end.
+    Nothing is emitted between `stop` and the next `start`. If the run has already ended, all its events are emitted,
+    followed by `finished`.
 
-    Data are read in slices of a few milliseconds, so that the window stays responsive. A run that was started elsewhere
-    has `startup_timeout_s` seconds to its first event; if that is not set, a directory that no process writes to counts
-    as lost.
+    Data is read in slices of a few milliseconds, so that the window stays responsive. A run that was started elsewhere
+    must report its first event within `startup_timeout_s` seconds; if that is not set, a run whose directory no process
+    writes to is considered lost.
     """
 
     received = Signal(object)
-    """Emitted for each Event."""
+    """Emitted with each Event."""
     telemetry_received = Signal(object)
-    """Emitted for each record batch of telemetry."""
+    """Emitted with each record batch of telemetry."""
     slice_finished = Signal(int)
-    """Emitted at the end of a slice: the number of events in it."""
+    """Emitted at the end of each slice, with the number of events in the slice."""
     corruption_found = Signal()
-    """Emitted once if there are lines that cannot be decoded as events."""
+    """Emitted once if any line cannot be decoded as an event."""
     finished = Signal(int, str)
-    """Emitted after all events: the exit code and the message."""
+    """Emitted after all events, with the exit code and the final message."""
     process_lost = Signal()
-    """Emitted if the process is gone and has not reported its end."""
+    """Emitted if the process of the run has disappeared without reporting the end of the run."""
     failed = Signal(object)
-    """Emitted if the process ended before its first event: a Notice."""
+    """Emitted with a Notice if the process ended before its first event."""
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class EngineWatch(QObject):
         self._timer.start(0)
 
     def stop(self) -> None:
-        """Stop watching. The run continues."""
+        """Stop watching; the run itself continues."""
         self._timer.stop()
 
     def _tick(self) -> None:
@@ -91,7 +93,7 @@ class EngineWatch(QObject):
             self._check_process()
 
     def _read_events(self, until_s: float) -> tuple[int, bool]:
-        """Emit events until a deadline. Return how many there were, and whether there may be more."""
+        """Emit events until the deadline. Return the number of events, and whether more may be available."""
         for index in range(MAX_EVENTS_PER_SLICE):
             event = self._run.read_next() if self._clock() < until_s else None
             if event is None:
@@ -103,7 +105,7 @@ class EngineWatch(QObject):
         return MAX_EVENTS_PER_SLICE, True
 
     def _read_telemetry(self, until_s: float) -> bool:
-        """Emit telemetry until a deadline. Return whether there may be more."""
+        """Emit telemetry until the deadline. Return whether more may be available."""
         if self._telemetry is None:
             return False
         for _ in range(MAX_BATCHES_PER_SLICE):
@@ -121,7 +123,7 @@ class EngineWatch(QObject):
             self.corruption_found.emit()
 
     def _check_process(self) -> None:
-        """Check the state of the process, once all available data have been read."""
+        """Check the state of the process. Called when all available data has been read."""
         code = None if self.engine is None else self.engine.poll()
         end = self._run.finished
         if end is not None:

@@ -1,4 +1,4 @@
-"""Layout data of the profile form: field order, rare fields, labels, and initial values of new parts."""
+"""Layout of the profile form: order of the fields, rare fields, labels, and initial values of new groups."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _SHOWN_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("SweepSettings", "arrivals"): ("from", "to", "rates"),
     ("HttpRequests", "template"): ("dataset",),
 }
-"""A field is shown only if one of these sibling keys is set."""
+"""Sibling keys of a field. The field is shown only if at least one of these keys is set."""
 _STARTERS: dict[str, Any] = {
     "StageSettings": {"name": "steady", "rate": "50/s", "duration": "30s"},
     "SweepSettings": {"from": "10/s", "to": "200/s"},
@@ -83,17 +83,17 @@ _FORM_STARTERS: dict[str, Any] = {
 
 
 def display_name(key: str) -> str:
-    """Return the display name of a key."""
+    """Return the display name of a profile key."""
     return _NAMES.get(key) or key.replace("_", " ").capitalize()
 
 
 def path_pattern(path: KeyPath) -> tuple[str, ...]:
-    """Return the path with `*` instead of list indices."""
+    """Return the path with `*` in place of list indices."""
     return tuple("*" if isinstance(key, int) else key for key in path)
 
 
 def sort_fields(fields: tuple[FieldSpec, ...], path: KeyPath) -> list[FieldSpec]:
-    """Sort fields so that the ones a user fills in first come first."""
+    """Sort fields so that the fields that users fill in first come first."""
     first = _FIRST_FIELDS.get(path_pattern(path), ())
     return sorted(fields, key=lambda field: first.index(field.key) if field.key in first else len(first))
 
@@ -103,7 +103,7 @@ def is_rare(path: KeyPath) -> bool:
 
 
 def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
-    """Return whether the field applies, given the values of its sibling keys in `siblings`."""
+    """Return whether a field applies, given the values of its sibling keys in `siblings`."""
     if key == "burstiness":
         return siblings.get("arrivals") == "gamma"
     if key == "permitted":
@@ -113,7 +113,7 @@ def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
 
 
 def initial_value(spec: FieldSpec) -> Any:
-    """Return the initial value of a newly added part: valid, and recognizable as an example."""
+    """Return the initial value of a newly added field or group. The value is valid, and recognizable as an example."""
     if spec.kind in ("group", "records"):
         settings = spec.settings or (spec.item.settings if spec.item else "")
         return dict(_STARTERS[settings]) if settings in _STARTERS else _required(spec.item or spec)
@@ -132,7 +132,7 @@ def _required(spec: FieldSpec) -> dict[str, Any]:
 
 
 def unique_name(name: str, used_names: set[str]) -> str:
-    """Return `name`, or `name-2` and so on if that is taken."""
+    """Return `name`, or `name-2`, `name-3` and so on if `name` is already used."""
     stem, number = name, 2
     while name in used_names:
         name, number = f"{stem}-{number}", number + 1

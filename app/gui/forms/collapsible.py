@@ -1,4 +1,4 @@
-"""Collapsible section of a form. Its content is created when it is first opened."""
+"""Collapsible section of a form. Its content is created when the section is first expanded."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from app.gui.widgets import hbox, label, vbox
 
 def chain_tab_order(after: QWidget, holder: QWidget) -> QWidget:
     """Set the tab order from `after` through the widgets in `holder`, in layout order. Return the last focusable
-    widget.
-    """
+    widget."""
     for widget in _laid_out(holder.layout()):
         # the popup list of a combo box is a separate window
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.window() is after.window():
@@ -35,8 +34,8 @@ def _laid_out(layout: QLayout | None) -> Iterator[QWidget]:
 
 
 class CollapsibleSection(QWidget):
-    """Collapsible section whose content `create_content` creates. `summary` is shown beside the heading while it is
-    collapsed."""
+    """Collapsible section. `create_content` creates the content on first expansion. `summary` is shown beside the
+    heading while the section is collapsed."""
 
     toggled = Signal(bool)
 
@@ -70,7 +69,8 @@ class CollapsibleSection(QWidget):
         self.summary.setText("" if self.is_open else summary)
 
     def add_leading_widget(self, widget: QWidget) -> None:
-        """Insert a widget above the content. It collapses with the section, but controls its own visibility."""
+        """Insert a widget above the content. The widget is hidden when the section collapses, but otherwise controls
+        its own visibility."""
         holder = QWidget()
         vbox(widget, within=holder)
         self._leading.append(holder)
@@ -85,7 +85,7 @@ class CollapsibleSection(QWidget):
         self.head.setChecked(is_open)
 
     def content(self) -> QWidget:
-        """Return the content, creating it if needed."""
+        """Return the content of the section, creating the content if needed."""
         if self._content is None:
             self._content = self._make()
             self._below.addWidget(self._content)

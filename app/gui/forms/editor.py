@@ -1,4 +1,4 @@
-"""Base class of all field editors: an editor shows a value and reports what the user changes."""
+"""Base class of all field editors. An editor displays a value and reports the user's edits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["REMOVED", "Editor", "Edits"]
 class Edits(QObject):
     """Signals shared by all editors of a form.
 
-    Relative paths are resolved against `directory`. `special_paths` holds the dotted paths that have a dedicated editor
-    beside the one of the form.
+    Relative paths are resolved against `directory`. `special_paths` contains the dotted paths that have a special
+    editor in addition to the editor of the form.
     """
 
     edited = Signal(object, object)
-    """Emitted after an edit: the KeyPath and the new value as YAML holds it, or `REMOVED`."""
+    """Emitted after an edit, with the KeyPath and the new value as in the YAML, or `REMOVED`."""
     focused = Signal(object)
-    """Emitted when an editor gets the keyboard focus: its FieldSpec."""
+    """Emitted with the FieldSpec of an editor that gets the keyboard focus."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -39,7 +39,7 @@ class Editor(QWidget):
         self.spec, self.path, self.edits = spec, path, edits
 
     def show_value(self, value: Any) -> None:
-        """Show a value; `REMOVED` if the profile does not set it."""
+        """Show a value. `REMOVED` means that the profile does not set the value."""
         raise NotImplementedError
 
     def set_accessible_text(self, text: str, description: str) -> None:

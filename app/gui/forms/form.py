@@ -1,4 +1,4 @@
-"""Form of a whole profile, generated from the field specifications of the profile settings."""
+"""Form for a whole profile, generated from the field specifications of the profile settings."""
 
 from __future__ import annotations
 
@@ -47,19 +47,18 @@ _MAX_RESULTS = 30
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Validation error at `path`, with the suggested correction."""
+    """Validation error at `path`, with a suggested correction."""
 
     path: KeyPath
     text: str
 
 
 class ProfileForm(QWidget):
-    """Form of a whole profile. `edits` reports user edits; the owner of the document responds by
-    calling `show_tree`.
-    """
+    """Form for a whole profile. `edits` reports the user's edits; the owner of the document must then call
+    `show_tree`."""
 
     result_selected = Signal(object)
-    """Emitted when the user selects a search result: its KeyPath."""
+    """Emitted with the KeyPath of a search result when the user selects the result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +87,7 @@ class ProfileForm(QWidget):
         vbox(self.search, (self.area, 1), self.help, within=self)
 
     def show_tree(self, tree: dict[str, Any], protocol: str) -> None:
-        """Show the contents of a profile. The fields are rebuilt if the protocol changes."""
+        """Show the values of a profile. The fields are rebuilt if the protocol has changed."""
         self._tree = tree
         if protocol != self.protocol:
             self._build(protocol)
@@ -101,7 +100,7 @@ class ProfileForm(QWidget):
                     self._groups[name].show_value(tree)
 
     def set_view(self, view: View) -> None:
-        """Set which sections come first and are open."""
+        """Set which sections are shown first and expanded."""
         self.view = view
         self._arrange()
 
@@ -110,9 +109,8 @@ class ProfileForm(QWidget):
         return self._inside.minimumSizeHint().width()
 
     def place_editor(self, key: str, widget: QWidget) -> None:
-        """Place a dedicated editor in a section, above its fields. The fields that it replaces are
-        collapsed initially.
-        """
+        """Place a special editor in a section above its fields. The fields that the editor replaces are initially
+        collapsed."""
         section = key.split(".")[0]
         self.edits.special_paths.add(key)
         self._special.setdefault(section, []).append(widget)
@@ -132,7 +130,7 @@ class ProfileForm(QWidget):
                 row.set_problem(problem.text)
 
     def reveal(self, path: KeyPath) -> bool:
-        """Scroll to a field and focus it. Return `False` if the form does not have it."""
+        """Scroll to a field and focus the field. Return `False` if the form does not contain the field."""
         row = self._part_at(path, is_opening=True)
         if row is None:
             return False
@@ -142,7 +140,7 @@ class ProfileForm(QWidget):
         return True
 
     def find_part(self, path: KeyPath) -> Any:
-        """Return the row of a field, after expanding its sections."""
+        """Return the row of a field, after expanding the sections that contain the row."""
         return self._part_at(path, is_opening=True)
 
     def _part_at(self, path: KeyPath, *, is_opening: bool) -> Any:
@@ -234,7 +232,8 @@ class ProfileForm(QWidget):
 
 
 def _find_matches(names: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
-    """Return the fields whose names match, followed by those whose help texts match."""
+    """Return the path of each field that matches all search terms, by display name. Fields whose names match come
+    first, followed by fields whose help texts match."""
     helps = {path: field.help.casefold() for path, field in iter_fields(profile_fields(protocol))}
     by_name = [path for path, name in names.items() if all(word in name.casefold() for word in terms)]
     by_help = [path for path in names if path not in by_name and all(word in helps[path] for word in terms)]
@@ -254,7 +253,8 @@ def _completer(model: QStringListModel, field: QLineEdit) -> QCompleter:
 
 
 def _with_protocols(root: FieldSpec) -> FieldSpec:
-    """Let the user choose any protocol, not only those that have the same fields."""
+    """Return the field specifications with all protocols as choices, instead of only the protocols with the same
+    fields."""
     target = root.find_field("target")
     assert target is not None
     fields = tuple(

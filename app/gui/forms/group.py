@@ -1,4 +1,4 @@
-"""Editor of one group of profile fields: common fields, those of the chosen form, and rare fields under "More"."""
+"""Editor for a group of profile fields: common fields, fields of the selected form, and rare fields under "More"."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPACING = 8
 
 
 class KeyEditor(Protocol):
-    """Editor of one key of a group."""
+    """Editor for one key of a group."""
 
     def show_value(self, value: Any) -> None: ...
     def set_problem(self, text: str) -> None: ...
@@ -37,7 +37,7 @@ class KeyEditor(Protocol):
 
 
 def create_editor(spec: FieldSpec, path: KeyPath, edits: Edits) -> Editor:
-    """Create the editor of a field that is not a group."""
+    """Create the editor for a field that is not a group."""
     if spec.kind == "list":
         return _list_editor(spec)(spec, path, edits)
     if spec.kind == "choice" or (spec.kind == "yes_no" and spec.is_nullable):
@@ -54,7 +54,7 @@ def _list_editor(spec: FieldSpec) -> type[Editor]:
 
 
 class GroupEditor(QWidget):
-    """Editor of one group of fields. `excluded_keys` are keys that are edited elsewhere."""
+    """Editor for a group of fields. `excluded_keys` are keys with an editor elsewhere."""
 
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int = 0, excluded_keys: tuple[str, ...] = ()
@@ -89,9 +89,8 @@ class GroupEditor(QWidget):
         self._show_more()
 
     def find_part(self, path: KeyPath, is_opening: bool) -> Any:
-        """Return the innermost row or heading of `path`. Collapsed parents are opened if `is_opening`; otherwise return
-        them.
-        """
+        """Return the innermost row or heading of `path`. If `is_opening`, collapsed sections are expanded; otherwise
+        the heading of a collapsed section is returned."""
         if not path or not isinstance(path[0], str) or self.spec.find_field(path[0]) is None:
             return None
         if self.more_section is not None and path[0] in {field.key for field in self._rare}:
@@ -128,7 +127,7 @@ class GroupEditor(QWidget):
         return part
 
     def _add_form_choice(self, key: str) -> None:
-        """Add the form selector above the first of the keys that it selects."""
+        """Add the form selector above the first of its keys."""
         for title, forms in self.spec.one_of.items():
             if title not in self.form_choices and any(key in form.split("+") for form in forms):
                 self.form_choices[title] = _FormChoice(self, title, forms, self._depth)
@@ -153,7 +152,8 @@ class GroupEditor(QWidget):
         return holder
 
     def _show_more(self) -> None:
-        """Show or hide the "More" section. It opens once if one of its fields is set, and can be collapsed by hand."""
+        """Show or hide the "More" section. The section expands automatically once if one of its fields is set; the
+        user can collapse it."""
         if self.more_section is None:
             return
         labels = [display_name(rare.key) for rare in self._rare if rare.key in self.value and not rare.is_required]
@@ -170,7 +170,7 @@ def _group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEdi
 
 
 class NestedGroup(CollapsibleSection):
-    """Collapsible editor of a nested group. An optional group is added and removed as a whole."""
+    """Collapsible editor for a nested group. An optional group is added and removed as a whole."""
 
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, *, indent: int = INDENT, role: str | None = None
@@ -238,7 +238,7 @@ class NestedGroup(CollapsibleSection):
 
 
 class _FormChoice(QWidget):
-    """Selector of the alternative forms of a group. Choosing another form fills in example values."""
+    """Selector for the alternative forms of a group. Selecting another form fills in example values."""
 
     def __init__(self, group: GroupEditor, subject: str, forms: tuple[str, ...], depth: int) -> None:
         super().__init__()
@@ -267,7 +267,8 @@ class _FormChoice(QWidget):
         return given is not None and key in given.split("+")
 
     def _current_form(self, value: dict[str, Any]) -> str | None:
-        """Return the longest form that has a key in `value`, preferring forms whose keys are all set."""
+        """Return the current form of a group: the longest form with a key in `value`, preferring forms whose keys
+        are all set."""
         present = {key for key in value if value[key] not in (None, [])}
         matching = [form for form in self._forms if present & set(form.split("+"))]
         complete = [form for form in matching if set(form.split("+")) <= present]
@@ -288,7 +289,7 @@ class _FormChoice(QWidget):
 
 
 class _Holder(Editor):
-    """Adapter that shows the selector in a field row although it is not a field."""
+    """Adapter that allows the form selector, which is not a field, to be placed in a field row."""
 
     def __init__(self, box: WheelSafeComboBox, group: GroupEditor) -> None:
         super().__init__(FieldSpec(key="", kind="choice"), group.path, group.edits)
@@ -300,7 +301,7 @@ class _Holder(Editor):
 
 
 def summarize_value(value: Any, spec: FieldSpec) -> str:
-    """Return a short summary of a folded group."""
+    """Return a short summary of a group, shown while the group is collapsed."""
     if not isinstance(value, dict):
         return "none" if spec.is_nullable else "default"
     values = [

@@ -1,4 +1,4 @@
-"""Editors of multiple values: text rows, numbers in one line, check boxes, and name-value pairs."""
+"""Editors for multiple values: text rows, numbers on one line, check boxes, and name-value pairs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TICKS_PER_ROW = 3
 
 
 def _as_list(value: Any) -> list[Any]:
-    """Return the value as a list; a scalar counts as a list of one."""
+    """Return the value as a list. A scalar becomes a list with one element."""
     if value is REMOVED or value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
 class NumbersEditor(Editor):
-    """Editor of short values separated by commas: 1, 4, 16."""
+    """Editor for short values separated by commas, such as 1, 4, 16."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -57,7 +57,7 @@ class NumbersEditor(Editor):
 
 
 class CheckBoxesEditor(Editor):
-    """Check boxes for a fixed set of choices. The existing order of the values is preserved."""
+    """Check boxes for a fixed set of choices. The order of the existing values is preserved."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -90,7 +90,7 @@ class CheckBoxesEditor(Editor):
 
 
 class _Row(QWidget):
-    """One row of a growing list. The lines in `before` come before its own."""
+    """Row of a list editor. `before` are further input lines, to the left of the row's own line."""
 
     def __init__(self, remove: str, *before: TextLine) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ RowType = TypeVar("RowType", bound=_Row)
 
 
 class _GrowingEditor(Editor, Generic[RowType]):
-    """List editor with one row per value and a button that adds a row."""
+    """List editor with one row per value, and a button that adds a row."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -127,14 +127,14 @@ class _GrowingEditor(Editor, Generic[RowType]):
         self.rows: list[RowType] = []
 
     def parsed_value(self) -> Any:
-        """Return the value in the rows; empty if there is none."""
+        """Return the values of all rows; empty if there are none."""
         raise NotImplementedError
 
     def make_row(self) -> RowType:
         raise NotImplementedError
 
     def rows_for(self, values: Sized) -> list[RowType]:
-        """Return as many rows as there are values, adding or removing rows as needed."""
+        """Return one row for each value, after adding or removing rows as needed."""
         while len(self.rows) > len(values):
             self._drop(self.rows[-1])
         while len(self.rows) < len(values):
@@ -170,7 +170,7 @@ class _GrowingEditor(Editor, Generic[RowType]):
 
 
 class RowsEditor(_GrowingEditor[_Row]):
-    """List editor with one text per row, such as objectives. Empty rows are ignored."""
+    """List editor with a single text per row, such as objectives. Empty rows are ignored."""
 
     def show_value(self, value: Any) -> None:
         values = _as_list(value)
@@ -192,7 +192,7 @@ class RowsEditor(_GrowingEditor[_Row]):
 
 
 class PairsEditor(_GrowingEditor[_Pair]):
-    """Editor of name-value pairs, such as headers. A pair without a name is ignored."""
+    """Editor for name-value pairs, such as headers. A pair without a name is ignored."""
 
     def show_value(self, value: Any) -> None:
         pairs = value if isinstance(value, dict) else {}
@@ -212,7 +212,7 @@ class PairsEditor(_GrowingEditor[_Pair]):
 
 
 def _parse_or_text(item: FieldSpec, text: str) -> Any:
-    """Parse a text as YAML. Text that is not valid YAML yet is returned as is."""
+    """Parse a text as YAML. If the text is not valid YAML, it is returned unchanged."""
     try:
         return parse_value(item, text)
     except ProfileError:

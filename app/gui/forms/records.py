@@ -1,4 +1,4 @@
-"""Editor of a list of records with the same fields, such as stages. Records collapse and can be moved or removed."""
+"""Editor for a list of records with the same fields, such as stages. Records can be collapsed, moved and removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MakeGroup = Callable[[FieldSpec, KeyPath, Edits, int], Any]
 
 
 class RecordsEditor(QWidget):
-    """Editor of a list of records. `make_group` creates the editor of a record when it is first opened."""
+    """Editor for a list of records. `make_group` creates the editor of a record when the record is first expanded."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, make_group: MakeGroup) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class RecordsEditor(QWidget):
         self.set_values([*values[: index + 1], self._named(copy.deepcopy(values[index])), *values[index + 1 :]])
 
     def _named(self, value: Any) -> Any:
-        """Return the value with a name that no other record has."""
+        """Return a copy of the record with an unused name. A record without a name is returned unchanged."""
         if not isinstance(value, dict) or "name" not in value:
             return value
         taken = {

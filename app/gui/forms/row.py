@@ -1,4 +1,4 @@
-"""Row of one field in the form: label, editor, unit, reset button and validation error."""
+"""Form row of a single field: label, editor, unit, reset button and validation error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INDENT = 18
 
 
 def build_help_text(spec: FieldSpec) -> str:
-    """Return the help text of a field with its unit and bounds, and whether it is required."""
+    """Return the help text of a field, with its unit, its bounds and whether it is required."""
     parts = [spec.help] if spec.help else []
     if spec.unit:
         parts.append(f"Enter a value with its unit: {spec.unit}.")
@@ -34,7 +34,8 @@ def build_help_text(spec: FieldSpec) -> str:
 
 
 class FieldRow(QWidget):
-    """Row of one field. `depth` is the indentation level; labels shrink so that all editors are aligned."""
+    """Form row of a single field. `depth` is the indentation level; the labels of indented rows are narrower, so
+    that all editors are aligned."""
 
     def __init__(self, editor: Editor, depth: int, name: str | None = None) -> None:
         super().__init__()
@@ -95,7 +96,7 @@ class FieldRow(QWidget):
             widget.setMinimumHeight(self.fontMetrics().height() + _PADDING)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Hide the unit if there is little space; it is also in the help text."""
+        """Hide the unit if there is little space. The help text also contains the unit."""
         super().resizeEvent(event)
         self.unit.setVisible(self.width() > _MIN_LETTERS_WITH_UNIT * self.fontMetrics().averageCharWidth())
 
@@ -106,7 +107,7 @@ class FieldRow(QWidget):
 
 
 def create_problem_label() -> QLabel:
-    """Create an error label for a part that has no row."""
+    """Create an error label for a section that has no row."""
     result = label("", "word", wrap=True)
     restyle(result, "bad")
     result.hide()

@@ -1,4 +1,4 @@
-"""Editors of single values: text line, choice, check box, and free YAML."""
+"""Editors for single values: text line, choice, check box, and free-form YAML."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ _MAX_LINES = 8
 
 
 def format_value(value: Any) -> str:
-    """Return the text that an editor shows for a value; empty for none."""
+    """Return the text that an editor displays for a value; empty for None."""
     if value is REMOVED or value is None:
         return ""
     return value if isinstance(value, str) else format_inline(value)
 
 
 def format_example(example: Any) -> str:
-    """Return the placeholder text for an example; empty for none."""
+    """Return the placeholder text for an example; empty for None."""
     text = ", ".join(map(format_value, example)) if isinstance(example, list) else format_value(example)
     return text and f"e.g. {text}"
 
 
 def parse_value(spec: FieldSpec, text: str) -> Any:
-    """Parse a line of text for a field. Return `REMOVED` if it is blank; raise ProfileError if free YAML is invalid."""
+    """Parse the text of a field. Return `REMOVED` if the text is blank. Raises ProfileError if free-form YAML is
+    invalid."""
     if not text.strip():
         return REMOVED
     if spec.kind in ("text", "path"):
@@ -52,14 +53,15 @@ def parse_value(spec: FieldSpec, text: str) -> Any:
 
 
 class TextLine(QLineEdit):
-    """Line edit that leaves Ctrl+Z to the window, which undoes the change of the profile and not the typing."""
+    """Line edit without its own undo. Ctrl+Z is handled by the window, which undoes the change of the profile
+    instead of the typing."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
 
 
 class FreeTextEdit(QPlainTextEdit):
-    """Multi-line text edit that leaves Ctrl+Z to the window, as `TextLine` does."""
+    """Multi-line text edit without its own undo. Ctrl+Z is handled by the window, as for `TextLine`."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
@@ -72,7 +74,7 @@ def _is_undo(event: QEvent) -> bool:
 
 
 class LineEditor(Editor):
-    """Editor of a number, a text, or a text with a unit."""
+    """Editor for a number, a string, or a value with a unit."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -113,16 +115,15 @@ class LineEditor(Editor):
             self.set_file(Path(chosen))
 
     def set_file(self, path: Path) -> None:
-        """Set the path of a file, relative to the profile's directory if the file is inside it."""
+        """Set the path of a file. The path is relative if the file is inside the directory of the profile."""
         is_inside = path.is_relative_to(self.edits.directory)
         self.line.setText(str(path.relative_to(self.edits.directory) if is_inside else path))
         self._emit_edited()
 
 
 class ChoiceEditor(Editor):
-    """Editor of a choice. The first entry resets the field to its default. A value outside the choices
-    is still shown.
-    """
+    """Editor for a choice. The first entry resets the field to its default. A value that is not among the choices is
+    also displayed."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -186,7 +187,7 @@ class CheckBoxEditor(Editor):
 
 
 class YamlEditor(Editor):
-    """Editor of arbitrary YAML, such as a request body or a length distribution.
+    """Editor for arbitrary YAML, such as a request body or a length distribution.
 
     While the text is not valid YAML, the editor emits nothing and shows the error as its tooltip.
     """
@@ -248,7 +249,7 @@ def is_same_value(first: Any, second: Any) -> bool:
 
 
 class FocusReporter(QObject):
-    """Reports the field that has the keyboard focus to the edits of the form."""
+    """Emits `focused` of the form's edits when a field gets the keyboard focus."""
 
     def __init__(self, editor: Editor) -> None:
         super().__init__(editor)

@@ -1,4 +1,4 @@
-"""Widgets of the Home page: large action buttons, rows of runs and lines about this machine."""
+"""Widgets of the Home page: large action buttons, rows of runs, and lines about this machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _MARKS = {"warn": "▲ ", "bad": "✕ "}
 
 
 class _TextsButton(QPushButton):
-    """Button that is as high as the texts in its layout. The default height of a button is one line, whatever it
-    contains."""
+    """Button that is as tall as the labels in its layout. The default height of a Qt button is one line, regardless
+    of its contents."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _TextsButton(QPushButton):
 
 
 class LargeAction(_TextsButton):
-    """Button with a title and an explanation. `title` contains the mnemonic (&)."""
+    """Large button with a title and an explanation. `title` contains the mnemonic (&)."""
 
     def __init__(self, title: str, text: str, on_click: Callable[[], object]) -> None:
         super().__init__()
@@ -60,10 +60,10 @@ class LargeAction(_TextsButton):
 
 
 class RunButton(_TextsButton):
-    """Button that opens a run. Its name comes from a file and is shown as plain text."""
+    """Button that opens a run. The name of the run comes from a file, so it is shown as plain text."""
 
     chosen = Signal(object)
-    """Emits the directory of the run (`Path`)."""
+    """Emitted with the directory of the run (`Path`)."""
 
     def __init__(self, line: RunLine) -> None:
         super().__init__()
@@ -89,10 +89,10 @@ class RunButton(_TextsButton):
 
 
 class RunRows(QWidget):
-    """The last runs, the newest first."""
+    """List of the most recent runs, newest first."""
 
     opened = Signal(object)
-    """Emits the directory of a run (`Path`)."""
+    """Emitted with the directory of the chosen run (`Path`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class RunRows(QWidget):
 
 
 class MachineLines(QWidget):
-    """Lines of titles and texts about this machine. Titles of problems have a mark."""
+    """Lines about this machine, each with a title and a text. Titles of problems have a symbol."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class MachineLines(QWidget):
         self._labels: list[tuple[QLabel, QLabel]] = []
 
     def show_lines(self, lines: Sequence[MachineLine]) -> None:
-        """Show the lines. Labels are reused, so that the layout does not jump once a second."""
+        """Show the lines. The labels are reused, so that the layout does not jump with each update."""
         while len(self._labels) < len(lines):
             self._add()
         for index, (title, text) in enumerate(self._labels):
@@ -140,7 +140,7 @@ class MachineLines(QWidget):
         self.setAccessibleDescription("; ".join(f"{line.title}: {line.text}" for line in lines))
 
     def text(self) -> str:
-        """Return all shown text."""
+        """Return the text of all lines."""
         texts = [(title.text(), text.text()) for title, text in self._labels if not title.isHidden()]
         return "\n".join(f"{title}: {text}" for title, text in texts)
 

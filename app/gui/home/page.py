@@ -1,4 +1,4 @@
-"""Home page: quick check, three main actions, the last runs, and this machine."""
+"""Home page: quick check, three main actions, the most recent runs, and this machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import button, card, hbox, label, scroll_area, vbox
 
 _CHECK_DELAY_MS = 400
-"""Delay before this machine is checked, so that the window is painted first: the check starts a child process."""
+"""Delay, in ms, before this machine is checked. The check starts a child process, so the window is painted first."""
 _NARROW_CHARACTERS = 105
-"""Page width, in characters, below which cards are stacked instead of placed side by side."""
+"""Page width, in characters, below which the cards are stacked instead of placed side by side."""
 
 
 class HomePage(Page):
-    """Start page. `set_machine` and `set_recovery` provide the data about this machine and about runs left behind."""
+    """Start page of the window. `set_machine` sets the source of the machine data, `set_recovery` the source of
+    unfinished runs."""
 
     key: PageKey = "home"
 
@@ -70,7 +71,7 @@ class HomePage(Page):
         return " ".join(("sizewise", *QUICK_CHECK))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Press the focused button on Enter, or start the quick check if no button has the focus."""
+        """Press the focused button on Enter. If no button has the focus, start the quick check."""
         if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
             return
@@ -162,7 +163,7 @@ class HomePage(Page):
 
 
 def _top_aligned(frame: QFrame) -> QFrame:
-    """Add a stretch, so that the contents stay at the top of the card."""
+    """Add a stretch below the contents, so that they stay at the top of the card, and return the card."""
     layout = frame.layout()
     assert isinstance(layout, QVBoxLayout)
     layout.addStretch(1)

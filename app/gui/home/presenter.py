@@ -1,4 +1,4 @@
-"""Texts of the Home page, computed from records only."""
+"""Texts of the Home page, computed only from records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_RECENT_RUNS = 5
 
 
 class MachineLine(msgspec.Struct, frozen=True):
-    """One line about this machine. A problem is described in `text`, and its `state` is not plain."""
+    """One line about this machine. For a problem, `text` describes the problem and `state` is not plain."""
 
     title: str
     text: str
@@ -30,8 +30,8 @@ class MachineLine(msgspec.Struct, frozen=True):
 
 
 class RunLine(msgspec.Struct, frozen=True):
-    """One of the last runs. `outcome` and `validity` are verdict words or empty; `state` is the state of a run without
-    a verdict."""
+    """One of the most recent runs. `outcome` and `validity` are verdict words, or empty; `state` describes a run
+    without a verdict."""
 
     directory: str
     name: str
@@ -139,8 +139,8 @@ def _power(facts: MachineInfo | None) -> MachineLine:
 
 
 def _problems(facts: MachineInfo | None) -> tuple[MachineLine, ...]:
-    """Return lines for everything that limits the quality of measurements, with a hint. A missing GPU is not a
-    problem."""
+    """Return a line with a hint for each property of this machine that limits the quality of measurements. A missing
+    GPU is not a problem."""
     if facts is None:
         return ()
     warnings = [

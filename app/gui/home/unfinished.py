@@ -1,4 +1,4 @@
-"""Messages at the top of Home about runs that the previous window left behind."""
+"""Messages at the top of the Home page about runs that the previous window left behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_SHOWN = 3
 
 
 class UnfinishedRuns(QWidget):
-    """List of unfinished runs, hidden if there are none."""
+    """List of unfinished runs, hidden if it is empty."""
 
     def __init__(self, recovery: Recovery) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Endpoints tab: the endpoints that runs load-tested, with the outcome of the last run of each."""
+"""Endpoints tab: endpoints that have been load-tested, each with the outcome of its last run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List layout that the smaller tabs share: description, filter, table, buttons and an empty state."""
+"""Layout shared by the smaller library tabs: description, filter, table, buttons and empty state."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class _Table(FrameTable):
 
 
 class ListPane(QWidget):
-    """A filterable table with its buttons.
+    """A filterable table with buttons.
 
-    `selected` returns the selected position in the frame. The buttons in `selection_buttons` are enabled while a row is
-    selected.
+    `selected` returns the index of the selected row in the DataFrame. The buttons in `selection_buttons` are enabled
+    while a row is selected.
     """
 
     opened = Signal()

@@ -1,5 +1,5 @@
-"""Models tab: lists the known models. The file of the selected model is inspected, never executed, and the card shows
-its contents and the GPUs that it fits."""
+"""Models tab: lists the known models. The file of the selected model is inspected but never executed; a card shows
+its contents and the GPUs with enough memory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ModelCard(QFrame):
         self._text.setText("\n".join(inspection_lines(inspection)))
 
     def _fail(self, error: Exception) -> None:
-        self._path = None  # the next selection tries again
+        self._path = None  # so that the next selection of this model tries again
         notice = error_notice(error)
         self._text.setText(" ".join(part for part in (notice.summary, notice.next_step) if part))
 

@@ -22,8 +22,7 @@ STALE_DAYS = 30
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """Offers and their prices. `imported_from` is the file of the user's own price list, which overrides the
-    catalog."""
+    """Offers with prices. `imported_from` is the file of the user's price list, which overrides the catalog."""
 
     rows: tuple[PriceListRow, ...]
     imported_from: str | None

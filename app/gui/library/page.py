@@ -63,7 +63,7 @@ class LibraryPage(Page):
         self.runs_tab.leave()
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the ticked runs, or the selected one if none is ticked."""
+        """Return the ticked runs, or the selected run if none is ticked."""
         chosen = self.runs_tab.selected()
         return self.runs_tab.ticked() or (() if chosen is None else (Path(chosen.directory),))
 
@@ -78,7 +78,7 @@ class LibraryPage(Page):
 
     @property
     def has_listed(self) -> bool:
-        """True once all stored runs have been read."""
+        """Whether all stored runs have been read."""
         return self._listed is not None and not self._listed.unread
 
     def show_trash(self) -> None:
@@ -89,8 +89,8 @@ class LibraryPage(Page):
         self.runs_stack.setCurrentWidget(self.runs_tab)
 
     def import_path(self, path: Path) -> bool:
-        """Import a bundle or a run directory, and return whether the path is one. The outcome is reported when the
-        import ends."""
+        """Import a run bundle or a run directory; return False if `path` is neither. The outcome is reported when
+        the import ends."""
         if not is_importable(path):
             return False
         self.tabs.setCurrentWidget(self.runs_stack)
@@ -99,7 +99,7 @@ class LibraryPage(Page):
         return True
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Accept files that can be imported. The window handles all others."""
+        """Accept dragged files that can be imported. The window handles all other files."""
         paths = _paths(event)
         if paths and all(map(is_importable, paths)) and event.source() is None:
             event.acceptProposedAction()
@@ -118,7 +118,7 @@ class LibraryPage(Page):
             self.import_path(path)
 
     def _show_drop_hint(self, text: str) -> None:
-        """Show what dropping the dragged files here does, or hide the text if it is empty."""
+        """Show what dropping the dragged files would do, or hide the hint if `text` is empty."""
         self._drop_hint.setText(text)
         self._drop_hint.setVisible(bool(text))
 
@@ -163,7 +163,7 @@ class LibraryPage(Page):
         self._show_tab()
 
     def _show_tab(self) -> None:
-        """Update the visible tab only."""
+        """Update the visible tab; hidden tabs are updated when the user switches to them."""
         current = self.shown_tab()
         if current is self.offers:
             self.offers.enter()

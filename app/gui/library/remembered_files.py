@@ -1,6 +1,6 @@
-"""Files that the user added to the library, wherever they are stored.
+"""Files outside the library that the user added to its lists.
 
-Buttons remove such a file from the list, or set its new location.
+A file can be removed from the list, or its path updated if the file was moved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_FILES = 200
 
 
 def remembered(kind: Kind) -> tuple[Path, ...]:
-    """Return the remembered files, the newest first. Some may no longer exist."""
+    """Return the files that the user added, newest first. Some may no longer exist."""
     value = open_settings().value(f"library/{kind}", [])
     names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     return tuple(Path(str(name)) for name in names[:_MAX_FILES] if name)
@@ -34,8 +34,8 @@ def remember(kind: Kind, path: Path) -> None:
 
 
 def remember_opened(kind: Kind, path: Path) -> None:
-    """Remember a file that was opened anywhere. Bundled files and files of a run are left out, because the library
-    shows them anyway."""
+    """Add a file that the user opened to the library. Bundled files and files of a run are skipped, because the
+    library lists them already."""
     from app.profiles.bundled import DIRECTORY
 
     is_of_a_run = (path.parent / "events.jsonl").exists()
@@ -48,7 +48,7 @@ def forget(kind: Kind, path: Path) -> None:
 
 
 def relocate(kind: Kind, path: Path, new_path: Path) -> None:
-    """Replace a path by its new location, at the same position of the list."""
+    """Replace the path of a listed file with its new location. The position in the list does not change."""
     _write(
         kind,
         [new_path.absolute() if remembered_path == path else remembered_path for remembered_path in remembered(kind)],
@@ -62,7 +62,7 @@ def _write(kind: Kind, paths: list[Path]) -> None:
 
 
 class RememberedFileActions(QObject):
-    """Buttons to forget and to relocate a file, each visible only if it applies."""
+    """Buttons that remove a file from the list or update its path. Each button is visible only if it applies."""
 
     changed = Signal()
     """Emitted when the user's list of files has changed."""
@@ -76,7 +76,8 @@ class RememberedFileActions(QObject):
         self.show_file(None, is_missing=False)
 
     def show_file(self, path: Path | None, *, is_missing: bool) -> None:
-        """Show the buttons for a file, or none if `path` is None because the file is not in the user's list."""
+        """Show the buttons for the file at `path`. If `path` is None, because the file is not in the user's list,
+        all buttons are hidden."""
         self._path = path
         self.forget_button.setVisible(path is not None)
         self.relocate_button.setVisible(path is not None and is_missing)

@@ -1,4 +1,4 @@
-"""Card of the selected run: validity badge, and title, tags and notes, which can be edited here."""
+"""Card of the selected run: validity badge, and editable title, tags and notes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MAX_CHARACTERS = 160
 
 class RunCard(QFrame):
     title_edited = Signal(str)
-    """Emits the new title. Empty text removes the title."""
+    """Emitted with the new title. An empty string removes the title."""
     tags_edited = Signal(object)
-    """Emits the complete new set of tags as a tuple of texts."""
+    """Emitted with the complete new set of tags, as a tuple of strings."""
     note_entered = Signal(str)
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class RunCard(QFrame):
 
 
 def properties_text(row: RunRow) -> str:
-    """Return the properties of a run as one line."""
+    """Format the properties of a run as one line."""
     parts = (
         row.outcome,
         None if row.max_rate_text is None else f"max rate {row.max_rate_text}",

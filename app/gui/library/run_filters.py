@@ -45,7 +45,7 @@ class RunFilters(QWidget):
         return FilterValues(self.search_field.text().strip(), self.validity.currentData(), self.tag.currentData())
 
     def show_tags(self, tags: Sequence[str]) -> None:
-        """Set the available tags. The selected tag stays selected if a run still has it."""
+        """Set the tags that can be selected. The selected tag stays selected if any run still has it."""
         shown = [self.tag.itemData(index) for index in range(1, self.tag.count())]
         if self.tag.count() and shown == list(tags):
             return
@@ -59,7 +59,7 @@ class RunFilters(QWidget):
 
     @staticmethod
     def status_text(listed: ListedRuns, shown: int) -> str:
-        """Return how many runs are shown, and the disk space that all runs use."""
+        """Format how many runs are shown, and the disk space that all runs use."""
         rows = len(listed.rows)
         if listed.unread:
             return f"Loading runs: {format_count(listed.unread)} of {format_count(rows)} left…"

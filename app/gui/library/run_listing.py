@@ -1,4 +1,4 @@
-"""Table of the stored runs: its frame, formats and filter."""
+"""Table of the stored runs: its DataFrame, cell formats and filter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "size", 
 
 
 class ListedRuns(msgspec.Struct, frozen=True):
-    """The listed runs. `frame` and `texts` (the searchable text) have one entry per row."""
+    """Stored runs as a table. `frame` and `texts` (the searchable text) have one entry per run."""
 
     rows: tuple[RunRow, ...]
     unread: int
@@ -29,7 +29,7 @@ class ListedRuns(msgspec.Struct, frozen=True):
 
 
 def build_listing(listing: Listing) -> ListedRuns:
-    """Build the table. Can be called from any thread."""
+    """Build the table of stored runs. Can be called from any thread."""
     return ListedRuns(
         listing.rows, listing.unread, build_frame(listing.rows), tuple(map(build_search_text, listing.rows))
     )
@@ -56,9 +56,9 @@ def build_frame(rows: Sequence[RunRow]) -> pd.DataFrame:
 def build_mask(
     listed: ListedRuns, search_text: str, validity: str | None, tag: str | None
 ) -> npt.NDArray[np.bool_] | None:
-    """Return the mask of the rows that match all filters, with the rules of `app.reporting.run_rows.matching`.
+    """Return the mask of the rows that match all filters, with the same rules as `app.reporting.run_rows.filter_rows`.
 
-    Return None if no filter is set.
+    Returns None if no filter is set.
     """
     terms = search_text.casefold().split()
     if not terms and validity is None and tag is None:

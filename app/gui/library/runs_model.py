@@ -1,6 +1,6 @@
-"""Qt model and table view of the runs: rows can be ticked, are colored by validity and can be dragged out.
+"""Qt model and table view of the stored runs. Rows can be ticked and dragged out, and are colored by validity.
 
-Enter or a double click opens a run, Space ticks it.
+Enter or a double click opens a run; Space ticks a run.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "o
 
 
 class RunsModel(FrameModel):
-    """Qt model of the runs. `ticked` holds run directories in the order in which they were ticked; the first is the
-    baseline of a comparison."""
+    """Qt model of the stored runs. `ticked` holds the run directories in the order of ticking; the first ticked run
+    is the baseline of a comparison."""
 
     ticks_changed = Signal()
 
@@ -51,7 +51,7 @@ class RunsModel(FrameModel):
         self.ticked: list[str] = []
 
     def set_theme(self, theme: Theme) -> None:
-        """Use the theme's colors for verdict words."""
+        """Color the verdict words with the theme."""
         self._colours: dict[State, QColor] = {
             "good": QColor(theme.good),
             "warn": QColor(theme.warn),
@@ -72,7 +72,7 @@ class RunsModel(FrameModel):
         return self._rows[self.frame_row(shown)]
 
     def shown_row(self, directory: str) -> int | None:
-        """Return the shown row of a run, or None if it is not shown."""
+        """Return the index of the visible row of a run, or None if the run is filtered out."""
         row = self._positions.get(directory)
         shown_rows = [] if row is None else np.flatnonzero(self._order == row).tolist()
         return shown_rows[0] if shown_rows else None
@@ -139,7 +139,7 @@ class RunsModel(FrameModel):
         return self._colours[state]
 
     def _font(self, index: Index) -> QFont | None:
-        """Strike through the result of an INVALID run."""
+        """Return a strikethrough font for the result of an INVALID run, otherwise None."""
         if index.column() != _CARRIES or self.row(index.row()).verdict != "INVALID":
             return None
         return self._struck_font
@@ -167,7 +167,7 @@ class RunsTable(FrameTable):
         self.doubleClicked.connect(self._on_double_click)
 
     def lay_out(self) -> None:
-        """Sort the newest runs first, and fit the columns to their contents."""
+        """Sort the runs newest first, and fit the columns to their contents."""
         self.sortByColumn(_WHEN, Qt.SortOrder.DescendingOrder)
         self.fit_columns()
 

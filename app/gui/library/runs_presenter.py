@@ -1,6 +1,6 @@
-"""Presenter of the stored runs: lists them, and changes them as `sizewise runs` does.
+"""Presenter of the stored runs: lists and changes runs as `sizewise runs` does.
 
-Changes run one after another in the background, so an undo never overtakes the change that it reverts.
+Changes are executed one after another in the background, so that an undo cannot overtake the change it reverts.
 """
 
 from __future__ import annotations
@@ -57,24 +57,25 @@ class TaskQueue(QObject):
 
 
 _SLICE_S = 0.5
-"""Time limit of one listing, in seconds. Runs that are not in the index yet are read by the next listings."""
+"""Time limit of one listing, in seconds. Runs that are not indexed within this time are read by the following
+listings."""
 
 
 class RunsPresenter(QObject):
     """Lists and changes stored runs in the background.
 
-    `listed` is emitted again until every run has been read. The second value of `notified` is true if the change can be
-    undone.
+    `listed` is emitted repeatedly until every run has been read. The second value of `notified` is true if the change
+    can be undone.
     """
 
     listed = Signal(object)
     trash_listed = Signal(object)
-    """Emits a tuple of `DeletedRow`."""
+    """Emitted with a tuple of `DeletedRow`."""
     notified = Signal(object, bool)
     changed = Signal()
-    """Emitted when this window added, deleted or labeled runs."""
+    """Emitted when runs were added, deleted or labeled in this window."""
     imported = Signal(object)
-    """Emits the directory of an imported run."""
+    """Emitted with the directory of an imported run."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -104,7 +105,7 @@ class RunsPresenter(QObject):
         self._do(lambda: _restore(names), lambda _: self._emit_notice(notice))
 
     def set_title(self, directory: Path, title: str, previous: str) -> None:
-        """Set the title of a run. Undo restores the title `previous`."""
+        """Set the title of a run. Undo restores `previous`, the title before the change."""
         if title != previous:
             do_and_undo = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, previous))
             self._change("Title", *do_and_undo, None)
@@ -134,7 +135,8 @@ class RunsPresenter(QObject):
         self.undo.push(_Change(text, self, (do, undo), notice))
 
     def run_change(self, change: _Change, function: Callable[[], object], notice: Notice | None) -> None:
-        """Execute or revert a change that can be undone."""
+        """Execute or revert an undoable change in the background: `function` does the work, and `notice` is shown on
+        success."""
 
         def failed(error: Exception) -> None:
             change.setObsolete(True)
@@ -170,7 +172,7 @@ class RunsPresenter(QObject):
         self.notified.emit(error_notice(error), False)
 
     def _on_change_error(self, error: Exception) -> None:
-        """Report an error, and refresh the list: part of the change may have been done."""
+        """Report an error and refresh the list, because part of the change may have been applied."""
         self._fail(error)
         self.refresh()
 

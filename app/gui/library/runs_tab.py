@@ -73,7 +73,7 @@ class RunsTab(QWidget):
         self._update_state()
 
     def selected(self) -> RunRow | None:
-        """Return the current row, which the actions apply to."""
+        """Return the run in the current row, which the actions apply to."""
         index = self.table.currentIndex()
         return self.model.row(index.row()) if index.isValid() and index.row() < self.model.rowCount() else None
 
@@ -85,7 +85,7 @@ class RunsTab(QWidget):
         return tuple(Path(directory) for directory in self.model.ticked)
 
     def command_arguments(self) -> tuple[str, ...]:
-        """Return the arguments of the command that shows the same in a terminal."""
+        """Return the command-line arguments that show the same list in a terminal."""
         if len(self.model.ticked) > 1:
             return ("compare", *self.model.ticked)
         rows = self.selected_rows()
@@ -160,7 +160,7 @@ class RunsTab(QWidget):
             self.presenter.add_note(Path(row.directory), text)
 
     def select_when_listed(self, directory: Path) -> None:
-        """Select this run as soon as it is listed."""
+        """Select this run when the listing contains it."""
         self._run_to_select = str(directory)
         self._choose(self._run_to_select)
 

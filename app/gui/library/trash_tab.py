@@ -1,4 +1,4 @@
-"""Trash: deleted runs, which can be restored."""
+"""Trash tab: deleted runs, which can be restored."""
 
 from __future__ import annotations
 

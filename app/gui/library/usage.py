@@ -1,4 +1,5 @@
-"""Models, endpoints and profiles known from the stored runs, the bundled files and the user's list."""
+"""Models, endpoints and profiles that are known from the stored runs, the bundled files and the user's list of
+files."""
 
 from __future__ import annotations
 
@@ -20,9 +21,9 @@ _LOCAL = "local"
 
 
 class ModelUsage(msgspec.Struct, frozen=True):
-    """A known model.
+    """A known model and how the stored runs used it.
 
-    `path` is None if no file of it is known, and `size_bytes` is None if the file is missing.
+    `path` is None if no file of the model is known, and `size_bytes` is None if the file is missing.
     """
 
     name: str
@@ -37,7 +38,8 @@ class ModelUsage(msgspec.Struct, frozen=True):
 class EndpointUsage(msgspec.Struct, frozen=True):
     """A load-tested endpoint.
 
-    `last` is its newest run, and `best_per_s` the highest max rate of its VALID or WARN runs, in requests per second.
+    `last` is the newest run of the endpoint. `best_per_s` is the highest max rate, in req/s, of its VALID and WARN
+    runs.
     """
 
     url: str
@@ -49,7 +51,7 @@ class EndpointUsage(msgspec.Struct, frozen=True):
 
 
 class ProfileUsage(msgspec.Struct, frozen=True):
-    """A known profile. `problem` is the first validation error, or empty if `is_valid` or `is_missing`."""
+    """A known profile. `problem` is the first validation error; it is empty if `is_valid` or `is_missing`."""
 
     name: str
     description: str
@@ -61,7 +63,8 @@ class ProfileUsage(msgspec.Struct, frozen=True):
 
 
 def find_models(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[ModelUsage, ...]:
-    """Return the known models: bundled ones, then the user's own, then those known only from runs."""
+    """Return the known models: bundled models first, then models that the user added, then models known only from
+    runs."""
     local: dict[str, list[RunRow]] = {}
     for row in rows:
         if row.protocol == _LOCAL and row.model is not None:
@@ -79,7 +82,7 @@ def find_models(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[ModelUsa
 
 
 def find_endpoints(rows: Sequence[RunRow]) -> tuple[EndpointUsage, ...]:
-    """Return the load-tested endpoints, the most recently tested first."""
+    """Return the load-tested endpoints, most recently tested first."""
     by_place: dict[tuple[str, str, str | None], list[RunRow]] = {}
     for row in rows:
         if row.protocol in (None, _LOCAL):
@@ -92,7 +95,7 @@ def find_endpoints(rows: Sequence[RunRow]) -> tuple[EndpointUsage, ...]:
 def find_profiles(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[ProfileUsage, ...]:
     """Return the known profiles, validated as by `sizewise profiles check`.
 
-    Of the profiles stored with runs, only the newest of each name is included.
+    If several runs stored a profile of the same name, only the newest is included.
     """
     profiles = [_profile(name, "bundled", path) for name, path in bundled_profiles().items()]
     profiles += [_profile(path.stem, "added", path) for path in added]
@@ -108,7 +111,7 @@ def _possible_names(name: str, path: Path | None) -> set[str]:
 
 
 def _path_of(name: str, local: Mapping[str, Sequence[RunRow]]) -> Path | None:
-    """Return the model path that the profile of the newest run names, or None."""
+    """Return the path of the model in the profile of the newest run, or None if that profile has no such model."""
     newest = max(local[name], key=lambda row: row.started_at or "")
     try:
         profile = load_profile(Path(newest.directory) / SPEC, files_must_exist=False)

@@ -1,4 +1,5 @@
-"""Content of the Live page while a run is shown. Importing this module imports the chart and table libraries."""
+"""Content of the Live page while a run is shown, in a separate module because it imports the chart and table
+libraries."""
 
 from __future__ import annotations
 
@@ -81,11 +82,11 @@ class LiveBody(QWidget):
 
     @property
     def is_painting(self) -> bool:
-        """True while there are changes that have not been painted yet."""
+        """Whether any changes have not been painted yet."""
         return self._repaint.is_running
 
     def begin(self, presenter: LivePresenter) -> None:
-        """Show another run."""
+        """Replace the displayed run."""
         self._presenter = presenter
         self.charts.clear()
         self.charts.show_whole_run()

@@ -1,4 +1,4 @@
-"""Four charts over the time of the run: rates, latency, requests in flight, and machine."""
+"""Four charts of the run over time: request rates, latency, in-flight requests, and machine telemetry."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from app.gui.widgets import hbox, label, vbox
 
 _SPANS_S = (60.0, 300.0, None)
 _MIN_HEIGHT_LINES = 7
-"""Minimum height of a chart, in lines of text."""
+"""Minimum height of each chart, in lines of text."""
 
 
 class LiveCharts(QWidget):
-    """Linked charts of a run. `note_requested` emits the time of the run at which the user wants to add a note."""
+    """Linked charts of a run. `note_requested` is emitted with the time, in seconds from the start of the run, at
+    which the user wants to add a note."""
 
     note_requested = Signal(float)
     view_selected = Signal()
@@ -66,7 +67,7 @@ class LiveCharts(QWidget):
             chart.setMinimumHeight(_MIN_HEIGHT_LINES * self.fontMetrics().height())
 
     def clear(self) -> None:
-        """Clear the charts for another run."""
+        """Clear the charts before another run is shown."""
         for chart in self.linked.charts:
             chart.clear()
         self._machine_lines.clear()
@@ -82,7 +83,7 @@ class LiveCharts(QWidget):
         self.linked.follow(None)
 
     def show_local(self) -> None:
-        """Hide the charts of rates: for a local model the table of variants is more useful."""
+        """Hide the charts of request rates, because for a local model the table of variants is more useful."""
         self.rates.hide()
         self.in_flight.hide()
 
@@ -125,17 +126,17 @@ class LiveCharts(QWidget):
         self.machine.apply_changes()
 
     def _set_marks(self, chart: Chart, presenter: LivePresenter) -> None:
-        """Set bands and markers together with the data, so that the chart is painted once."""
+        """Set the bands and markers of a chart together with its data, so that the chart is painted only once."""
         stages = (*presenter.stages.bands(), *self._stage_band())
         chart.set_bands(_chart_bands(presenter.machine.bands() if chart is self.machine else stages))
-        is_first = chart is self._first_visible()  # only the first chart shows the marker texts
+        is_first = chart is self._first_visible()  # only the first visible chart shows the texts of the markers
         chart.set_markers([(marker.at_s, marker.text if is_first else "") for marker in presenter.markers])
 
     def _first_visible(self) -> Chart:
         return self.latency if self.rates.isHidden() else self.rates
 
     def highlight_stage(self, stage: StageCell, presenter: LivePresenter) -> None:
-        """Show where the stage lies in time."""
+        """Highlight the time range of a stage in all charts."""
         self._stage = stage
         self.linked.set_crosshair(stage.start_s)
         for chart in self.linked.charts:

@@ -1,4 +1,4 @@
-"""Controls of the current run: add a note, change the rate of an open-loop stage, or extend a stage."""
+"""Controls of the running run: add a note, change the rate of an open-loop stage, or extend a stage."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MIN_NOTE_CHARACTERS = 28
 
 
 class RunControls(QWidget):
-    """Controls below the charts. `note_entered` emits a note when the user presses Enter."""
+    """Controls below the live charts. `note_entered` is emitted with a note when the user presses Enter."""
 
     note_entered = Signal(str)
     rate_change_requested = Signal(float)
     extension_requested = Signal(float)
-    """Requests an extension of the running stage, in seconds."""
+    """Request to extend the running stage by this number of seconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,12 +71,12 @@ class RunControls(QWidget):
         self.note.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _MIN_NOTE_CHARACTERS))
 
     def show_run(self, name: str) -> None:
-        """Set the name of the run that commands use."""
+        """Set the run that the displayed commands refer to, by name."""
         self._run = name
         self._update_tool_tips()
 
     def show_stage(self, stage: StageCell | None) -> None:
-        """Enable what the running stage allows. A rate that is being edited is kept."""
+        """Enable the controls that the running stage supports. A rate that the user is editing is preserved."""
         self._cell = stage
         for widget in (self.rate, self.change):
             widget.setEnabled(stage is not None and stage.can_change)
@@ -89,7 +89,7 @@ class RunControls(QWidget):
                 self.rate.setValue(stage.rate_per_s)
 
     def command(self) -> str:
-        """Return the command that extends the stage in the same way."""
+        """Return the command line that extends the stage by the entered duration."""
         return f"sizewise runs extend {shlex.quote(self._run)} {self.extension.value():g}s"
 
     def _update_tool_tips(self) -> None:
@@ -125,7 +125,7 @@ class RunControls(QWidget):
 
 
 def _group(widgets: Sequence[QWidget]) -> QWidget:
-    """Group widgets that must stay in the same line."""
+    """Group widgets that must stay on the same line."""
     group = QWidget()
     hbox(*widgets, within=group)
     return group

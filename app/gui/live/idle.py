@@ -19,7 +19,7 @@ class LastRuns(msgspec.Struct, frozen=True):
 
 
 def find_last_runs() -> LastRuns:
-    """Find a running run and the newest run among the stored ones. Reads the disk."""
+    """Read the stored runs from disk, and return a run in progress, if any, and the newest run."""
     from app.errors import UsageError
     from app.storage.control import CONTROL
     from app.storage.run_directory import list_stored_runs
@@ -30,14 +30,14 @@ def find_last_runs() -> LastRuns:
             if (run.directory / CONTROL).is_dir() and run.is_running:
                 return LastRuns(run.directory, newest[0].directory)
         except UsageError:
-            continue  # skip a damaged run
+            continue  # skip a corrupted run
     return LastRuns(None, newest[0].directory if newest else None)
 
 
 class IdleView(QWidget):
     set_up_requested = Signal()
     watch_requested = Signal(object)
-    """Requests to watch the running run in this directory."""
+    """Request to watch the run in progress in this directory."""
     results_requested = Signal(object)
 
     def __init__(self) -> None:

@@ -1,5 +1,5 @@
-"""Data of the live charts: snapshots become lines of rates and latencies, and telemetry becomes lines of the machine
-chart with one point per half second."""
+"""Data of the live charts: time series of rates and latencies from snapshots, and time series of machine telemetry
+with one point per half second."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 SERIES_CAPACITY = 32_768
-"""Maximum number of points: four a second for two and a quarter hours. After that the oldest are dropped; the stored
-run has everything."""
+"""Maximum number of points per time series, enough for 2.25 h at four points per second. When it is reached, the
+oldest points are dropped from the chart; the stored run is complete."""
 RATES = ("offered", "sent", "completed", "good")
 LATENCIES = ("p50", "p95", "p99", "lag")
 _WINDOW_NS = 1_000_000_000
 _MIN_INTERVAL_S = 0.2
-"""Minimum interval of a rate, in seconds. Over a shorter one the rate is noise."""
+"""Minimum interval over which a rate is computed, in seconds. Over a shorter interval, the rate would be noise."""
 _Counts = tuple[int, int, int, int, int | None]
 
 
 class LiveSeries:
-    """Lines of rates and latencies.
+    """Time series of request rates and latencies.
 
-    Rates are averages over the last second of the running stage. The counters start anew with each stage, so there is a
-    gap between stages.
+    Rates are averages over the last second of the running stage. Counters restart at 0 with each stage, so the series
+    have a gap between stages.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,8 @@ def _rates(previous: _Counts, now: _Counts) -> tuple[float | None, ...]:
 
 
 MACHINE_CAPACITY = 16_384
-"""Maximum number of points: two a second for two and a quarter hours. After that the oldest are dropped."""
+"""Maximum number of points per time series, enough for 2.25 h at two points per second. When it is reached, the
+oldest points are dropped."""
 _POINT_S = 0.5
 _MAX_GAP_S = 2.0
 _MAX_BANDS = 200
@@ -83,7 +84,7 @@ _CHARTED_METRICS = (*_GPU_METRICS, *_HOST_METRICS, *_PROCESS_METRICS, _THROTTLE)
 _GPU_SOURCE = re.compile(r"gpu\d+")
 
 Line = tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""Label, times in seconds, and values."""
+"""Label, times in seconds, and values of a time series."""
 
 
 class MachineSeries:
@@ -112,7 +113,7 @@ class MachineSeries:
                 self._add(source, at_s, metric, value)
 
     def lines(self, view: str) -> list[Line]:
-        """Return the lines of one of the `views`."""
+        """Return the time series to plot in one of the chart's `views`."""
         return [
             (text, self._rings[source].x, scale * self._rings[source].column(metric))
             for source, metric, text, scale in self._lines_of_view(view)
@@ -120,7 +121,7 @@ class MachineSeries:
         ]
 
     def bands(self) -> tuple[Band, ...]:
-        """Return the periods in which a GPU was throttled."""
+        """Return the bands of the periods in which a GPU was throttled."""
         return tuple(band for gpu_bands in self._throttled.values() for band in gpu_bands)
 
     def _lines_of_view(self, view: str) -> Iterable[tuple[str, str, str, float]]:
@@ -179,7 +180,7 @@ _PROCESSES = {
 
 
 def views(*, has_gpus: bool) -> dict[str, str]:
-    """Return the titles of the views of the machine chart by key. The first is the default."""
+    """Return the views of the machine chart as a mapping of keys to titles. The first view is the default."""
     gpu_views = {
         "gpu_utilization_percent": "GPU utilization (%)",
         "gpu_memory_gib": "GPU memory (GiB)",

@@ -1,4 +1,4 @@
-"""Live page: a run while it is running."""
+"""Live page: a run while it is in progress."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class LivePage(Page):
-    """Page of the current run. The chart libraries are imported when the first run is shown."""
+    """Page of the current run. The chart libraries are imported only when the first run is shown."""
 
     key: PageKey = "live"
     state_changed = Signal(object)
-    """Emits the `LiveState` of the run when it starts, changes or ends."""
+    """Emitted with the `LiveState` of the run when the run starts, changes or ends."""
 
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)
@@ -78,15 +78,15 @@ class LivePage(Page):
 
     @property
     def body(self) -> LiveBody | None:
-        """Content of the page, or None until a run is shown."""
+        """Content of the page, or None until the first run is shown."""
         return self._body
 
     def watch(self, directory: Path) -> None:
-        """Watch a run that is running or has ended, whose engine was not started by this window."""
+        """Watch a run that was not started by this window, whether the run is in progress or has ended."""
         self.run.engine.watch(directory)
 
     def stop(self) -> None:
-        """Ask in a message on the first call, and stop on the second."""
+        """Stop the run. The first call only asks for confirmation in a message; the second call stops the run."""
         if not self.is_running:
             return
         if not self.stop_strip.isHidden():
@@ -103,14 +103,14 @@ class LivePage(Page):
         self.stop_strip.show_notice(Notice("warning", message, reason, "Press Esc again to stop."), action)
 
     def stop_now(self) -> None:
-        """Stop without asking."""
+        """Stop the run without confirmation."""
         self.stop_strip.hide()
         if self._run is not None:
             self._run.stop()
 
     @property
     def run(self) -> LiveRun:
-        """The run, created on first use."""
+        """The run that the page watches, created on first use."""
         if self._run is None:
             from app.gui.live.run import LiveRun
 
@@ -149,7 +149,7 @@ class LivePage(Page):
             self.stop_strip.hide()
         if self._body is not None:
             self._body.show_state(state)
-        if self.isVisible():  # a visible page reports the validity of its own run
+        if self.isVisible():  # a hidden page must not replace the validity that the visible page reports
             self._emit_trust()
         self.state_changed.emit(state)
 

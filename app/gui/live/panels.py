@@ -1,4 +1,4 @@
-"""Panels beside the live charts: validity checks, errors, and the variants of a local run."""
+"""Panels beside the live charts: validity checks, errors, and variants of a local run."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from PySide6.QtCore import QModelIndex, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
 
 from app.gui.formatting import State, elapsed
-from app.gui.live.state import FailureLine, VariantLine
+from app.gui.live.state import VariantLine
 from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import label, restyle, vbox
 from app.records.result import Validity
 from reports.formatting import check_limit, check_value
-from reports.model import CheckRow
+from reports.model import CheckRow, ErrorSummary
 
 _MAX_CHECKS = 60
 
 
 class ValidityPanel(QScrollArea):
-    """All checks of the run, the worst first. A check that did not pass shows its hint."""
+    """List of all validity checks of the run, worst first. A check that did not pass is shown with a hint."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class ValidityPanel(QScrollArea):
         self.setAccessibleDescription("; ".join(warnings) or "All checks passed.")
 
     def shown_texts(self) -> list[tuple[str, str, str]]:
-        """Return the shown texts of each check: verdict, observation and hint."""
+        """Return the displayed verdict, observation and hint of each check."""
         return [
             (mark.text(), text.text(), "" if hint.isHidden() else hint.text())
             for mark, text, hint in self._rows
@@ -85,8 +85,8 @@ def _fill_row(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
 
 
 class FailureTable(QWidget):
-    """Errors by class. The sample of the selected class, or else of the newest, is shown below, because a column is too
-    narrow for it."""
+    """Table of errors by class. A sample error of the selected class, or of the newest class if none is selected, is
+    shown below the table, because a column is too narrow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,25 +94,25 @@ class FailureTable(QWidget):
         headers = {"error": "Error", "first_s": "First seen", "count": "Count", "sample": "Sample"}
         self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), "Errors")
         self.sample = label("", "muted", wrap=True)
-        self._lines: tuple[FailureLine, ...] = ()
+        self._lines: tuple[ErrorSummary, ...] = ()
         self._selected_error: str | None = None
         self.table.selectionModel().currentChanged.connect(self._on_selected)
         vbox(self._no_errors, (self.table, 1), self.sample, 0, within=self)
         self.show_failures(())
 
-    def show_failures(self, lines: tuple[FailureLine, ...]) -> None:
+    def show_failures(self, lines: tuple[ErrorSummary, ...]) -> None:
         self._no_errors.setVisible(not lines)
         self.table.setVisible(bool(lines))
         if not lines:  # another run was opened
             self._selected_error = None
         self._lines = lines
-        rows = [(line.error[:200], line.first_s, line.count, line.sample) for line in lines]
+        rows = [(line.error[:200], line.first_s, line.count, line.sample or "") for line in lines]
         self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count", "sample"]))
         set_table_description(self.table, "Errors by class")
         self._show_sample()
 
     def _on_selected(self, current: QModelIndex) -> None:
-        """Remember the selection by error class, because the rows are replaced at every update."""
+        """Remember the selected error class, because the rows are replaced at every update."""
         if current.isValid():
             self._selected_error = self._lines[self.table.frame_model.frame_row(current.row())].error
             self._show_sample()

@@ -1,4 +1,5 @@
-"""Presenter of the Live page: turns the events and telemetry of a run into what the page shows. It uses no widgets."""
+"""Presenter of the Live page: converts the events and telemetry of a run to the state that the page displays. It
+does not depend on widgets."""
 
 from __future__ import annotations
 
@@ -40,20 +41,20 @@ Part = Literal["charts", "marks", "machine", "stages", "checks", "failures", "va
 _MAX_MARKERS = 200
 _MAX_MARKER_CHARACTERS = 60
 _STALE_S = 600.0
-"""Time without an event, in seconds, after which the engine must be on a machine with another clock, or has nothing
-more to report."""
+"""Maximum age of the last event, in seconds. After this time, the run is assumed to use the clock of another
+machine, or to have nothing more to report."""
 
 
 class LivePresenter:
     def __init__(
         self, directory: Path | None = None, name: str = "", now_ns: Callable[[], int] = time.perf_counter_ns
     ) -> None:
-        """Create the presenter. `now_ns` is the clock of the events, in nanoseconds."""
+        """Create the presenter. `now_ns` returns the time on the clock of the events, in nanoseconds."""
         self.directory, self._name, self._now_ns = directory, name, now_ns
         self._created_ns = now_ns()
         self.status: RunStatus = "idle" if directory is None else "starting"
         self.failure = ""
-        """Reason why the run did not start."""
+        """Reason why the run did not start; empty if there is none."""
         self.progress = RunProgress()
         self.series, self.machine = LiveSeries(), MachineSeries()
         self.stages, self.variants = LiveStages(), LiveVariants()
@@ -61,7 +62,7 @@ class LivePresenter:
         self.slo: tuple[Objective, ...] = ()
         self.markers: list[Marker] = []
         self.changed: set[Part] = set()
-        """Parts that changed since the set was last cleared."""
+        """Parts of the page that have changed since this set was last cleared."""
         self._zero_ns: int | None = None
         self._early_batches: list[pa.RecordBatch] = []
 
@@ -87,7 +88,7 @@ class LivePresenter:
                 self.status = "finished"
                 self._stop(event.at_ns)
             case PhaseChanged():
-                pass  # `advance` handles this event
+                pass  # `advance` has already handled this event
 
     def handle_readings(self, batch: pa.RecordBatch) -> None:
         if self._zero_ns is None:
@@ -97,7 +98,7 @@ class LivePresenter:
         self.changed.add("machine")
 
     def mark_ended(self, status: RunStatus) -> None:
-        """Mark the run as lost or failed; no more events will arrive."""
+        """Mark the run as lost or failed. No more events are expected."""
         self.status = status
         self._stop(self.progress.at_ns or 0)
 
@@ -106,7 +107,8 @@ class LivePresenter:
         return bool(self.variants.lines())
 
     def latency_limit(self) -> Objective | None:
-        """Return the first SLO objective on latency, drawn as a line in the latency chart."""
+        """Return the first SLO objective on latency, which is drawn as a line in the latency chart; None if there is
+        none."""
         return next((objective for objective in self.slo if objective.metric in ("latency_ms", "service_ms")), None)
 
     def state(self) -> LiveState:
@@ -130,7 +132,8 @@ class LivePresenter:
         )
 
     def _current_ns(self) -> int:
-        """Return the current time on the run's clock, or the time of the last event if the run is no longer running."""
+        """Return the current time on the clock of the run, in ns, or the time of the last event if the run has
+        ended."""
         now_ns = self._now_ns()
         last_ns = self.progress.at_ns
         if last_ns is None:

@@ -1,4 +1,4 @@
-"""Painted strip of the stages of a run, the newest at the right."""
+"""Painted ribbon with the stages of a run, newest at the right."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from app.gui.widgets import tool_tip_text
 
 _GAP, _PADDING = 3, 6
 _DESCRIBED_STAGES = 6
-"""Number of stages that the description for screen readers contains."""
+"""Number of stages in the description for screen readers."""
 
 
 class StageRibbon(QWidget):
-    """Strip of stages. A click or the left and right keys select a stage; `stage_selected` emits its index."""
+    """Ribbon of stages. A click, or the left and right arrow keys, select a stage; `stage_selected` is emitted with
+    its index."""
 
     stage_selected = Signal(int)
 
@@ -39,7 +40,7 @@ class StageRibbon(QWidget):
         self.update()
 
     def current(self) -> StageCell | None:
-        """Return the selected stage, or None."""
+        """Return the selected stage, or None if no stage is selected."""
         return next((cell for cell in self._cells if cell.index == self._current), None)
 
     def sizeHint(self) -> QSize:
@@ -95,7 +96,8 @@ class StageRibbon(QWidget):
         self.stage_selected.emit(index)
 
     def _first_x(self) -> int:
-        """Return the x position of the first cell. The number of hidden stages is shown before it."""
+        """Return the x position of the first displayed stage in pixels. If stages are hidden, their number is shown
+        to the left."""
         metrics = self.fontMetrics()
         max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(metrics) + _GAP))
         if len(self._cells) <= max_cells:

@@ -1,4 +1,4 @@
-"""The run that the Live page watches: its engine, its events, and the commands sent to it."""
+"""The run that the Live page watches: its load generator process, its events, and the commands sent to the run."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _STOPPED_EARLY = (5, 10, 11, 12, 130, 143)
-"""Exit codes of runs that were measured, but whose outcome needs attention."""
+"""Exit codes of runs that were measured but whose outcome needs attention."""
 
 
 class News(msgspec.Struct, frozen=True):
-    """A notice about the run. `has_results` means that there are results to open."""
+    """Notice about the run. `has_results` is true if there are results to open."""
 
     notice: Notice
     has_results: bool = False
 
 
 class LiveRun(QObject):
-    """Starts, watches and controls one run at a time. The engine keeps running if the window closes or crashes."""
+    """Starts, watches and controls one run at a time. The load generator keeps running if the window closes or
+    crashes."""
 
     began = Signal()
     """Emitted when another run is watched, after `presenter` has been replaced."""
     parts_changed = Signal(object)
-    """Emits a frozenset of the `Part`s that changed."""
+    """Emitted with a frozenset of the `Part` values that changed."""
     state_changed = Signal(object)
-    """Emits the `LiveState`, at most once a second if only the time has changed."""
+    """Emitted with the `LiveState`, at most once a second if only the elapsed time has changed."""
     news = Signal(object)
-    """Emits a `News`."""
+    """Emitted with a `News` record to show."""
     news_cleared = Signal()
     """Emitted when the notice that the run is INVALID no longer applies."""
     ended = Signal(object, bool)
-    """Emits the run's directory, and whether this window started it."""
+    """Emitted with the directory of the run, and whether this window started the run."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -71,7 +72,7 @@ class LiveRun(QObject):
         return self.presenter.directory
 
     def stop(self) -> None:
-        """Stop the run. The first call lets requests in flight finish, the second cancels them."""
+        """Stop the run. The first call lets in-flight requests finish; the second call cancels them."""
         directory = self.directory
         if directory is None or not self.is_running:
             return

@@ -1,7 +1,7 @@
-"""Stages, variants, validity checks and errors of a run, updated from its events.
+"""Stages, variants, validity checks and errors of a run, updated with each event of the run.
 
-Checks are evaluated with the same functions as in the result. Errors are counted by class, with the time and a sample
-of the first.
+Checks are evaluated with the same functions as for the final result. Errors are counted by class, with the time and a
+sample of the first error of the class.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
 from app.analysis.run_progress import format_load, stage_duration_s, stage_elapsed_s
-from app.gui.live.state import Band, FailureLine, StageCell, VariantLine
+from app.gui.live.state import Band, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
     ErrorReported,
@@ -24,20 +24,21 @@ from app.records.events import (
 )
 from app.records.result import Check, Stage, Verdict
 from app.reporting.quantities import build_check_row
-from reports.model import CheckRow
+from reports.model import CheckRow, ErrorSummary
 
 _VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
 
 class LiveChecks:
-    """Checks of the run so far. A repeated attempt of a stage replaces the previous one."""
+    """Validity checks of the run so far. If a stage is attempted again, the new attempt replaces the previous
+    attempt."""
 
     def __init__(self) -> None:
         self._run_checks: dict[str, Check] = {}
         self._stages: dict[tuple[str, int], Stage] = {}
         self._all: tuple[Check, ...] = ()
         self.verdict: Verdict | None = None
-        """Verdict so far, or None if nothing has been checked yet."""
+        """Verdict so far, or None if no check has been evaluated yet."""
 
     @property
     def is_invalid(self) -> bool:
@@ -63,14 +64,15 @@ class LiveChecks:
         self.verdict = compute_verdict(self._all) if self._all else None
 
     def lines(self) -> tuple[CheckRow, ...]:
-        """Return the checks, the worst first."""
+        """Return the checks, worst first."""
         return tuple(
             build_check_row(check) for check in sorted(self._all, key=lambda check: _VERDICT_RANKS[check.verdict])
         )
 
 
 _MAX_CLASSES, _MAX_SAMPLE_CHARACTERS = 50, 300
-"""Limits for error classes and sample length, because events may come from an untrusted file."""
+"""Maximum number of error classes and maximum length of a sample. The limits are needed because events may come from
+an untrusted file."""
 
 
 class Failures:
@@ -78,11 +80,11 @@ class Failures:
         self._first_s: dict[str, float] = {}
         self._samples: dict[str, str] = {}
         self._ended_counts: dict[str, int] = {}
-        """Number of errors by class in the stages that have ended."""
+        """Number of errors by class in stages that have ended."""
         self._running: dict[str, int] = {}
 
     def update(self, snapshot: Snapshot, at_s: float) -> bool:
-        """Update the counts from a snapshot. Return whether anything changed."""
+        """Update the error counts from a snapshot. Return whether any count has changed."""
         if snapshot.errors == self._running:
             return False
         self._running = self._register(snapshot.errors, at_s)
@@ -97,20 +99,20 @@ class Failures:
         return had_any
 
     def add_sample(self, event: ErrorReported, at_s: float) -> None:
-        """Store the sample of an error. `at_s` is the exact time of the error, which the counts only give
-        approximately."""
+        """Store a sample error of a class. `at_s` is the exact time of the error, whereas the time at which a count
+        changes is approximate."""
         error = event.sample.error
         self._register({error: 1}, at_s)
         if error in self._first_s and error not in self._samples:
             self._first_s[error] = at_s
             self._samples[error] = event.sample.text[:_MAX_SAMPLE_CHARACTERS]
 
-    def lines(self) -> tuple[FailureLine, ...]:
+    def lines(self) -> tuple[ErrorSummary, ...]:
         """Return the error classes in the order of their first occurrence."""
         ordered = sorted(self._first_s.items(), key=lambda item: item[1])
         counts = {error: self._ended_counts.get(error, 0) + self._running.get(error, 0) for error, _ in ordered}
         return tuple(
-            FailureLine(error=error, first_s=first_s, count=counts[error], sample=self._samples.get(error, ""))
+            ErrorSummary(error=error, first_s=first_s, count=counts[error], sample=self._samples.get(error))
             for error, first_s in ordered
             if counts[error]
         )
@@ -175,7 +177,7 @@ class LiveStages:
             )
 
     def stop(self, at_s: float) -> None:
-        """Mark the stage that was running when the run ended as ended."""
+        """Mark the running stage as ended when the run ends."""
         self._running = None
         for index, cell in self._cells.items():
             if cell.end_s is None:
@@ -189,7 +191,7 @@ class LiveStages:
         return tuple(self._cells.values())
 
     def bands(self) -> tuple[Band, ...]:
-        """Return the periods of the INVALID stages."""
+        """Return the bands of the INVALID stages."""
         return tuple(
             Band(cell.start_s, cell.end_s, "INVALID", "bad")
             for cell in self._cells.values()
@@ -198,7 +200,7 @@ class LiveStages:
 
 
 class LiveVariants:
-    """Variants of a local run."""
+    """Variants of a local run, updated with each event."""
 
     def __init__(self) -> None:
         self._lines: dict[int, VariantLine] = {}
@@ -228,8 +230,8 @@ class LiveVariants:
 
 
 def _times(stage: Stage) -> str:
-    """Return the times of a scenario as text. Latency is used if the calls have scheduled starts, so that it includes
-    the waiting time, and service time otherwise."""
+    """Format the response times of a scenario. If the calls have scheduled starts, latency is used, because it
+    includes the waiting time; otherwise service time is used."""
     metric = "latency_ms" if "latency_ms" in stage.metrics else "service_ms"
     values = stage.metrics.get(metric, {})
     p50, p95 = (None if percentile not in values else values[percentile].value for percentile in ("p50", "p95"))

@@ -1,4 +1,4 @@
-"""State of the Live page, as immutable records. Times are in seconds from the start of the run."""
+"""State of the Live page, as immutable records. All times are in seconds from the start of the run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from app.gui.formatting import State
 from app.records.result import Validity
 
 RunStatus = Literal["idle", "starting", "running", "stopping", "finished", "lost", "failed"]
-"""State of the run. `lost`: the engine ended without reporting an end. `failed`: it ended before it reported
-anything."""
+"""State of the run. `lost`: the load generator ended without reporting the end of the run. `failed`: the load
+generator ended before reporting anything."""
 
 
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
-    """State of the run for the page's header, the docks, the toolbar and the status bar. `done` and `total` count
-    stages, or variants of a local run."""
+    """State of the run for the header of the page, the docks, the toolbar and the status bar. `done` and `total`
+    count stages, or variants of a local run."""
 
     status: RunStatus = "idle"
     run_id: str | None = None
@@ -30,9 +30,9 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float = 0.0
     eta_s: float | None = None
     validity: Validity | None = None
-    """Validity so far, or None if nothing has been checked yet."""
+    """Validity so far, or None if no check has been evaluated yet."""
     reasons: tuple[str, ...] = ()
-    """Reasons why the run is not VALID."""
+    """Reasons why the run is WARN or INVALID."""
 
     @property
     def is_running(self) -> bool:
@@ -40,7 +40,7 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageCell(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage on the ribbon. `is_slo_met` and `validity` are None until it has ended."""
+    """A stage on the ribbon. `is_slo_met` and `validity` are None until the stage has ended."""
 
     index: int
     name: str
@@ -51,10 +51,10 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     is_slo_met: bool | None = None
     validity: Validity | None = None
     can_change: bool = False
-    """True if the rate of the stage can be changed."""
+    """Whether the request rate of the stage can be changed."""
     rate_per_s: float | None = None
     can_extend: bool = False
-    """True if the stage can be extended: it has a constant rate or a number of clients."""
+    """Whether the stage can be extended, which requires a constant rate or a fixed number of clients."""
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -62,22 +62,12 @@ class Marker(msgspec.Struct, frozen=True):
     text: str
 
 
-class FailureLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Errors of one class. `error` is the class as in the rows; `sample` is the text of the first error, or empty if
-    none was reported."""
-
-    error: str
-    first_s: float
-    count: int
-    sample: str = ""
-
-
 class VariantLine(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     name: str
     state: Literal["running", "measured", "ended early"]
     times: str
-    """Times of its scenarios, as text."""
+    """Formatted response times of the scenarios of the variant."""
     reason: str | None = None
 
 

@@ -1,4 +1,5 @@
-"""Planning without a measurement: from a typed load curve, or from a language model's architecture."""
+"""Planning without a measurement, from a load curve that the user enters or from the architecture of a language
+model."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _KNOWN_MODELS: Mapping[str, tuple[float, ...]] = {
 
 
 class Assumptions(QTabWidget):
-    """Forms for assumptions. `request_ready` carries a PlanRequest whose numbers are all marked as not measured."""
+    """Forms for assumptions. `request_ready` is emitted with a PlanRequest whose numbers are all marked as not
+    measured."""
 
     request_ready = Signal(object)
     failed = Signal(object)
@@ -40,12 +42,12 @@ class Assumptions(QTabWidget):
             form.failed.connect(self.failed)
 
     def load_gpus(self) -> None:
-        """Fill in the GPUs when the form is first shown, since loading the catalog takes a moment."""
+        """Load the GPUs when the form is shown for the first time, since loading the catalog takes a moment."""
         self.curve.load_gpus()
 
 
 class CurveForm(QWidget):
-    """Form for the latency of one replica at several rates, and its hardware."""
+    """Form for the latency of one replica at several request rates, and for the hardware of the replica."""
 
     request_ready = Signal(object)
     failed = Signal(object)
@@ -118,7 +120,7 @@ class CurveForm(QWidget):
 
 
 class ModelForm(QWidget):
-    """Form for a model that has not been run: estimates its performance on each GPU from its architecture."""
+    """Form for a model that has not been run. Its performance on each GPU is estimated from its architecture."""
 
     request_ready = Signal(object)
     failed = Signal(object)

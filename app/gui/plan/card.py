@@ -1,4 +1,5 @@
-"""Result card of the Plan page: the recommended fleet, its reasons, risks and sensitivity, or the blockers."""
+"""Result card of the Plan page: the recommended fleet with its reasons, risks and sensitivity, or what prevents a
+recommendation."""
 
 from __future__ import annotations
 
@@ -33,9 +34,11 @@ _MAX_SENTENCES = 8
 
 
 class PlanCard(SideColumn):
-    """Result card. Its `head`, with the decision, its confidence and its caveats, is a widget of its own above the
-    panels. `change_requested` carries the Change of a relaxation; `offer_requested` the key of an offer to
-    show, empty for the recommended one.
+    """Result card of a plan. `head` is a separate widget above the panels, with the decision, its confidence and its
+    caveats.
+
+    `change_requested` is emitted with the Change of a relaxation, `offer_requested` with the key of an offer to show
+    (an empty key for the recommended offer).
     """
 
     change_requested = Signal(object)
@@ -113,7 +116,7 @@ class PlanCard(SideColumn):
         self.assumptions.set_sentences(plan.notes[:_MAX_SENTENCES])
 
     def select_offer(self, offer: str | None) -> None:
-        """Show an offer instead of the recommended one; `None` shows the recommended one."""
+        """Show the given offer; `None` shows the recommended offer."""
         self._chosen = offer
         self.show_state(self._state)
 
@@ -146,7 +149,7 @@ class PlanCard(SideColumn):
         self.caveats.show_caveats(caveats)
 
     def _show_reasons(self, plan: Plan | None) -> None:
-        """Show the reasons, which exist only for the recommended fleet."""
+        """Show the reasons for the recommendation. Only the recommended fleet has reasons."""
         best = None if plan is None else plan.recommendation
         self.why.set_sentences(() if best is None else (sentence(best.binding_constraint), *best.why))
         self.sensitivity_notes.set_sentences(() if best is None else best.would_change_it)
@@ -191,7 +194,7 @@ class PlanCard(SideColumn):
 
 
 def _headline(plan: Plan, text: str) -> str:
-    """Return the headline. Missing knowledge comes first, with the measurement that would provide it."""
+    """Return the headline. If the capacity is not known, the headline starts with the measurement that is missing."""
     knowledge = plan.capacity_knowledge
     if knowledge is None or knowledge.state == "known":
         return text
@@ -207,7 +210,7 @@ _BASES = {
 
 
 def _confidence(fleet: Fleet, plan: Plan) -> str:
-    """Return what the fleet serves, and how likely it does."""
+    """Format the rate that the fleet serves and the probability that it meets the SLO."""
     chance = NOT_AVAILABLE if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
     slo = " and ".join(map(objective_label, plan.slo))
     return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}. P(SLO met): {chance}."
@@ -218,7 +221,7 @@ def _based_on(fleet: Fleet) -> str:
 
 
 def _caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
-    """Return the checks, which exist only for the recommended fleet, and the risks."""
+    """Return the checks and risks of a fleet. Only the recommended fleet has checks."""
     is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
     checks = plan.checks if is_recommended else ()
     return [
@@ -228,7 +231,8 @@ def _caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
 
 
 def badge_text(state: PlanState) -> tuple[str, str]:
-    """Return the text and tooltip of the badge: how the numbers were computed, and whether newer ones are pending."""
+    """Return the text and tooltip of the badge: how the result was computed, and whether a newer result is being
+    computed."""
     if state.plan is None:
         return "", ""
     duration = f"{state.took_ms:.0f} ms"

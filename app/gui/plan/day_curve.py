@@ -1,4 +1,4 @@
-"""Daily traffic as a curve of 24 points, edited with the mouse and the keyboard."""
+"""Daily traffic as a curve of 24 points, editable with mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LABELLED = (0, 6, 12, 18, 23)
 
 
 class DayCurve(QWidget):
-    """Rates by hour, in req/s.
+    """Editable curve of the request rate (req/s) for each hour of the day.
 
-    Left and right arrow keys select the hour. Up and down change it by 5 % of the peak (with Shift by 1 %), Page Up and
-    Page Down by 25 %. `rates_requested` carries the 24 requested rates and the ID of the stroke, which groups edits for
-    undo. The widget itself keeps the rates it was given.
+    The left and right arrow keys select an hour. Up and down change its rate by 5 % of the peak (with Shift by 1 %),
+    Page Up and Page Down by 25 %. `rates_requested` is emitted with the 24 requested rates and a stroke ID, which
+    groups edits for undo. The curve does not change until the new rates are set on the widget.
     """
 
     rates_requested = Signal(object, int)
@@ -77,14 +77,14 @@ class DayCurve(QWidget):
         self.update()
 
     def request_rate(self, hour: int, rate: float, stroke: int = -1) -> None:
-        """Request a rate for one hour and the current rates for the others."""
+        """Request a rate for one hour, and the current rates for all other hours."""
         rates = list(self._rates)
         rates[hour] = max(0.0, float(f"{rate:.3g}"))
         if max(rates) > 0 and tuple(rates) != self._rates:
             self.rates_requested.emit(tuple(rates), stroke)
 
     def hour_text(self) -> str:
-        """Format the selected hour and its rate."""
+        """Format the selected hour and its request rate."""
         rate, peak = self._rates[self.hour], max(self._rates)
         share = 100 * rate / peak if peak > 0 else 0.0
         return f"{self.hour:02}:00 – {format_number(rate)} req/s, {share:.0f} % of peak"
@@ -144,7 +144,7 @@ class DayCurve(QWidget):
         return QRectF(left, metrics.height() * 0.6, self.width() - left - 10, self.height() - 2.1 * metrics.height())
 
     def point_position(self, hour: int) -> QPointF:
-        """Return the position at which the point of an hour is painted."""
+        """Return the position at which the point of an hour is drawn."""
         area = self._area()
         x = area.left() + hour / (HOURS - 1) * area.width()
         return QPointF(x, area.bottom() - self._rates[hour] / self._top * area.height())

@@ -1,4 +1,4 @@
-"""Empty state of the Plan page, shown until a source is loaded or if loading failed."""
+"""Empty state of the Plan page, shown before a source is loaded and after loading has failed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class EmptyPlan(QScrollArea):
         self.show_runs(())
 
     def show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
-        """Show the runs that can be planned from. The newest one is the primary choice."""
+        """Show the runs that a plan can be based on. The newest run is the primary choice."""
         clear(self._runs)
         for index, run in enumerate(runs[:_MAX_RUNS]):
             run_button = button(run.label.replace("&", "&&"), partial(self._choose, run.directory), primary=index == 0)

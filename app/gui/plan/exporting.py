@@ -1,4 +1,4 @@
-"""Export of a plan: its file, its report, and the fleet for other tools."""
+"""Export of a plan: plan file, report, or the fleet in the format of another tool."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from reports.rendering import render
 
 ExportKind = Literal["plan", "report", "csv", "k8s", "kserve", "terraform"]
 DIRECTORY_KINDS: tuple[ExportKind, ...] = ("k8s", "kserve", "terraform", "csv")
-"""Kinds that may consist of several files and are written into a directory."""
+"""Export kinds that may consist of several files, which are written into a directory."""
 
 
 def write_export(
     kind: ExportKind, plan: Plan, question: PlanningInputs, command: str, destination: Path
 ) -> tuple[Path, ...]:
-    """Write an export and return its files. `destination` is a file for a plan or report, otherwise a directory. Raise
-    UsageError if it cannot be written.
+    """Write an export and return the paths of its files. `destination` is a file for a plan or report, otherwise a
+    directory.
+
+    Raises UsageError if the export cannot be written.
     """
     tool = f"sizewise {__version__}"
     if kind == "plan":

@@ -1,4 +1,4 @@
-"""Number and choice fields that ignore the mouse wheel unless they have the focus."""
+"""Number and choice fields. A field ignores the mouse wheel unless the field has the keyboard focus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MIN_CHARACTERS = 8
 
 
 class NumberField(QDoubleSpinBox):
-    """Number field that emits its value when editing is finished, and shows no trailing zeros."""
+    """Number field that emits its value when editing is finished, and displays no trailing zeros."""
 
     def __init__(self, low: float, high: float, decimals: int, suffix: str = "") -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class CountField(QSpinBox):
 
 
 class ChoiceField(WheelSafeComboBox):
-    """Choice field. Each choice has a value and a text."""
+    """Combo box with choices. Each choice has a value and a label."""
 
     def __init__(self, choices: tuple[tuple[object, str], ...] = ()) -> None:
         super().__init__(_MIN_CHARACTERS)
@@ -78,7 +78,7 @@ class ChoiceField(WheelSafeComboBox):
 
 
 class LogSlider(QSlider):
-    """Slider with a logarithmic scale from `low` to `high`. `moved` is also emitted while it is dragged."""
+    """Slider with a logarithmic scale from `low` to `high`. `moved` is emitted during dragging too."""
 
     moved = Signal(float)
 
@@ -95,7 +95,7 @@ class LogSlider(QSlider):
         self.low, self.high = low, high
 
     def amount(self) -> float:
-        """Return the value, rounded to three significant digits."""
+        """Return the value of the slider, rounded to three significant digits."""
         return float(f"{self.low * (self.high / self.low) ** (self.value() / _STEPS):.3g}")
 
     def show_amount(self, amount: float) -> None:

@@ -1,4 +1,4 @@
-"""Number formatting of the Plan page. Pure functions."""
+"""Number formats of the Plan page. All functions are pure."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def format_quantity(value: float | None, unit: str) -> str:
 
 
 def format_amount(amount: float | None) -> str:
-    """Format an amount of money without its currency, without decimals from 100 on."""
+    """Format an amount of money without its currency. Amounts of 100 or more have no decimals."""
     if amount is None:
         return NOT_AVAILABLE
     return format_count(round(amount)) if abs(amount) >= 100 else format_number(amount)
 
 
 def format_usd(amount: float | None) -> str:
-    """Format an amount in USD, such as `$1,234`, without decimals from 100 on."""
+    """Format an amount in USD, such as `$1,234`. Amounts of 100 or more have no decimals."""
     return NOT_AVAILABLE if amount is None else f"${format_amount(amount)}"
 
 
 def format_hourly_price(amount: float | None) -> str:
-    """Format a price per hour with all of its digits, at most four decimals."""
+    """Format a price per hour with up to four decimals and no trailing zeros."""
     return NOT_AVAILABLE if amount is None else f"{amount:.4f}".rstrip("0").rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""Hardware that a target may have run on: GPUs and instance types of the catalog, and a CPU."""
+"""Hardware that a run may have used: GPUs and instance types of the catalog, or a CPU."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _HARDWARE = "target.hardware."
 
 
 class HardwareChoice(msgspec.Struct, frozen=True):
-    """Hardware option. `name` is the value for `target.hardware`; `label` is shown, which is also searched."""
+    """Hardware option. `name` is the value of `target.hardware`; `label` is displayed and searched."""
 
     kind: HardwareKind
     name: str
     label: str
 
     def overrides(self, count: float, replicas: int) -> tuple[str, ...]:
-        """Return the values for `--set`. `count` is the number of cards or vCPUs; it is ignored for offers."""
+        """Return values in the format of `--set`. `count` is the number of GPUs or vCPUs; it is ignored for instance
+        types."""
         known_keys = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
         keys = known_keys.get(self.kind, (f"vcpus={count:g}",))
         return tuple(f"{_HARDWARE}{key}" for key in (*keys, *([f"replicas={replicas}"] if replicas > 1 else [])))
 
 
 def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoice, ...]:
-    """Return all options, including the request's own price lists. Each instance type is listed once, regardless of its
-    regions.
-    """
+    """Return all hardware options, including those from the price lists of the request. Each instance type is listed
+    once, even if it is available in several regions."""
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.pricing.price_list import load_offers
 
@@ -47,7 +47,7 @@ def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[H
 
 
 def with_hardware(request: PlanRequest, overrides: tuple[str, ...]) -> PlanRequest:
-    """Return the request with this hardware, replacing any hardware set before."""
+    """Return the request with the given hardware, which replaces any hardware set before."""
     remaining = tuple(override for override in request.overrides if not override.startswith(_HARDWARE))
     return msgspec.structs.replace(request, overrides=(*remaining, *overrides))
 

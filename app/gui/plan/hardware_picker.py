@@ -1,4 +1,4 @@
-"""Hardware selection for runs that do not record the hardware they ran on."""
+"""Hardware picker for runs that did not record their hardware."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ _CHOICE = Qt.ItemDataRole.UserRole
 
 
 class HardwarePicker(QWidget):
-    """Hardware selection. `hardware_selected` carries the keys of `target.hardware` in the form that `--set`
-    expects."""
+    """Hardware picker. `hardware_selected` is emitted with keys of `target.hardware`, in the format of `--set`."""
 
     hardware_selected = Signal(object)
     canceled = Signal()
@@ -76,7 +75,7 @@ class HardwarePicker(QWidget):
         )
 
     def reset_for(self, sources: tuple[str, ...]) -> None:
-        """Reset the selection for other sources, before the choices are loaded."""
+        """Reset the selection for other sources, before the choices have been loaded."""
         self.source.setText(f"Source: {', '.join(sources)}"[:400])
         self.filter.clear()
         self.model.clear()
@@ -93,7 +92,7 @@ class HardwarePicker(QWidget):
         self._filter(self.filter.text())
 
     def _filter(self, text: str) -> None:
-        """Filter the list by words, all of which must occur."""
+        """Filter the list by words. An option must contain every word."""
         terms = [re.escape(word) for word in text.split()]
         self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in terms))
         visible, total = self._proxy.rowCount(), self.model.rowCount()

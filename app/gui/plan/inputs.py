@@ -21,7 +21,7 @@ from app.records.planning_inputs import PlanningInputs
 
 
 class PlanInputs(SideColumn):
-    """Inputs of a plan. `change_requested` carries a Change."""
+    """Input column of the Plan page. `change_requested` is emitted with a Change."""
 
     change_requested = Signal(object)
 
@@ -66,7 +66,7 @@ class PlanInputs(SideColumn):
             row.show_question(question, state.edits)
 
     def _request_slo(self, texts: tuple[str, ...] | None) -> None:
-        """Request another SLO. An empty one is ignored, since a plan needs at least one objective."""
+        """Request a different SLO. An empty SLO is ignored, since a plan needs at least one objective."""
         if texts is None:
             self.change_requested.emit(Change("Reset SLO", slo=()))
         elif texts:

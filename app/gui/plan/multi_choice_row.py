@@ -1,4 +1,4 @@
-"""Multiple choice in a collapsible list. An empty selection allows all."""
+"""Input row for multiple choice, as a collapsible list. An empty selection allows all choices."""
 
 from __future__ import annotations
 

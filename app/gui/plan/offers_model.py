@@ -1,4 +1,4 @@
-"""Table model of the offers: one row per fleet, or the reason for its rejection. Only the price can be edited."""
+"""Table model of the offers, one row per fleet with its cost or its rejection reason. Only the price can be edited."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PRICE_ROLES = frozenset(
     map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole, Qt.ItemDataRole.EditRole,
               Qt.ItemDataRole.FontRole, Qt.ItemDataRole.ToolTipRole))
 )  # fmt: skip
-"""Roles for which price cells differ from other cells."""
+"""Item roles for which price cells behave differently from other cells."""
 COLUMNS = (
     "offer", "instances", "month", "spread", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis", "why",
     "sizing_method", "age", "dated", "rate",
@@ -52,7 +52,7 @@ def headers() -> dict[str, str]:
 
 
 def build_frame(plan: Plan) -> pd.DataFrame:
-    """Return one row per fleet, feasible ones first and by cost."""
+    """Return one row per fleet: feasible fleets first, sorted by cost."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     best = None if plan.recommendation is None else plan.recommendation.fleet.offer
     marks = {fleet.offer: "Pareto-optimal" for fleet in plan.offers if (fleet.offer, fleet.instances) in front}
@@ -60,7 +60,7 @@ def build_frame(plan: Plan) -> pd.DataFrame:
         marks[best] = "recommended"
     rows = [_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
     kinds = {"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FRACTIONS, "float64")
-    # set each column's type explicitly, since pandas would guess it
+    # set the type of each column explicitly, since pandas would infer it
     columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
     return pd.DataFrame(
         {
@@ -116,9 +116,8 @@ def _integer(value: object) -> str:
 
 
 class OffersModel(FrameModel):
-    """Table model of offers. `price_requested` carries an offer and the requested price of one instance in USD per
-    hour, as text.
-    """
+    """Table model of the offers. `price_requested` is emitted with the key of an offer and the requested price of
+    one instance in USD per hour, as a string."""
 
     price_requested = Signal(str, str)
 
@@ -139,11 +138,11 @@ class OffersModel(FrameModel):
         self.problem = ""
 
     def set_edited_prices(self, edited: Mapping[str, str], original_prices: Mapping[str, float | None]) -> None:
-        """Set the edited prices by offer, and the original price of each."""
+        """Set the edited prices and the original price of each edited offer, both by offer key."""
         self._edited, self._original = dict(edited), dict(original_prices)
 
     def edited_offers(self) -> tuple[str, ...]:
-        """Return the offers whose price was edited by the user."""
+        """Return the keys of the offers whose price was edited by the user."""
         return tuple(self._edited)
 
     def offer(self, row: int) -> str:
@@ -173,7 +172,7 @@ class OffersModel(FrameModel):
     def setData(
         self, index: QModelIndex | QPersistentModelIndex, value: object, role: int = Qt.ItemDataRole.EditRole
     ) -> bool:
-        """Request a price. It is shown once the plan uses it. Return `False` if the text is not a price."""
+        """Request a price, which is shown once the plan uses it. Return `False` if `value` is not a valid price."""
         from app.profiles.problems import BadValueError
         from app.profiles.units import parse_usd_per_hour
 

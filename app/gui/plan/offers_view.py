@@ -1,6 +1,6 @@
-"""Offers table with a filter, sorting and editable prices, and the form for a custom offer.
+"""Table of offers with a filter, sorting and editable prices, and the form for a custom offer.
 
-A custom offer is stored as a price list, which the command line accepts too.
+A custom offer is stored as a price list, which the command line also accepts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _NO_CARD = "none"
 
 
 class CustomOfferForm(QFrame):
-    """Form for a custom offer. `price_list_written` carries the Path of its price list."""
+    """Form for a custom offer. `price_list_written` is emitted with the path of the price list that contains the
+    offer."""
 
     price_list_written = Signal(object)
 
@@ -132,7 +133,8 @@ class CustomOfferForm(QFrame):
 
 
 def write_price_list(row: dict[str, object]) -> Path:
-    """Write an offer as a price list, named after the offer, beside the runs. Return its path."""
+    """Write an offer as a price list to the `prices` directory beside the runs, named after the offer. Return the path
+    of the price list."""
     from app.gui.plan.assumption_files import yaml_text
     from app.storage.run_directory import runs_home, write_atomically
 
@@ -148,8 +150,10 @@ _PRICE_LIST_FILTER = "*.csv *.yaml *.yml"
 
 
 class OffersView(QWidget):
-    """Offers table. `change_requested` carries a Change, `price_list_requested` the Path of a price list,
-    `offer_selected` the key of an offer.
+    """Table of offers.
+
+    `change_requested` is emitted with a Change, `price_list_requested` with the path of a price list, and
+    `offer_selected` with the key of an offer.
     """
 
     change_requested = Signal(object)
@@ -212,7 +216,8 @@ class OffersView(QWidget):
         self.form.set_catalog(state.inputs.catalog)
 
     def fit_columns(self, _: object = None) -> None:
-        """Fit the columns to their contents. Reasons are cut off; the full text is in the tooltip and the card."""
+        """Fit the columns to their contents. Long rejection reasons are truncated; the tooltip and the result card
+        show the full text."""
         self.table.resizeColumnsToContents()
         column = COLUMNS.index("why")
         max_width = 42 * self.fontMetrics().averageCharWidth()
@@ -235,7 +240,7 @@ class OffersView(QWidget):
         self._show_buttons()
 
     def edit_price(self, offer: str, text: str) -> bool:
-        """Edit a price as if it were typed into the cell. Return whether it was accepted."""
+        """Edit the price of an offer as if `text` were typed into the cell. Return whether the price is valid."""
         row = self.model.find_row(offer)
         return row is not None and self.model.setData(self.model.index(row, COLUMNS.index(PRICE_COLUMN)), text)
 

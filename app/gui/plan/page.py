@@ -1,4 +1,4 @@
-"""Plan page: sizes a fleet and its cost from traffic and constraints."""
+"""Plan page: sizes a fleet and estimates its cost from traffic and constraints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from app.wiring.planning import PlanRequest
 
 
 class PlanPage(Page):
-    """Plan page: the empty state or the workbench, below the source bar and the notices."""
+    """Plan page: source bar and notices, above the empty state or the workbench."""
 
     key: PageKey = "plan"
 
@@ -43,7 +43,7 @@ class PlanPage(Page):
         self._request_without_hardware: PlanRequest | None = None
         self.loading = label("Reading measurements and fitting a service model…", "muted", wrap=True)
         self.workbench = Workbench(self.presenter, theme_controller)
-        # with large text in a small window the content scrolls, and the window stays small
+        # with large text in a small window the content scrolls, so that the window can stay small
         self.work_area = scroll_area(self.workbench)
         self.stack = stacked_widget(self.empty, self.picker, self.loading, self.work_area)
         vbox(self.bar, self.strip, (self.stack, 1), within=self, spacing=6)
@@ -74,12 +74,12 @@ class PlanPage(Page):
         submit(self, find_plannable_runs, self._show_runs, self._show_failure)
 
     def open_sources(self, sources: Sequence[Path | str]) -> None:
-        """Plan from sources as `sizewise plan` accepts them: runs, results of another tool, or a plan file."""
+        """Plan from sources that `sizewise plan` accepts: runs, results of another tool, or a plan file."""
         self.presenter.open(PlanRequest(tuple(map(str, sources)), offers=self._pending_prices))
         self._pending_prices = ()
 
     def open_prices(self, path: Path) -> None:
-        """Add a price list to the catalog of the current plan, or of the next one if there is none."""
+        """Add a price list to the catalog of the current plan, or of the next plan if none is open."""
         if self.presenter.state.loaded is not None:
             self.presenter.add_prices(path)
             return
@@ -148,10 +148,10 @@ class PlanPage(Page):
             self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set your own under Traffic."))
 
     def _show_error(self, state: PlanState) -> None:
-        """Show an error until it is resolved, once."""
+        """Show an error once, until it is resolved."""
         if state.error is self._shown_error:
             return
-        if state.request_without_hardware is not None:  # the hardware picker explains the error and what to do
+        if state.request_without_hardware is not None:  # the hardware picker explains this error and how to resolve it
             self.strip.hide()
             return
         if state.error is not None:

@@ -1,6 +1,5 @@
-"""Chart of all feasible fleets, cost against latency, with the Pareto frontier, the SLO region and the
-selected fleet.
-"""
+"""Chart of the cost and latency of all feasible fleets, with the Pareto front, the region that meets the SLO and the
+selected fleet."""
 
 from __future__ import annotations
 
@@ -21,9 +20,8 @@ from app.gui.widgets import label, vbox
 from app.records.plan import Fleet, Plan
 
 _MAX_PROVIDERS = 4
-"""Number of providers with a marker of their own: those with the most fleets. The others share one; a chart has six
-series.
-"""
+"""Number of providers, those with the most fleets, that have their own marker. All other providers share a marker,
+since a chart has at most six series."""
 _FRONTIER = "front"
 _COSTS: dict[str, Callable[[Fleet], float | None]] = {
     "month": lambda fleet: fleet.usd_per_month.value,
@@ -106,7 +104,8 @@ class ParetoChart(QWidget):
         self._summary_label.setText(self._summary(plan, fleets))
 
     def _remove_stale(self, fleets: Sequence[Fleet]) -> None:
-        """Remove the series that are no longer needed. Others are updated in place, so that a zoomed view persists."""
+        """Remove the series that are no longer needed. Remaining series are updated in place, so that the zoomed
+        view is preserved."""
         keys = {*_groups(fleets), _FRONTIER} if fleets else set()
         for series in self.chart.series():
             if series.key not in keys:
@@ -115,7 +114,7 @@ class ParetoChart(QWidget):
         self.chart.set_limit(None)
 
     def _enable_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
-        """Disable the axis choices for which no fleet has data."""
+        """Enable only the axis choices for which at least one fleet has data."""
         has_tokens = any(_per_1m_tokens(fleet) is not None for fleet in fleets)
         for field, index, is_known in (
             (self.cost, 2, has_tokens),
@@ -231,7 +230,7 @@ class ParetoChart(QWidget):
 
 
 def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
-    """Group the fleets by provider, those with most fleets first, and combine the small providers."""
+    """Group the fleets by provider, largest group first, and combine the small providers into one group."""
     counted = Counter(fleet.provider for fleet in fleets).most_common()
     named = [name for name, _ in counted[: _MAX_PROVIDERS + (len(counted) == _MAX_PROVIDERS + 1)]]
     groups: dict[str, list[Fleet]] = {name: [] for name in named}
@@ -241,7 +240,7 @@ def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
 
 
 def _limit_ms(state: PlanState, plan: Plan) -> float | None:
-    """Return the latency limit of the SLO for the metric that the chart shows."""
+    """Return the latency limit of the SLO for the charted metric, in ms; None if the SLO has no such limit."""
     for objective in () if state.inputs is None else state.inputs.slo:
         if objective.name == plan.latency_metric and objective.level == "fail":
             return objective.limit

@@ -30,10 +30,11 @@ class PlanOutcome(msgspec.Struct, frozen=True):
 
 
 def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
-    """Load the sources of a plan. If they say nothing about traffic, assume a peak that the user can edit. Raise
-    SizewiseError on failure.
+    """Load the sources of a plan. If the sources do not define the traffic, assume a peak rate that the user can edit.
+
+    Raises SizewiseError on failure.
     """
-    build_cached_question.cache_clear()  # the sources may have changed since they were cached
+    build_cached_question.cache_clear()  # the sources may have changed since the plan inputs were cached
     is_assumed = False
     try:
         question = build_cached_question(request, today)
@@ -46,14 +47,13 @@ def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
 
 @lru_cache(maxsize=4)
 def build_cached_question(request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Build the question of a request. Cached, since reading runs and fitting service models take seconds and edits do
-    not change them.
-    """
+    """Build the plan inputs of a request. The inputs are cached, since reading runs and fitting service models takes
+    seconds and is independent of edits."""
     return build_question(request, today)
 
 
 def build_edited_question(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanningInputs:
-    """Return the question that `sizewise plan` would build with these edits on its command line."""
+    """Return the plan inputs that `sizewise plan` would build with these edits on its command line."""
     if edits.prices or (loaded.needs_refit and edits.slo is not None):
         request = apply_to_request(loaded.request, Edits((), edits.slo if loaded.needs_refit else None, edits.prices))
         return apply_edits(build_cached_question(request, today), edits)
@@ -61,7 +61,7 @@ def build_edited_question(loaded: LoadedSources, edits: Edits, today: datetime.d
 
 
 def apply_edits(question: PlanningInputs, edits: Edits) -> PlanningInputs:
-    """Apply edits to a question. Raise SizewiseError if an edit is invalid."""
+    """Apply edits to plan inputs. Raises SizewiseError if an edit is invalid."""
     from app.analysis.objectives import parse_objective
 
     if edits.slo is not None:
@@ -86,14 +86,15 @@ def compute_plan(
 
 
 def compile_simulator() -> None:
-    """Compile the simulator. This takes a second or two from the cache, and about 15 s the first time on a machine."""
+    """Compile the simulator. This takes 1 to 2 s if the compiled code is cached on disk, and about 15 s otherwise."""
     from app.planning.simulation.precompile import compile_planner
 
     compile_planner()
 
 
 def _needs_refit(request: PlanRequest) -> bool:
-    """Return whether a new SLO requires a new fit: true for all sources except runs of endpoints and plan files."""
+    """Return whether a new SLO requires a new fit, which is the case for all sources except plan files, language
+    models and runs of endpoints."""
     from app.profiles.plan import is_language_model
     from app.storage.run_directory import find_run
 

@@ -1,4 +1,4 @@
-"""Presenter of the Plan page: receives edits and emits plain state with the question, its edits and its results."""
+"""Presenter of the Plan page: applies edits, computes the plan in the background, and emits the state of the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.wiring.dependencies import wall_now
 from app.wiring.planning import NoHardwareError, PlanRequest
 
 SIMULATION_DELAY_MS = 300
-"""Time after the last edit before the simulation starts."""
+"""Time from the last edit to the start of the simulation, in ms."""
 _strokes = itertools.count(1)
 
 
@@ -32,12 +32,11 @@ def new_stroke() -> int:
 
 
 class PlanPresenter(QObject):
-    """Presenter of a plan. Analytical estimates are computed at once, simulations after a pause. Results of outdated
-    questions are discarded.
-    """
+    """Presenter of a plan. Analytical estimates are computed immediately, simulations after a pause in editing.
+    Results of outdated inputs are discarded."""
 
     changed = Signal(object)
-    """Emitted after each change: a PlanState."""
+    """Emitted with the new PlanState after each change."""
 
     def __init__(self, parent: QObject | None = None, delay_ms: int = SIMULATION_DELAY_MS) -> None:
         super().__init__(parent)
@@ -57,7 +56,7 @@ class PlanPresenter(QObject):
         return wall_now().date()
 
     def set_simulation_delay(self, delay_ms: int) -> None:
-        """Set the pause after the last edit before the simulation starts."""
+        """Set the time from the last edit to the start of the simulation."""
         self._pause_timer.setInterval(delay_ms)
 
     def prepare_simulator(self) -> None:
@@ -67,9 +66,8 @@ class PlanPresenter(QObject):
             submit(self, compile_simulator, self._on_compiled, self._on_compile_error)
 
     def open(self, request: PlanRequest) -> None:
-        """Open other sources. Previous edits and their undo history are discarded, since they belong
-        to other sources.
-        """
+        """Open other sources. The previous edits and their undo history are discarded, since they refer to the
+        previous sources."""
         self._cancel_pending()
         self.undo.clear()
         self.state = PlanState(phase="loading", simulator_status=self.state.simulator_status)
@@ -79,14 +77,12 @@ class PlanPresenter(QObject):
         self._loader.request(lambda: load_sources(request, today))
 
     def set_hardware(self, hardware: tuple[str, ...]) -> None:
-        """Open the pending request on the given hardware: keys of `target.hardware` in the form that
-        `--set` expects.
-        """
+        """Open the pending request with the given hardware: keys of `target.hardware` in the format of `--set`."""
         if self.state.request_without_hardware is not None:
             self.open(with_hardware(self.state.request_without_hardware, hardware))
 
     def close(self) -> None:
-        """Close all sources."""
+        """Close the sources and discard all edits, so that the page shows its empty state."""
         self._cancel_pending()
         self._loader.cancel()
         self.undo.clear()
@@ -94,7 +90,7 @@ class PlanPresenter(QObject):
         self._emit_state()
 
     def apply_change(self, change: Change) -> None:
-        """Apply a change as one undo step; ignored if it changes nothing."""
+        """Apply a change as one undo step. A change without any effect is ignored."""
         after = self.state.edits.with_change(change)
         if self.state.loaded is not None and after != self.state.edits:
             self.undo.push(_Step(self, change, self.state.edits, after))
@@ -119,7 +115,7 @@ class PlanPresenter(QObject):
         return None if request is None else build_command(request)
 
     def set_edits(self, edits: Edits) -> None:
-        """Recompute the plan with these edits. Called by the undo stack."""
+        """Apply `edits` and recompute the plan. Called by the undo stack."""
         loaded = self.state.loaded
         if loaded is None:
             return
@@ -128,15 +124,15 @@ class PlanPresenter(QObject):
         try:
             question = apply_edits(self._with_read_offers(loaded.inputs, edits), edits)
         except SizewiseError as error:
-            # with price lists, the edit may refer to an offer that is read together with the result, which reports it
+            # with price lists, the edit may refer to an offer that is loaded with the next result
             if not edits.prices:
                 self._update(edits=edits, error=error, is_current=False)
                 return
-        self._update(edits=edits, question=question, error=None, is_current=False, relaxations=None)
+        self._update(edits=edits, inputs=question, error=None, is_current=False, relaxations=None)
         self._estimate()
 
     def _with_read_offers(self, question: PlanningInputs, edits: Edits) -> PlanningInputs:
-        """Return the question with the offers of price lists that were read for the last result."""
+        """Return the plan inputs with the price-list offers that were loaded for the last result."""
         if not edits.prices or self.state.inputs is None:
             return question
         return msgspec.structs.replace(question, catalog=self.state.inputs.catalog)
@@ -160,7 +156,7 @@ class PlanPresenter(QObject):
         self._simulator.cancel()
 
     def _on_loaded(self, loaded: LoadedSources) -> None:
-        self._update(phase="planning", loaded=loaded, question=loaded.inputs, error=None)
+        self._update(phase="planning", loaded=loaded, inputs=loaded.inputs, error=None)
         self._estimate()
 
     def _on_load_error(self, error: Exception) -> None:
@@ -182,7 +178,7 @@ class PlanPresenter(QObject):
         relaxations = outcome.relaxations if phase == "simulated" else None
         self._update(
             phase=phase,
-            question=outcome.inputs,
+            inputs=outcome.inputs,
             plan=outcome.plan,
             is_current=True,
             took_ms=outcome.took_ms,
@@ -211,7 +207,7 @@ class PlanPresenter(QObject):
 def _compute(
     loaded: LoadedSources, edits: Edits, today: datetime.date, preview: bool, outdated: Event | None = None
 ) -> tuple[Edits, PlanOutcome]:
-    """Compute a plan. An outdated simulation stops early to free the CPU for the current estimate."""
+    """Compute a plan. A simulation stops early when `outdated` is set, to free the CPU for the current estimate."""
     should_continue = always_continue if outdated is None else lambda: not outdated.is_set()
     return edits, compute_plan(loaded, edits, today, is_estimate=preview, should_continue=should_continue)
 

@@ -1,6 +1,7 @@
-"""Widgets of the result card: names with values, sentences under a heading, rejection reasons and sensitivity.
+"""Widgets of the result card: properties, bulleted sentences, rejection reasons and sensitivity.
 
-Rejection reasons are counted; the sensitivity table shows each input at its low and its high end.
+Rejection reasons are shown with their count. The sensitivity table shows the result at the low and high end of each
+input.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from app.records.plan import Plan, SensitivityRange
 
 
 class PropertyList(QWidget):
-    """Names with values, one below the other. The rows are created once and reused."""
+    """Vertical list of names with values. The rows are created once and reused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class PropertyList(QWidget):
 
 
 class Sentences(QWidget):
-    """Bulleted sentences under a heading. Hidden if there are none."""
+    """Bulleted list of sentences under a heading, hidden if it is empty."""
 
     def __init__(self, heading: str) -> None:
         super().__init__()
@@ -72,9 +73,8 @@ _MAX_REASONS = 5
 
 
 def rejection_reasons(plan: Plan) -> tuple[str, ...]:
-    """Return the most frequent rejection reasons. Reasons that differ only in a number or a name are counted together,
-    with one of them as the example.
-    """
+    """Return the most frequent rejection reasons. Reasons that differ only in a number or a name are counted
+    together and represented by one of them."""
     refusals = [
         ((fleet.rejected_by, fleet.rejection), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
     ]
@@ -89,9 +89,10 @@ def rejection_reasons(plan: Plan) -> tuple[str, ...]:
 
 
 class SensitivityTable(QWidget):
-    """Sensitivity table: monthly cost at both ends of each input, and whether another offer wins there.
+    """Sensitivity table: monthly cost at both ends of each input range, and whether another offer becomes the cheapest.
 
-    Hidden if there is no data. It consists of labels, since a table would not wrap its cells to its width.
+    The table is hidden if there is no data. It is made of labels, because a Qt table would not wrap its cells to the
+    available width.
     """
 
     def __init__(self) -> None:
@@ -113,7 +114,8 @@ class SensitivityTable(QWidget):
         self.hide()
 
     def show_sensitivity(self, ranges: tuple[SensitivityRange, ...], winner: str | None = None) -> None:
-        """Show the sensitivity. `winner` is the recommended offer; a different winner is named."""
+        """Show the sensitivity. `winner` is the recommended offer; if a different offer wins at an end of a range,
+        its name is shown."""
         while len(self._rows) < len(ranges):
             row = (label("", wrap=True), label("", wrap=True), label("", wrap=True))
             self._rows.append(row)

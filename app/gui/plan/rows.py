@@ -1,4 +1,4 @@
-"""Input rows of the Plan page: a label, a field with its unit, and a reset button if the value was edited."""
+"""Input rows of the Plan page: a label, a field with its unit, and a reset button if the value has been edited."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.records.planning_inputs import PlanningInputs
 
 
 class InputRow(QWidget):
-    """Row for one key of a profile, whose help text it shows. `change_requested` carries a Change."""
+    """Input row for one profile key, with the help text of the key. `change_requested` is emitted with a Change."""
 
     change_requested = Signal(object)
 
@@ -35,7 +35,7 @@ class InputRow(QWidget):
         self._mark(False)
 
     def set_field(self, field: QWidget, *, is_beside: bool = False) -> None:
-        """Place the field below or beside the label. The label's mnemonic focuses the field."""
+        """Place the field below the label, or beside it if `is_beside`. The label's mnemonic focuses the field."""
         self._label.setBuddy(field)
         field.setAccessibleName(self.name)
         field.setAccessibleDescription(self.help_text)
@@ -62,7 +62,7 @@ class InputRow(QWidget):
 
 
 class NumberRow(InputRow):
-    """Row with a number. `write` formats the value as `--set` expects it."""
+    """Input row for a number. `write` formats the number in the format of `--set`."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class NumberRow(InputRow):
 
 
 class ChoiceRow(InputRow):
-    """Row with choices. Each choice has a value that `--set` accepts."""
+    """Input row for a choice. Each choice has a value in the format of `--set`."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class ChoiceRow(InputRow):
 
 
 def _help_of(key: str) -> str:
-    """Return the help text of a key, as in the profile form."""
+    """Return the help text of a profile key, as shown in the profile form."""
     section, name = key.split(".")
     group = profile_fields("http").find_field(section)
     field = None if group is None else group.find_field(name)

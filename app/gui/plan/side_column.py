@@ -1,4 +1,4 @@
-"""Column that scrolls vertically on its own and is never narrower than its content."""
+"""Column that scrolls vertically, independently of the page, and is never narrower than its content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class SideColumn(QScrollArea):
         self.setAccessibleName(name)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        # a scroll bar that appears and disappears would rewrap the content
+        # always visible, because a scroll bar that comes and goes would rewrap the content
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
 

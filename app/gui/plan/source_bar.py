@@ -1,4 +1,4 @@
-"""Header of the Plan page: sources, state of the results, undo and redo, and export."""
+"""Header of the Plan page: sources, state of the result, undo, redo and export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.gui.widgets import Badge, hbox, label, tool_button, tool_tip_text
 
 
 class SourceBar(QWidget):
-    """Header of the Plan page. `sources_requested` carries paths; `export_requested` a kind and a path."""
+    """Header of the Plan page. `sources_requested` is emitted with paths, `export_requested` with a kind and a path."""
 
     sources_requested = Signal(object)
     assumptions_requested = Signal()
@@ -86,7 +86,7 @@ class SourceBar(QWidget):
         self.export.setEnabled(state.plan is not None and state.is_current)
 
     def _fill(self) -> None:
-        """Fill the source menu. The checked sources are used together."""
+        """Fill the menu of sources. All checked sources are used together."""
         self.menu.clear()
         chosen = {Path(source) for source in self._sources}
         for run in self._runs:
@@ -166,7 +166,7 @@ class SourceBar(QWidget):
 
 
 def _hint(tool: QToolButton, text: str) -> None:
-    """Set the tooltip of the undo or redo button; its text may contain a file name, so it is escaped."""
+    """Set the tooltip of the undo or redo button. The text may contain a file name, so it is escaped."""
     tool.setToolTip(tool_tip_text(text))
 
 

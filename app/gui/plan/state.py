@@ -1,4 +1,4 @@
-"""State of the Plan page as plain records, including the user's edits in the form that `sizewise plan` accepts."""
+"""State of the Plan page as plain records. Edits have the same format as the options of `sizewise plan`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from app.wiring.plan_changes import PRICE_PREFIX
 from app.wiring.planning import PlanRequest
 
 Values = tuple[tuple[str, str | None], ...]
-"""Keys of `--set` with their values; `None` resets a key."""
+"""Keys and values of `--set`. A value of `None` resets the key."""
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One undo step. Changes with the same `stroke`, as while dragging a slider, are merged; -1 is never merged."""
+    """One undo step. Changes with the same `stroke` (for example while a slider is dragged) are merged, except if it
+    is -1."""
 
     title: str
     values: Values = ()
@@ -29,9 +30,8 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Edits(msgspec.Struct, frozen=True):
-    """Edits of a plan's question. `values` are values of `--set`, including prices of offers; `slo` is `None` if
-    unchanged; `prices` are price lists added to those of the request.
-    """
+    """The user's edits of a plan. `values` are keys and values of `--set`, including prices of offers; `slo` is
+    `None` if unchanged; `prices` are price lists in addition to those of the request."""
 
     values: tuple[tuple[str, str], ...] = ()
     slo: tuple[str, ...] | None = None
@@ -49,7 +49,7 @@ class Edits(msgspec.Struct, frozen=True):
 
     @property
     def edited_prices(self) -> dict[str, str]:
-        """Edited prices by offer."""
+        """Edited price of each offer whose price was edited, by offer key."""
         return {key.removeprefix(PRICE_PREFIX): value for key, value in self.values if key.startswith(PRICE_PREFIX)}
 
     def with_change(self, change: Change) -> Edits:
@@ -69,7 +69,8 @@ NO_EDITS = Edits()
 
 
 def apply_to_request(request: PlanRequest, edits: Edits) -> PlanRequest:
-    """Return the request with all edits applied, as a command line would express it. Edits replace existing values."""
+    """Return the request with all edits applied, as a command line would specify them. Edits replace existing
+    values."""
     overrides = {override.partition("=")[0]: override for override in request.overrides}
     for key, value in edits.values:
         overrides.pop(key, None)
@@ -83,7 +84,7 @@ def apply_to_request(request: PlanRequest, edits: Edits) -> PlanRequest:
 
 
 def build_command(request: PlanRequest) -> str:
-    """Return the `sizewise plan` command of a request."""
+    """Return the `sizewise plan` command line that is equivalent to a request."""
     arguments = ["sizewise", "plan", *request.sources]
     arguments += [] if request.traffic is None else ["--traffic", str(request.traffic)]
     for option, values in (("--slo", request.slo), ("--offers", request.offers), ("--set", request.overrides)):
@@ -98,22 +99,22 @@ TrafficSource = Literal["peak", "users", "trace"]
 
 
 class LoadedSources(msgspec.Struct, frozen=True):
-    """Question of a plan before any edits. `needs_refit` is true if another SLO requires a new fit of the
-    measurements."""
+    """Plan inputs before any edits. `needs_refit` is true if a different SLO requires a new fit of the measurements."""
 
     request: PlanRequest
     inputs: PlanningInputs
     traffic_source: TrafficSource
     needs_refit: bool
     is_traffic_assumed: bool = False
-    """Whether the traffic is assumed because the sources do not define it."""
+    """Whether the traffic was assumed, because the sources do not define it."""
 
 
 class PlanState(msgspec.Struct, frozen=True):
-    """State of the page.
+    """State of the Plan page.
 
-    `question` includes the edits; `plan` is its result if `is_current`. `error` concerns the sources if the phase is
-    failed, otherwise the last edit. `took_ms` is the computation time of the last result.
+    `inputs` are the plan inputs including the edits; `plan` is the result for these inputs if `is_current`. `error` is
+    an error of the sources if the phase is failed, otherwise of the last edit. `took_ms` is the computation time of
+    the last result.
     """
 
     phase: Phase = "empty"
@@ -126,6 +127,6 @@ class PlanState(msgspec.Struct, frozen=True):
     simulator_status: SimulatorStatus = "unknown"
     error: Exception | None = None
     request_without_hardware: PlanRequest | None = None
-    """Request whose sources do not record their hardware, which the user can specify."""
+    """Request whose sources do not record their hardware, so that the user must specify the hardware."""
     relaxations: tuple[Relaxation, ...] | None = None
-    """Changes that would make an offer fit; `None` while unknown."""
+    """Changes of the inputs that would make an offer feasible; `None` until they have been computed."""

@@ -18,11 +18,11 @@ from app.records.traffic import RecurringSpike, Traffic
 
 _MAX_PER_S = 1e6
 _SLIDER_FACTOR = 30.0
-"""Factor by which the slider extends below and above the initial peak."""
+"""The slider ranges from the initial peak rate divided by this factor to the initial peak rate times this factor."""
 
 
 class PeakRow(InputRow):
-    """Peak traffic, as a rate or from the number of users and their activity."""
+    """Input row for the peak traffic, set as a rate or as a number of users and their activity."""
 
     def __init__(self) -> None:
         super().__init__("traffic.peak", "&Peak")
@@ -60,7 +60,7 @@ class PeakRow(InputRow):
         return ("traffic.peak", "traffic.users", "traffic.trace")
 
     def reset_range(self, source: TrafficSource, peak_per_s: float) -> None:
-        """Set up the row for another question: the slider range is centered on its peak."""
+        """Set up the row for other plan inputs, with the slider range centered on their peak rate."""
         self._source = source
         self.slider.set_bounds(max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_PER_S))
 
@@ -118,7 +118,7 @@ class PeakRow(InputRow):
 
 
 def disable_source(source: TrafficSource) -> Values:
-    """Return the values that disable the profile's own definition of the peak."""
+    """Return the values that disable the peak rate defined by the profile."""
     return () if source == "peak" else ((f"traffic.{source}", "null"),)
 
 
@@ -128,7 +128,7 @@ def format_shape(shares: tuple[float, ...]) -> str:
 
 
 class DayRow(InputRow):
-    """Daily profile as a curve of rates: changing the busiest hour also changes the peak."""
+    """Input row for the daily profile, as a curve of rates. Changing the busiest hour also changes the peak rate."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__("traffic.shape", "&Daily profile")
@@ -204,7 +204,8 @@ def _preset(traffic: Traffic) -> str:
 
 
 class SpikeRow(InputRow):
-    """One spike that recurs daily, or none. Several spikes of a profile remain until one is set here."""
+    """Input row for a spike that recurs daily. If a profile defines several spikes, they apply until a spike is set
+    in this row."""
 
     def __init__(self) -> None:
         super().__init__("traffic.spikes", "Daily spi&ke")
@@ -260,7 +261,7 @@ class SpikeRow(InputRow):
 
 
 class TrafficRows(QWidget):
-    """All traffic rows, one below the other."""
+    """All input rows for traffic, stacked vertically."""
 
     change_requested = Signal(object)
 

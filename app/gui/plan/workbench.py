@@ -1,6 +1,7 @@
-"""Workbench of the Plan page: the decision, and below it inputs, cost chart, details of the fleet and offers.
+"""Workbench of the Plan page: the decision, and below it the inputs, the cost chart, the fleet details and the offers.
 
-The four panels are side by side if there is room, otherwise stacked, so that they are never wider than the page.
+The four panels are side by side if there is enough space, otherwise stacked, so that they are never wider than the
+page.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import vbox
 
 LayoutMode = Literal["three", "two", "one"]
-"""Number of columns."""
+"""Number of columns of the layout."""
 _HORIZONTAL, _VERTICAL = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _EVENLY = (10_000, 10_000)
 _MIN_LINES = 14
@@ -30,9 +31,8 @@ _MIN_LINES = 14
 
 
 class Panels(NamedTuple):
-    """Panels of the workbench. `left` and `right` scroll on their own; `below` spans the bottom if the others are side
-    by side.
-    """
+    """Panels of the workbench. `left` and `right` scroll independently; `below` spans the full width if the other
+    panels are side by side."""
 
     left: QWidget
     center: QWidget
@@ -41,9 +41,8 @@ class Panels(NamedTuple):
 
 
 class ResponsiveLayout(QWidget):
-    """Responsive layout: three columns above one panel, or `right` below `left` beside the others, or
-    a single column.
-    """
+    """Layout that adapts to the width: three columns above the bottom panel, two columns with `right` below `left`,
+    or a single column."""
 
     def __init__(self, panels: Panels) -> None:
         super().__init__()
@@ -55,7 +54,7 @@ class ResponsiveLayout(QWidget):
         self._layout_timer.timeout.connect(self._fit)
 
     def minimumSizeHint(self) -> QSize:
-        """Return the width of a single column, since the layout adapts to any greater width."""
+        """Return a minimum width of one column, since the layout adapts to any greater width."""
         return QSize(max(_min_width(part) for part in self._parts), self._whole.minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -63,10 +62,10 @@ class ResponsiveLayout(QWidget):
         self._layout_timer.start()
 
     def event(self, event: QEvent) -> bool:
-        """Handle a change of the text size, which may require another layout.
+        """Handle a change of the text size, which may require a different layout.
 
-        This happens in the next turn of the event loop: while Qt sets a style sheet, it iterates over all widgets, and
-        the process crashes if one of them is deleted meanwhile.
+        The layout changes in the next iteration of the event loop: while Qt sets a style sheet, it iterates over all
+        widgets, and deleting a widget meanwhile would crash the process.
         """
         if event.type() == QEvent.Type.LayoutRequest:
             self._layout_timer.start()
@@ -126,7 +125,7 @@ def _min_width(part: QWidget) -> int:
 
 
 class Workbench(QWidget):
-    """Workbench. An offer that is selected in one panel is selected in all of them."""
+    """Result and input panels of a plan. Selecting an offer in one panel selects it in all panels."""
 
     def __init__(self, presenter: PlanPresenter, theme_controller: ThemeController) -> None:
         super().__init__()
@@ -155,7 +154,7 @@ class Workbench(QWidget):
         self.card.show_state(state)
 
     def select_offer(self, offer: str) -> None:
-        """Select an offer in all panels; an empty key selects the recommended one."""
+        """Select an offer in all panels. An empty key selects the recommended offer."""
         chosen = offer or None
         self.card.select_offer(chosen)
         self.chart.select_offer(chosen)

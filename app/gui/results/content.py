@@ -1,4 +1,4 @@
-"""Content of the Results page while a run is open: header, verdict, headline numbers and tabs."""
+"""Content of the Results page while a run is open: header, verdict, headline metrics and tabs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from reports.formatting import display_tiles
 
 
 class Content(QWidget):
-    """Shows an opened run. A tab is filled when it is first viewed."""
+    """Widget that shows an opened run. Each tab is filled when it is first viewed."""
 
     scroll_requested = Signal(object)
-    """Emits the widget to scroll to."""
+    """Emitted with the widget to scroll to."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Content(QWidget):
         self.verdict.validity_requested.connect(self._show_validity)
 
     def show_run(self, shown: ShownRun) -> None:
-        """Show another run."""
+        """Replace the displayed run."""
         self.drawer.hide()
         self.header.show_run(shown)
         self.header.set_actions_enabled(_why_no_comparison(shown), _why_no_plan(shown))
@@ -94,7 +94,8 @@ class Content(QWidget):
         self.show_evaluation(shown)
 
     def show_evaluation(self, shown: ShownRun) -> None:
-        """Show the same run evaluated with another SLO or time range, or unchanged after a request that was refused."""
+        """Show the run after an evaluation with a different SLO or time range, or unchanged after a rejected
+        request."""
         self._shown = shown
         self._shown_in_tab.clear()
         self.verdict.show_run(shown)
@@ -103,7 +104,7 @@ class Content(QWidget):
         self._fill()
 
     def show_labels(self, shown: ShownRun) -> None:
-        """Show changed labels of the same run."""
+        """Show the labels of the displayed run after they have changed."""
         self.header.show_labels(shown.labels)
         self.drawer.show_run(shown)
 
@@ -113,7 +114,7 @@ class Content(QWidget):
         self.scroll_requested.emit(self.overview.axis)
 
     def filter_field(self) -> QLineEdit | None:
-        """Return the filter of the Requests tab, or None if the run has no requests."""
+        """Return the filter field of the Requests tab, or None if the run has no requests."""
         if self._shown is None or not self.requests.applies_to(self._shown):
             return None
         self.tabs.setCurrentWidget(self.requests)
@@ -123,7 +124,7 @@ class Content(QWidget):
         self.drawer.hide()
 
     def _fill(self, _: int = 0) -> None:
-        """Fill the current tab, and size the tab widget to it instead of to the highest tab."""
+        """Fill the current tab, and fit the height of the tab widget to the current tab instead of the tallest tab."""
         tab = self.tabs.currentWidget()
         for other_tab in self.all_tabs:
             policy = QSizePolicy.Policy.Preferred if other_tab is tab else QSizePolicy.Policy.Ignored
@@ -145,7 +146,7 @@ def _why_no_comparison(shown: ShownRun) -> str | None:
 
 
 def _why_no_plan(shown: ShownRun) -> str | None:
-    """Return why no plan can be based on the run, or None if one can."""
+    """Return the reason why no plan can be based on the run, or None if a plan is possible."""
     if shown.own_report.verdict.validity == "INVALID":
         return "The measurement is INVALID. It cannot be used for a plan."
     return _why_no_comparison(shown)

@@ -1,6 +1,6 @@
-"""Export drawer: format, file, size, and which names the report contains, without a dialog.
+"""Export drawer: format, file, size, and the names that the report contains, without a dialog.
 
-The table of names lists the hosts, models and prompts in the report, and the replacement of each name that is redacted.
+The table of names lists the hosts, models and prompts in the report, with the replacement of each redacted name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _MAX_COLUMN_CHARACTERS = 60
 
 
 class ExportContents(QWidget):
-    """Choice of what the file contains. A tick includes it. Prompts are left out by default."""
+    """Check boxes for the contents of the exported file. A checked item is included. Prompts are excluded by
+    default."""
 
     changed = Signal()
 
@@ -67,7 +68,7 @@ class ExportContents(QWidget):
             checkbox.toggled.connect(self._toggled)
 
     def reset(self) -> None:
-        """Reset to the defaults for another run. Its names are not known yet."""
+        """Reset to the defaults for another run, whose names have not been collected yet."""
         for checkbox, is_included in (
             (self.hosts, True),
             (self.models, True),
@@ -80,7 +81,8 @@ class ExportContents(QWidget):
         self.show_names(())
 
     def show_prompts(self, unavailable_reason: str | None) -> None:
-        """Offer prompts, or show `unavailable_reason`, the reason why the file can have none."""
+        """Enable the check box for prompts, or disable it and show `unavailable_reason`, the reason why the file
+        cannot contain prompts."""
         self._has_prompts = unavailable_reason is None
         self.no_prompts.setText(unavailable_reason or "")
         self.prompts.setVisible(self._has_prompts)
@@ -129,7 +131,7 @@ class ExportContents(QWidget):
 
 
 class ExportDrawer(QFrame):
-    """Writes the shown run to a file. `failed` emits the error if that fails."""
+    """Drawer that exports the displayed run to a file. `failed` is emitted with the error if the export fails."""
 
     failed = Signal(object)
     saved = Signal(object)
@@ -171,7 +173,7 @@ class ExportDrawer(QFrame):
         self.format_box.setFocus()
 
     def show_run(self, shown: ShownRun) -> None:
-        """Update the drawer to what would be written now."""
+        """Update the drawer to what an export would write now."""
         is_another_run = self._shown is None or self._shown.directory != shown.directory
         self._shown, self._written = shown, None
         if is_another_run:
@@ -188,7 +190,7 @@ class ExportDrawer(QFrame):
         return ExportOptions(form, self.contents.redacted_kinds(), is_alone)
 
     def custom_path(self) -> Path | None:
-        """Return the path that the user chose, or None for the default path."""
+        """Return the path that the user entered, or None for the default path."""
         path = Path(self.path_field.text()).expanduser()
         return None if self._shown is None or path == default_path(self._shown, self.options()) else path
 
@@ -221,7 +223,8 @@ class ExportDrawer(QFrame):
         return None if has_profile(str(self.format_box.currentData())) else "This format does not include prompts."
 
     def _show_path(self, default: Path) -> None:
-        """Show the default path. A path that the user chose is kept, with the file extension of the new format."""
+        """Show the default path. A path that the user entered is preserved, with the file extension of the new
+        format."""
         path, previous = Path(self.path_field.text()), self._default_path
         self._default_path = default
         if previous is None or path == previous:

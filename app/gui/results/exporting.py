@@ -1,4 +1,4 @@
-"""Export of the shown run, with the same functions as `sizewise report`, and the equivalent command line."""
+"""Export of the displayed run with the same functions as `sizewise report`, and the equivalent command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class ExportFormat(msgspec.Struct, frozen=True):
-    """A report format. `unavailable_reason` is why it is not available here, or None."""
+    """Report format. `unavailable_reason` is the reason why the format is not available on this machine, or None if
+    it is."""
 
     key: str
     name: str
@@ -28,8 +29,8 @@ class ExportFormat(msgspec.Struct, frozen=True):
 
 
 class ExportOptions(msgspec.Struct, frozen=True):
-    """Options of an export. `redacted` lists what is redacted. `is_report_only` leaves out the files with rows and
-    tables."""
+    """Options of an export. `redacted` lists the kinds of names to redact. If `is_report_only`, no files with rows
+    and tables are written beside the report."""
 
     format: str = "html"
     redacted: tuple[RedactedKind, ...] = ()
@@ -55,40 +56,40 @@ def _why_not(report_format: ReportFormat) -> str | None:
 
 
 def default_path(shown: ShownRun, choice: ExportOptions) -> Path:
-    """Return the default path in the run's directory. A re-evaluated or redacted report has a suffix, so that it never
-    overwrites the run's own report."""
+    """Return the default path in the directory of the run. The file name of a re-evaluated or redacted report has a
+    suffix, so that the export never overwrites the original report."""
     path = shown.directory / BY_ID[choice.format].file
     stem = path.stem if shown.request.is_as_measured else f"{path.stem}-rescored"
     return path.with_stem(f"{stem}-hidden" if choice.redacted else stem)
 
 
 def has_sidecars(shown: ShownRun, form: str) -> bool:
-    """Return whether files with rows and tables are written beside the report: only for the run's own report, in
-    formats that link them."""
+    """Return whether files with rows and tables are written beside the report. Only the original report in a format
+    with links has such files."""
     return BY_ID[form].has_linked_files and shown.request.is_as_measured and shown.opened.recovery is None
 
 
 def has_profile(form: str) -> bool:
-    """Return whether the format contains the run's profile, and with it what was sent."""
+    """Return whether the format contains the profile of the run, which includes what was sent."""
     return BY_ID[form].has_profile
 
 
 def find_prompt_keys(shown: ShownRun) -> tuple[str, ...]:
-    """Return the keys of the profile that contain prompts."""
+    """Return the profile keys that contain prompts."""
     from app.reporting import redaction
 
     return redaction.find_prompt_keys(shown.report.reproduce.spec_text)
 
 
 def find_redactions(shown: ShownRun) -> tuple[Redaction, ...]:
-    """Return everything in the report that can be redacted, with its replacements."""
+    """Return everything in the report that can be redacted, with the replacements."""
     from app.reporting.redaction import REDACTED_KINDS, redact
 
     return redact(shown.report, shown.result, REDACTED_KINDS).redactions
 
 
 def render_report(shown: ShownRun, choice: ExportOptions) -> bytes:
-    """Return the bytes of the report. Raises UsageError if the format is not available."""
+    """Render the report. Raises UsageError if the format is not available."""
     return _content(_redacted(shown, choice).report if choice.redacted else shown.report, choice.format)
 
 
@@ -109,9 +110,9 @@ def _content(report: Report, form: str) -> bytes:
 
 
 def write_report(shown: ShownRun, choice: ExportOptions, path: Path) -> Exported:
-    """Write the report completely or not at all, with the files of rows and tables beside it as the command line does.
+    """Write the report atomically, with the files of rows and tables beside it, as the command line does.
 
-    Raises UsageError if it cannot be written.
+    Raises UsageError if the report cannot be written.
     """
     from app.errors import UsageError
     from app.reporting.sidecars import write_sidecars
@@ -143,7 +144,8 @@ def report_command(
     choice: ExportOptions | None = None,
     out: Path | None = None,
 ) -> str:
-    """Return the equivalent command line. `choice` and `out` are set while a file is being written."""
+    """Return the command line that produces the same report. `choice` and `out` are set if the report is written to
+    a file."""
     arguments = ["sizewise", "report", format_run_name(directory)]
     for text in request.slo or ():
         arguments += ["--slo", text]

@@ -1,4 +1,4 @@
-"""Table frames of a report. A number stays a Quantity and is formatted as in the report."""
+"""Tables of a report as DataFrames. Numbers remain Quantity values and are formatted as in the report."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
 
 
 def stage_result(row: StageRow) -> str:
-    """Return the outcome of a stage in one or two words."""
+    """Return the outcome of a stage as one or two words."""
     return formatting.display_state(formatting.stage_state(row))
 
 
@@ -179,7 +179,7 @@ def batch_frame(rows: Sequence[BatchRow]) -> pd.DataFrame:
 
 
 def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], dict[int, str]]:
-    """Return the table of variants and scenarios, the numbers of its INVALID rows, and hints by row."""
+    """Return the table of variants and scenarios, the row numbers of INVALID scenarios, and hints by row number."""
     rows: list[dict[str, Any]] = []
     invalid: list[int] = []
     hints: dict[int, str] = {}
@@ -220,7 +220,7 @@ def _time_text(at_s: float | None) -> str:
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Build a frame of objects, so that a Quantity is kept. Columns that contain only integers become int64."""
+    """Build a DataFrame with object dtype, so that Quantity values are preserved. Integer-only columns become int64."""
     frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
     integer_columns = [name for name in columns if rows and all(isinstance(row.get(name), int) for row in rows)]
     return frame.astype(dict.fromkeys(integer_columns, "int64"))

@@ -1,4 +1,4 @@
-"""Header of a result: which run it is, its labels, and actions on it."""
+"""Header of a result: name of the run, its labels, and buttons for actions on the run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _MAX_CHARACTERS = 300
 
 
 class Header(QWidget):
-    """Shows and edits the labels of a run, and emits what the user requests. Tags are entered as words separated by
-    spaces or commas.
+    """Header that shows and edits the labels of a run. Tags are entered as words separated by spaces or commas.
 
-    `label_fields` is a widget of its own, so that the result comes before it.
+    `label_fields` is a separate widget, so that it can be placed below the result.
     """
 
     export_requested = Signal()
@@ -73,7 +72,8 @@ class Header(QWidget):
         self.notes.setVisible(bool(labels.notes))
 
     def set_actions_enabled(self, why_no_comparison: str | None, why_no_plan: str | None) -> None:
-        """Enable the compare and plan buttons, or disable them and show the reason (None enables)."""
+        """Enable the compare and plan buttons, or disable each button that has a reason and show the reason. None
+        enables a button."""
         _, compare, plan, _ = self.buttons
         for action_button, why_not, description in (
             (compare, why_no_comparison, "Compare this run with another one"),

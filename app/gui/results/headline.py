@@ -1,5 +1,5 @@
-"""First lines of a result: the fleet to rent if the run has a plan, the interval of its first number, and what it is
-based on. Pure functions."""
+"""First lines of a result: the recommended fleet if the run has a plan, the confidence interval of the first
+headline metric, and the data that it is based on. All functions are pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from reports.model import Report
 
 
 def decision_text(report: Report) -> str:
-    """Return the recommended fleet and its cost; empty without one, or if the measurement must not be used."""
+    """Format the recommended fleet and its cost. Empty if there is no recommendation, or if the measurement is
+    INVALID."""
     row = None if report.plan is None or report.verdict.outcome == "INVALID" else report.plan.recommended_row
     if row is None or row.instances is None:
         return ""
@@ -16,7 +17,8 @@ def decision_text(report: Report) -> str:
 
 
 def decision_detail(report: Report) -> str:
-    """Return what the recommended fleet serves, how likely it does, and the basis of its capacity."""
+    """Format the rate that the recommended fleet serves, the probability that it meets the SLO, and the basis of its
+    capacity."""
     plan = report.plan
     row = None if plan is None else plan.recommended_row
     if plan is None or row is None or not decision_text(report):
@@ -32,7 +34,8 @@ def decision_detail(report: Report) -> str:
 
 
 def interval_text(report: Report) -> str:
-    """Return the confidence interval of the first number, or why it has none; empty without a number."""
+    """Format the confidence interval of the first headline metric, or the reason why there is none. Empty if the
+    metric has no value."""
     tiles = formatting.display_tiles(report)
     if not tiles or tiles[0].quantity.value is None:
         return ""
@@ -44,7 +47,7 @@ def interval_text(report: Report) -> str:
 
 
 def based_on_text(report: Report) -> str:
-    """Return how much was measured, and where; empty if nothing was."""
+    """Format how much was measured and on which hardware. Empty if nothing was measured."""
     if report.local is not None:
         variants = [variant for variant in report.local.variants if variant.scenarios]
         measured, noun = sum(row.calls for variant in variants for row in variant.scenarios), "call"

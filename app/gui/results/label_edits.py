@@ -15,10 +15,10 @@ OnLabelsChanged = Callable[[Path, Labels], object]
 
 
 class LabelCommand(QUndoCommand):
-    """Undoable change of labels.
+    """Undoable change of the labels of a run.
 
-    The change is made before the command is created, because invalid tags are rejected then. Undo writes the labels as
-    they were before, even if somebody else has changed them since.
+    The labels are changed before the command is created, because invalid tags are rejected at that point. Undo restores
+    the previous labels, even if another process has changed the labels since.
     """
 
     def __init__(self, text: str, directory: Path, before: Labels, after: Labels, on_changed: OnLabelsChanged) -> None:
@@ -39,15 +39,15 @@ class LabelCommand(QUndoCommand):
 
 
 def change_title(directory: Path, title: str, on_changed: OnLabelsChanged) -> LabelCommand | None:
-    """Change the title. Return None if it is unchanged. Raises UsageError if it is too long."""
+    """Change the title of a run. Return None if the title is unchanged. Raises UsageError if the title is too long."""
     before = read_labels(directory)
     after = set_title(directory, title)
     return None if after == before else LabelCommand("Title", directory, before, after, on_changed)
 
 
 def change_tags(directory: Path, tags: frozenset[str], on_changed: OnLabelsChanged) -> LabelCommand | None:
-    """Change the tags to `tags`. Return None if they are unchanged. Raises UsageError, and changes nothing, if a tag
-    is invalid."""
+    """Replace the tags of a run. Return None if the tags are unchanged. Raises UsageError, without any change, if a
+    tag is invalid."""
     before = read_labels(directory)
     current = frozenset(before.tags)
     if tags == current:
@@ -58,7 +58,7 @@ def change_tags(directory: Path, tags: frozenset[str], on_changed: OnLabelsChang
 
 
 def add_note_command(directory: Path, text: str, on_changed: OnLabelsChanged) -> LabelCommand:
-    """Add a note. Raises UsageError if the run has the maximum number of notes."""
+    """Add a note to a run. Raises UsageError if the run already has the maximum number of notes."""
     before = read_labels(directory)
     after = add_note(directory, text, datetime.now(UTC).astimezone())
     return LabelCommand("Note", directory, before, after, on_changed)

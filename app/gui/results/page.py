@@ -1,4 +1,4 @@
-"""Results page: a stored run with its verdict, its numbers over time, and each of its requests."""
+"""Results page: a stored run with its verdict, its metrics over time, and all of its requests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class ResultsPage(Page):
         self._focus_first()
 
     def _focus_first(self) -> None:
-        """Focus the run, so that keys scroll it, or else the button that leads to one."""
+        """Focus the displayed run, so that keys scroll it; if no run is open, focus the button that opens the
+        Library."""
         is_choosing = self._stack.currentWidget() is self.recent
         (self.recent.library if is_choosing else self._scroll).setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -65,13 +66,13 @@ class ResultsPage(Page):
             self._content.leave()
 
     def open_run(self, path: Path) -> None:
-        """Open a run. The results of an interrupted run are recovered from its stored data."""
+        """Open a run. The results of an interrupted run are recovered from the stored data."""
         self._pending_moment_s = None
         self.presenter.open_run(path)
 
     def show_time(self, seconds: float) -> None:
-        """Show this time, in seconds from the start of the run. If the run is still being opened, it is shown
-        afterwards."""
+        """Show this time, in seconds from the start of the run. If the run is still being opened, the time is shown
+        after it has been opened."""
         self._pending_moment_s = seconds
         if self.presenter.shown is not None and self._content is not None:
             self._content.show_time(seconds)
@@ -86,7 +87,8 @@ class ResultsPage(Page):
         return report_command(shown.directory, shown.request, shown.opened.recovery is not None, choice, out_path)
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the shown run, or nothing if it was interrupted and has no result to compare."""
+        """Return the directory of the displayed run, or nothing if the run was interrupted and has no result to
+        compare."""
         shown = self.presenter.shown
         return () if shown is None or shown.opened.recovery is not None else (shown.directory,)
 
@@ -107,14 +109,14 @@ class ResultsPage(Page):
         return self._content.filter_field()
 
     def start(self) -> bool:
-        """Edit the profile of the run, to run it again (F5)."""
+        """Open the profile of the run on the Run page, so that the user can run it again (F5)."""
         if self.presenter.shown is None or not self.presenter.shown.opened.spec_text:
             return False
         self._repeat()
         return True
 
     def content(self) -> Content:
-        """Return the content, created on first use because its charts and tables import many modules."""
+        """Return the content widget, created on first use because its charts and tables import many modules."""
         if self._content is None:
             from app.gui.results.content import Content
 
@@ -180,7 +182,8 @@ class ResultsPage(Page):
         self.navigation.validity_changed.emit(verdict.status, "\n".join(verdict.reasons), "results")
 
     def _on_failed(self, path: Path, error: Exception) -> None:
-        """Report that the run cannot be opened, and offer to try again: it may be running or still being copied."""
+        """Report that the run cannot be opened, and offer to try again, since the run may be in progress or still
+        being copied."""
         self._path, self._failed_path = None, path
         self._stack.setCurrentWidget(self.recent)
         self.recent.refresh()
@@ -191,7 +194,7 @@ class ResultsPage(Page):
             self.open_run(self._failed_path)
 
     def _on_refused(self, error: Exception) -> None:
-        """Report the error, and show the unchanged run again."""
+        """Report the error, and show the run with its unchanged evaluation."""
         self._show_error(error)
         if self.presenter.shown is not None:
             self.content().show_evaluation(self.presenter.shown)
@@ -251,11 +254,11 @@ class ResultsPage(Page):
             self._undo.push(step)
 
     def _read_labels(self, shown: ShownRun) -> None:
-        """Read the labels again, because others may have changed them."""
+        """Read the labels again, because another process may have changed them."""
         from app.errors import UsageError
         from app.storage.labels import read_labels
 
-        with suppress(UsageError):  # a damaged file was reported when the run was opened
+        with suppress(UsageError):  # a corrupted file has already been reported when the run was opened
             labels = read_labels(shown.directory)
             if labels != shown.labels:
                 self._show_labels(labels)

@@ -1,4 +1,4 @@
-"""Tables of a report: numbers are formatted as in the report, sorted by value, and struck through if INVALID."""
+"""Table model for reports: numbers are formatted as in the report, sorted by value, and struck through if INVALID."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MAX_HINT_LENGTH = 2_000
 
 
 class QuantityModel(FrameModel):
-    """Model whose cells may be a Quantity.
+    """Table model whose cells can be Quantity values.
 
-    All numbers of the rows in `struck` are INVALID. `hints` are explanations by row.
+    `set_rows` marks rows whose numbers are all INVALID, and sets explanations (hints) by row number.
     """
 
     def __init__(self, headers: Mapping[str, str] | None = None, quantities: Sequence[str] = ()) -> None:
@@ -83,7 +83,7 @@ def format_value(value: object) -> str:
 
 
 def describe_quantity(quantity: Quantity) -> str:
-    """Return the sample size, confidence interval, basis and validity of a number as one line."""
+    """Describe the sample size, confidence interval, basis and validity of a quantity in one line."""
     parts = ["too few samples for a percentile"] if quantity.is_undersampled else []
     parts += [quantity.reason or ""] if quantity.value is None or quantity.reason else []
     if quantity.n is not None and quantity.value is not None:
@@ -101,7 +101,7 @@ def _value(value: object) -> object:
 
 
 def _gray() -> QBrush:
-    """Return the gray of the current theme."""
+    """Return the placeholder text color (gray) of the current theme."""
     return QGuiApplication.palette().brush(QPalette.ColorRole.PlaceholderText)
 
 

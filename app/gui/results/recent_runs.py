@@ -1,4 +1,4 @@
-"""Empty state of the Results page: the last runs to choose from."""
+"""Empty state of the Results page, with a list of the most recent runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RecentRun(msgspec.Struct, frozen=True):
 
 
 def recent_runs() -> list[RecentRun]:
-    """Return the last runs, the newest first. Damaged runs are skipped."""
+    """Return the most recent runs, newest first. Corrupted runs are skipped."""
     from app.errors import UsageError
     from app.storage.run_directory import list_stored_runs
 
@@ -56,10 +56,10 @@ def _recent(path: Path) -> RecentRun:
 
 
 class RecentRuns(QWidget):
-    """List of the last runs.
+    """List of the most recent runs.
 
-    `library_requested` requests the Library to choose another run; `home_requested` requests Home if there is no run
-    yet.
+    `library_requested` is emitted to choose another run in the Library; `home_requested` is emitted to go to Home if
+    there are no runs yet.
     """
 
     run_selected = Signal(object)

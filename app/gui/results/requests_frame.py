@@ -1,4 +1,4 @@
-"""Table of all requests of a run, the slowest first."""
+"""Table of all requests of a run, slowest first."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ IntArray = npt.NDArray[Any]
 
 
 def requests_frame(run: OpenedRun) -> pd.DataFrame:
-    """Return the table of requests.
+    """Return the table of requests as a DataFrame.
 
-    `at_s` is the intended start, in seconds from the start of the run. A column is left out if no request has a value
-    for it.
+    `at_s` is the intended start, in seconds from the start of the run. Columns without any value are omitted.
     """
     table = run.table.drop_columns([name for name in _CHUNKS if name in run.table.column_names])
     if table.num_rows == 0:
@@ -58,9 +57,9 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
 def build_mask(
     frame: pd.DataFrame, stage: str | None, result: str | None, error: str | None, min_ms: float | None
 ) -> Mask | None:
-    """Return the mask of the rows that match all filters, or None for all rows.
+    """Return the mask of the rows that match all filters, or None if all rows match.
 
-    `min_ms` is the minimum latency; requests without a response never match it.
+    `min_ms` is the minimum latency; requests without a response do not match it.
     """
     filters = [("stage", stage), ("result", result), ("error", error)]
     masks = [_equals(frame[name], value) for name, value in filters if value is not None]
@@ -81,7 +80,7 @@ def _categorical(codes: IntArray, categories: Sequence[str]) -> pd.Categorical:
 
 
 def _row_order(table: pa.Table) -> IntArray:
-    """Return the row order that `read_rows` uses."""
+    """Return the order in which `read_rows` returns the rows of the table."""
     import pyarrow.compute as pc
 
     at_ns = pc.coalesce(table["intended_ns"], table["sent_ns"]).fill_null(0).to_numpy()
@@ -89,7 +88,7 @@ def _row_order(table: pa.Table) -> IntArray:
 
 
 def _stage_names(stages: IntArray, names: dict[int, str]) -> pd.Categorical:
-    """Return the stage names of the rows. Repeats of a stage share one name."""
+    """Return the stage name of each row. All repeats of a stage have the same name."""
     indexes = sorted(set(stages.tolist()))
     categories = list(dict.fromkeys(names.get(index, f"stage {index} (interrupted)") for index in indexes))
     code_of_index = {index: categories.index(names.get(index, f"stage {index} (interrupted)")) for index in indexes}
@@ -99,8 +98,8 @@ def _stage_names(stages: IntArray, names: dict[int, str]) -> pd.Categorical:
 
 
 def _known_values(values_ms: Floats, rows: StageRows, name: str) -> Floats | None:
-    """Keep the values of successful requests, or of sent ones for the send lag. Return None if no request has a
-    value."""
+    """Return the values of successful requests, or of sent requests for the send lag; all other values become NaN.
+    Returns None if no request has a value."""
     has_value = rows.was_sent if name == "send_lag_ms" else rows.is_success
     known_ms = np.where(has_value, values_ms, np.nan)
     return None if np.isnan(known_ms).all() else known_ms

@@ -1,4 +1,4 @@
-"""Tiles of the headline numbers, each with its confidence interval, limit and basis."""
+"""Tiles with the headline metrics, each with its confidence interval, limit and basis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GAP_PX = 8
 
 
 class Tiles(QWidget):
-    """Headline numbers in rows that fit the width."""
+    """Headline metrics as tiles, in rows that fit the width of the widget."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class TileCard(QFrame):
 
 
 def tile_lines(tile: HeadlineTile) -> list[str]:
-    """Return the lines below the number."""
+    """Return the text lines below the value of a tile."""
     quantity = tile.quantity
     if quantity.value is None:
         return [quantity.reason] if quantity.reason else []
@@ -83,14 +83,15 @@ def tile_lines(tile: HeadlineTile) -> list[str]:
 
 
 class TileLayout(FlowLayout):
-    """Flow layout whose widgets have the same height in each line, and whose lines have about the same number of
+    """Flow layout in which all widgets on a line have the same height, and all lines have about the same number of
     widgets."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, _GAP_PX)
 
     def _place(self, area: QRect, *, is_moving: bool) -> int:
-        """Arrange the items, and return the total height."""
+        """Arrange the items and return the total height in pixels. If `is_moving` is false, only the height is
+        computed."""
         top, lines = area.y(), self._lines(area.width())
         for line in lines:
             height = max(item.sizeHint().height() for item in line)
@@ -108,7 +109,8 @@ class TileLayout(FlowLayout):
         return max(0, top - _GAP_PX - area.y())
 
     def _lines(self, width: int) -> list[list[QLayoutItem]]:
-        """Distribute the items evenly over the minimum number of lines, so that none is left alone in the last one."""
+        """Distribute the items evenly over the minimum number of lines, so that the last line does not contain a
+        single item."""
         lines = _fill_lines(self._items, width, len(self._items))
         if len(lines) < 2:
             return lines

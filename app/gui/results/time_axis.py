@@ -1,4 +1,4 @@
-"""Charts of the run over time: request rates, latency and requests in flight. A time range can be selected."""
+"""Charts of the run over time: request rates, latency and in-flight requests. The user can select a time range."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reports.model import LoadSeries, Report, StageRow
 
 
 class TimeAxis(QWidget):
-    """Linked charts that always show the whole run, whatever time range is selected."""
+    """Linked charts that always show the whole run, regardless of the selected time range."""
 
     window_selected = Signal(float, float)
     window_cleared = Signal()
@@ -45,7 +45,7 @@ class TimeAxis(QWidget):
             self._font_changed()
 
     def _font_changed(self) -> None:
-        """Set the heights so that all three charts fit on the screen: the page scrolls, not the charts."""
+        """Set the heights so that all three charts fit on the screen. The page scrolls, not the charts."""
         line = self.fontMetrics().height()
         for chart, lines in ((self.rates, 12), (self.latency, 12), (self.in_flight, 9)):
             chart.setMinimumHeight(max(lines * line, chart.minimumSizeHint().height()))
@@ -53,7 +53,7 @@ class TimeAxis(QWidget):
         self.linked.setFixedHeight(heights + 3 * line + 12)
 
     def show_run(self, shown: ShownRun) -> None:
-        """Show another run."""
+        """Replace the displayed run."""
         self._markers = tuple((at_s, one_line(text)) for at_s, text in shown.opened.notes)
         for chart in self.linked.charts:
             chart.clear()
@@ -119,8 +119,8 @@ class TimeAxis(QWidget):
 
 
 def stage_bands(report: Report) -> tuple[tuple[float, float, str, State], ...]:
-    """Return one band per stage (start, end, name, state), times in seconds from the start of the run. Pooled stages
-    are left out."""
+    """Return one band per stage as (start, end, name, state), in seconds from the start of the run. Pooled stages
+    are excluded."""
     stages = [row for row in report.stages if not row.pooled]
     return tuple((row.start_s, row.end_s, _name(row), _state(row)) for row in stages)
 

@@ -1,4 +1,4 @@
-"""Verdict of the run: the decision or the max rate, its confidence, what it is based on, caveats and reasons."""
+"""Card with the verdict of the run: the decision or the max rate, its confidence and basis, caveats and reasons."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MAX_REASONS = 4
 
 
 class VerdictCard(QFrame):
-    """Verdict and caveats.
+    """Card with the verdict and the caveats.
 
-    `reset_requested` requests the evaluation with the run's own SLO and time range, `validity_requested` the list of
-    all checks.
+    `reset_requested` is emitted to restore the SLO and the time range of the run, `validity_requested` to show all
+    validity checks.
     """
 
     reset_requested = Signal()
@@ -92,7 +92,7 @@ class VerdictCard(QFrame):
 
 
 def list_caveats(report: Report) -> list[Caveat]:
-    """Return the checks that are not VALID, the worst first, and then the notes."""
+    """Return the checks that are not VALID, worst first, followed by the notes."""
     warnings = sorted((row for row in report.checks if row.verdict != "VALID"), key=_severity_rank)
     checks = [Caveat(row.name, check_sentence(row), row.verdict) for row in warnings]
     return [*checks, *(Caveat("note", note) for note in report.notes)]
@@ -105,7 +105,7 @@ def check_sentence(row: CheckRow) -> str:
 
 
 def _reasons(shown: ShownRun) -> list[str]:
-    """Return the reasons of the verdict, after what is missing if the run was interrupted."""
+    """Return the reasons of the verdict. If the run was interrupted, the missing data is listed first."""
     reasons = [f"– {reason}" for reason in shown.report.verdict.reasons[:_MAX_REASONS]]
     recovery = shown.opened.recovery
     return [*([recovery.text] if recovery is not None else []), *reasons]

@@ -1,4 +1,4 @@
-"""Input of lengths for the dynamic axes of a model."""
+"""Input fields for the lengths of the dynamic axes of a model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ MAX_AXIS_LENGTH = 1_000_000
 
 
 class AxisLengths(QWidget):
-    """One input field per dynamic axis; hidden if there is none. `changed` carries the lengths that
-    are set, by axis.
-    """
+    """One input field per dynamic axis; hidden if there are no dynamic axes. `changed` is emitted with the lengths
+    that are set, by axis name."""
 
     changed = Signal(dict)
 

@@ -1,4 +1,4 @@
-"""Group of check boxes, each with the reason if its option is not available."""
+"""Group of check boxes. Each box has a reason if its option is not available."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from app.gui.widgets import label, tool_tip_text
 
 class CheckBoxOption(msgspec.Struct, frozen=True):
     """Option of a check box group. `text` is the label; `unavailable_reason` is the reason why the option is not
-    available. `is_known` is `False` while availability is still being checked.
-    """
+    available. `is_known` is `False` while the availability is being checked."""
 
     value: str
     text: str
@@ -24,9 +23,10 @@ class CheckBoxOption(msgspec.Struct, frozen=True):
 
 
 class CheckBoxGroup(QWidget):
-    """Check box group, in lines that wrap, or in a column with the reason below each box.
+    """Group of check boxes, either in lines that wrap, or in a column with the reason below each box.
 
-    `ticked` carries all selected values in the order of the options. The last selected value cannot be cleared.
+    `ticked` is emitted with all selected values in the order of the options. The last selected value cannot be
+    deselected.
     """
 
     selection_changed = Signal(list)

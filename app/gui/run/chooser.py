@@ -1,4 +1,4 @@
-"""Profile menu: bundled profiles with their descriptions, recent files, a file dialog, or a new profile."""
+"""Profile menu with bundled profiles and their descriptions, recent files, a file dialog, and new profiles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_RECENT = 8
 
 
 class ProfileActions(msgspec.Struct, frozen=True):
-    """Actions that open or create a profile. The empty state of the page offers the same ones."""
+    """Actions that open or create a profile, shared by the profile menu and the empty state of the page."""
 
     open_profile: Callable[[Path], object]
     choose_profile: Callable[[], object]
@@ -27,7 +27,7 @@ class ProfileActions(msgspec.Struct, frozen=True):
 
 
 class Chooser(QToolButton):
-    """Menu button that shows the name of the current profile."""
+    """Menu button labeled with the name of the current profile."""
 
     def __init__(self, sources: ProfileActions, bundled: Callable[[], dict[str, tuple[Path, str]]]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Chooser(QToolButton):
 
 
 def recent_files(settings: QSettings) -> list[Path]:
-    """Return the recent files that still exist, newest first."""
+    """Return the recently opened files that still exist, newest first."""
     stored = settings.value(_RECENT, [])
     names = [stored] if isinstance(stored, str) else stored if isinstance(stored, list) else []
     return [path for name in names if (path := Path(str(name))).is_file()]
@@ -77,7 +77,7 @@ def add_recent_file(settings: QSettings, path: Path) -> None:
 
 
 def describe_bundled_profiles() -> dict[str, tuple[Path, str]]:
-    """Return the bundled profiles with their descriptions."""
+    """Return the path and the description of each bundled profile, by name."""
     from app.profiles.bundled import bundled_profiles
     from app.profiles.document import read_document
 

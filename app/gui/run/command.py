@@ -1,4 +1,4 @@
-"""Runner of a short `sizewise` command in a separate process."""
+"""Runner for short `sizewise` commands in a separate process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QProcess, Signal
 
 _EXIT_WAIT_MS = 300
-"""Time for which the window waits for the process to exit after a signal."""
+"""Time, in ms, that the window waits for the process to exit after a signal."""
 _MAX_BYTES = 4_000_000
 
 
 class CommandRunner(QObject):
     """Runs one `sizewise` command at a time.
 
-    `finished` carries the exit code, standard output and standard error. A command that was stopped emits nothing.
+    `finished` is emitted with the exit code, standard output and standard error. Nothing is emitted for a command that
+    was stopped.
     """
 
     finished = Signal(int, bytes, bytes)
@@ -31,7 +32,8 @@ class CommandRunner(QObject):
         return self._process is not None
 
     def start(self, arguments: Sequence[str], stdin: bytes = b"", folder: Path | None = None) -> None:
-        """Start a command with `stdin` as its whole standard input. A command that is still running is stopped."""
+        """Start a command with `stdin` as its complete standard input. If a command is still running, it is stopped
+        first."""
         self.stop()
         process = QProcess(self)
         self._process = process
@@ -66,7 +68,8 @@ class CommandRunner(QObject):
         self.finished.emit(code, bytes(out)[:_MAX_BYTES], bytes(errors)[:_MAX_BYTES])
 
     def _failed(self, error: QProcess.ProcessError) -> None:
-        """Emit the result of a process that could not be started. All other errors also emit `finished`."""
+        """Emit `finished` for a process that could not be started. After all other errors, Qt itself reports that
+        the process has finished."""
         process = self._process
         if process is None or error != QProcess.ProcessError.FailedToStart:
             return

@@ -1,4 +1,4 @@
-"""Connection test: one request to the target, sent by a separate process, and its result."""
+"""Connection test: sends a single request to the target from a separate process, and shows the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from loadgen.decoding import decode_json
 
 
 class ConnectionEditor(SpecialEditor):
-    """Connection test. It changes no values. Its result is cleared when the target or the workload changes."""
+    """Connection test of the target. The test changes no values. Its result is cleared when the target or the
+    workload changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +109,8 @@ class ConnectionEditor(SpecialEditor):
 
 
 def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...]:
-    """Return the secrets that need permission; none if the profile is invalid, since the command reports that."""
+    """Return the secrets that need consent. If the profile is invalid, none are returned, since the command reports
+    the error."""
     try:
         return secrets_to_allow(load_profile_text(profile, folder / "profile.yaml"))
     except SizewiseError:

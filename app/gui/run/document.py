@@ -1,4 +1,4 @@
-"""Document of the profile being edited: its text, its values, and an undo stack of all changes."""
+"""Document of the edited profile: its text, its values, and the undo stack of all changes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _COMMAND_ID = 1
 
 
 class ProfileDocument(QObject):
-    """Profile document. The text is authoritative: editing a field changes only its own characters and keeps all
-    comments.
+    """Document of the edited profile. The text is authoritative: editing a field changes only the characters of that
+    field and preserves all comments.
 
-    While the text is not valid YAML, `error` describes the problem, `tree` keeps its last state, and fields cannot be
-    edited.
+    While the text is not valid YAML, `error` describes the problem, `tree` has the last valid values, and fields cannot
+    be edited.
     """
 
     changed = Signal()
     comments_lost = Signal()
-    """Emitted when a change could not be made in place, so that the file was rewritten without its comments."""
+    """Emitted when a change could not be made in place, so that the text was rewritten without its comments."""
     opened = Signal()
-    """Emitted when another profile was opened."""
+    """Emitted when another profile has been opened."""
 
     def __init__(self, parent: QObject | None = None, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(parent)
@@ -45,7 +45,7 @@ class ProfileDocument(QObject):
         self._saved_text = ""
 
     def open(self, text: str, path: Path | None, directory: Path | None = None) -> None:
-        """Open a profile. `directory` is the base of its relative paths if it has no file yet."""
+        """Open a profile. `directory` is the base directory of relative paths if the profile has no file yet."""
         self.stack.clear()
         self.path = path
         self.directory = path.parent if path is not None else directory or Path.cwd()
@@ -62,7 +62,7 @@ class ProfileDocument(QObject):
         self.changed.emit()
 
     def mark_unsaved(self) -> None:
-        """Mark the document as unsaved, as after recovery of a draft that is in no file."""
+        """Mark the document as unsaved, for example after a draft has been recovered."""
         self._saved_text = "\0"
         self.changed.emit()
 
@@ -77,7 +77,7 @@ class ProfileDocument(QObject):
             return
         try:
             edited = edit(self.text, path, value)
-        except KeyError:  # an editor reported a record that has been removed
+        except KeyError:  # an editor reported a record that has already been removed
             return
         verb = "Remove {what}" if value is REMOVED else "Set {what}"
         self._push(edited.text, verb.format(what=format_path(path)), format_path(path))
@@ -85,7 +85,7 @@ class ProfileDocument(QObject):
             self.comments_lost.emit()
 
     def set_dotted_value(self, path: str, value: object) -> None:
-        """Set the value at a dotted path, as the special editors report it; `None` removes it."""
+        """Set the value at a dotted path, as the special editors report it; `None` removes the key."""
         self.set_value(parse_path(path), REMOVED if value is None else value)
 
     def set_tree(self, tree: dict[str, Any], title: str) -> None:
@@ -94,7 +94,7 @@ class ProfileDocument(QObject):
             self._push(edited.text, title, None)
 
     def set_text(self, text: str) -> None:
-        """Replace the text with typed text. A pause while typing starts a new undo step."""
+        """Replace the text after the user typed. A pause in typing starts a new undo step."""
         self._push(text, "Edit YAML", _TYPING)
 
     def _push(self, text: str, title: str, field: str | None) -> None:
@@ -113,7 +113,7 @@ class ProfileDocument(QObject):
         self.changed.emit()
 
     def replace_text(self, text: str) -> None:
-        """Replace the text, for undo and redo."""
+        """Replace the text. Called by undo and redo."""
         self._replace_text(text)
 
 

@@ -1,4 +1,4 @@
-"""Area where a model file is dropped or chosen."""
+"""Drop area for a model file, with a button that opens a file dialog."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from app.gui.widgets import button, label, vbox
 
 
 class DropZone(QFrame):
-    """Drop area for a model. Before the drop it shows what will happen."""
+    """Drop area for a model. While a file is dragged, the area shows what dropping it will do."""
 
     dropped = Signal(object)
-    """Emitted when a file is dropped: its Path."""
+    """Emitted with the path of a dropped file."""
     bundled_chosen = Signal(str)
     file_requested = Signal()
 

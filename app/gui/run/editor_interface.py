@@ -1,4 +1,4 @@
-"""Interface of the special editors of the Run page, which exchange values by dotted path, ready for YAML."""
+"""Interface of the special editors of the Run page, which read and write YAML values by dotted path."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TOP_LEVEL_KEYS = (
 
 
 class EditedProfile(Protocol):
-    """A profile that is being edited; it may be invalid or unfinished."""
+    """A profile that is being edited, which may be invalid or incomplete."""
 
     @property
     def path(self) -> Path | None:
-        """Path of the file, or `None` if there is none yet."""
+        """Path of the profile file, or `None` if there is no file yet."""
         ...
 
     def value(self, path: str) -> object | None:
@@ -29,20 +29,20 @@ class EditedProfile(Protocol):
 
 
 class SpecialEditor(QWidget):
-    """Base class of the special editors. `edited` carries a dotted path and its new value; `None` removes the key."""
+    """Base class of the special editors. `edited` is emitted with a dotted path and its new value; `None` removes
+    the key."""
 
     edited = Signal(str, object)
     _is_of_use = True
 
     def show_document(self, document: EditedProfile) -> None:
-        """Show the document. Called after every change, by this editor or elsewhere; hides the editor if it does not
-        apply.
-        """
+        """Show the document. Called after every change of the document, including changes by this editor. If the
+        editor does not apply to the document, the editor is hidden."""
         is_of_use = self.supports_protocol(find_protocol(document))
         self._is_of_use = is_of_use
         if is_of_use:
             self.show_contents(document)
-        if self.parentWidget() is not None:  # without a parent it would become a window of its own
+        if self.parentWidget() is not None:  # without a parent, Qt would show the editor as a separate window
             self.setVisible(is_of_use)
 
     def setVisible(self, visible: bool) -> None:
@@ -55,10 +55,10 @@ class SpecialEditor(QWidget):
             self.update_heights()
 
     def update_heights(self) -> None:
-        """Set the heights that depend on the font."""
+        """Set the heights that depend on the font size."""
 
     def supports_protocol(self, protocol: str | None) -> bool:  # noqa: ARG002 - for editors that do not apply to all protocols
-        """Return whether the editor applies to a protocol; `None` if the protocol is not known yet."""
+        """Return whether the editor applies to a protocol. `protocol` is `None` if the protocol is not known yet."""
         return True
 
     def show_contents(self, document: EditedProfile) -> None:
@@ -66,12 +66,12 @@ class SpecialEditor(QWidget):
 
 
 def set_min_lines(widget: QWidget, lines: int) -> None:
-    """Give a widget in a scrolling column a minimum height of `lines` lines of text."""
+    """Set the minimum height of a widget in a scrolling column to `lines` lines of text."""
     widget.setMinimumHeight(lines * widget.fontMetrics().height())
 
 
 def find_protocol(document: EditedProfile) -> str | None:
-    """Return the protocol of a profile. A target with a model and without a protocol is local."""
+    """Return the protocol of a profile. If the target has a model but no protocol, the protocol is local."""
     protocol = document.value("target.protocol")
     if isinstance(protocol, str):
         return protocol
@@ -85,18 +85,18 @@ def copy_tree(document: EditedProfile) -> dict[str, Any]:
 
 
 def base_directory(document: EditedProfile) -> Path:
-    """Return the directory that is the base of relative paths."""
+    """Return the base directory of the relative paths in the profile."""
     if document.path is not None:
         return document.path.absolute().parent
-    directory = getattr(document, "directory", None)  # set for a document that has no file yet
+    directory = getattr(document, "directory", None)  # set for a document without a file
     return directory if isinstance(directory, Path) else Path.cwd()
 
 
 def display_path(document: EditedProfile) -> str:
-    """Return the path by which errors name the profile."""
+    """Return the path that identifies the profile in error messages."""
     return str(base_directory(document) / ("profile" if document.path is None else document.path.name))
 
 
 def as_list(value: object) -> list[Any]:
-    """Return the value as a list; a scalar counts as a list of one."""
+    """Return the value as a list. A scalar becomes a list with one element."""
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]

@@ -1,4 +1,4 @@
-"""Histograms of the prompt and output lengths that the profile's seed draws."""
+"""Histograms of the prompt and output lengths that are sampled with the seed of the profile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINES = 14
 
 
 class LengthsEditor(SpecialEditor):
-    """Histograms of token lengths. It changes no values; they are edited in the form beside it."""
+    """Histograms of token lengths. The histograms are read-only; the distributions are edited in the form."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ class LengthsEditor(SpecialEditor):
         self.summary_label.setText(view.summary)
         self.summary_label.setVisible(bool(view.summary))
         placeholder = view.reason or "The workload sets no output length, so the model decides."
-        self._draw(self.inputs, view.inputs, placeholder, 0)
+        self._draw(self.inputs, view.prompts, placeholder, 0)
         self._draw(self.outputs, view.outputs, placeholder, 1)
-        rows = [("Prompt", _text(view.inputs))] if view.inputs is not None else []
+        rows = [("Prompt", _text(view.prompts))] if view.prompts is not None else []
         rows += [("Output", _text(view.outputs))] if view.outputs is not None else []
         self.rows.show_rows(rows)
 

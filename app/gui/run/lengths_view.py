@@ -1,4 +1,5 @@
-"""Histograms of the token lengths that the profile's seed draws. Pure; computing them may take a tenth of a second."""
+"""Histograms of the token lengths that are sampled with the seed of the profile. All functions are pure; computing
+the histograms may take 0.1 s."""
 
 from __future__ import annotations
 
@@ -14,9 +15,8 @@ _STUB_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """Histogram of lengths. `shares` are percentages of all requests, between `edges`. Quantiles are those of the drawn
-    lengths.
-    """
+    """Histogram of token lengths. `shares` are percentages of all requests, one per interval between adjacent
+    `edges`. The quantiles are computed from the sampled lengths."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
@@ -28,16 +28,16 @@ class Histogram(msgspec.Struct, frozen=True):
 
 
 class LengthsView(msgspec.Struct, frozen=True):
-    """Histograms to show. `reason` explains why there are none."""
+    """Histograms to display. `reason` is the reason why there are no histograms, or None."""
 
-    inputs: Histogram | None = None
+    prompts: Histogram | None = None
     outputs: Histogram | None = None
     summary: str = ""
     reason: str | None = None
 
 
 def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
-    """Compute the histograms. If the rest of the profile is still invalid, its workload is evaluated by itself."""
+    """Compute the histograms. If other parts of the profile are invalid, only its workload is evaluated."""
     from app.errors import SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.profile import EmbeddingsProfile, GeneratingProfile, RerankProfile

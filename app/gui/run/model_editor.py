@@ -1,4 +1,4 @@
-"""Editor of a local model: file selection, inspection, and the variants to measure."""
+"""Editor of a local model: file selection, inspection, and variants to measure."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ModelEditor(SpecialEditor):
         self._show()
 
     def model_path(self) -> Path | None:
-        """Return the file of the first model, or `None` if none is set."""
+        """Return the file of the first model, or `None` if no model is set."""
         from app.profiles.bundled import bundled_models
 
         models = as_list(self._value("target.model"))
@@ -94,9 +94,8 @@ class ModelEditor(SpecialEditor):
             self.set_model(Path(name))
 
     def set_model(self, path: Path) -> None:
-        """Set the model file, relative to the profile if it is in its directory. Axis lengths of the previous model are
-        removed.
-        """
+        """Set the model file, as a path relative to the profile if the file is in the directory of the profile. Axis
+        lengths of the previous model are removed."""
         folder = None if self._document is None or self._document.path is None else base_directory(self._document)
         is_below = folder is not None and path.is_relative_to(folder)
         if self._axis_lengths():
@@ -187,7 +186,8 @@ class ModelEditor(SpecialEditor):
         self.memory.show_rows(rows)
 
     def _listed_providers(self, state: InspectionState) -> list[str]:
-        """Return the providers to list: those that work, were refused or are selected, and always CPU and CUDA."""
+        """Return the execution providers to list: providers that work, failed the test or are selected, and always
+        CPU and CUDA."""
         listed_names = {
             *self._chosen("providers", ("cpu",)),
             *(state.working_providers or ()),

@@ -1,7 +1,6 @@
-"""Inspection of a local model: its properties as a tree, memory estimates, and background inspection.
+"""Inspection of a local model in the background: its properties as a tree, and memory estimates.
 
-Inspection of the model and the check of this machine's execution providers run in child processes with limited
-resources.
+The inspection of the model and the check of the execution providers run in child processes with limited resources.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ class TreeNode(msgspec.Struct, frozen=True):
 
 
 class MemoryFit(msgspec.Struct, frozen=True):
-    """Memory that one batch size and precision needs, and the devices on which it does not fit."""
+    """Memory that a batch size and precision needs, and the devices with insufficient memory."""
 
     batch: int
     precision: str
     needed_bytes: int | None
     insufficient: tuple[str, ...]
-    """Names of the memories of this machine that are too small."""
+    """Names of the memories (RAM or GPUs) of this machine that are too small."""
 
 
 def build_tree(inspection: ModelInspection) -> tuple[TreeNode, ...]:
@@ -82,7 +81,7 @@ def _axes(facts: ModelMetadata) -> TreeNode:
 
 
 def open_axes(facts: ModelMetadata) -> tuple[str, ...]:
-    """Return the dynamic axes that are neither the batch axis nor given a length."""
+    """Return the dynamic axes that are not batch axes and have no length."""
     symbolic = {axis for value in facts.inputs for axis in value.shape or () if isinstance(axis, str)}
     return tuple(sorted(symbolic - set(facts.batch_axes) - set(facts.axes)))
 
@@ -135,9 +134,8 @@ def _gpu_text(card: GpuFit) -> str:
 def estimate_fits(
     inspection: ModelInspection, batches: Sequence[int], precisions: Sequence[str], free_bytes: int | None
 ) -> tuple[MemoryFit, ...]:
-    """Estimate the memory of each batch and precision. `free_bytes` is this machine's free memory; GPUs come from the
-    inspection, with a tenth of their memory reserved.
-    """
+    """Estimate the required memory for each batch size and precision. `free_bytes` is the free RAM of this machine.
+    For GPUs, which the inspection lists, 10 % of the memory is reserved."""
     from app.wiring.inspecting import USABLE_MEMORY_SHARE
     from app.wiring.unrunnable_variants import estimate_memory
 
@@ -178,9 +176,8 @@ def _truncated(text: str) -> str:
 
 
 class InspectionState(msgspec.Struct, frozen=True):
-    """Inspection state. `working` is `None` until the providers have been tried; `model_error` is the error that
-    rejected the model.
-    """
+    """State of the model inspection. `working_providers` is `None` until the execution providers have been tested;
+    `model_error` is the error for which the model was rejected."""
 
     path: Path | None = None
     is_busy: bool = False
@@ -194,9 +191,8 @@ class InspectionState(msgspec.Struct, frozen=True):
 
 
 class ModelInspector(QObject):
-    """Background inspection of models. `changed` emits an InspectionState whenever there is new information. Results
-    are cached until the model file changes.
-    """
+    """Inspects models in the background. `changed` is emitted with the new InspectionState. Results are cached until
+    the model file changes."""
 
     changed = Signal(object)
 
@@ -261,7 +257,7 @@ def _inspection(path: Path, shapes: ShapeOverrides) -> ModelInspection:
 
 
 def _file_version(path: Path | None) -> tuple[int, int] | None:
-    """Return the modification time and size of a file, so that a rewritten file is inspected again."""
+    """Return the modification time and size of a file, which change when the file is rewritten."""
     try:
         status = None if path is None else path.stat()
     except OSError:

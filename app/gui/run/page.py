@@ -1,4 +1,4 @@
-"""Run page: a profile as a form beside its YAML, and the start button."""
+"""Run page: a profile as a form beside its YAML, with the start button."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class RunPage(Page):
             self._update_orientation()
 
     def _update_orientation(self) -> None:
-        """Place the form above the YAML if there is not enough room for both side by side."""
+        """Place the form above the YAML if the page is too narrow to show both side by side."""
         form_width = self.form.content_min_width() + _FORM_PADDING
         is_wide = self.contentsRect().width() > form_width + _MIN_YAML_LETTERS * self.fontMetrics().averageCharWidth()
         self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
@@ -167,7 +167,7 @@ class RunPage(Page):
         self._open(templates.SCRIPTED_TEMPLATE.format(name="scripted"), None)
 
     def _open(self, text: str, path: Path | None) -> None:
-        """Open a profile. Unsaved changes of the previous one are stored as a draft and can be recovered."""
+        """Open a profile. Unsaved changes of the previous profile are stored as a draft and can be recovered."""
         if self.has_unsaved_changes:
             self.presenter.save_draft()
             self._draft = drafts.load_draft()
@@ -278,14 +278,14 @@ class RunPage(Page):
         if launch is not None:
             self.navigation.launch_requested.emit(launch)
         elif self._state is not None and self._state.issues:
-            self.form.reveal(self._state.issues[0].path)  # revealing the field does not fix the error
+            self.form.reveal(self._state.issues[0].path)  # focusing the field does not fix the error
         return True
 
     def command_line(self) -> str | None:
         return self.presenter.command_line() if self._stack.currentIndex() == 1 else None
 
     def copy_command(self) -> None:
-        """Copy the command, after writing the file that it names."""
+        """Copy the command line to the clipboard, after writing the profile file that the command refers to."""
         self.presenter.write_source()
         QGuiApplication.clipboard().setText(self.presenter.command_line())
         self.navigation.notify("news", f"Copied: {self.presenter.command_line()}")
@@ -329,7 +329,7 @@ class RunPage(Page):
             self.export_ci_job(pipeline, Path(folder))
 
     def export_ci_job(self, pipeline: str, folder: Path) -> None:
-        """Export a CI job into a folder. Existing files are not overwritten."""
+        """Export a CI job to a folder. Existing files are not overwritten."""
         chosen = next(name for name in PIPELINES if name == pipeline)
         document = self.presenter.document
         try:
@@ -340,7 +340,7 @@ class RunPage(Page):
         names = ", ".join(str(path.relative_to(folder)) for path in written)
         self.navigation.notify("news", f"Written: {names}", None, "Commit both files.")
 
-    # Drafts left by a crash
+    # Drafts left behind by a crash
 
     def _offer_draft(self) -> None:
         self._draft = drafts.load_draft()
@@ -365,7 +365,7 @@ def _column(*widgets: QWidget) -> QWidget:
 
 
 def _field_text(wrong: ProfileIssue) -> str:
-    """Format an error for its own field, so without the key."""
+    """Format an error for display at its own field, without the key."""
     return f"✕ {sentence(wrong.cause)} {wrong.hint or ''}".strip()
 
 

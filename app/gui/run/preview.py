@@ -1,4 +1,4 @@
-"""Preview of a run: what it would send, how long it would take and what it would cost."""
+"""Preview of a run: what it would send, how long it would take, and what it would cost."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ _FILL = Qt.AlignmentFlag(0)
 
 
 class Preview(SpecialEditor):
-    """Preview of the run. It changes no values. It is updated with every change of the document, and shows errors if
-    there are any.
-    """
+    """Preview of the run. The preview is updated with every change of the profile, shows validation errors, and
+    never changes values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +54,7 @@ class Preview(SpecialEditor):
         self._latest.request(lambda: build_work_view(tree, name, machine))
 
     def tiles(self) -> tuple[Tile, ...]:
-        """Return the tiles that are shown."""
+        """Return the displayed tiles."""
         return () if self.view.work is None else build_tiles(self.view.work, datetime.now(UTC).astimezone())
 
     def _show(self, view: WorkView) -> None:

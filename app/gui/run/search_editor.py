@@ -1,4 +1,4 @@
-"""Editor of the search for the highest rate within the SLO, with a preview of its probes."""
+"""Editor of the max-rate search within the SLO, with a preview of the probed rates."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class SearchEditor(SpecialEditor):
         self._edit("max_duration", self.max_duration)
 
     def _edit(self, key: str, field: QLineEdit) -> None:
-        """Apply an edited text. An empty text removes the key, unless the key has a default."""
+        """Apply the edited text of a field. An empty text removes the key, unless the key has a default."""
         text = field.text().strip()
         field.setModified(False)
         search = self._search() or {}

@@ -1,4 +1,4 @@
-"""Preview of a search for the highest rate, for an assumed capacity. Pure functions."""
+"""Preview of a max-rate search for an assumed capacity. All functions are pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 
 from app.records.planned_work import PlannedSearch
+from app.records.search import SearchSpec
 
 DEFAULTS: Mapping[str, Any] = {"arrivals": "poisson", "start": "10/s", "step_duration": "10s", "repeats": 3}
 _ASSUMED_FACTOR = 8.0
 
 
 class SearchView(msgspec.Struct, frozen=True):
-    """Search preview. `rates_per_s` are the probes in order, for a target of that assumed capacity."""
+    """Preview of a max-rate search. `rates_per_s` are the probed rates in order, for a target with the assumed
+    capacity."""
 
     rates_per_s: tuple[float, ...] = ()
     assumed_capacity_per_s: float = 0.0
@@ -23,24 +25,21 @@ class SearchView(msgspec.Struct, frozen=True):
 
 
 def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
     from app.analysis.objectives import parse_objective
     from app.errors import UsageError
-    from app.profiles.load import SearchSettings
+    from app.profiles.load import SearchKeys
     from app.wiring.planned_work import preview_search, simulate_probes
-    from app.wiring.stages import build_search
 
     try:
-        planned = build_search(
-            SearchSettings.model_validate({key: value for key, value in search.items() if value is not None})
-        )
+        adapter: TypeAdapter[SearchSpec] = TypeAdapter(SearchKeys)
+        planned = adapter.validate_python({key: value for key, value in search.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
         location = ".".join(str(part) for part in first["loc"])
         return SearchView(problem=f"{location}: {cause or first['msg']}"[:300])
-    assert planned is not None
     objectives = []
     for text in slo:
         try:
@@ -59,7 +58,7 @@ def read_slo(value: object) -> list[Any]:
 
 
 def can_fail_rate(slo: Sequence[Any]) -> bool:
-    """Return whether any objective can fail a rate, and not only warn."""
+    """Return whether the SLO has an objective that can fail a rate, not only warn."""
     return any("|" not in str(objective) or str(objective).split("|")[-1].strip() == "fail" for objective in slo)
 
 

@@ -1,4 +1,4 @@
-"""YAML editor of the profile, with line numbers and marked errors."""
+"""YAML editor for the profile, with line numbers and error markers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class SourceView(QWidget):
         vbox((self.text, 1), self.problem, within=self)
 
     def show_text(self, text: str) -> None:
-        """Show a text. Only the part that differs is replaced, so that the cursor and the scroll position stay."""
+        """Set the text. Only the part that differs is replaced, so that the cursor and scroll position are
+        preserved."""
         current = self.text.toPlainText()
         if current == text:
             return
@@ -56,7 +57,8 @@ class SourceView(QWidget):
         self._is_showing = False
 
     def show_errors(self, lines: tuple[int, ...], text: str) -> None:
-        """Mark lines (numbered from 1) and show `text` below them. Empty arguments clear both."""
+        """Mark erroneous lines (numbered from 1) and show `text` below the editor. Empty arguments clear the markers
+        and the text."""
         self.text.mark(lines)
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
@@ -162,7 +164,7 @@ class _Numbers(QWidget):
 
 
 class _Highlighter(QSyntaxHighlighter):
-    """Syntax highlighting of keys and comments."""
+    """Syntax highlighter for keys and comments."""
 
     def __init__(self, document: QTextDocument, theme: Theme) -> None:
         super().__init__(document)
@@ -185,11 +187,11 @@ class _Highlighter(QSyntaxHighlighter):
 
 
 def _common_prefix_length(first: str, second: str) -> int:
-    """Return the length of the common prefix."""
+    """Return the length of the common prefix of two strings."""
     shorter = min(len(first), len(second))
     return next((index for index in range(shorter) if first[index] != second[index]), shorter)
 
 
 def _utf16(text: str) -> int:
-    """Return the length in UTF-16 code units, which is how Qt counts positions."""
+    """Return the length of a string in UTF-16 code units, in which Qt counts positions."""
     return len(text.encode("utf-16-le")) // 2

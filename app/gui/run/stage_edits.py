@@ -1,4 +1,4 @@
-"""Edits of the stages of a load, by buttons and table cells, as values ready for YAML. Pure functions."""
+"""Edits of the load stages by buttons and table cells. The results are YAML values. All functions are pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _COMMON_KEYS = ("name", "duration", "lead_in", "repeats")
 
 
 def convert_stage(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
-    """Convert a stage to another load shape at about the same rate. Its name, times and repeats are preserved."""
+    """Convert a stage to another load shape with about the same rate. The name, durations and repeats of the stage
+    are preserved."""
     common = {key: stage[key] for key in _COMMON_KEYS if stage.get(key) is not None}
     common.setdefault("duration", "30s")
     rate = _typical_rate(stage)
@@ -36,7 +37,7 @@ def convert_stage(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]
 
 
 def insert_stage(stages: Sequence[Stage], after: int) -> list[dict[str, Any]]:
-    """Insert a new stage after the one at `after`, with the same rate and duration."""
+    """Insert a new stage after the stage at index `after`, with the same rate and duration."""
     template = stages[after] if 0 <= after < len(stages) else {}
     name = _free_name(stages, "stage")
     stage = {
@@ -64,7 +65,7 @@ def swap_stages(stages: Sequence[Stage], first: int, second: int) -> list[dict[s
 
 
 def format_load(stage: Stage) -> str:
-    """Format the load of a stage, in the syntax that can be typed where there is one."""
+    """Format the load of a stage, if possible in the syntax that the user can type."""
     form = find_load_key(stage)
     value = stage.get(form) if form is not None else None
     match form:
@@ -87,14 +88,13 @@ def format_load(stage: Stage) -> str:
 
 
 def is_text_editable(stage: Stage) -> bool:
-    """Return whether the load can be typed in a single cell."""
+    """Return whether the load of a stage can be typed in a single cell."""
     return find_load_key(stage) in ("rate", "ramp", "steps", None)
 
 
 def with_load(stage: Stage, text: str) -> dict[str, Any]:
-    """Set the load from a text: a rate, a share such as `80% of steady`, a ramp such as `10/s → 50/s`, or steps such as
-    `10/s, 20/s`.
-    """
+    """Set the load of a stage from text: a rate, a share such as `80% of steady`, a ramp such as `10/s → 50/s`, or
+    steps such as `10/s, 20/s`."""
     remaining = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think_time")}
     if (ramp := _RAMP.fullmatch(text.strip())) is not None:
         return {**remaining, "ramp": {"from": _rate_text(ramp[1]), "to": _rate_text(ramp[2])}}
@@ -104,7 +104,7 @@ def with_load(stage: Stage, text: str) -> dict[str, Any]:
 
 
 def with_clients(stage: Stage, text: str) -> dict[str, Any]:
-    """Set the number of clients of a closed loop. An empty text converts the stage back to a rate."""
+    """Set the number of clients of a closed-loop stage. An empty text converts the stage back to a rate."""
     digits = text.strip()
     if not digits:
         return convert_stage("poisson", stage) if find_load_key(stage) == "concurrency" else dict(stage)
@@ -121,13 +121,13 @@ def with_arrivals(stage: Stage, arrivals: str) -> dict[str, Any]:
 
 
 def _rate_text(text: str) -> str:
-    """Return a rate; a number without a unit counts per second."""
+    """Return the text as a rate. A number without a unit is in requests per second."""
     rate = text.strip()
     return f"{rate}/s" if re.fullmatch(r"\d+(?:\.\d+)?", rate) else rate
 
 
 def _typical_rate(stage: Stage) -> str:
-    """Return a representative rate of a stage; 10/s if there is none."""
+    """Return a representative rate of a stage, or 10/s if the stage has none."""
     value = stage.get("rate")
     if isinstance(value, str) and _is_rate(value):
         return value

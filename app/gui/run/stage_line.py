@@ -1,6 +1,5 @@
-"""The stages of a load as a line of planned rates with handles, and the edits that moving a handle makes. Pure
-functions.
-"""
+"""Load stages as a line of planned rates with draggable handles, and the edits made by moving a handle. All
+functions are pure."""
 
 from __future__ import annotations
 
@@ -15,19 +14,20 @@ if TYPE_CHECKING:
     from app.profiles.load import StageSettings
 
 Stage = Mapping[str, Any]
-"""A stage as it is in the YAML."""
+"""Values of a stage as in the YAML."""
 DragAxis = Literal["x", "y", "both"]
 Points = tuple[tuple[float, float], ...]
 TraceKey = tuple[str, str, int]
-"""File, speed and number of copies, which determine the rates of a replayed trace."""
+"""File, speed and number of copies of a replayed trace, which determine its rates."""
 _MIN_DURATION_S = 0.1
 _DEFAULT_DURATION_S = 60.0
-"""Duration drawn for a stage that lasts until the end of a trace that has not been read yet."""
+"""Duration, in seconds, drawn for a stage that replays a trace until its end if the trace has not been read yet."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 
 
 class StageHandle(msgspec.Struct, frozen=True):
-    """Handle that sets the value `field` of a stage. `start_s` is the time at which the stage begins."""
+    """Draggable handle that sets the value `field` of a stage. `start_s` is the start of the stage, in seconds from
+    the start of the load."""
 
     stage: int
     field: Literal["rate", "from", "to", "peak", "duration"]
@@ -39,7 +39,8 @@ class StageHandle(msgspec.Struct, frozen=True):
 
 
 class DrawnStage(msgspec.Struct, frozen=True):
-    """One stage of the line. `points` is empty if its rate is unknown; `problem` is the validation error."""
+    """Drawn stage of the line. `points` is empty if the rate is unknown; `problem` is the validation error of the
+    stage."""
 
     name: str
     start_s: float
@@ -61,14 +62,13 @@ class StageLine(msgspec.Struct, frozen=True):
 
 
 def find_load_key(stage: Stage) -> str | None:
-    """Return the key that defines the load of a stage, or `None` if there is none yet."""
+    """Return the key that defines the load of a stage, such as `rate` or `ramp`; `None` if there is none."""
     return next((form for form in _FORMS if stage.get(form) not in (None, [])), None)
 
 
 def build_stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
-    """Compute the line. Each stage is drawn once regardless of its repeats, after its lead-in. `traces` are the rates
-    of the traces that have been read.
-    """
+    """Build the load timeline of the stages. Each stage is drawn once, after its lead-in, regardless of its repeats.
+    `traces` maps the traces that have been read to their rates."""
     drawn_stages: list[DrawnStage] = []
     handles: list[StageHandle] = []
     missing: list[TraceKey] = []
@@ -94,8 +94,9 @@ def trace_key(stage: Stage, folder: Path) -> TraceKey | None:
 
 
 def read_trace_rates(key: TraceKey) -> Points:
-    """Return the rates of a trace in up to 100 intervals of equal length. Raise BadValueError if the file is not a
-    trace.
+    """Return the rates of a trace in up to 100 intervals of equal length.
+
+    Raises BadValueError if the file is not a trace.
     """
     import numpy as np
 
@@ -200,7 +201,8 @@ def _handles(index: int, stage: Stage, settings: StageSettings, drawn: DrawnStag
 
 
 def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:
-    """Return the stages after moving a handle to another position, rounded to values that a hand can set."""
+    """Return the stages after a handle has been moved. The new values are rounded to the precision that a user can
+    set by dragging."""
     from app.profiles.units import format_duration, format_rate
 
     changed = [dict(stage) for stage in stages]
@@ -225,7 +227,8 @@ def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float
 
 
 def _rounded_duration(stage: Stage, requested_s: float) -> float:
-    """Round to 0.1 s below 10 s, to 1 s below 600 s, else to 10 s; the result is never shorter than a spike needs."""
+    """Round a duration to 0.1 s (below 10 s), 1 s (below 600 s) or 10 s. The result is never shorter than the spike
+    of the stage requires."""
     from app.profiles.units import parse_duration_s
 
     min_s = _MIN_DURATION_S
@@ -237,5 +240,5 @@ def _rounded_duration(stage: Stage, requested_s: float) -> float:
 
 
 def _rounded(rate: float) -> float:
-    """Round to two significant digits, or three from 100 on, which is what a hand can set."""
+    """Round a rate to two significant digits (three for 100 or more), the precision that a user can set by dragging."""
     return 0.0 if rate <= 0 else float(f"{rate:.{2 if rate < 100 else 3}g}")

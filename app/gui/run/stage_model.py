@@ -1,4 +1,4 @@
-"""Table model of the stages of a load, with editable cells."""
+"""Table model of the load stages, with editable cells."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ ARRIVALS_BY_PROCESS = ("poisson", "constant", "gamma")
 
 
 class StageModel(QAbstractTableModel):
-    """Table model of stages. An edit emits `changed` with all stages as they would be, and is applied
-    by the document.
-    """
+    """Table model of the load stages. After an edit, `changed` is emitted with all stages as they would be; the
+    document applies the change."""
 
     changed = Signal(list)
 
@@ -35,7 +34,8 @@ class StageModel(QAbstractTableModel):
         return self._stages
 
     def set_stages(self, stages: Sequence[Stage], problems: Sequence[str | None]) -> None:
-        """Show stages; `problems` holds the validation error of each. Rows persist if only their contents changed."""
+        """Set the displayed stages. `problems` holds the validation error of each stage. If only contents have
+        changed, the rows and the selection are preserved."""
         if len(stages) != len(self._stages):
             self.beginResetModel()
             self._stages, self._problems = [dict(stage) for stage in stages], list(problems)
@@ -160,7 +160,7 @@ class StageModel(QAbstractTableModel):
 
 
 class ArrivalsDelegate(QStyledItemDelegate):
-    """Combo box of the arrival processes."""
+    """Item delegate with a combo box for the arrival process of a stage."""
 
     def createEditor(self, parent: QWidget, option: QStyleOptionViewItem, index: Index) -> QWidget:  # noqa: ARG002
         box = QComboBox(parent)

@@ -1,4 +1,4 @@
-"""Editor of the stages of a load: a chart of planned rates with draggable handles, and an editable table."""
+"""Editor of the load stages: a chart of the planned rates with draggable handles, and an editable table."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class StagesEditor(SpecialEditor):
         return rows[0].row() if rows else -1
 
     def convert(self, kind: Preset) -> None:
-        """Convert the selected stage to another load shape; without stages, add the first one."""
+        """Convert the selected stage to another load shape. If there are no stages, the first stage is added."""
         trace = self._choose_trace() if kind == "trace" else ""
         if kind == "trace" and not trace:
             return
@@ -119,7 +119,7 @@ class StagesEditor(SpecialEditor):
     # Display
 
     def _show(self, stages: list[dict[str, Any]]) -> None:
-        """Show stages as they are in the document, or as they would be if the drag ended here."""
+        """Show stages, either as in the document or as they would be after the current drag."""
         assert self._document is not None
         self._line = build_stage_line(stages, base_directory(self._document), self._traces)
         self.model.set_stages(stages, [stage.problem for stage in self._line.stages])
@@ -264,6 +264,6 @@ class StagesEditor(SpecialEditor):
 
 
 def read_stages(document: EditedProfile) -> list[dict[str, Any]]:
-    """Return the stages that are mappings; the form reports anything else as an error."""
+    """Return the stages that are mappings. All other entries are reported as errors by the form."""
     values = document.value("load.stages")
     return [dict(stage) for stage in values if isinstance(stage, dict)] if isinstance(values, list | tuple) else []

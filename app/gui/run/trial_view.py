@@ -1,4 +1,4 @@
-"""Result of a connection test, as rows and as a notice. Pure functions."""
+"""Result of a connection test, as rows and as a notice. All functions are pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_LETTERS = 300
 
 
 def trial_rows(trial: ConnectionTest) -> tuple[tuple[str, str], ...]:
-    """Return name and text of each row, most important first."""
+    """Return the name and the text of each row, most important first."""
     rows = [("Status", NOT_AVAILABLE if trial.status is None else str(trial.status))]
     if trial.first_byte_ms is not None or trial.total_ms is not None:
         rows.append(("Time to first byte", _ms(trial.first_byte_ms)))
@@ -45,7 +45,8 @@ def trial_notice(trial: ConnectionTest) -> Notice:
 
 
 def error_notice(code: int, stderr: bytes) -> Notice:
-    """Build the notice for a command that ended without a result: the reported failure, and all output as details."""
+    """Build the notice for a command that ended without a result, with the reported failure and the complete output
+    as details."""
     failure, text = parse_reported_failure(stderr.decode(errors="replace"))
     if failure is None:
         failure = Failure(code, "The connection test ended unexpectedly.")
@@ -67,7 +68,7 @@ _TITLES = {
     "wrong response": "Unexpected response",
     "local limit": "Limit of this machine",
     "not streaming": "Not streaming",
-}  # one entry per problem, so that each is translated when it is shown
+}  # one entry per problem, with the text that is shown
 
 
 def _certificate(trial: ConnectionTest) -> str:

@@ -32,12 +32,12 @@ LIMITS = (*ADMISSION_LIMITS, "chunk_tokens")
 
 
 class Prior(msgspec.Struct, frozen=True):
-    """Log-normal prior of a parameter, with the bounds of the parameter."""
+    """Log-normal prior of a parameter, with the standard deviation of its logarithm, and its bounds."""
 
     median: float
-    sigma: float
-    low: float
-    high: float
+    log_sd: float
+    lower_bound: float
+    upper_bound: float
 
 
 class ServiceFamily(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ class ServiceFamily(msgspec.Struct, frozen=True):
     @property
     def bounds(self) -> tuple[Floats, Floats]:
         priors = self.priors.values()
-        return np.log([prior.low for prior in priors]), np.log([prior.high for prior in priors])
+        return np.log([prior.lower_bound for prior in priors]), np.log([prior.upper_bound for prior in priors])
 
     def with_values(self, logs: Floats) -> ServiceModel:
         """Return the service model with these values, given as logarithms.
@@ -84,7 +84,7 @@ class ServiceFamily(msgspec.Struct, frozen=True):
 
     def prior_residuals(self, logs: Floats) -> Floats:
         medians = np.array([prior.median for prior in self.priors.values()])
-        sigmas = np.array([prior.sigma for prior in self.priors.values()])
+        sigmas = np.array([prior.log_sd for prior in self.priors.values()])
         return np.asarray((logs - np.log(medians)) / sigmas)
 
 
@@ -162,9 +162,14 @@ def vary_slots(family: ServiceFamily) -> list[ServiceFamily]:
 def _with_slots(family: ServiceFamily, service: RequestService, slots: int) -> ServiceFamily:
     scale = slots / service.slots
     mean_prior, outside_prior = family.priors["mean_s"], family.priors["outside_s"]
-    mean = Prior(mean_prior.median * scale, mean_prior.sigma, mean_prior.low * scale, mean_prior.high * scale)
+    mean = Prior(
+        mean_prior.median * scale,
+        mean_prior.log_sd,
+        mean_prior.lower_bound * scale,
+        mean_prior.upper_bound * scale,
+    )
     outside_s = service.outside_s + service.mean_s * (1 - scale)
-    outside_s = min(max(outside_s, 10 * outside_prior.low), 0.9 * outside_prior.high)
+    outside_s = min(max(outside_s, 10 * outside_prior.lower_bound), 0.9 * outside_prior.upper_bound)
     changed = msgspec.structs.replace(service, slots=slots, mean_s=service.mean_s * scale, outside_s=outside_s)
     return ServiceFamily(changed, {**family.priors, "mean_s": mean})
 

@@ -219,7 +219,7 @@ def _supports_limits(fitted: Fitted, unlimited_cost: float) -> bool:
         return False
     information = (fitted.jacobian[: -len(parameters)] ** 2).sum(axis=0) * (_SCREENING_SCATTER / _MIN_SCATTER) ** 2
     return all(
-        information[index] > 1 / fitted.family.priors[name].sigma ** 2
+        information[index] > 1 / fitted.family.priors[name].log_sd ** 2
         for index, name in enumerate(parameters)
         if name in ADMISSION_LIMITS
     )

@@ -165,8 +165,8 @@ class TokenSimulation(msgspec.Struct, frozen=True):
     clients: int | None
     arrivals_s: Floats
     normals: Floats
-    inputs: Ints
-    outputs: Ints
+    tokens: Ints
+    """Input tokens and output tokens."""
 
     @staticmethod
     def draw(load: TokenLoad, requests: int, simulations: int, seed: np.random.SeedSequence) -> TokenSimulation:
@@ -175,7 +175,7 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         order = np.array([_draw_order(len(load.pairs), requests, rng) for _ in range(simulations)])
         clients = load.clients if load.offered_per_s is None else None
         normals = rng.standard_normal((simulations, requests))
-        return TokenSimulation(clients, arrivals_s, normals, load.pairs[order, 0], load.pairs[order, 1])
+        return TokenSimulation(clients, arrivals_s, normals, load.pairs.T[:, order])
 
     def simulate(self, service: ServiceModel, names: Sequence[str]) -> SimulatedTimes:
         """Simulate the stage and return the logarithms of the named statistics, such as `ttft p95`, `itl mean` and
@@ -200,7 +200,8 @@ class TokenSimulation(msgspec.Struct, frozen=True):
     def _compute_logs(self, service: TokenService, names: Sequence[str]) -> Floats:
         first_s, last_s, ended_s = self._simulate_once(service)
         latencies_by_metric = {"ttft": first_s, "latency": last_s}
-        gaps, has_several = np.maximum(self.outputs - 1, 1), self.outputs > 1
+        outputs = self.tokens[1]
+        gaps, has_several = np.maximum(outputs - 1, 1), outputs > 1
         decoding_s = np.where(has_several, last_s - first_s, 0.0)
         # a response with a single token has no time per output token
         latencies_by_metric["tpot"] = np.where(has_several, decoding_s / gaps, np.nan)
@@ -221,16 +222,17 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         shape = self.normals.shape
         if self.clients is None:
             starts = np.arange(shape[0], dtype=np.int64) * shape[1]
-            arrays = (self.arrivals_s.ravel(), self.inputs.ravel(), self.outputs.ravel(), self.normals.ravel())
+            inputs, outputs = self.tokens.reshape(2, -1)
+            arrays = (self.arrivals_s.ravel(), inputs, outputs, self.normals.ravel())
             first_s, last_s = (
                 latencies_s.reshape(shape) for latencies_s in simulate_token_latencies(*arrays, service, starts)
             )
             return first_s, last_s, (self.arrivals_s + last_s).max(axis=1)
         first_s, last_s, ended_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
         for row in range(shape[0]):
-            lengths = self.inputs[row], self.outputs[row]
+            inputs, outputs = self.tokens[:, row]
             arrived_s, first_at_s, last_at_s = simulate_closed_tokens(
-                self.clients, *lengths, self.normals[row], service
+                self.clients, inputs, outputs, self.normals[row], service
             )
             since_s = arrived_s - service.outside_s
             first_s[row], last_s[row], ended_s[row] = first_at_s - since_s, last_at_s - since_s, last_at_s.max()

@@ -18,7 +18,6 @@ from app.planning.simulation.token_kernel import ADMITTED as NEXT
 from app.planning.simulation.token_kernel import (
     DECODING,
     READING,
-    TokenParameters,
     TokenRequests,
     _admit,
     _decode,
@@ -57,11 +56,11 @@ def simulate_closed_tokens(
     """Simulate a language model replica; return arrival, first token and end times, in order of arrival."""
     arrivals_s = _initialize_arrivals(clients, unit_normals.size)
     first_s, last_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
-    requests, parameters = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
+    requests, service_tuple = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
     heap = np.empty((2, service.max_sequences), dtype=np.int64)
     known_count = min(clients, unit_normals.size)
     _simulate_tokens(
-        requests, known_count, parameters, service.outside_s, np.zeros(7, dtype=np.int64), heap, first_s, last_s
+        requests, known_count, service_tuple, service.outside_s, np.zeros(7, dtype=np.int64), heap, first_s, last_s
     )
     return arrivals_s, first_s, last_s
 
@@ -168,7 +167,7 @@ def _simulate_batches(
 def _simulate_tokens(
     requests: TokenRequests,
     known_count: int,
-    parameters: TokenParameters,
+    service: TokenService,
     outside_s: float,
     state: Ints,
     sequences: Ints,
@@ -183,13 +182,13 @@ def _simulate_tokens(
     while state[READING] < end or state[DECODING] > 0:
         if state[DECODING] == 0 and state[READING] == state[NEXT]:
             now_s = max(now_s, requests.arrivals_s[state[NEXT]])
-        _admit(requests, end, parameters, state, now_s)
+        _admit(requests, end, service, state, now_s)
         if state[READING] == state[NEXT]:
-            now_s = _decode(requests, end, parameters, state, sequences, now_s)
+            now_s = _decode(requests, end, service, state, sequences, now_s)
         else:
-            now_s = _prefill(requests, parameters, state, sequences, now_s, first_s)
+            now_s = _prefill(requests, service, state, sequences, now_s, first_s)
         decoding_before = state[DECODING]
-        _finish(requests, parameters, state, sequences, now_s, last_s)
+        _finish(requests, service, state, sequences, now_s, last_s)
         for _ in range(decoding_before - state[DECODING]):
             if known_count < end:
                 requests.arrivals_s[known_count] = now_s + outside_s

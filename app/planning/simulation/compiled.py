@@ -3,7 +3,7 @@
 numba takes 0.6 s to import, so only the simulation imports this module. Machine code is cached next to the source file,
 or in the user's cache directory if the former is not writable. numba invalidates the cache only if the file of the
 function itself changes, although functions in other files that it calls may change too, so the cache stamp is a hash of
-all source files in this package.
+all source files in this package and of the records that they read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
+
+from app.records import service
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -52,7 +54,7 @@ def _compile(function: Function, forceinline: bool) -> Function:
 
 def _hash_sources() -> str:
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in (*sorted(Path(__file__).parent.glob("*.py")), Path(service.__file__)):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 

@@ -7,12 +7,15 @@ simulations, which begin and end with an empty replica; `None` means a single si
 
 from __future__ import annotations
 
+from typing import cast
+
+import msgspec
 import numpy as np
 
 from app.planning.service_models.service_times import build_two_phase_table, compute_lognormal_factors, is_two_phase
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.replica_kernels import look_up, simulate_batches, simulate_requests, simulate_shared
-from app.planning.simulation.token_kernel import TokenParameters, TokenRequests, simulate_tokens
+from app.planning.simulation.token_kernel import TokenRequests, TokenServiceTuple, simulate_tokens
 from app.records.service import BatchService, RequestService, TokenService
 
 
@@ -74,35 +77,24 @@ def simulate_token_latencies(
     first token. The factor of a step is that of the request that was admitted last.
     """
     first_s, last_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
-    requests, parameters = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
-    heap = np.empty((2, service.max_sequences), dtype=np.int64)
-    simulate_tokens(
-        requests, _get_ends(starts, arrivals_s), parameters, np.empty(7, dtype=np.int64), heap, first_s, last_s
-    )
+    requests, service_tuple = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
+    heap, state = np.empty((2, service.max_sequences), dtype=np.int64), np.empty(7, dtype=np.int64)
+    simulate_tokens(requests, _get_ends(starts, arrivals_s), service_tuple, state, heap, first_s, last_s)
     since_s = arrivals_s - service.outside_s
     return first_s - since_s, last_s - since_s
 
 
 def build_kernel_input(
     arrivals_s: Floats, input_tokens: Ints, output_tokens: Ints, unit_normals: Floats, service: TokenService
-) -> tuple[TokenRequests, TokenParameters]:
-    """Convert requests and service parameters to the input of the compiled token simulations."""
+) -> tuple[TokenRequests, TokenService]:
+    """Convert requests and the service to the input of the compiled token simulations."""
     requests = TokenRequests(
         arrivals_s,
         np.maximum(np.asarray(input_tokens, dtype=np.int64), 1),
         np.maximum(np.asarray(output_tokens, dtype=np.int64), 1),
         compute_lognormal_factors(unit_normals, service.cv),
     )
-    parameters = TokenParameters(
-        service.step_s,
-        service.per_sequence_s,
-        service.per_kv_token_s,
-        service.prefill_s_per_token,
-        service.max_sequences,
-        service.kv_tokens,
-        service.chunk_tokens,
-    )
-    return requests, parameters
+    return requests, cast(TokenService, TokenServiceTuple(*msgspec.structs.astuple(service)))
 
 
 def look_up_service_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:

@@ -6,12 +6,14 @@ previous one.
 
 from __future__ import annotations
 
+import collections
 import math
 from typing import NamedTuple
 
 import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
+from app.records.service import TokenService
 
 
 @inlined
@@ -62,23 +64,16 @@ class TokenRequests(NamedTuple):
     factors: Floats
 
 
-class TokenParameters(NamedTuple):
-    """Parameters of a token service, with the same meaning as in `TokenService`."""
-
-    step_s: float
-    per_sequence_s: float
-    per_kv_token_s: float
-    per_prompt_token_s: float
-    max_sequences: int
-    kv_tokens: int
-    chunk_tokens: int
+TokenServiceTuple = collections.namedtuple("TokenServiceTuple", TokenService.__struct_fields__)  # type: ignore[misc]
+"""`TokenService` in a type that Numba compiles. Functions declare it as `TokenService`, so that mypy checks the fields
+that they read."""
 
 
 @compiled
 def simulate_tokens(
     requests: TokenRequests,
     ends: Ints,
-    parameters: TokenParameters,
+    service: TokenService,
     state: Ints,
     sequences: Ints,
     first_s: Floats,
@@ -98,54 +93,52 @@ def simulate_tokens(
         while state[READING] < end or state[DECODING] > 0:
             if state[DECODING] == 0 and state[READING] == state[ADMITTED]:
                 now_s = max(now_s, requests.arrivals_s[state[ADMITTED]])
-            _admit(requests, end, parameters, state, now_s)
+            _admit(requests, end, service, state, now_s)
             if state[READING] == state[ADMITTED]:
-                now_s = _decode(requests, end, parameters, state, sequences, now_s)
+                now_s = _decode(requests, end, service, state, sequences, now_s)
             else:
-                now_s = _prefill(requests, parameters, state, sequences, now_s, first_s)
-            _finish(requests, parameters, state, sequences, now_s, last_s)
+                now_s = _prefill(requests, service, state, sequences, now_s, first_s)
+            _finish(requests, service, state, sequences, now_s, last_s)
         begin = end
 
 
 @inlined
-def _count_reserved(requests: TokenRequests, parameters: TokenParameters, index: int) -> int:
-    return min(int(requests.inputs[index] + requests.outputs[index]), parameters.kv_tokens)
+def _count_reserved(requests: TokenRequests, service: TokenService, index: int) -> int:
+    return min(int(requests.inputs[index] + requests.outputs[index]), service.kv_tokens)
 
 
 @inlined
-def _fits(requests: TokenRequests, end: int, parameters: TokenParameters, state: Ints) -> bool:
+def _fits(requests: TokenRequests, end: int, service: TokenService, state: Ints) -> bool:
     """Return whether there is capacity for the next request, regardless of whether it has arrived."""
     index = state[ADMITTED]
-    if index == end or state[DECODING] + index - state[READING] == parameters.max_sequences:
+    if index == end or state[DECODING] + index - state[READING] == service.max_sequences:
         return False
-    return bool(state[RESERVED] + _count_reserved(requests, parameters, index) <= parameters.kv_tokens)
+    return bool(state[RESERVED] + _count_reserved(requests, service, index) <= service.kv_tokens)
 
 
 @inlined
-def _admit(requests: TokenRequests, end: int, parameters: TokenParameters, state: Ints, now_s: float) -> None:
-    while _fits(requests, end, parameters, state) and requests.arrivals_s[state[ADMITTED]] <= now_s:
+def _admit(requests: TokenRequests, end: int, service: TokenService, state: Ints, now_s: float) -> None:
+    while _fits(requests, end, service, state) and requests.arrivals_s[state[ADMITTED]] <= now_s:
         index = state[ADMITTED]
         if state[READING] == index:
             state[UNREAD] = requests.inputs[index]
-        state[RESERVED] += _count_reserved(requests, parameters, index)
+        state[RESERVED] += _count_reserved(requests, service, index)
         state[ADMITTED] += 1
 
 
 @inlined
-def _compute_step_s(parameters: TokenParameters, state: Ints) -> float:
-    return float(
-        parameters.step_s + parameters.per_sequence_s * state[DECODING] + parameters.per_kv_token_s * state[CONTEXT]
-    )
+def _compute_step_s(service: TokenService, state: Ints) -> float:
+    return float(service.step_s + service.per_sequence_s * state[DECODING] + service.per_kv_token_s * state[CONTEXT])
 
 
 @inlined
 def _decode(
-    requests: TokenRequests, end: int, parameters: TokenParameters, state: Ints, sequences: Ints, now_s: float
+    requests: TokenRequests, end: int, service: TokenService, state: Ints, sequences: Ints, now_s: float
 ) -> float:
     """Simulate decode steps up to the first one that changes the state, and return the end of that step."""
-    step_s, growth_s = _compute_step_s(parameters, state), parameters.per_kv_token_s * state[DECODING]
+    step_s, growth_s = _compute_step_s(service, state), service.per_kv_token_s * state[DECODING]
     factor, steps = requests.factors[state[ADMITTED] - 1], sequences[0, 0] - state[STEP]
-    if _fits(requests, end, parameters, state):
+    if _fits(requests, end, service, state):
         wait_s = (requests.arrivals_s[state[ADMITTED]] - now_s) / factor
         steps = count_steps_until(wait_s, step_s, growth_s, steps)
     state[STEP] += steps
@@ -155,10 +148,10 @@ def _decode(
 
 @inlined
 def _prefill(
-    requests: TokenRequests, parameters: TokenParameters, state: Ints, sequences: Ints, now_s: float, first_s: Floats
+    requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, first_s: Floats
 ) -> float:
     """Simulate a step that processes prompts together with decoding, and return the end of the step."""
-    begin, admitted, budget = state[READING], state[ADMITTED], parameters.chunk_tokens
+    begin, admitted, budget = state[READING], state[ADMITTED], service.chunk_tokens
     stop, unprocessed = begin, state[UNREAD]
     while stop < admitted and budget >= unprocessed:
         budget -= unprocessed
@@ -167,7 +160,7 @@ def _prefill(
     if stop < admitted:
         unprocessed -= budget
         budget = 0
-    duration_s = _compute_step_s(parameters, state) + parameters.per_prompt_token_s * (parameters.chunk_tokens - budget)
+    duration_s = _compute_step_s(service, state) + service.prefill_s_per_token * (service.chunk_tokens - budget)
     now_s += requests.factors[admitted - 1] * duration_s
     state[STEP] += 1
     state[CONTEXT] += state[DECODING]
@@ -182,14 +175,14 @@ def _prefill(
 
 @inlined
 def _finish(
-    requests: TokenRequests, parameters: TokenParameters, state: Ints, sequences: Ints, now_s: float, last_s: Floats
+    requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, last_s: Floats
 ) -> None:
     while state[DECODING] > 0 and sequences[0, 0] <= state[STEP]:
         index = sequences[1, 0]
         last_s[index] = now_s
         state[DECODING] -= 1
         _pop_sequence(sequences, state[DECODING])
-        state[RESERVED] -= _count_reserved(requests, parameters, index)
+        state[RESERVED] -= _count_reserved(requests, service, index)
         state[CONTEXT] -= requests.inputs[index] + requests.outputs[index]
 
 

@@ -1,9 +1,9 @@
-"""The catalog of accelerators and offers, and the user's prices on top of it.
+"""Catalog of accelerators and offers, and the user's price list applied to the catalog.
 
-The catalog consists of dated facts in CSV files; their README explains the conventions. This module also derives CPU
-architectures from instance type names where the provider's naming allows it, reads the mean CO2e per kWh of each
-country's grid, merges the rows of a user's price list, cell by cell, and stores the imported price list beside the
-runs, from where it applies to every plan.
+The catalog is stored as dated entries in CSV files, whose conventions are described in their README. This module also
+derives CPU architectures from instance type names if the provider's naming scheme allows it, reads the mean carbon
+intensity of each country's grid, merges the rows of a user's price list cell by cell, and stores the imported price
+list next to the runs, where it applies to every plan.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from app.records.offers import Accelerator, Catalog, GridIntensity, Offer, Overr
 from loadgen.decoding import decode_json
 
 Architecture = Literal["x86_64", "arm64"]
-# Superchips that combine an accelerator with an Arm CPU
+# Superchips, which combine an accelerator with an Arm CPU
 _ARM_SUPERCHIPS = ("gh200", "gb200", "gb300", "gb10")
-# A g after the digit of the generation means Graviton: c7g, m8g, g5g, x2gd; a1 is the first Graviton family.
+# A g after the generation number means Graviton, as in c7g, m8g, g5g and x2gd; a1 is the first Graviton family.
 _AWS_ARM = re.compile(r"a1\.|[a-z]+\d+[a-z]*g[a-z]*\.")
 _GCP_ARM = re.compile(r"(?:c4a|n4a|t2a|a4x)-")
-# A p among the letters after the size means Arm: Standard_D16ps_v5.
+# A p among the letters after the size means Arm, as in Standard_D16ps_v5.
 _AZURE_ARM = re.compile(r"Standard_[A-Z]+\d+(?:-\d+)?[a-z]*p[a-z]*(?:_|$)")
 _ARM = {"aws": _AWS_ARM, "gcp": _GCP_ARM, "azure": _AZURE_ARM}
 _NEBIUS_X86 = re.compile(r"cpu-[de]\d")
@@ -39,7 +39,7 @@ _NEBIUS_X86 = re.compile(r"cpu-[de]\d")
 def cpu_architecture(provider: str, instance_type: str, accelerator: str | None) -> Architecture | None:
     """Derive the CPU architecture from the name of an instance type.
 
-    Return `None` if the name does not determine it, as on marketplaces.
+    Returns `None` if the name does not determine the architecture, as on marketplaces.
     """
     if accelerator is not None and accelerator.startswith(_ARM_SUPERCHIPS):
         return "arm64"
@@ -49,7 +49,7 @@ def cpu_architecture(provider: str, instance_type: str, accelerator: str | None)
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """A country with its grid intensity, or a provider's region with the country it is in."""
+    """A country with its grid intensity, or a provider's region with the country that the region is in."""
 
     key: str
     country: str
@@ -59,7 +59,7 @@ class _Place(msgspec.Struct, frozen=True):
 def load_grid(path: Path) -> dict[str, GridIntensity]:
     """Load grid intensities by country and by provider/region.
 
-    Raises UsageError naming the file and the line of a bad cell.
+    Raises UsageError with the file and the line of an invalid cell.
     """
     places = list(read_unique(path, _place))
     countries = {place.key: place.intensity for place in places if place.intensity is not None}
@@ -80,16 +80,17 @@ def _place(row: CsvRow) -> _Place:
 
 
 USER_SOURCE = "yours"
-"""Source of values that come from the user."""
+"""Source of values that were set by the user."""
 NO_ACCELERATOR = "none"
 _PRICES = ("on_demand_usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
 _CELLS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICES, "cpu_architecture")
 
 
 def merge_offers(catalog: Catalog, rows: Iterable[PriceRow]) -> Catalog:
-    """Apply a user's rows to the catalog: rows of a known key change its cells, others become new offers.
+    """Apply a user's rows to the catalog. Rows with a known key change the values of that offer; other rows become new
+    offers.
 
-    Raises UsageError naming the row that does not make a valid offer.
+    Raises UsageError with the key of a row that does not give a valid offer.
     """
     offers = {offer.key: offer for offer in catalog.offers}
     grid = dict(catalog.grid)
@@ -177,7 +178,7 @@ def _given_cells(row: PriceRow) -> tuple[str, ...]:
 
 
 def _source(source: str, is_new_price: bool) -> str:
-    """Update the source of an offer. The first of several sources is that of the on-demand price."""
+    """Return the updated source of an offer. The first of several sources is the source of the on-demand price."""
     parts = source.split("+")
     other_parts = [part for part in parts if part != USER_SOURCE]
     leads = is_new_price or parts[0] == USER_SOURCE
@@ -189,7 +190,7 @@ _REIMPORT_HINT = "Import the price list again with `sizewise offers import`, or 
 
 
 def price_list_path() -> Path:
-    """Return the path of the imported price list: in SIZEWISE_HOME, or in the user's data folder, like the runs."""
+    """Return the path of the imported price list, in SIZEWISE_HOME or in the user's data folder, like the runs."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "offers.json"
@@ -199,7 +200,7 @@ def price_list_path() -> Path:
 
 
 def load_imported_prices() -> PriceList | None:
-    """Load the imported price list, or return `None` if there is none. Raises UsageError if it cannot be read."""
+    """Load the imported price list; `None` if there is none. Raises UsageError if the file cannot be read."""
     path = price_list_path()
     try:
         prices = decode_json(path.read_bytes(), PriceList)
@@ -224,9 +225,10 @@ def encode_price_list(prices: PriceList) -> bytes:
 
 
 def load_catalog(directory: Path | None = None) -> Catalog:
-    """Load the bundled catalog with the user's imported price list applied, or the catalog of another folder unchanged.
+    """Load the bundled catalog with the user's imported price list applied, or the catalog in another folder without
+    price list.
 
-    Raises UsageError naming the file and the line of a bad cell.
+    Raises UsageError with the file and the line of an invalid cell.
     """
     if directory is None:
         return merge_offers(load_bundled_catalog(), load_imported_rows())
@@ -236,14 +238,14 @@ def load_catalog(directory: Path | None = None) -> Catalog:
 
 
 def load_bundled_catalog() -> Catalog:
-    """Load the bundled catalog without the user's prices."""
+    """Load the bundled catalog without the user's price list."""
     return load_catalog(DIRECTORY / "hardware")
 
 
 def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
-    """Return the first offer named `provider/instance` or `provider/instance@region`.
+    """Return the first offer with the name `provider/instance` or `provider/instance@region`.
 
-    Raises UsageError with the most similar name.
+    Raises UsageError, with the most similar name as hint, if there is no such offer.
     """
     instance, own_region = split_key(name)
     region = region or own_region
@@ -263,12 +265,14 @@ def find_accelerator(catalog: Catalog, key: str) -> Accelerator:
 
 
 def check_region(catalog: Catalog, name: str) -> None:
-    """Raise UsageError, with the most similar name, if no offer is in this region."""
+    """Check that the catalog has an offer in the region. Raises UsageError, with the most similar name as hint,
+    otherwise."""
     _check_known("region", name, (offer.region for offer in catalog.offers))
 
 
 def check_provider(catalog: Catalog, name: str) -> None:
-    """Raise UsageError, with the most similar name, if no offer is from this provider."""
+    """Check that the catalog has an offer of the provider. Raises UsageError, with the most similar name as hint,
+    otherwise."""
     _check_known("provider", name, (offer.provider for offer in catalog.offers))
 
 

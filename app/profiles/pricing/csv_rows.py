@@ -1,4 +1,4 @@
-"""Read CSV tables of facts row by row, and report errors by file, line and column."""
+"""Read CSV tables row by row, and report errors with file, line and column."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ K = TypeVar("K", bound=Keyed)
 
 
 class CsvRow(msgspec.Struct, frozen=True):
-    """The cells of one line. Each accessor raises ValueError naming the column."""
+    """Cells of one row of a CSV table. Each accessor raises ValueError, with the name of the column, for an invalid
+    cell."""
 
     cells: dict[str, str | None]
 
@@ -56,7 +57,8 @@ class CsvRow(msgspec.Struct, frozen=True):
 
 
 def read_unique(path: Path, read: Callable[[CsvRow], K]) -> Iterator[K]:
-    """Yield the item that `read` builds from each row. Raises UsageError if two items have the same `key`."""
+    """Yield the item that `read` builds from each row. Raises UsageError for an invalid row, or if two items have the
+    same `key`."""
     keys: set[str] = set()
     for line, row in _rows(path):
         try:

@@ -1,4 +1,4 @@
-"""Exchange rates as dated facts, and warnings about outdated ones."""
+"""Exchange rates with their dates, and warnings about outdated rates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_bundled_rates() -> Mapping[str, ExchangeRate]:
 
 
 def load_rates(path: Path) -> dict[str, ExchangeRate]:
-    """Load exchange rates by currency. Raises UsageError naming the file and the line of the problem."""
+    """Load exchange rates by currency code. Raises UsageError with the file and the line of the error."""
     try:
         document = read_document(path.read_bytes(), str(path))
     except OSError as error:
@@ -38,7 +38,8 @@ def load_rates(path: Path) -> dict[str, ExchangeRate]:
 
 
 def find_usd_rate(currency: str) -> float:
-    """Return the value of one unit of a currency in USD. Raises BadValueError with the most similar known currency."""
+    """Return the value of one unit of a currency in USD. Raises BadValueError, with the most similar currency as hint,
+    if unknown."""
     if currency == USD:
         return 1.0
     rates = load_bundled_rates()
@@ -51,7 +52,7 @@ def find_usd_rate(currency: str) -> float:
 def find_currency_warnings(values: object, today: datetime.date) -> tuple[str, ...]:
     """Return a warning for each currency used in a document whose exchange rate is more than 90 days old.
 
-    `values` holds the values of the document, or texts.
+    `values` is the content of the document, or a collection of strings.
     """
     used = sorted(
         {code for text in _texts(values) if (code := _currency(text)) is not None} & load_bundled_rates().keys()

@@ -1,6 +1,5 @@
-"""Parse the cells of a user's price list: a value with its unit, or a number in the unit that the column name
-states.
-"""
+"""Parse the cells of a user's price list. A cell is a value with its unit, or a number in the unit given by the column
+name."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ _NO_NUMBERS = ("nan", ".nan", ".inf", "-.inf", "inf", "+inf", "-inf", "infinity"
 
 
 class CellError(BadValueError):
-    """A cell has an invalid value; `cell` is its column."""
+    """Error for a cell with an invalid value. `cell` is the name of the column."""
 
     def __init__(self, cell: str, message: str, hint: str | None = None) -> None:
         super().__init__(f"{cell}: {message}", hint=hint)
@@ -31,11 +30,11 @@ class CellError(BadValueError):
 
 
 class CostShare(float):
-    """A cost given as a share of the hardware's purchase price."""
+    """A cost given as a fraction of the hardware's purchase price."""
 
 
 def read_cell(cell: str, value: object) -> Any:
-    """Parse the value of a cell, which must be one of READERS. Raises CellError."""
+    """Parse the value of a cell. `cell` is the name of a column in READERS. Raises CellError for an invalid value."""
     if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
         raise CellError(cell, f"longer than {_MAX_CHARACTERS} characters")
     try:
@@ -94,7 +93,7 @@ def _price_per_hour(value: object) -> float:
 
 
 def _money_or_number(parse: Callable[[object], float]) -> Callable[[object], float]:
-    """Return a parser of money in which a plain number is in USD, as the column name states."""
+    """Return a parser of amounts of money in which a plain number is in USD, as stated by the column name."""
 
     def read(value: object) -> float:
         has_unit = isinstance(value, str) and value.strip()[-1:].isalpha() and value.strip().lower() not in _NO_NUMBERS
@@ -156,7 +155,7 @@ READERS: dict[str, Callable[[object], Any]] = {
     "spot_usd_per_hour": _price_per_hour,
     "reserved_1y_usd_per_hour": _price_per_hour,
     "as_of_date": _date,
-    # Accepted but ignored, so that rows of the bundled table are valid: the source of a user's prices is the user.
+    # Accepted so that rows copied from the bundled table are valid, but ignored: the source is always the user.
     "source": _name,
     "cpu_architecture": _architecture,
     "country": _name,

@@ -1,6 +1,6 @@
 """Read a user's price list: CSV with the columns of the catalog, or YAML.
 
-YAML is a list of rows, a single row, or a mapping from `provider/instance@region` to the cells that the user sets.
+YAML is a list of rows, a single row, or a mapping from `provider/instance@region` to the cells set by the user.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from app.records.offers import Catalog, OwnedHardware, PriceRow
 
 
 def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
-    """Build a price row from its cells. Blank cells count as missing, and a row without a date is dated today.
+    """Build a price row from its cells. Blank cells are ignored, and a row without a date gets the date `today`.
 
-    Raises CellError, UnknownKeyError, or BadValueError if the cells contradict each other.
+    Raises CellError for an invalid cell, UnknownKeyError for an unknown column, and BadValueError for contradictory
+    cells.
     """
     for cell in cells:
         if cell not in READERS:
@@ -105,7 +106,7 @@ _KEY_SHAPE = "provider/instance@region"
 
 
 class PriceEntry(msgspec.Struct, frozen=True):
-    """The cells of one row as written in the file, with the line of each cell."""
+    """Cells of one row as written in the file. `lines` maps each cell to its line number."""
 
     cells: dict[str, object]
     line: int | None
@@ -113,9 +114,9 @@ class PriceEntry(msgspec.Struct, frozen=True):
 
 
 class ParsedPriceList(msgspec.Struct, frozen=True):
-    """The valid rows of a price list, and up to MOST_PROBLEMS problems of the others, in the order of the file.
+    """Valid rows of a price list, and at most MAX_PROBLEMS errors of invalid rows, in the order of the file.
 
-    `values` holds everything that was written, for warnings about it.
+    `values` contains everything that was written in the file, for the detection of currencies with outdated rates.
     """
 
     rows: tuple[PriceRow, ...]
@@ -135,9 +136,9 @@ def load_offers(paths: Sequence[Path], today: datetime.date, catalog: Catalog | 
 
 
 def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> ParsedPriceList:
-    """Read a price list as it applies to `catalog`.
+    """Read a price list, and check its rows against `catalog`.
 
-    Nothing is raised: a file that cannot be read is reported as one problem.
+    No error is raised: a file that cannot be read is reported as a single problem.
     """
     known = {offer.key: offer for offer in catalog.offers}
     rows: dict[str, PriceRow] = {}
@@ -169,9 +170,9 @@ def _problem(path: Path, entry: PriceEntry, error: BadValueError) -> ProfileErro
 
 
 def _entries(path: Path) -> Iterator[PriceEntry]:
-    """Iterate over the rows of a price list.
+    """Return an iterator over the rows of a price list.
 
-    Raises ProfileError for problems with the file as a whole, or with the shape of a row.
+    Raises ProfileError if the file or the structure of a row is invalid.
     """
     content = _content(path)
     if path.suffix.lower() == ".csv":
@@ -249,7 +250,7 @@ def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
 
 
 def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> object:
-    """Return the row with the cells that its key states."""
+    """Return the row with the cells that are contained in its key: provider, instance type and region."""
     provider, slash, rest = key.partition("/")
     instance_type, at, region = rest.rpartition("@")
     if not (provider and slash and instance_type and at and region):

@@ -1,6 +1,6 @@
-"""Functions that the readers of all formats share.
+"""Functions shared by the readers of all formats.
 
-Latencies come from requests, exactly, or from a tool's own aggregates; both are in seconds.
+Latencies are computed from requests (exact) or taken from a tool's own aggregates, and converted to seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ UNLIMITED_RATE_NOTE = "a load point without a rate sent all requests at once, so
 
 
 def require_single_value(what: str, values: Iterable[tuple[str, str | None]]) -> str | None:
-    """Return the one value that all files agree on, or `None` if none has a value.
+    """Return the value that all files have in common; `None` if no file has a value.
 
-    Raises UsageError if two files differ.
+    Raises UsageError if two files have different values.
     """
     agreed: str | None = None
     for name, value in values:
@@ -46,14 +46,14 @@ UNITS_S: dict[str, float] = {
 
 
 def percentile_name(percent: float) -> str:
-    """Return the name of a percentile as in the catalog of metrics: `p99_9` for 99.9."""
+    """Return the name of a percentile in the metric catalog, such as `p99_9` for 99.9."""
     return f"p{percent:g}".replace(".", "_")
 
 
 def compute_aggregates(values_s: Iterable[float]) -> dict[str, float]:
-    """Compute mean, maximum and exact percentiles; empty without values, or if all values are 0.
+    """Compute mean, maximum and exact percentiles; empty if there are no values or if all values are 0.
 
-    The q-th percentile is the ceil(n q)-th smallest value, as in Sizewise's own results.
+    The q-th percentile is the ceil(n q)-th smallest of n values, as in the results of Sizewise.
     """
     ordered = np.sort(np.fromiter(values_s, dtype=np.float64))
     if not ordered.any():
@@ -64,20 +64,22 @@ def compute_aggregates(values_s: Iterable[float]) -> dict[str, float]:
 
 
 def read_aggregates(node: Node, keys: Mapping[str, str]) -> dict[str, float]:
-    """Return the numbers under `keys`, which maps a tool's names to ours. Absent and null values are left out."""
+    """Return the aggregates under `keys`, a mapping from a tool's names to Sizewise names. Missing and null values are
+    omitted."""
     numbers = ((name, node.at(tool_name).number_or_none()) for tool_name, name in keys.items())
     return {name: value for name, value in numbers if value is not None}
 
 
 def convert_to_seconds(aggregates: Mapping[str, float], unit_s: float) -> dict[str, float]:
-    """Convert aggregates to seconds; empty if all are 0, which several tools write for values they did not measure."""
+    """Convert aggregates to seconds; empty if all values are 0, because several tools write 0 for values that were not
+    measured."""
     if not any(aggregates.values()):
         return {}
     return {name: value * unit_s for name, value in aggregates.items()}
 
 
 def drop_empty(latencies_s: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Return the latencies without the metrics that have no aggregate."""
+    """Return the latencies without the metrics that have no aggregates."""
     return {metric: aggregates for metric, aggregates in latencies_s.items() if aggregates}
 
 

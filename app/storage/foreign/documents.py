@@ -1,4 +1,4 @@
-"""Read and parse untrusted result files of other tools, within limits, with refusals of one sentence."""
+"""Read and parse untrusted result files of other tools, within limits. Each error message is one sentence."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from app.errors import UsageError
 MAX_BYTES = 128 * 2**20
 MAX_TABLE_BYTES = 16 * 2**20
 MAX_VALUES = 1_000_000
-MAX_CONTAINERS = 4_000_000  # lists and objects: each needs far more memory than its two characters
+MAX_CONTAINERS = 4_000_000  # lists and objects, which need far more memory than their two characters
 _MAX_NAME_CHARACTERS = 80
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 class ForeignDocument(msgspec.Struct, frozen=True):
-    """The content of one file.
+    """Content of one result file.
 
-    `values` are the JSON values in it, one after the other. `header` and `lines` are those of a CSV table, with
-    stripped cells. `text` is set for a file that is neither.
+    `values` holds the JSON values of a JSON file, in order. `header` and `lines` hold the stripped cells of a CSV
+    table. `text` holds the content of any other file.
     """
 
     name: str
@@ -37,14 +37,14 @@ class ForeignDocument(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> object:
-        """The only JSON value, or `None` if there are several or none."""
+        """The JSON value of the file; `None` unless there is exactly one."""
         return self.values[0] if len(self.values) == 1 else None
 
     def rows(self) -> list[dict[str, str]]:
-        """Return the rows of a table as mappings by column.
+        """Return the rows of a table as mappings from column name to cell.
 
-        Raises UsageError if they do not fit the header. The check is made here so that tables of unknown tools are
-        ignored.
+        Raises UsageError if a row does not match the header. Rows are checked here, and not on opening, so that tables
+        of unsupported tools can be ignored.
         """
         duplicate = _first_repeated(column for column in self.header if column)
         if duplicate is not None:
@@ -57,13 +57,14 @@ def file_error(name: str, why: str, hint: str | None = None) -> UsageError:
 
 
 def printable(text: str, max_characters: int = _MAX_NAME_CHARACTERS) -> str:
-    """Return text from a file in a form that is safe on a terminal, with at most `max_characters` characters."""
+    """Return a string from a file, shortened to `max_characters` and without characters that are unsafe on a
+    terminal."""
     clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return clean if len(clean) <= max_characters else clean[: max_characters - 1] + "…"
 
 
 def open_document(path: Path) -> ForeignDocument:
-    """Read a file. Raises UsageError if it is too large, not text, or broken JSON or CSV."""
+    """Read and parse a file. Raises UsageError if the file is too large, is not text, or is invalid JSON or CSV."""
     name = printable(path.name)
     text = _text(path, name)
     start = text.lstrip()[:1]
@@ -157,7 +158,7 @@ def _table(text: str, name: str, folder: Path) -> ForeignDocument:
 
 
 def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
-    """Build a row. Empty cells beyond the header are dropped, because some tools end their lines with a comma."""
+    """Build a row. Empty cells beyond the header are dropped, because some tools end each line with a comma."""
     if len(line) < len(header) or any(line[len(header) :]):
         raise file_error(name, f"a line has {len(line)} cells, but the header has {len(header)}; it may be truncated")
     return {column: cell for column, cell in zip(header, line, strict=False) if column}

@@ -1,7 +1,7 @@
-"""Read genai-bench results: one JSON file per concurrency in the folder of an experiment.
+"""Read genai-bench results: one JSON file per concurrency level, in the folder of an experiment.
 
-The folder's `experiment_metadata.json` names the model. Latencies are in the file's `_time_unit`, or in seconds in
-older versions, which lack it.
+The model is in `experiment_metadata.json` in the same folder. Latencies are in the unit `_time_unit` of the file; older
+versions lack this key and use seconds.
 """
 
 from __future__ import annotations
@@ -103,10 +103,10 @@ def _lengths(run: Node) -> TokenSample | None:
 def _latencies(
     run: Node, figures: Node, unit_s: float
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, list[str]]:
-    """Return the latencies computed from the requests if the tool's own aggregates cover all of them, else the
-    aggregates.
+    """Return latencies computed from the requests if these are the requests behind the tool's own aggregates; otherwise
+    return the aggregates.
 
-    Both cover the same requests if their means agree.
+    The requests are considered the same if the means agree.
     """
     from_tool = {
         metric: convert_to_seconds(read_aggregates(figures.at("stats", key), _AGGREGATES), unit_s)

@@ -1,7 +1,7 @@
 """Read GuideLLM's JSON reports, from version 0.3 on. Each benchmark in a report is one load point.
 
-`request_latency` is in seconds, values whose names end in `_ms` are in milliseconds. Version 0.3 stores strategy and
-model in other places.
+`request_latency` is in seconds; metrics whose names end in `_ms` are in milliseconds. Version 0.3 stores the strategy
+and the model under other keys.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _model(report: Node, benchmark: Node) -> str | None:
 def _load_point(name: str, benchmark: Node) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
     strategy = benchmark.at("config", "strategy")
     if strategy.value is None:
-        strategy = benchmark.at("args", "strategy")  # 0.3
+        strategy = benchmark.at("args", "strategy")  # version 0.3
     rate, clients, notes = _load(name, strategy)
     metrics, totals = benchmark.at("metrics"), _totals(benchmark)
     completed = totals.at("successful").count()
@@ -134,7 +134,8 @@ def _totals(benchmark: Node) -> Node:
 
 
 def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[str]]:
-    """Return the rate, or otherwise the number of clients, with notes on them."""
+    """Return the request rate, the number of clients, and notes on the load. At least one of rate and clients is
+    `None`."""
     kind, cap = strategy.at("type_").text(), strategy.at("max_concurrency").number_or_none()
     if kind in ("constant", "poisson"):
         return strategy.at("rate").number(), None, [_CAPPED] * (cap is not None)
@@ -150,12 +151,11 @@ def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[s
 
 
 def _window(benchmark: Node, completed: int) -> list[Node]:
-    """Return the successful requests that the tool's own values are based on; empty if the report keeps only some of
-    them.
-    """
+    """Return the successful requests that the tool's own metrics are based on; empty if the report contains only some
+    of these requests."""
     rows = list(benchmark.at("requests", "successful").items())
     start, end = (benchmark.at(key).number_or_none() for key in ("start_time", "end_time"))
-    if len(rows) > completed and start is not None and end is not None:  # includes those of warm-up and cool-down
+    if len(rows) > completed and start is not None and end is not None:  # the rows include warm-up and cool-down
         rows = [row for row in rows if _sent(row) <= end and _ended(row) >= start]
     is_whole = bool(completed) and len(rows) == completed
     return rows if is_whole and all(row.at("request_latency").value is not None for row in rows) else []
@@ -194,7 +194,7 @@ def _ended(row: Node) -> float:
 
 
 def _target(row: Node) -> float | None:
-    """Return the scheduled send time. Version 0.3 writes -1 if it is unknown."""
+    """Return the scheduled send time. Version 0.3 writes -1 for an unknown time."""
     node = row.at("info", "timings", "targeted_start")
     if node.value is None:
         node = row.at("scheduler_info", "targeted_start_time")

@@ -1,4 +1,5 @@
-"""Read inference-perf results: one load point per `stage_N_lifecycle_metrics.json`, and the summary. In seconds."""
+"""Read inference-perf results: one load point per `stage_N_lifecycle_metrics.json`, and the summary. Times are in
+seconds."""
 
 from __future__ import annotations
 
@@ -96,9 +97,9 @@ def _levels(*summaries: Node) -> dict[str, float]:
 
 
 def _late(points: list[Node]) -> list[str]:
-    """Return a note on how late the generator was in open-loop stages.
+    """Return a note on the delay of the load generator in open-loop stages.
 
-    Closed-loop stages are left out, because their schedule waits for the clients.
+    Closed-loop stages are excluded, because their schedule depends on the clients.
     """
     loads = [point.at("load_summary") for point in points]
     delays = [load.at("schedule_delay", "p99").value for load in loads if load.at("concurrency").value is None]

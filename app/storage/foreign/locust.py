@@ -1,7 +1,7 @@
-"""Read Locust's `--csv` files: one `_stats.csv` per run, whose aggregated row is one load point. In milliseconds.
+"""Read Locust's `--csv` files: one `_stats.csv` per run, whose aggregated row is one load point. Latencies are in ms.
 
-`_stats_history.csv` states the number of users. Locust rounds response times to two digits before it computes
-percentiles, and includes those of failed requests.
+`_stats_history.csv` contains the number of users. Locust rounds response times to two significant digits before
+computing percentiles, and includes the response times of failed requests.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _run(document: ForeignDocument) -> tuple[Path, str]:
 
 
 def _users(history: ForeignDocument) -> list[float]:
-    """Return the number of users in each row that has any."""
+    """Return the number of users in each row of the history in which it is not 0."""
     counts = [cell_number(row, "User Count", history.name) for row in history.rows()]
     return [count for count in counts if count]
 

@@ -1,4 +1,4 @@
-"""Read values from the documents of other tools; a value of an unexpected kind is refused."""
+"""Read values from the result files of other tools. Values of an unexpected type are rejected."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from app.errors import UsageError
 from app.storage.foreign.documents import file_error, printable
 
-_MAX_NUMBER = 1e19  # larger than any time in nanoseconds since 1970
+_MAX_NUMBER = 1e19  # above any timestamp in ns since 1970
 
 
 class Node:
-    """One value of a file with its path, so that errors can name it. An absent key is a node with the value `None`."""
+    """A value of a file with its path, for use in error messages. A missing key is a node with the value `None`."""
 
     __slots__ = ("_file", "_path", "value")
 
@@ -22,7 +22,7 @@ class Node:
         self._path = path
 
     def at(self, *keys: str) -> Node:
-        """Return the node at a path of keys; its value is `None` if a key is missing or its parent is not an object."""
+        """Return the node at a path of keys. Its value is `None` if a key is missing or its parent is not an object."""
         value, way = self.value, self._path
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
@@ -30,7 +30,7 @@ class Node:
         return Node(value, self._file, way)
 
     def items(self) -> Iterator[Node]:
-        """Yield the items of a list, or nothing if the value is absent."""
+        """Yield the items of a list; nothing if the value is missing."""
         if self.value is None:
             return
         if not isinstance(self.value, list):
@@ -44,11 +44,11 @@ class Node:
         return self.value
 
     def number(self) -> float:
-        """Return a finite, non-negative number."""
+        """Return the value as a finite, non-negative number. Raises UsageError for any other value."""
         value = self.value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.type_error("a number")
-        if not 0 <= value <= _MAX_NUMBER:  # this is false for NaN too
+        if not 0 <= value <= _MAX_NUMBER:  # the comparison is also false for NaN
             raise self.type_error("a finite number of at least 0")
         return float(value)
 
@@ -65,7 +65,7 @@ class Node:
         return None if self.value is None else self.count()
 
     def text(self) -> str | None:
-        """Return printable text, or `None` if there is none."""
+        """Return the value as a printable string; `None` if there is no value."""
         if self.value is None:
             return None
         if not isinstance(self.value, str):
@@ -82,7 +82,7 @@ class Node:
 
 
 def cell_number(row: dict[str, str], column: str, file: str) -> float:
-    """Return a finite, non-negative number from a CSV cell."""
+    """Return the value of a CSV cell as a finite, non-negative number. Raises UsageError for any other value."""
     text = row.get(column, "")
     try:
         value = float(text) if text.isascii() and "_" not in text else math.nan
@@ -106,5 +106,5 @@ def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
-        return "a huge number"  # Python refuses to convert it to text
+        return "a huge number"  # Python raises an error when it formats a huge integer
     return repr(value)

@@ -1,4 +1,4 @@
-"""Read the CSV files of Triton's perf_analyzer (`-f`): load points with latencies in whole microseconds."""
+"""Read CSV files of Triton's perf_analyzer (option `-f`): load points with latencies in integer microseconds."""
 
 from __future__ import annotations
 

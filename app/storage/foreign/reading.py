@@ -1,7 +1,7 @@
-"""Read result files of other load tools, and curves entered by hand, as one capacity curve.
+"""Read result files of other load tools, and curves entered by the user, as one capacity curve.
 
-The format of a file is detected from its content. Files of one tool and one model form one curve. A file that cannot be
-used is refused with one sentence that names it.
+The format of a file is detected from its content. All files of a curve must be from the same tool and for the same
+model. A file that cannot be used is rejected with a message of one sentence that contains the file name.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _KNOWN = (
 
 
 def read_foreign(paths: Sequence[Path]) -> ImportedCurve:
-    """Read files as one curve. Of a folder, the recognized files are read, without those in subfolders.
+    """Read the result files in `paths` as one curve. Of a folder, all recognized files are read, but no subfolders.
 
-    Raises UsageError if a file cannot be read, is of no known tool or lacks what a load point needs, or if files are of
-    different tools or models.
+    Raises UsageError if a file cannot be read, is not from a supported tool or lacks required values, or if the files
+    are from different tools or for different models.
     """
     documents = _documents(paths)
     module, first = documents[0]
@@ -68,7 +68,7 @@ def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocument]
 
 
 def _read_folder(path: Path) -> list[tuple[ModuleType, ForeignDocument]]:
-    """Return the recognized files of a folder. Other files beside results are normal."""
+    """Return the recognized files of a folder with their readers. All other files in the folder are ignored."""
     try:
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
     except OSError as error:
@@ -124,9 +124,9 @@ def _percent(name: str) -> float:
 
 
 def _sort_by_load(load_points: tuple[MeasuredLoadPoint, ...]) -> list[MeasuredLoadPoint]:
-    """Sort the load points of closed loops by number of clients.
+    """Sort load points by increasing load: by number of clients if all points are from closed loops.
 
-    If any point has no clients, sort all by the offered rate or, without one, by the achieved rate.
+    Otherwise, all points are sorted by the offered rate, or by the achieved rate if there is no offered rate.
     """
     if all(load_point.clients is not None for load_point in load_points):
         return sorted(load_points, key=lambda load_point: (load_point.clients or 0.0, load_point.achieved_per_s))

@@ -1,8 +1,9 @@
-"""Read a curve entered by hand, as CSV or as YAML with the same keys, and mark it as not measured.
+"""Read a curve entered by the user, as CSV or as YAML with the same keys. All values count as assumed instead of
+measured.
 
-CSV has a column `offered_per_s`, columns such as `latency_ms.p95` (`latency`, `ttft`, `tpot` and `itl`; `mean`, `p50`,
-`p99.9`, `max`) and, if it differs from the offered rate, `achieved_per_s`. YAML is a list of mappings with these keys,
-or a mapping with `model` and `points`.
+CSV needs a column `offered_per_s` and latency columns such as `latency_ms.p95` (`latency`, `ttft`, `tpot` or `itl`;
+`mean`, `p50`, `p99.9` or `max`), and can have a column `achieved_per_s` if that rate differs from the offered rate.
+YAML is a list of mappings with these keys, or a mapping with `model` and `points`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ TOOL = "typed"
 _OFFERED, _ACHIEVED = "offered_per_s", "achieved_per_s"
 _COLUMN = re.compile(r"(latency|ttft|tpot|itl)_ms\.(mean|max|p\d{1,2}(?:[._]\d{1,4})?)")
 _MAX_CHARACTERS = 64 * 1024
-_MAX_DEPTH = 3  # the mapping, the list of points, and a point
+_MAX_DEPTH = 3  # mapping, list of points, point
 _ASSUMED = "the curve was typed in, so all its numbers are assumptions"
 _AS_OFFERED = "the completed rate is assumed to equal the offered rate"
 _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
 
 
 def recognizes(document: ForeignDocument) -> bool:
-    """Return whether this reader applies: any file that is neither JSON nor another tool's table is tried as YAML."""
+    """Return whether this reader applies: to CSV with offered rates, and to any file that is neither JSON nor CSV,
+    which is parsed as YAML."""
     return _OFFERED in document.header or bool(document.text)
 
 
@@ -70,7 +72,8 @@ def _load_point(name: str, row: dict[str, str]) -> MeasuredLoadPoint:
 
 
 def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, str]]]:
-    """Return the model and the points. Scalars stay text; only mappings, lists and scalars are accepted."""
+    """Return the model and the points. Scalars remain strings; anything except mappings, lists and scalars is
+    rejected."""
     if len(document.text) > _MAX_CHARACTERS:
         raise file_error(document.name, f"it is not a supported result file, and too long for {_SHAPE}")
     try:
@@ -91,9 +94,9 @@ def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, s
 
 
 def _refuse_depth(document: ForeignDocument) -> None:
-    """Refuse documents that are too deep or have aliases.
+    """Reject documents that are nested too deeply or contain aliases. Raises UsageError.
 
-    The check stops at the first element that is too deep, because parsing time grows with the depth.
+    Parsing stops at the first element that is nested too deeply, because parsing time increases with the depth.
     """
     depth = 0
     for event in yaml.parse(document.text, Loader=yaml.SafeLoader):

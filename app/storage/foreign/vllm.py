@@ -1,7 +1,7 @@
 """Read results of `vllm bench serve --save-result` and `--append-result`, with or without `--save-detailed`.
 
-Each result is one load point; an appended file holds several JSON objects in sequence. Aggregates are in milliseconds,
-lists of requests in seconds.
+Each result is one load point; a file written with `--append-result` contains several JSON objects in sequence.
+Aggregates are in milliseconds, per-request lists in seconds.
 """
 
 from __future__ import annotations
@@ -95,14 +95,15 @@ def _load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecisi
 
 
 def _rate(node: Node) -> float | None:
-    """Return the rate, or `None` for "inf", which sends as fast as the clients allow."""
+    """Return the request rate; `None` for "inf", with which requests are sent as fast as the concurrency limit
+    allows."""
     if node.value in (None, "inf", math.inf):
         return None
     return node.number()
 
 
 def _failed(point: Node, completed: int) -> int | None:
-    """Return the number of failed requests. Older versions count only successful ones."""
+    """Return the number of failed requests. Older versions report only successful requests."""
     failed = point.at("failed").count_or_none()
     prompts = point.at("num_prompts").count_or_none()
     return max(0, prompts - completed) if failed is None and prompts is not None else failed
@@ -114,9 +115,8 @@ def _per_request(total: Node, completed: int) -> float | None:
 
 
 def _lengths(point: Node) -> TokenSample | None:
-    """Return the token counts of successful requests, since others have no output tokens; `None` without
-    --save-detailed.
-    """
+    """Return the token counts of successful requests; `None` without --save-detailed. Failed requests are excluded
+    because they have no output tokens."""
     inputs, outputs = (
         point.at(key).numbers() if isinstance(point.at(key).value, list) else []
         for key in ("input_lens", "output_lens")
@@ -128,7 +128,7 @@ def _lengths(point: Node) -> TokenSample | None:
 def _latencies(
     name: str, point: Node, completed: int, is_capped: bool
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, bool]:
-    """Return the latencies, their precision, and whether they include waiting in the client."""
+    """Return the latencies, their precision, and whether the latencies include queueing in the client."""
     aggregates, has_queue = _aggregates(point, is_capped)
     if not completed:
         return {}, "aggregates", False
@@ -136,7 +136,7 @@ def _latencies(
     if rows is None:
         return aggregates, "aggregates", has_queue
     latencies, has_queue = rows
-    # Without --save-detailed only the lists of latencies are stored; the other metrics come from the aggregates.
+    # Without --save-detailed, only the latency lists are stored; all other metrics are taken from the aggregates.
     precision: CurvePrecision = "requests" if aggregates.keys() <= latencies.keys() else "aggregates"
     return aggregates | latencies, precision, has_queue
 
@@ -157,9 +157,9 @@ def _aggregates(point: Node, is_capped: bool) -> tuple[dict[str, dict[str, float
 def _from_requests(
     name: str, point: Node, completed: int, is_capped: bool
 ) -> tuple[dict[str, dict[str, float]], bool] | None:
-    """Compute latencies from the lists of requests.
+    """Compute latencies from the per-request lists.
 
-    Return `None` if the file has no lists, or if it is unclear which requests succeeded.
+    Returns `None` if the file has no such lists, or if it is unclear which requests succeeded.
     """
     ttfts, latencies, waits = (point.at(key).numbers() for key in ("ttfts", "latencies", "queue_times"))
     gaps = [item.numbers() for item in point.at("itls").items()]
@@ -197,7 +197,8 @@ def _from_requests(
 
 
 def _succeeded(point: Node, latencies: list[float], completed: int) -> list[int] | None:
-    """Return the indices of successful requests: those without an error, or otherwise those with a latency."""
+    """Return the indices of successful requests: requests without an error or, if the file has no errors, requests with
+    a latency."""
     errors = [item.value for item in point.at("errors").items()]
     without = [i for i, error in enumerate(errors) if error in ("", None)]
     timed = [i for i, latency in enumerate(latencies) if latency > 0]

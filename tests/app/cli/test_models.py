@@ -30,7 +30,7 @@ def test_json_holds_the_same_and_the_reasons(tmp_path: Path, capsys: pytest.Capt
     assert main(["models", "inspect", model, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", "seq", 8]}]
-    assert told["model"]["costs"] == told["cards"] == []
+    assert told["model"]["costs"] == told["gpus"] == []
     assert "--axis seq=VALUE" in told["model"]["cost_reason"]
     assert main(["models", "inspect", model, "--json", "--axis", "seq=10"]) == 0
     assert json.loads(capsys.readouterr().out)["model"]["costs"][0]["flops"] == 2 * (1920 + 1600)

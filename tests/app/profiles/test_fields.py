@@ -11,12 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from app.profiles.editing import format_inline
 from app.profiles.fields import FieldSpec, build_group, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
-from app.profiles.settings import Settings
+from app.profiles.settings import ReadAs, Settings
 
 
 def settings_in(annotation: Any) -> Iterator[type[Settings]]:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         yield annotation
+    elif isinstance(annotation, ReadAs):
+        yield annotation.settings
     elif get_origin(annotation) in (Union, types.UnionType, tuple, dict, Annotated):
         for one in get_args(annotation):
             yield from settings_in(one)
@@ -26,8 +28,9 @@ def declared(settings: type[Settings]) -> Iterator[tuple[type[Settings], str]]:
     """Every key of the models, found without what is tested."""
     for name, field in settings.model_fields.items():
         yield settings, field.alias or name
-        for inner in settings_in(field.annotation):
-            yield from declared(inner)
+        for annotation in (field.annotation, *field.metadata):
+            for inner in settings_in(annotation):
+                yield from declared(inner)
 
 
 @pytest.mark.parametrize("protocol", PROFILES)

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from app.errors import ProfileError
 from app.profiles.loading import load_language_model, load_planning
 from app.profiles.plan import (
     ROUTERS,
     EngineSettings,
+    PlanKeys,
     PlanSettings,
     PrecisionSettings,
     ShapeSettings,
-    build_plan_limits,
     is_language_model,
 )
 from app.records.offers import ApiPrice, PlanLimits, UnmeasuredGpus
@@ -138,6 +139,7 @@ def test_what_cannot_be_opened_is_none(tmp_path: Path) -> None:
     assert not is_language_model(tmp_path / "folder.yaml")
 
 
+OTHER_CARDS = {"dtype": "fp16", "work": "saturated"}
 SAID = {
     "confidence": "95%",
     "redundancy": "n+2",
@@ -154,12 +156,13 @@ SAID = {
     "price": "spot",
     "max_price_age": "90d",
     "low_trust_prices": True,
-    "unmeasured_gpus": {"dtype": "fp16", "work": "saturated"},
+    "unmeasured_gpus": OTHER_CARDS,
 }
+KEYS: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
 
 
 def limits(*overrides: str) -> PlanLimits:
-    return build_plan_limits(load_planning([f"plan.{one}" for one in overrides]).plan)
+    return load_planning([f"plan.{one}" for one in overrides]).plan
 
 
 def test_what_is_not_said_is_the_records_own() -> None:
@@ -167,8 +170,7 @@ def test_what_is_not_said_is_the_records_own() -> None:
 
 
 def test_every_key_is_taken_of_plan() -> None:
-    said = PlanSettings.model_validate(SAID, context={})
-    assert build_plan_limits(said) == PlanLimits(
+    assert KEYS.validate_python(SAID) == PlanLimits(
         confidence=0.95,
         redundancy=2,
         regions=("us-east-1", "eu-west-1"),
@@ -190,11 +192,11 @@ def test_every_key_is_taken_of_plan() -> None:
 
 
 def test_what_is_printed_back_reads_the_same() -> None:
-    said = PlanSettings.model_validate(SAID, context={})
-    printed = said.model_dump(mode="json", by_alias=True)
-    assert PlanSettings.model_validate(printed, context={}) == said
-    bare = PlanSettings()
-    assert PlanSettings.model_validate(bare.model_dump(mode="json", by_alias=True), context={}) == bare
+    said = KEYS.validate_python(SAID)
+    printed = {"max_power": "20000 W", "unmeasured_gpus": {**OTHER_CARDS, "memory": None}}
+    assert KEYS.dump_python(said, mode="json", by_alias=True) == SAID | printed
+    for limits in (said, PlanLimits()):
+        assert KEYS.validate_python(KEYS.dump_python(limits, mode="json", by_alias=True)) == limits
 
 
 @pytest.mark.parametrize(

@@ -178,9 +178,13 @@ def test_what_is_wrong_is_named_with_what_is_right(name: str, override: str, mes
     assert hint is None or hint in (caught.value.hint or "")
 
 
-def test_bounds_that_cross_are_refused() -> None:
+@pytest.mark.parametrize("name", ["hpa", "keda", "knative", "predictive"])
+def test_bounds_that_cross_are_refused(name: str) -> None:
     with pytest.raises(ProfileError, match="max is 2, which is below min of 3"):
-        load_day("keda", ["autoscaler.min=3", "autoscaler.max=2"])
+        load_day(name, ["autoscaler.min=3", "autoscaler.max=2"])
+
+
+def test_the_most_is_at_least_the_fewest() -> None:
     planned = autoscaler("hpa", "min=20")
     assert isinstance(planned, Hpa)
     assert planned.max == 20

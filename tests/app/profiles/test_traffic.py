@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from app.analysis.traces import compute_rate_per_s
 from app.errors import ProfileError, UsageError
 from app.profiles.loading import load_profile, load_traffic
-from app.profiles.plan import PlanSettings, build_plan_limits
+from app.profiles.plan import PlanKeys
 from app.profiles.resolved import compute_profile_hash, format_spec
 from app.profiles.traffic import SHAPES, WEEKS, Shape, TrafficSettings, Week, build_traffic
+from app.records.offers import PlanLimits
 from app.records.traffic import Campaign, Dispersion, RecurringSpike, RequestClass, TokenLengths, Traffic
 from tests.fakes.profiles import load_endpoint_profile
 
@@ -75,11 +77,10 @@ def test_traffic_and_limits_take_over_what_the_profile_says() -> None:
     )
     assert (traffic.peak_per_s, traffic.shape, traffic.growth_per_year) == (10.0, "evening", 0.2)
     assert traffic.hourly_share == SHAPES["evening"]
-    limits = build_plan_limits(
-        PlanSettings.model_validate(
-            {"confidence": "95%", "redundancy": "n+2", "regions": ["r"], "providers": ["p"], "budget": "5 USD/month",
-             "max_price_age": "90d"}
-        )
+    keys: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
+    limits = keys.validate_python(
+        {"confidence": "95%", "redundancy": "n+2", "regions": ["r"], "providers": ["p"], "budget": "5 USD/month",
+         "max_price_age": "90d"}
     )  # fmt: skip
     assert (limits.confidence, limits.redundancy, limits.regions, limits.providers) == (0.95, 2, ("r",), ("p",))
     assert (limits.budget_usd_per_month, limits.max_price_age_days) == (5.0, 90)

@@ -103,7 +103,7 @@ def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: Pla
     assert day is not None
     assert day.hours == tuple(range(24))
     for name in ("arrivals_per_s", "instances", "p50_ms", "p95_ms", "p99_ms", "good_share", "usd"):
-        assert getattr(day, name) == tuple(getattr(hour, name) for hour in plan.day), name
+        assert getattr(day, name) == tuple(getattr(hour, name) for hour in plan.hours), name
 
 
 def test_another_cheapest_offer_has_the_short_name_that_differs(plan: Plan) -> None:
@@ -125,7 +125,7 @@ def test_a_plan_without_a_feasible_offer_has_nothing_of_a_fleet() -> None:
 def test_a_plan_of_before_has_none_of_it() -> None:
     plan = whole_plan()
     section = build_plan_section(
-        replace(plan, sensitivity=(), day=(), commitment=None, savings=(), mix=None, router=None)
+        replace(plan, sensitivity=(), hours=(), commitment=None, savings=(), mix=None, router=None)
     )
     assert (section.sensitivity, section.day, section.commitment, section.savings, section.mix) == (
         (),

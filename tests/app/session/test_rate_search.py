@@ -14,9 +14,10 @@ from app.analysis.search import SearchOutcome
 from app.analysis.stages import summarize_stage
 from app.errors import ExitCode
 from app.records.result import Estimate, Stage, Verdict
+from app.records.search import SearchSpec
 from app.session.rate_search import find_max_rate, step_duration_s
-from app.session.rates import scale_arrivals
-from app.session.spec import ResolvedStage, SearchSpec
+from app.session.rates import build_search_arrivals
+from app.session.spec import ResolvedStage
 from loadgen.records import OpenArrivals, Progress, StagePlan
 from tests.fakes.bench import SEARCH, Bench, check_of
 from tests.fakes.known_limits import KNOWN_SERVERS, KnownServer, VirtualRunner, server
@@ -25,7 +26,7 @@ from tests.fakes.queues import request_rows, stage_facts
 
 _BURST = 50
 _NOTHING = "no rate met the SLO 3 times within 0 probes; the search was limited to 29 s (load.search.max_duration)"
-WANTED = SearchSpec(OpenArrivals("poisson", ((0.0, 1.0),)), start_per_s=10.0, step_duration_s=30.0, repeats=3)
+WANTED = SearchSpec(step_duration_s=30.0)
 
 
 def no_time() -> int:
@@ -61,7 +62,7 @@ def test_the_virtual_runner_judges_as_a_session_does(name: str) -> None:
         order = ResolvedStage(
             name="probe",
             kind="probe",
-            arrivals=scale_arrivals(WANTED.arrivals, rate_per_s),
+            arrivals=build_search_arrivals(WANTED, rate_per_s),
             duration_s=30.0,
             drain_s=3.0,
         )

@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 
 from app.records.result import Estimate, Stage
-from app.session.rates import constant_rate, peak_rate, resolve_rate_share, scale_arrivals, single_rate, warmup_arrivals
+from app.records.search import SearchSpec
+from app.session.rates import (
+    build_search_arrivals,
+    constant_rate,
+    peak_rate,
+    resolve_rate_share,
+    scale_arrivals,
+    single_rate,
+    warmup_arrivals,
+)
 from app.session.spec import RateShare
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 from tests.fakes.bench import poisson
@@ -26,6 +35,12 @@ def test_only_a_rate_that_never_changes_is_one_rate() -> None:
 def test_scaling_keeps_process_and_times() -> None:
     assert scale_arrivals(RAMP, 2.0) == OpenArrivals("gamma", ((0.0, 0.0), (10.0, 200.0)), cv=2.0)
     assert peak_rate(SPIKE) == 50.0
+
+
+def test_a_search_has_the_process_of_its_settings_at_every_rate() -> None:
+    gamma = SearchSpec(arrivals="gamma", burstiness=2.0)
+    assert build_search_arrivals(gamma, 20.0) == OpenArrivals("gamma", ((0.0, 20.0),), 2.0)
+    assert build_search_arrivals(SearchSpec(), 20.0) == poisson(20.0)
 
 
 def test_a_warm_up_is_at_the_rate_the_stage_begins_with() -> None:

@@ -11,8 +11,6 @@ from app.profiles.profile import GeneratingProfile, HttpProfile, RerankProfile
 from app.records.planned_work import PlannedWork
 from app.session.rate_search import PROBE_DRAIN_S
 from app.wiring.planned_work import PromptLengths, estimate_work, sample_prompt_lengths, simulate_probes
-from app.wiring.stages import build_search
-from loadgen.records import OpenArrivals
 
 
 def lengths(protocol: str = "openai-chat", **workload: Any) -> PromptLengths:
@@ -110,9 +108,8 @@ def test_the_probes_of_a_search_end_at_what_the_server_carries() -> None:
               "workload": {"body": 1}, "load": {"search": {"start": "10/s"}}, "slo": ["error_rate < 1%"]}  # fmt: skip
     profile = load_values(values, "mine.yaml")
     assert isinstance(profile, HttpProfile)
-    wanted = build_search(profile.load.search)
+    wanted = profile.load.search
     assert wanted is not None
-    assert isinstance(wanted.arrivals, OpenArrivals)
     tried = simulate_probes(wanted, profile.slo, 100.0)
     assert tried[:5] == (10, 20, 40, 80, 160)
     held = max(rate for rate in tried if rate <= 100)

@@ -49,7 +49,7 @@ SPECS = ((TensorInput("x", "FP32", (-1, 3)),), (TensorInput("output", "FP32", (-
 @pytest.mark.parametrize(
     ("protocol", "scripted", "workload", "face"),
     [
-        ("http", {"delay": "5ms", "answer": [1]}, None, HttpMock(ServiceModel(0.005), response=[1])),
+        ("http", {"delay": "5ms", "response": [1]}, None, HttpMock(ServiceModel(0.005), response=[1])),
         (
             "openai-chat",
             {"delay": "5ms", "spread": 0.5, "parallel": 4, "tokens": "50/s"},

@@ -8,7 +8,7 @@ import pytest
 
 from app.profiles.load import LoadSettings, StageSettings
 from app.session.spec import RateShare
-from app.wiring.stages import build_search, build_stages, replay_trace, trace_lengths
+from app.wiring.stages import build_stages, replay_trace, trace_lengths
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 
@@ -100,14 +100,6 @@ def test_a_trace_sends_all_of_it(tmp_path: Path) -> None:
     assert isinstance(stage.arrivals, TraceArrivals)
     assert stage.kind == "varying"
     assert compute_offsets_ns(stage.arrivals, stage.duration_s, 0.0, seed=1).tolist() == [0, 10**9, 4 * 10**9]
-
-
-def test_a_search_is_at_a_rate_of_one() -> None:
-    search = build_search(load(search={"arrivals": "gamma", "burstiness": 2.0, "start": "20/s"}).search)
-    assert search is not None
-    assert search.arrivals == OpenArrivals("gamma", ((0.0, 1.0),), 2.0)
-    assert search.start_per_s == 20.0
-    assert build_search(None) is None
 
 
 def test_a_sweep_comes_last_and_says_its_load() -> None:

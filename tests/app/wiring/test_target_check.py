@@ -65,8 +65,8 @@ def test_one_request_is_sent_and_told() -> None:
         ({"status": 422}, "refused", True),
         ({"status": 429}, "busy", True),
         ({"status": 500}, "server error", True),
-        ({"manner": "cut-body"}, "cut off", True),
-        ({"manner": "garbage"}, "wrong response", False),
+        ({"mode": "cut-body"}, "cut off", True),
+        ({"mode": "garbage"}, "wrong response", False),
     ],
 )
 def test_each_failure_has_its_word_and_a_remedy(reply: dict[str, Any], problem: Problem, is_measurable: bool) -> None:
@@ -137,7 +137,7 @@ def test_a_whole_answer_where_a_stream_was_asked_for_is_said() -> None:
 
 
 def test_what_a_run_starts_itself_is_started() -> None:
-    target = {"protocol": "http", "scripted": {"answer": json.loads("{}")}}
+    target = {"protocol": "http", "scripted": {"response": json.loads("{}")}}
     values = {"sizewise": 1, "name": "try", "target": target, "workload": {"body": 1}, "load": STAGE}
     assert check_target(load_values(values, "try.yaml")).problem is None
 

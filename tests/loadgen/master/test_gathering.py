@@ -30,7 +30,7 @@ def hello(pid: int, host: str | None = None, clock: str | None = None) -> Hello:
 
 
 def gathering(local: Started, remote: int = 0) -> JoinCriteria:
-    return JoinCriteria(Gather(1, remote, wait_s=5), "127.0.0.1:1", (local,), 0)  # type: ignore[arg-type]
+    return JoinCriteria(Gather(local=1, remote=remote, wait_s=5), "127.0.0.1:1", (local,), 0)  # type: ignore[arg-type]
 
 
 @pytest.fixture

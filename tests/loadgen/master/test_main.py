@@ -62,7 +62,7 @@ def command_line(pid: int) -> list[str]:
 
 
 def gathered_fakes(port: int, count: int = 2) -> LoadProcess:
-    return LoadProcess(gather=Gather(0, count, "127.0.0.1", port, TOKEN, wait_s=20))
+    return LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=count, wait_s=20))
 
 
 @pytest.mark.process
@@ -225,7 +225,7 @@ def test_a_worker_without_the_token_does_not_join_and_one_too_many_is_sent_away(
         FakeLoadWorker(port, None, pid=6) as without,
         FakeLoadWorker(port, "another token for the tests", pid=7) as wrong,
         FakeLoadWorker(port, TOKEN, pid=8),
-        LoadProcess(gather=Gather(0, 1, "127.0.0.1", port, TOKEN), on_joining=told.append) as load,
+        LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=1), on_joining=told.append) as load,
         FakeLoadWorker(port, TOKEN, pid=9) as late,
     ):
         late.wait_until_told(Quit)
@@ -286,9 +286,9 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
 @pytest.mark.parametrize(
     ("gather", "message"),
     [
-        (Gather(1, 0, "192.0.2.1", 0, TOKEN), "192.0.2.1:0 is not an address of this machine"),
-        (Gather(1, 0, "0.0.0.0"), "a token is required"),
-        (Gather(1, 0, "127.0.0.1", 0, "short"), "too short"),
+        (Gather("192.0.2.1", 0, TOKEN, local=1), "192.0.2.1:0 is not an address of this machine"),
+        (Gather("0.0.0.0", local=1), "a token is required"),
+        (Gather("127.0.0.1", 0, "short", local=1), "too short"),
     ],
 )
 def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: str) -> None:
@@ -301,7 +301,7 @@ def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: st
 def test_a_port_in_use_is_told(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
     with pytest.raises(LoadError, match=f"{address} is already in use") as caught:
-        LoadProcess(gather=Gather(1, 0, "127.0.0.1", int(address.rpartition(":")[2])))
+        LoadProcess(gather=Gather("127.0.0.1", int(address.rpartition(":")[2]), local=1))
     assert caught.value.is_workload_wrong
     assert caught.value.hint
 

@@ -47,7 +47,7 @@ def bytes_of(stream: Stream) -> bytes:
 @pytest.mark.timing
 def test_pieces_come_when_they_are_due() -> None:
     times = [0.05 + 0.01 * at for at in range(30)]
-    with asked(Stream(tuple((at_s, b"x") for at_s in times), "close")) as client:
+    with asked(Stream(tuple((at_s, b"x") for at_s in times), end="close")) as client:
         start_ns = perf_counter_ns()
         seen_s = []
         while client.recv(1):

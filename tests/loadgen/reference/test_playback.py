@@ -2,8 +2,8 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.reference.playback import End, ResponsePlayback, ResponseScript, SocketWriter, script_stream
-from loadgen.reference.script import Stream
+from loadgen.reference.playback import ResponsePlayback, ResponseScript, SocketWriter, script_stream
+from loadgen.reference.script import End, Ending, Stream
 
 pytestmark = pytest.mark.timing
 
@@ -48,13 +48,14 @@ def test_what_is_due_goes_out_and_the_rest_is_told(wire: FakeWire) -> None:
 def test_after_the_last_piece_the_connection_gets_what_was_meant_for_it(
     wire: FakeWire, end: End, ends: list[str]
 ) -> None:
-    assert ResponsePlayback(wire, ResponseScript([0], [b"a"], end), 0, None).send_due() is None
+    assert ResponsePlayback(wire, ResponseScript([0], [b"a"], Ending(end=end)), 0, None).send_due() is None
     assert (wire.written, wire.ends) == ([b"a"], ends)
 
 
 def test_the_end_is_repeated_a_period_later_each_time(wire: FakeWire) -> None:
     start_ns = perf_counter_ns() - 4_500_000_000
-    play = ResponsePlayback(wire, ResponseScript([0, 10, 20], [b"a", b"b", b"c"], "repeat", 2, 10**9), start_ns, None)
+    ending = Ending(end="repeat", repeated=2, period_s=1.0)
+    play = ResponsePlayback(wire, ResponseScript([0, 10, 20], [b"a", b"b", b"c"], ending), start_ns, None)
     assert play.send_due() == start_ns + 10 + 5 * 10**9
     assert b"".join(wire.written) == b"abcbcbcbcbc"
 
@@ -78,7 +79,8 @@ def test_what_is_held_waits(wire: FakeWire) -> None:
 
 def test_a_connection_that_is_gone_ends_it(wire: FakeWire) -> None:
     wire.open = False
-    assert ResponsePlayback(wire, ResponseScript([0], [b"a"], "repeat", 1, 1), 0, None).send_due() is None
+    script = ResponseScript([0], [b"a"], Ending(end="repeat", period_s=1e-9))
+    assert ResponsePlayback(wire, script, 0, None).send_due() is None
     assert wire.written == []
 
 
@@ -87,5 +89,5 @@ def test_small_pieces_that_are_due_together_are_one() -> None:
     course = script_stream(Stream(((0.0, b"a"), (0.0, b"b"), (0.0, large), (1.0, b"c"), (1.0, b"d"))), 5)
     assert course.pieces == [b"ab", large, b"cd"]
     assert course.offsets_ns == [5, 5, 10**9 + 5]
-    repeated = script_stream(Stream(((0.0, b"a"), (0.0, b"b"), (0.0, b"c")), "repeat", 1), 0)
+    repeated = script_stream(Stream(((0.0, b"a"), (0.0, b"b"), (0.0, b"c")), end="repeat", repeated=1), 0)
     assert repeated.pieces == [b"ab", b"c"]

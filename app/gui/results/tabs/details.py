@@ -1,4 +1,4 @@
-"""Tabs of facts about a run: environment, profile, errors by class, and validity checks."""
+"""Tabs with details of a run: environment, profile, errors by class, and validity checks."""
 
 from __future__ import annotations
 

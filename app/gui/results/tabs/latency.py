@@ -1,6 +1,6 @@
-"""Latency tab: tail latency by percentile, latency CDF, and the distribution over time.
+"""Latency tab: tail latency by percentile, latency CDF, and the latency distribution over time.
 
-Tokens tab: time to first token, time between tokens, and token throughput.
+The module also contains the Tokens tab: time to first token, time between tokens, and token throughput.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Overview tab: the objectives and their evaluation, and the run over time."""
+"""Overview tab: the SLO objectives with their evaluation, and charts of the run over time."""
 
 from __future__ import annotations
 

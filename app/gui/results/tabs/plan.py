@@ -1,4 +1,4 @@
-"""Summary of the run's plan, and comparison with its baseline if it had one."""
+"""Plan tab and Baseline tab: summary of the plan of a run, and comparison of the run with its baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variants tab: each variant and scenario of a local model, and its bottleneck."""
+"""Variants tab: each variant and scenario of a local model, and the bottleneck of each variant."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class VariantsTab(Tab):
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
-        """Draw the chart of latency and cost. It is created for each run, because the axes of a chart cannot be
-        changed."""
+        """Draw the chart of latency and cost. A new chart is created for each run, because the axes of a chart
+        cannot be changed."""
         if self.front is not None:
             self.front.hide()
             self.front.deleteLater()
@@ -97,7 +97,7 @@ class VariantsTab(Tab):
 
 
 class ModelTab(Tab):
-    """Standalone measurement of the model of a run that also served it."""
+    """Model-only tab: measurement of the model without its server, for a run that measured both."""
 
     title = "Model only (no server)"
 

@@ -208,7 +208,7 @@ def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, join
     box.activated.emit(box.currentIndex())
     assert joined.document.tree["load"]["stages"] == [{"name": "steady", "concurrency": 8, "duration": "5s"}]
     assert not group.parts["rate"].isVisibleTo(group)
-    assert group.parts["think"].isVisibleTo(group)
+    assert group.parts["think_time"].isVisibleTo(group)
 
 
 def test_what_differs_from_its_default_is_bold_and_goes_back(qtbot: QtBot, joined: JoinedForm) -> None:

@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.live.body import LiveBody
 from app.gui.live.page import LivePage
 from app.gui.live.panels import FailureTable
-from app.gui.live.state import FailureLine, LiveState, RunStatus
+from app.gui.live.state import LiveState, RunStatus
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Launch, Navigation
 from app.gui.theme import ThemeController
@@ -25,6 +25,7 @@ from app.storage.control import CONTROL
 from app.storage.run_directory import RESULT, StoredRun, runs_home
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
+from reports.model import ErrorSummary
 from tests.fakes.live_runs import (
     INVALID,
     at,
@@ -191,7 +192,7 @@ def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot)
     table = FailureTable()
     qtbot.addWidget(table)
     table.show()
-    lines = tuple(FailureLine(error=one, first_s=at, count=1, sample=f"seen {one}") for at, one in enumerate("abc"))
+    lines = tuple(ErrorSummary(error=one, first_s=at, count=1, sample=f"seen {one}") for at, one in enumerate("abc"))
     table.show_failures(lines[:2])
     assert table.sample.text() == "b, first example: seen b", "the newest"
     table.table.selectRow(0)

@@ -116,7 +116,7 @@ def test_trust_is_judged_as_it_will_be_and_a_stage_that_is_run_again_forgives() 
     assert presenter.checks.invalid_reasons() == ("send lag p99: 80 ms (limit 5 ms)",)
     line = presenter.checks.lines()[0]
     assert line.hint is not None
-    assert line.hint.startswith("hold: ")
+    assert line.hint.startswith("step: ")
     for event in (begun(1, 13), ended(1, 23, name="step")):
         presenter.handle_event(event)
     assert presenter.state().validity == "WARN"
@@ -146,6 +146,7 @@ def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
     presenter.handle_event(snapshot(0, 4, 1, errors={"timeout": 2}))
     presenter.handle_event(ErrorReported(at(5), 0, replace(sample, at_ns=at(5), text="another")))
     (line,) = presenter.failures.lines()
+    assert line.sample is not None
     assert (line.first_s, line.count, line.sample[:39], len(line.sample)) == (
         3.9,
         2,

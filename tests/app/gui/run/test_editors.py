@@ -66,14 +66,14 @@ def test_lengths_are_drawn_with_the_profiles_seed(qtbot: QtBot, look: ThemeContr
     editor = LengthsEditor(look)
     qtbot.addWidget(editor)
     editor.show_document(bundled("chat"))
-    qtbot.waitUntil(lambda: editor.view.inputs is not None, timeout=30_000)
-    first = editor.view.inputs
+    qtbot.waitUntil(lambda: editor.view.prompts is not None, timeout=30_000)
+    first = editor.view.prompts
     assert first is not None
     assert sum(first.shares) == pytest.approx(100)
     assert "tokens, median" in dict(editor.rows.rows)["Prompt"]
     assert "share" in {one.key for one in editor.outputs.series()}
     editor.show_document(bundled("chat", load__seed=8))
-    qtbot.waitUntil(lambda: editor.view.inputs != first, timeout=30_000)
+    qtbot.waitUntil(lambda: editor.view.prompts != first, timeout=30_000)
     editor.show_document(bundled("chat", workload={"prompts": {"input_tokens": "many"}}))
     qtbot.waitUntil(lambda: editor.view.reason is not None, timeout=30_000)
     assert "'many' is not a valid length" in str(editor.view.reason)
@@ -84,7 +84,7 @@ def test_lengths_are_drawn_while_the_rest_is_not_right_yet(qtbot: QtBot, look: T
     qtbot.addWidget(editor)
     workload = {"prompts": {"input_tokens": 40}}
     editor.show_document(EditedDocument({"target": {"protocol": "openai-chat"}, "workload": workload}))
-    qtbot.waitUntil(lambda: editor.view.inputs is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: editor.view.prompts is not None, timeout=30_000)
     assert dict(editor.rows.rows) == {"Prompt": "40 tokens each"}
 
 

@@ -138,7 +138,9 @@ def test_rows_of_another_model_are_a_usage_error(tmp_path: Path) -> None:
 
 def test_quantized_model_is_refused_in_every_precision(cache: Path) -> None:
     quantized = made("int8-static", cache).path
-    with pytest.raises(UsageError, match=r"cannot be converted to fp16: it is already quantized \(\d+ \w+Linear\)"):
+    with pytest.raises(
+        UsageError, match=r"cannot be converted to fp16: the model is already quantized \(\d+ \w+Linear\)"
+    ):
         convert_precision(quantized, "fp16", cache=cache, timeout_s=60)
 
 

@@ -110,19 +110,17 @@ def test_prompts_of_others_lengthen_an_open_loops_tokens() -> None:
 def test_each_play_has_the_same_requests_in_another_order() -> None:
     pairs = np.array([[1000, 1], [10, 50], [30, 200], [20, 90]])
     drawn = TokenSimulation.draw(TokenLoad(1.0, None, pairs), 8, 3, SEED)
-    played = [
-        sorted(zip(*rows, strict=True)) for rows in zip(drawn.inputs.tolist(), drawn.outputs.tolist(), strict=True)
-    ]
+    played = [sorted(zip(*rows, strict=True)) for rows in zip(*drawn.tokens.tolist(), strict=True)]
     assert played == [sorted(map(tuple, np.repeat(pairs, 2, axis=0).tolist()))] * 3
-    assert drawn.inputs.tolist()[0] != drawn.inputs.tolist()[1]
+    assert drawn.tokens[0, 0].tolist() != drawn.tokens[0, 1].tolist()
 
 
 def test_a_stage_of_more_requests_than_the_sample_has_no_more_short_ones() -> None:
     """Samples are sorted: 10 pairs for 16 requests would otherwise have the six shortest twice."""
     pairs = np.column_stack([np.full(10, 100), np.arange(1, 11)])
     drawn = TokenSimulation.draw(TokenLoad(1.0, None, pairs), 16, 200, SEED)
-    assert drawn.outputs.mean() == pytest.approx(5.5, abs=0.1)
-    assert all(np.unique(outputs).size == 10 for outputs in drawn.outputs)
+    assert drawn.tokens[1].mean() == pytest.approx(5.5, abs=0.1)
+    assert all(np.unique(outputs).size == 10 for outputs in drawn.tokens[1])
 
 
 def test_an_answer_of_one_token_has_no_time_per_token() -> None:

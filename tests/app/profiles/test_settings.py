@@ -1,0 +1,91 @@
+"""Settings that are built from a record have its fields and their types."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+import pytest
+from pydantic import TypeAdapter
+
+from app.profiles.plan import AssumedModelSettings
+from app.profiles.profile import PROFILES
+from app.profiles.settings import ReadAs, Settings, build_settings
+from app.records.planning_inputs import AssumedModel
+
+
+def records_in(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterator[tuple[Any, type[Settings]]]:
+    """Yield each record below an annotation with the settings that it is read as."""
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        yield from records_in(inner, (*more, *metadata))
+    elif get_origin(annotation) in (Union, types.UnionType, tuple):
+        for member in get_args(annotation):
+            yield from records_in(member, metadata)
+    settings = annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+    for entry in metadata if isinstance(annotation, type) and settings is None else ():
+        if isinstance(entry, ReadAs):
+            yield annotation, (settings := entry.settings)
+    for field in settings.model_fields.values() if settings is not None else ():
+        yield from records_in(field.annotation, tuple(field.metadata))
+
+
+def broadened(kind: Any) -> Any:
+    """The type of the choices of a `Literal`, and otherwise the type itself."""
+    if get_origin(kind) is Literal:
+        return type(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return functools.reduce(operator.or_, map(broadened, get_args(kind)))
+    return kind
+
+
+def wrong_fields(record: Any, settings: type[Settings]) -> list[str]:
+    expected, given = get_type_hints(record), get_type_hints(settings)
+    return [
+        name
+        for name in settings.model_fields
+        if given[name] != expected[name] and broadened(given[name]) != expected[name]
+    ]
+
+
+KINDS = (*PROFILES.values(), Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
+RECORDS = list(dict.fromkeys(pair for kind in KINDS for pair in records_in(kind)))
+
+
+def test_records_are_found() -> None:
+    assert {record.__name__ for record, _ in RECORDS} >= {
+        "RecurringSpike",
+        "Tls",
+        "Expectation",
+        "AssumedModel",
+        "Engine",
+    }
+
+
+@pytest.mark.parametrize(("record", "settings"), RECORDS, ids=lambda kind: kind.__name__)
+def test_a_setting_has_the_type_of_its_field(record: Any, settings: type[Settings]) -> None:
+    assert wrong_fields(record, settings) == []
+
+
+class Point(msgspec.Struct, frozen=True):
+    x: float
+    y: float = 0.0
+
+
+def test_a_setting_of_another_type_is_noticed() -> None:
+    assert wrong_fields(Point, build_settings(Point, {float: float}, x=str)) == ["x"]
+
+
+def test_a_record_is_read_and_written_back() -> None:
+    adapter: TypeAdapter[Point] = TypeAdapter(Annotated[Point, ReadAs(build_settings(Point, {float: float}))])
+    assert adapter.validate_python({"x": 1.0}) == Point(1.0)
+    assert adapter.dump_python(Point(1.0)) == {"x": 1.0, "y": 0.0}
+
+
+def test_a_setting_without_a_field_is_refused() -> None:
+    with pytest.raises(KeyError, match="z"):
+        build_settings(Point, {float: float}, z=float)
