@@ -2,8 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo gui docs docs-check test test-fast test-processes test-units test-servers check lint types imports \
-	dead-code language fuzz bench bench-peers lock proto
+.PHONY: demo gui docs docs-check test test-fast test-servers check fuzz bench bench-peers lock proto
 
 demo: $(VENV)/.installed
 	$(BIN)/sizewise quickstart
@@ -19,24 +18,15 @@ docs: $(VENV)/.installed-docs
 docs-check: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/test_docs.py tests/docs
 
-# Every tier (tests/tiers.py). Unit tests compute while the others wait for their processes; the timing tier comes last,
-# with the machine to itself.
+# Every tier (tests/tiers.py): the timing tier comes last, with the machine to itself.
 test: $(VENV)/.installed-test
 	tests/install-system-libraries
-	$(MAKE) --no-print-directory --jobs 2 test-processes test-units
+	$(BIN)/python -m pytest -m "not timing" $(PARALLEL)
 	$(BIN)/python -m pytest -m timing
 
-# The tests that start processes or open windows, without those that need the machine to themselves.
-test-processes: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not unit and not timing" $(PARALLEL)
-
-# What they print comes in one piece, when they have ended.
-test-units: $(VENV)/.installed-test
-	output=$$($(MAKE) --no-print-directory test-fast 2>&1); status=$$?; echo "$$output"; exit $$status
-
-# The tests that start no process and open no window, at low priority: a process that another test waits for goes first.
+# The tests that start no process and open no window.
 test-fast: $(VENV)/.installed-test
-	nice $(BIN)/python -m pytest -m unit $(PARALLEL)
+	$(BIN)/python -m pytest -m unit $(PARALLEL)
 
 # Files stay whole, so that tests share their fixtures, and start in the order of tests/tiers.py.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
@@ -45,23 +35,12 @@ PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
 test-servers: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/servers
 
-# With --jobs the others run while mypy does, which takes the longest.
-check: lint types imports dead-code language
-
-lint: $(VENV)/.installed-test
+check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-
-types: $(VENV)/.installed-test
 	$(BIN)/mypy
-
-imports: $(VENV)/.installed-test
 	$(BIN)/lint-imports
-
-dead-code: $(VENV)/.installed-test
 	$(BIN)/python -m tests.checks.dead_code
-
-language: $(VENV)/.installed-test
 	$(BIN)/python -m tests.checks.language
 
 # Ten minutes of damaged input for every reader of foreign files and responses; .ci/run takes 30 seconds of it.

@@ -39,10 +39,10 @@ class LoadError(Exception):
     """
 
     def __init__(
-        self, message: str, *, hint: str | None = None, error: str | None = None, is_workload_wrong: bool = False
+        self, message: str, *, hint: str | None = None, error: str | None = None, is_workload_invalid: bool = False
     ) -> None:
         super().__init__(message)
-        self.message, self.hint, self.error, self.is_workload_wrong = message, hint, error, is_workload_wrong
+        self.message, self.hint, self.error, self.is_workload_wrong = message, hint, error, is_workload_invalid
 
 
 class ReportTimeoutError(LoadError):
@@ -96,7 +96,7 @@ def describe_exit(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def is_stopped(pid: int) -> bool:
+def is_suspended(pid: int) -> bool:
     """Return True if a signal such as SIGSTOP has suspended the process.
 
     Return False if not reported by the OS; only Linux reports it. A process that is waiting, or that gets no CPU, is
@@ -137,12 +137,12 @@ class SuspensionMonitor:
         a limit.
         """
         before_s, self._polled_s = self._polled_s, time.monotonic()
-        return self.add_silence(min(self._polled_s - before_s, 2 * _SLICE_S))
+        return self.add_silent_time(min(self._polled_s - before_s, 2 * _SLICE_S))
 
-    def add_silence(self, slice_s: float) -> bool:
+    def add_silent_time(self, duration_s: float) -> bool:
         """Add `slice_s` seconds without a message if the process is suspended, and return True if the suspension time
         exceeds the limit."""
-        self._stopped_s = self._stopped_s + slice_s if is_stopped(self._pid) else 0.0
+        self._stopped_s = self._stopped_s + duration_s if is_suspended(self._pid) else 0.0
         return self._stopped_s >= _MAX_STOPPED_S
 
     def reset(self) -> None:
@@ -241,7 +241,7 @@ class Child:
         poll.register(self._stdin.fileno(), select.POLLOUT)
         suspension = SuspensionMonitor(self.pid)
         while not poll.poll(_SLICE_S * 1e3):
-            if suspension.add_silence(_SLICE_S):
+            if suspension.add_silent_time(_SLICE_S):
                 raise BlockingIOError
 
     def next_report(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
@@ -270,7 +270,7 @@ class Child:
                 report = self._received.get(timeout=slice_s)
                 self._suspension.reset()
                 return report
-            if self._suspension.add_silence(slice_s):
+            if self._suspension.add_silent_time(slice_s):
                 raise self._suspended_error()
             silent_s += slice_s
             before_s, used_s = used_s, read_cpu_s(self.pid)
@@ -291,7 +291,7 @@ class Child:
         with contextlib.suppress(OSError, ValueError):  # the child has exited already
             self.write(Quit())
         self._stdin.close()
-        terminate_within(0.0 if is_stopped(self.pid) else _QUIT_S, self._process)
+        terminate_within(0.0 if is_suspended(self.pid) else _QUIT_S, self._process)
         self._reader.join()
         self._stderr_tail.wait()
         for pipe in (self._process.stdout, self._process.stderr):
@@ -299,20 +299,20 @@ class Child:
 
     def _load_error(self, failed: Failed) -> LoadError:
         is_explained = (
-            failed.is_workload_wrong or failed.error is not None
+            failed.is_workload_invalid or failed.error is not None
         )  # the worker's standard error has no further information
         return LoadError(
             failed.message,
             hint=failed.hint or (None if is_explained else self._stderr_tail.text),
             error=failed.error,
-            is_workload_wrong=failed.is_workload_wrong,
+            is_workload_invalid=failed.is_workload_invalid,
         )
 
     def _lost_error(self) -> LoadError:
         try:
             code = self._process.wait(_QUIT_S)
         except subprocess.TimeoutExpired:
-            if is_stopped(self.pid):
+            if is_suspended(self.pid):
                 return self._suspended_error()
             return LoadError("the load worker closed its pipe", hint=self._stderr_tail.text)
         self._reader.join(_QUIT_S)  # the reason for the exit and the standard error may still be in the pipes

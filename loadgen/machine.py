@@ -42,7 +42,7 @@ def read_cpu_wait_s(native_id: int) -> float | None:
     return waiting_ns / 1e9 if running_ns else None
 
 
-def cpu_wait_between_s(before_s: float | None, now_s: float | None) -> float | None:
+def subtract_cpu_wait_s(before_s: float | None, now_s: float | None) -> float | None:
     return None if before_s is None or now_s is None else now_s - before_s
 
 
@@ -63,7 +63,7 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_compute_raised_limit(soft, hard, resource.RLIM_INFINITY), hard))
 
 
-def max_descriptor_limit() -> int | None:
+def get_max_descriptors() -> int | None:
     """Return the number of file descriptors that a child process may open after it has raised its limit; None if there
     is no limit."""
     if sys.platform == "win32":

@@ -23,7 +23,7 @@ _MAX_BURST = 32
 T = TypeVar("T")
 
 
-class Alarm(Protocol):
+class Timer(Protocol):
     """A timer that calls one function at the time last set, or as soon as possible if that time has passed."""
 
     def set(self, at_ns: int) -> None: ...
@@ -45,7 +45,7 @@ class Pacer:
         schedule_ns: Iterable[int],
         send: Callable[[int], None],
         on_end: Callable[[], None],
-        alarm: Callable[[Callable[[], None]], Alarm],
+        alarm: Callable[[Callable[[], None]], Timer],
         now_ns: Callable[[], int] = time.perf_counter_ns,
         end_ns: int = 0,
     ) -> None:
@@ -58,7 +58,7 @@ class Pacer:
     def start(self) -> None:
         self._wake()
 
-    def replace(self, schedule_ns: Iterable[int], end_ns: int | None = None) -> None:
+    def replace_schedule(self, schedule_ns: Iterable[int], end_ns: int | None = None) -> None:
         """Replace the remaining arrivals, and the end time if `end_ns` is given."""
         if not self.has_ended:
             self._end_ns = self._end_ns if end_ns is None else end_ns
@@ -102,7 +102,7 @@ class TimerQueue(Generic[T]):
     def __init__(
         self,
         start: Callable[[int, T], None],
-        alarm: Callable[[Callable[[], None]], Alarm],
+        alarm: Callable[[Callable[[], None]], Timer],
         now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._start, self._now_ns = start, now_ns
@@ -137,7 +137,7 @@ class TimerQueue(Generic[T]):
             self._alarm.set(self._due[0][0] if self._due else _FAR_FUTURE_NS)
 
 
-def alarm_factory(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Alarm]:
+def alarm_factory(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Timer]:
     """Return a factory of alarms for `loop` that use the most accurate timer of the OS."""
     if HAS_TIMERFD:
         return lambda wake: TimerfdAlarm(loop, wake)

@@ -92,7 +92,7 @@ WIRE_VERSION = 3
 """Version of the messages between master and workers, which must be the same on both sides. Version 2 added
 ExtendStage, version 3 the error class `local-limit`."""
 
-EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_SENT_AWAY = 3, 4, 5
+EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_DISMISSED = 3, 4, 5
 """Exit codes of a worker that serves a master, in this order: no master was found, the connection to the master was
 lost, and the master dismissed the worker. The last line of the worker's standard error states the reason."""
 
@@ -208,15 +208,15 @@ class StagePlan(msgspec.Struct, frozen=True):
     max_requests: int | None = None
 
 
-class Share(msgspec.Struct, frozen=True):
-    """Part of a stage that one of `of` workers runs.
+class WorkerShare(msgspec.Struct, frozen=True):
+    """Part of a stage that one of `worker_count` workers runs.
 
-    The worker sends arrivals `index`, `index` + `of`, … of the common schedule, and runs the corresponding clients of a
-    closed loop.
+    The worker sends arrivals `index`, `index` + `worker_count`, … of the common schedule, and runs the corresponding
+    clients of a closed loop.
     """
 
     index: int = 0
-    of: int = 1
+    worker_count: int = 1
 
 
 # Commands: engine → worker
@@ -268,7 +268,7 @@ class RunStage(msgspec.Struct, frozen=True, tag="run_stage"):
     """Command to prepare the stage and report `StagePrepared`. `StartStage` then sets the start time."""
 
     plan: StagePlan
-    share: Share = Share()
+    share: WorkerShare = WorkerShare()
 
 
 class StartStage(msgspec.Struct, frozen=True, tag="start_stage"):
@@ -513,13 +513,13 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """Report that the worker cannot continue.
 
     The target is at fault if `error` is one of ERROR_CLASSES; the settings of the workload or the endpoint are at fault
-    if `is_workload_wrong`; otherwise the worker itself failed.
+    if `is_workload_invalid`; otherwise the worker itself failed.
     """
 
     message: str
     hint: str | None = None
     error: str | None = None
-    is_workload_wrong: bool = False
+    is_workload_invalid: bool = False
 
 
 Report = Hello | Pong | Joining | Ready | PreflightDone | StagePrepared | StageStarted | Progress | StageEnded | Failed

@@ -171,7 +171,7 @@ def _check(check: CheckRow) -> str:
 
 
 def _selftest(selftest: SelfTestRow | None) -> list[str]:
-    """Return the outcome of the self-test; empty without a self-test, which only the full report mentions."""
+    """Return the outcome of the self-test; empty if no self-test was run, which only the HTML report states."""
     if selftest is None:
         return []
     outcome = "passed" if selftest.passed else f"{mark_status('FAILED')}: {', '.join(selftest.failed)}"

@@ -55,17 +55,17 @@ def _round(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def format_arrivals(facts: StageData) -> str:
+def format_arrivals(stage_data: StageData) -> str:
     """Describe the arrivals of a stage, such as "Poisson at 200 req/s" or "Poisson, ramp 10→200 req/s"."""
-    if facts.arrival_kind == "trace":
+    if stage_data.arrival_kind == "trace":
         return "trace replay"
-    if facts.arrival_kind in ("closed", "locust"):
-        return _describe_clients(facts)
-    name = format_process(facts.arrival_kind, facts.cv)
-    unit = "sessions/s" if facts.sessions else "req/s"
-    if facts.rate_per_s is not None:
-        return f"{name} at {format_number(facts.rate_per_s)} {unit}"
-    return f"{name}, {_describe_curve(facts, unit)}"
+    if stage_data.arrival_kind in ("closed", "locust"):
+        return _describe_clients(stage_data)
+    name = format_process(stage_data.arrival_kind, stage_data.cv)
+    unit = "sessions/s" if stage_data.sessions else "req/s"
+    if stage_data.rate_per_s is not None:
+        return f"{name} at {format_number(stage_data.rate_per_s)} {unit}"
+    return f"{name}, {_describe_curve(stage_data, unit)}"
 
 
 def _describe_clients(stage_data: StageData) -> str:
@@ -102,15 +102,15 @@ class RateCurve:
     """A piecewise linear rate over time: `at_s` in seconds from the start of the stage, `per_s` in requests per second.
     Two points with the same time represent a step."""
 
-    at_s: Floats
-    per_s: Floats
+    times_s: Floats
+    rates_per_s: Floats
 
     def expected_arrivals(self, until_s: Floats) -> Floats:
         """Compute the expected number of arrivals between the start of the stage and each time in `until_s` (at least
         0)."""
-        last_s = float(max(until_s.max(initial=0.0), self.at_s[-1])) + 1.0
-        at_s = np.concatenate(([min(0.0, self.at_s[0])], self.at_s, [last_s]))
-        rates_per_s = np.concatenate((self.per_s[:1], self.per_s, self.per_s[-1:]))
+        last_s = float(max(until_s.max(initial=0.0), self.times_s[-1])) + 1.0
+        at_s = np.concatenate(([min(0.0, self.times_s[0])], self.times_s, [last_s]))
+        rates_per_s = np.concatenate((self.rates_per_s[:1], self.rates_per_s, self.rates_per_s[-1:]))
         lengths = np.diff(at_s)
         areas = np.concatenate(([0.0], np.cumsum(lengths * (rates_per_s[1:] + rates_per_s[:-1]) / 2)))
         slopes = np.divide(np.diff(rates_per_s), lengths, out=np.zeros_like(lengths), where=lengths > 0)
@@ -123,13 +123,13 @@ class RateCurve:
         return np.asarray(area(until_s) - area(np.zeros(1)))
 
 
-def build_rate_curve(facts: StageData) -> RateCurve | None:
+def build_rate_curve(stage_data: StageData) -> RateCurve | None:
     """Build the rate curve of a stage; `None` if the arrivals do not follow a rate curve (traces, closed loops, Locust
     users)."""
-    points: Sequence[tuple[float, float]] = facts.rates
-    if not points and facts.rate_per_s is not None:
-        points = ((0.0, facts.rate_per_s),)
-    if not points or facts.arrival_kind in ("trace", "closed", "locust"):
+    points: Sequence[tuple[float, float]] = stage_data.rates
+    if not points and stage_data.rate_per_s is not None:
+        points = ((0.0, stage_data.rate_per_s),)
+    if not points or stage_data.arrival_kind in ("trace", "closed", "locust"):
         return None
     times_s, rates_per_s = zip(*points, strict=True)
     return RateCurve(np.array(times_s, dtype=np.float64), np.array(rates_per_s, dtype=np.float64))

@@ -39,10 +39,10 @@ class Categories:
         return Categories(self.codes[selection], self.categories)
 
 
-def join_categories(parts: Sequence[Categories]) -> Categories:
-    categories = tuple(dict.fromkeys(category for part in parts for category in part.categories))
+def join_categories(columns: Sequence[Categories]) -> Categories:
+    categories = tuple(dict.fromkeys(category for part in columns for category in part.categories))
     # index -1 (missing) selects the last entry, which is -1 again
-    remapped = [np.array([*map(categories.index, part.categories), -1], dtype=np.int32)[part.codes] for part in parts]
+    remapped = [np.array([*map(categories.index, part.categories), -1], dtype=np.int32)[part.codes] for part in columns]
     return Categories(np.concatenate(remapped), categories)
 
 

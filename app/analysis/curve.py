@@ -29,7 +29,7 @@ _CURVE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
 
 
 def select_curve_stages(stages: Sequence[Stage]) -> list[Stage]:
-    """Return the stages with a constant open-loop rate; each is one point of the capacity curve. Holds of a search are
+    """Return the stages with a constant open-loop rate; each is one point of the capacity curve. Search steps are
     included individually, not pooled."""
     unpooled = (stage for stage in stages if not stage.is_pooled)
     return [stage for stage in unpooled if stage.kind in _CURVE_KINDS and stage.scheduled_per_s is not None]

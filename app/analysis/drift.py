@@ -6,21 +6,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from app.analysis.estimates import BATCHES, batch_means
+from app.analysis.estimates import BATCHES, compute_batch_means
 
 CHANGE_LIMIT = 0.25
 _MIN_VALUES = 5 * BATCHES
 _T = float(special.stdtrit(BATCHES - 2, 0.9995))
 
 
-def latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
+def compute_latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
     """Compute the relative change of latency over the whole series, from a line fitted to the means of 20 batches.
 
     Returns 0 if the slope is not significant at 99.9 % compared with the scatter of the batches, and `None` for fewer
     than 100 values."""
     if latency_ms.size < _MIN_VALUES:
         return None
-    means = batch_means(latency_ms)
+    means = compute_batch_means(latency_ms)
     positions = np.arange(BATCHES) - (BATCHES - 1) / 2
     slope = float(positions @ means / (positions @ positions))
     residuals = means - means.mean() - slope * positions

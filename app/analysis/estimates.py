@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from app.analysis.sample_size import ALPHA, needed_samples
+from app.analysis.sample_size import ALPHA, count_needed_samples
 from app.records.metrics import PERCENTILES
 from app.records.result import Estimate
 
@@ -25,7 +25,7 @@ _T = float(special.stdtrit(BATCHES - 1, 1 - ALPHA / 2))
 _FEW_EVENTS = 100
 
 
-def percentile(values: npt.ArrayLike, q: float) -> Estimate:
+def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
     """Estimate a percentile: the ceil(n q)-th smallest value, which is the smallest value with at least the proportion
     `q` of all values at or below it.
 
@@ -37,18 +37,18 @@ def percentile(values: npt.ArrayLike, q: float) -> Estimate:
     return _percentile(ordered_in_time, np.sort(ordered_in_time), q)
 
 
-def distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
+def compute_distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
     """Compute all percentiles of the metric catalog, the mean and the maximum; the values are sorted only once."""
     ordered_in_time = _drop_nan(values)
     ordered = np.sort(ordered_in_time)
     return {
         **{name: _percentile(ordered_in_time, ordered, q) for name, q in PERCENTILES.items()},
-        "mean": mean(ordered_in_time),
-        "max": maximum(ordered_in_time),
+        "mean": estimate_mean(ordered_in_time),
+        "max": find_maximum(ordered_in_time),
     }
 
 
-def mean(values: npt.ArrayLike) -> Estimate:
+def estimate_mean(values: npt.ArrayLike) -> Estimate:
     """Estimate the mean with Student's t interval, computed on batch means, or on the values if there are too few for
     batches."""
     ordered_in_time = _drop_nan(values)
@@ -62,11 +62,11 @@ def mean(values: npt.ArrayLike) -> Estimate:
     t = float(special.stdtrit(n - 1, 1 - ALPHA / 2))
     half_width = t * standard_error
     if n >= 2 * BATCHES:
-        half_width = max(half_width, _T * float(batch_means(ordered_in_time).std(ddof=1)) / math.sqrt(BATCHES))
+        half_width = max(half_width, _T * float(compute_batch_means(ordered_in_time).std(ddof=1)) / math.sqrt(BATCHES))
     return Estimate(value, (value - half_width, value + half_width), n)
 
 
-def maximum(values: npt.ArrayLike) -> Estimate:
+def find_maximum(values: npt.ArrayLike) -> Estimate:
     """Return the largest observed value, without an interval."""
     ordered_in_time = _drop_nan(values)
     return (
@@ -74,12 +74,12 @@ def maximum(values: npt.ArrayLike) -> Estimate:
     )
 
 
-def share(k: int, n: int) -> Estimate:
+def estimate_proportion(k: int, n: int) -> Estimate:
     """Estimate the proportion of k successes in n independent trials, with Wilson's interval."""
     return Estimate(k / n, _compute_wilson(k / n, n), n) if n else _build_no_values()
 
 
-def estimate_ordered_share(hits: Hits) -> Estimate:
+def estimate_ordered_proportion(hits: Hits) -> Estimate:
     """Estimate the proportion of true values, with Wilson's interval for the effective number of trials. The values
     must be in chronological order."""
     if hits.size == 0:
@@ -88,7 +88,7 @@ def estimate_ordered_share(hits: Hits) -> Estimate:
     return Estimate(p, _compute_wilson(p, hits.size / _compute_inflation(hits)), hits.size)
 
 
-def rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
+def estimate_rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
     """Estimate the event rate per second in the window [start, end), given in ns; events outside the window are
     ignored.
 
@@ -124,7 +124,7 @@ def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
     )
 
 
-def batch_means(ordered_in_time: Values | Hits) -> Values:
+def compute_batch_means(ordered_in_time: Values | Hits) -> Values:
     """Compute the means of 20 equally large batches; leading values that do not fill a batch are dropped."""
     size = ordered_in_time.size // BATCHES
     means: Values = ordered_in_time[ordered_in_time.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
@@ -132,7 +132,7 @@ def batch_means(ordered_in_time: Values | Hits) -> Values:
 
 
 def _percentile(ordered_in_time: Values, ordered: Values, q: float) -> Estimate:
-    n, needed = ordered.size, needed_samples(q)
+    n, needed = ordered.size, count_needed_samples(q)
     value = float(ordered[math.ceil(n * q - 1e-9) - 1]) if n else None
     if value is None or n < needed:
         return Estimate(None, n=n, reason=f"needs {needed:,}, has {n:,}", undersampled=value)
@@ -176,7 +176,7 @@ def _compute_inflation(hits: Hits) -> float:
     if hits.size < 2 * BATCHES or p in (0.0, 1.0):
         return 1.0
     batch_size = hits.size // BATCHES
-    observed = float(batch_means(hits).var(ddof=1)) * batch_size / (p * (1 - p))
+    observed = float(compute_batch_means(hits).var(ddof=1)) * batch_size / (p * (1 - p))
     return max(1.0, observed * (_T / _Z) ** 2) if observed > 1 else 1.0
 
 

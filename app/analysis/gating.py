@@ -143,7 +143,7 @@ class Gating(msgspec.Struct, frozen=True):
     kinds: tuple[GateKind, ...] = ("slo", "regression")
 
 
-DEFAULT = Gating()
+DEFAULT_GATING = Gating()
 
 
 _SHOWN_BY_DEMONSTRATIONS: tuple[CauseId, ...] = ("invalid", "objective_failed", "objective_inconclusive", "no_rate")
@@ -164,11 +164,11 @@ def find_causes(results: Iterable[ObjectiveResult], gating: Gating) -> list[Caus
     ]
 
 
-def invalid_cause(verdict: Verdict) -> Cause:
+def build_invalid_cause(verdict: Verdict) -> Cause:
     return Cause("invalid", ExitCode.INVALID, f"the measurement is INVALID: {'; '.join(verdict.reasons)}")
 
 
-def no_rate_cause(reason: str | None) -> Cause:
+def build_no_rate_cause(reason: str | None) -> Cause:
     return Cause("no_rate", ExitCode.GATE_FAILED, f"no tested rate met the SLO: {reason}")
 
 

@@ -18,7 +18,7 @@ from app.analysis.validity import grade_high, grade_low
 from app.records.result import Check, CheckId, Objective, Window
 from app.records.stage import StageData
 
-LATE_MS = 10.0
+MIN_LATE_MS = 10.0
 MAX_UTILIZATION = 0.70
 """Maximum utilization at which the load generator is reliable. Above it, requests queue inside the generator itself."""
 _INVALID_UTILIZATION = 0.85
@@ -43,7 +43,7 @@ class GeneratorDemand(msgspec.Struct, frozen=True):
     chunks_per_s: float
     utilization: float | None
 
-    def reliable_rate_per_s(self, capacity_per_s: float | None) -> float | None:
+    def compute_reliable_rate_per_s(self, capacity_per_s: float | None) -> float | None:
         """Compute the highest rate of similar requests at which the generator is reliable; `None` if unknown.
         `capacity_per_s` is used if the stage caused no utilization."""
         if self.utilization:
@@ -51,38 +51,44 @@ class GeneratorDemand(msgspec.Struct, frozen=True):
         return None if self.utilization is None or capacity_per_s is None else MAX_UTILIZATION * capacity_per_s
 
 
-def generator_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+def generator_checks(
+    rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]
+) -> tuple[Check, ...]:
     """Run the load generator checks. `rows` holds the requests scheduled inside the window."""
-    if facts.arrival_kind == "locust":
+    if stage_data.arrival_kind == "locust":
         hint = "The capacity applies to Sizewise's own load generator only. For a Locust test, see the generator CPU."
-        return (Check("generator_capacity", None, None, "share", "VALID", hint), _cpu_check(facts), _wait_check(facts))
-    demand = compute_demand(rows, facts, window)
-    reliable_rate = _format_reliable_rate(demand, facts)
+        return (
+            Check("generator_capacity", None, None, "share", "VALID", hint),
+            _cpu_check(stage_data),
+            _wait_check(stage_data),
+        )
+    demand = compute_demand(rows, stage_data, window)
+    reliable_rate = _format_reliable_rate(demand, stage_data)
     return (
         *_lag_checks(rows, slo, reliable_rate),
         _sent_check(rows, window, reliable_rate),
-        _capacity_check(demand, facts, reliable_rate),
-        _cpu_check(facts, reliable_rate),
-        _wait_check(facts),
+        _capacity_check(demand, stage_data, reliable_rate),
+        _cpu_check(stage_data, reliable_rate),
+        _wait_check(stage_data),
     )
 
 
-def compute_demand(rows: StageRows, facts: StageData, window: Window) -> GeneratorDemand:
+def compute_demand(rows: StageRows, stage_data: StageData, window: Window) -> GeneratorDemand:
     """Compute the load of a stage on the generator.
 
     Requests and chunks use the same CPU, so their utilizations are added. Requests count at their scheduled time, even
     if they were not sent. Chunks count at the time of receipt, but at least as many as the responses to the scheduled
     requests contain, because an overloaded generator reads chunks late. If the rate varies, the busiest second counts.
     """
-    is_changing = facts.kind in ("varying", "spike")
+    is_changing = stage_data.kind in ("varying", "spike")
     requests_per_s = _compute_rate(rows.intended_ns, window, is_changing)
     chunks_per_s = 0.0
     if rows.tokens is not None and (chunks := rows.tokens.chunks) is not None and rows.was_sent.any():
         chunks_per_response = float(np.mean(chunks.counts[rows.tokens.chunk_index][rows.was_sent]))
         chunks_per_s = max(_compute_rate(chunks.times_ns, window, is_changing), requests_per_s * chunks_per_response)
-    rates_and_capacities = [(requests_per_s, facts.generator_capacity_per_s)]
+    rates_and_capacities = [(requests_per_s, stage_data.generator_capacity_per_s)]
     if chunks_per_s:
-        rates_and_capacities.append((chunks_per_s, facts.generator_chunk_capacity_per_s))
+        rates_and_capacities.append((chunks_per_s, stage_data.generator_chunk_capacity_per_s))
     utilizations = [
         rate_per_s / capacity_per_s for rate_per_s, capacity_per_s in rates_and_capacities if capacity_per_s
     ]
@@ -101,7 +107,7 @@ def _compute_rate(times_ns: Nanoseconds, window: Window, is_changing: bool) -> f
 
 def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str:
     """Describe the rate up to which the generator is reliable, as a sentence with a leading space; empty if unknown."""
-    rate_per_s = demand.reliable_rate_per_s(stage_data.generator_capacity_per_s)
+    rate_per_s = demand.compute_reliable_rate_per_s(stage_data.generator_capacity_per_s)
     if rate_per_s is None or demand.utilization is None:
         return ""
     unit = "streams like these" if demand.chunks_per_s else "requests"
@@ -117,7 +123,7 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -
         for objective in slo
         if objective.metric in _LIMITED_METRICS and objective.comparator in ("<", "<=")
     ]
-    late_ms = min(_MAX_LATE_MS, max(LATE_MS, 0.05 * min(limits_ms, default=0.0)))
+    late_ms = min(_MAX_LATE_MS, max(MIN_LATE_MS, 0.05 * min(limits_ms, default=0.0)))
     lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
     hint = (
         f"Requests were sent more than {late_ms:g} ms late. Lower the rate, or stop other work on the load "
@@ -321,13 +327,13 @@ def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Chec
     return tuple(checks)
 
 
-def local_limit_check(rows: StageRows, facts: StageData) -> tuple[Check, ...]:
+def local_limit_check(rows: StageRows, stage_data: StageData) -> tuple[Check, ...]:
     """Return an INVALID check if requests failed because of a limit of the sending machine, so that they never reached
     the target; otherwise return no check."""
     failed = rows.count_errors().get(_ERROR, 0)
     if not failed:
         return ()
-    sample = next((sample.text for sample in facts.error_samples if sample.error == _ERROR), None)
+    sample = next((sample.text for sample in stage_data.error_samples if sample.error == _ERROR), None)
     detail = "" if sample is None else f" ({sample})"
     hint = (
         f"{failed:,} requests failed because of a limit of the load generator's machine, not of the target{detail}. "

@@ -21,15 +21,15 @@ GAP_NS = 1_000_000_000
 """Maximum interval between telemetry samples, in ns. Across longer gaps, values are treated as unknown."""
 
 
-class Readings(NamedTuple):
+class MetricSamples(NamedTuple):
     """Telemetry samples of one metric of one GPU, in chronological order; NaN for a failed sample."""
 
     at_ns: Nanoseconds
     values: Floats
 
-    def drop_unknown(self) -> Readings:
+    def drop_failed(self) -> MetricSamples:
         known = ~np.isnan(self.values)
-        return Readings(self.at_ns[known], self.values[known])
+        return MetricSamples(self.at_ns[known], self.values[known])
 
 
 def list_gpus(telemetry: pd.DataFrame) -> tuple[str, ...]:
@@ -39,12 +39,12 @@ def list_gpus(telemetry: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def select_readings(telemetry: pd.DataFrame, source: str, metric: str) -> Readings:
+def select_samples(telemetry: pd.DataFrame, source: str, metric: str) -> MetricSamples:
     rows = telemetry[(telemetry["source"] == source) & (telemetry["metric"] == metric)]
     at_ns = rows["at_ns"].to_numpy(dtype=np.int64)
     values = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
     order = np.argsort(at_ns, kind="stable")
-    return Readings(at_ns[order], values[order])
+    return MetricSamples(at_ns[order], values[order])
 
 
 class _EnergyEstimate(NamedTuple):
@@ -86,7 +86,7 @@ def _compute_energy_in_window(telemetry: pd.DataFrame, source: str, window: Wind
     if window.end_ns <= window.start_ns:
         return _EnergyEstimate(Estimate(None, n=0, reason="the measurement window is empty"), None)
     reason: str | None = None
-    counter = select_readings(telemetry, source, "gpu_energy_j").drop_unknown()
+    counter = select_samples(telemetry, source, "gpu_energy_j").drop_failed()
     if counter.values.size:
         reason = _find_counter_problem(counter, window)
         if reason is None:
@@ -96,7 +96,7 @@ def _compute_energy_in_window(telemetry: pd.DataFrame, source: str, window: Wind
         ("gpu_power_average_w", "average power"),
     )
     for metric, method in methods:
-        power = select_readings(telemetry, source, metric).drop_unknown()
+        power = select_samples(telemetry, source, metric).drop_failed()
         if power.values.size:
             problem = _find_edge_problem(power, window) or _find_gap_problem(power, window)
             if problem is None:
@@ -105,7 +105,7 @@ def _compute_energy_in_window(telemetry: pd.DataFrame, source: str, window: Wind
     return _EnergyEstimate(Estimate(None, n=0, reason=reason or f"{source} reports neither energy nor power"), None)
 
 
-def _find_counter_problem(counter: Readings, window: Window) -> str | None:
+def _find_counter_problem(counter: MetricSamples, window: Window) -> str | None:
     if problem := _find_edge_problem(counter, window):
         return problem
     first, last = _find_sample_range(counter, window)
@@ -113,7 +113,7 @@ def _find_counter_problem(counter: Readings, window: Window) -> str | None:
     return "the energy counter decreased" if has_decreased else None
 
 
-def _find_edge_problem(samples: Readings, window: Window) -> str | None:
+def _find_edge_problem(samples: MetricSamples, window: Window) -> str | None:
     """Return why the value at the start or end of the window is unknown; `None` if it is known. Interpolation needs a
     sample on either side, at most `GAP_NS` apart."""
     for edge_ns, name in ((window.start_ns, "start"), (window.end_ns, "end")):
@@ -125,26 +125,26 @@ def _find_edge_problem(samples: Readings, window: Window) -> str | None:
     return None
 
 
-def _find_gap_problem(samples: Readings, window: Window) -> str | None:
+def _find_gap_problem(samples: MetricSamples, window: Window) -> str | None:
     first, last = _find_sample_range(samples, window)
     longest_ns = int(np.diff(samples.at_ns[first : last + 1]).max(initial=0))
     return f"no samples for {longest_ns / 1e9:.1f} s" if longest_ns > GAP_NS else None
 
 
-def _compute_energy_from_counter(counter: Readings, window: Window) -> Estimate:
+def _compute_energy_from_counter(counter: MetricSamples, window: Window) -> Estimate:
     start, end = np.interp([window.start_ns, window.end_ns], counter.at_ns, counter.values)
     first, last = _find_sample_range(counter, window)
     return Estimate(float(end - start), n=last - first + 1)
 
 
-def _compute_energy_from_power(power: Readings, window: Window) -> Estimate:
+def _compute_energy_from_power(power: MetricSamples, window: Window) -> Estimate:
     inside = (power.at_ns > window.start_ns) & (power.at_ns < window.end_ns)
     at_ns = np.concatenate(([window.start_ns], power.at_ns[inside], [window.end_ns]))
     watts = np.interp(at_ns, power.at_ns, power.values)
     return Estimate(float(np.trapezoid(watts, (at_ns - window.start_ns) / 1e9)), n=int(inside.sum()))
 
 
-def _find_sample_range(samples: Readings, window: Window) -> tuple[int, int]:
+def _find_sample_range(samples: MetricSamples, window: Window) -> tuple[int, int]:
     """Return the indices of the first and last sample needed to cover the window: the last sample at or before the
     start, and the first at or after the end."""
     first = int(np.searchsorted(samples.at_ns, window.start_ns, side="right")) - 1
@@ -185,15 +185,15 @@ def _get_seconds(window: Window) -> float:
     return (window.end_ns - window.start_ns) / 1e9
 
 
-MIN_KNOWN_SHARE = 0.5
+MIN_KNOWN_PROPORTION = 0.5
 """Minimum proportion of the window with known samples; below it, proportions of time are not computed."""
 
 
 def compute_gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> GpuShares:
     """Compute the proportions of idle, utilized and throttled time. Each sample represents the time closest to it, up
     to half a second in each direction."""
-    utilization = select_readings(telemetry, source, "gpu_utilization_percent")
-    reasons = select_readings(telemetry, source, "gpu_throttle_reasons")
+    utilization = select_samples(telemetry, source, "gpu_utilization_percent")
+    reasons = select_samples(telemetry, source, "gpu_throttle_reasons")
     bits = np.nan_to_num(reasons.values).astype(np.int64)
     utilized = _compute_time_share(utilization, utilization.values > 0, window)
     return GpuShares(
@@ -203,15 +203,15 @@ def compute_gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> 
     )
 
 
-def _compute_time_share(samples: Readings, hits: Mask, window: Window) -> float | None:
+def _compute_time_share(samples: MetricSamples, hits: Mask, window: Window) -> float | None:
     weights_ns = np.where(np.isnan(samples.values), 0.0, _compute_time_weights_ns(samples, window))
     known_ns = float(weights_ns.sum())
-    if known_ns <= MIN_KNOWN_SHARE * (window.end_ns - window.start_ns):
+    if known_ns <= MIN_KNOWN_PROPORTION * (window.end_ns - window.start_ns):
         return None
     return float(weights_ns[hits].sum()) / known_ns
 
 
-def _compute_time_weights_ns(samples: Readings, window: Window) -> Floats:
+def _compute_time_weights_ns(samples: MetricSamples, window: Window) -> Floats:
     """Compute the part of the window that each sample represents, in ns."""
     at_ns = samples.at_ns
     midpoints = at_ns[:-1] + np.diff(at_ns) // 2
@@ -275,16 +275,16 @@ def add_gpu_metrics(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) 
     return replace(stage, metrics={**stage.metrics, **use}, checks=checks, verdict=compute_verdict(checks))
 
 
-def throttling_check(telemetry: pd.DataFrame, window: Window, sources: Sequence[str] | None = None) -> Check | None:
+def throttling_check(telemetry: pd.DataFrame, window: Window, gpus: Sequence[str] | None = None) -> Check | None:
     """Return a check of GPU throttling; `None` if no GPU reports it."""
     worst: float | None = None
     reasons: set[str] = set()
-    for source in list_gpus(telemetry) if sources is None else sources:
+    for source in list_gpus(telemetry) if gpus is None else gpus:
         share = compute_gpu_shares(telemetry, source, window).throttled
         if share is None:
             continue
         worst = share if worst is None else max(worst, share)
-        bits = select_readings(telemetry, source, "gpu_throttle_reasons").drop_unknown()
+        bits = select_samples(telemetry, source, "gpu_throttle_reasons").drop_failed()
         inside = bits.values[(bits.at_ns >= window.start_ns) & (bits.at_ns < window.end_ns)]
         reasons |= {
             name

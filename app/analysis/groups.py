@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import Mask
-from app.analysis.estimates import percentile
+from app.analysis.estimates import estimate_percentile
 from app.analysis.rows import StageRows, read_rows
-from app.analysis.spans import compute_span_ms
+from app.analysis.spans import compute_duration_ms
 from app.records.result import Estimate, Window
 
 MAX_GROUPS = 50
@@ -103,14 +103,14 @@ def _is_inside(rows: StageRows, windows: Sequence[Window]) -> Mask:
 
 def _summarize_group(label: str, rows: StageRows) -> Group:
     success = rows.filter(rows.is_success)
-    latency_ms = compute_span_ms(success, "latency_ms")
-    values_ms = compute_span_ms(success, "service_ms") if latency_ms is None else latency_ms
+    latency_ms = compute_duration_ms(success, "latency_ms")
+    values_ms = compute_duration_ms(success, "service_ms") if latency_ms is None else latency_ms
     assert values_ms is not None
     return Group(
         label=label,
         requests=rows.is_success.size,
         share=0.0,
         failed=int(np.count_nonzero(rows.is_failed)),
-        p50_ms=percentile(values_ms, 0.50),
-        p95_ms=percentile(values_ms, 0.95),
+        p50_ms=estimate_percentile(values_ms, 0.50),
+        p95_ms=estimate_percentile(values_ms, 0.95),
     )

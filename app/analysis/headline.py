@@ -16,17 +16,17 @@ from app.analysis.stage_checks import TARGET_PROCESS
 from app.records.result import SWEEP_TAG, MaxRate, Objective, Stage, StageKind
 
 
-def find_heaviest_passed(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+def find_highest_passed_load(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages of a sweep at the highest load below the lowest failed load; empty if no load passed.
 
     Lower loads are excluded, because fewer responses give wider intervals. INVALID stages are ignored."""
     evaluated = [stage for stage in stages if _is_evaluated(stage)]
-    failed = find_lightest_failed(stages)
+    failed = find_lowest_failed_load(stages)
     below = [get_load(stage) for stage in evaluated if failed is None or get_load(stage) < get_load(failed)]
     return tuple(stage for stage in evaluated if get_load(stage) == max(below)) if below else ()
 
 
-def find_lightest_failed(stages: Sequence[Stage]) -> Stage | None:
+def find_lowest_failed_load(stages: Sequence[Stage]) -> Stage | None:
     """Return the first stage at the lowest load of a sweep that violated the SLO; `None` if no stage did."""
     failed = [stage for stage in stages if _is_evaluated(stage) and stage.meets_slo is False]
     return min(failed, key=get_load, default=None)
@@ -52,7 +52,7 @@ def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) ->
     return compute_max_rate(stages, slo, find_highest_passed(stages))
 
 
-def accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
+def find_accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
     """Return the indices in `stages` of the holds at the max rate; empty if the search found no rate."""
     if search is None or search.max_rate_per_s is None:
         return ()
@@ -66,13 +66,13 @@ def accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None)
     )
 
 
-def headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
+def select_headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
     """Return the stages on which the headline metrics are based.
 
     If there is a max rate, these are the holds at that rate or, without holds, all stages that met the SLO at that
     rate. Otherwise, these are all steady stages; if there are none, closed-loop stages and stages with a varying rate;
     if there are none either, the stages of a sweep."""
-    holds = accepted_hold_indices(stages, search)
+    holds = find_accepted_hold_indices(stages, search)
     if holds:
         return tuple(stages[index] for index in holds)
     if search is not None and search.max_rate_per_s is not None:
@@ -83,7 +83,7 @@ def headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tu
     return steady or tuple(stage for stage in own_stages if stage.kind in _UNSTEADY_KINDS) or _sweep_stages(stages)
 
 
-def evaluated_stages(
+def select_evaluated_stages(
     stages: Sequence[Stage], headline: Sequence[Stage], pooled: Stage | None = None
 ) -> tuple[Stage, ...]:
     """Return the stages on which the objectives are evaluated: the pooled holds if there are any; for a sweep, the
@@ -92,7 +92,7 @@ def evaluated_stages(
         return (pooled,)
     headline = tuple(stage for stage in headline if not _has_unrelated_errors(stage))
     is_sweep = bool(headline) and all(SWEEP_TAG in stage.tags for stage in headline)
-    return (find_heaviest_passed(stages) if is_sweep else ()) or tuple(headline)
+    return (find_highest_passed_load(stages) if is_sweep else ()) or tuple(headline)
 
 
 def mark_headline(
@@ -106,8 +106,8 @@ def mark_headline(
     at_rate = () if rate is None else _stages_at_rate(evaluated_on, rate)
     if rate is not None and not at_rate:
         at_rate = tuple(stage for stage in _stages_at_rate(stages, rate) if stage.kind == "steady")
-    headline = headline_stages(stages, None)
-    fallback = evaluated_stages(stages, headline) or headline or _find_last_holds(stages)
+    headline = select_headline_stages(stages, None)
+    fallback = select_evaluated_stages(stages, headline) or headline or _find_last_holds(stages)
     return set_headline(stages, at_rate or evaluated_on or fallback)
 
 

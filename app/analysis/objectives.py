@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from app.analysis.sample_size import needed_samples
+from app.analysis.sample_size import count_needed_samples
 from app.errors import UsageError
 from app.records.metrics import METRICS, PERCENTILES, RUN_METRICS, Metric
 from app.records.result import Estimate, Objective, ObjectiveOutcome, ObjectiveResult, Stage
@@ -214,7 +214,7 @@ def count_samples_needed(slo: Iterable[Objective]) -> int:
     Percentiles of gaps between tokens are not counted, because each stream has many gaps. A goodput of 99 % is
     equivalent to a p99 within the limits, and needs the same number of responses."""
     shares = (_required_share(objective) for objective in slo)
-    return max((needed_samples(q) for q in shares if q is not None), default=0)
+    return max((count_needed_samples(q) for q in shares if q is not None), default=0)
 
 
 def _required_share(objective: Objective) -> float | None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
 from app.analysis.rows import StageRows, join_rows, read_rows
-from app.analysis.stage_checks import was_lost_before
+from app.analysis.stage_checks import was_lost_before_stage
 from app.analysis.stages import summarize_rows
 from app.records.result import ErrorSample, Objective, Stage, Window, WorkerData
 from app.records.stage import StageData
@@ -58,47 +58,51 @@ def _add_worker_data(first: WorkerData, second: WorkerData) -> WorkerData:
 def pool_stages(
     rows: Iterable[pd.DataFrame | pa.Table],
     telemetry: pd.DataFrame,
-    facts: Sequence[StageData],
+    stages_data: Sequence[StageData],
     slo: Sequence[Objective],
 ) -> Stage:
     """Pool several stages at the same rate into one stage. `rows` contains the request rows of each stage."""
-    return pool_rows(map(read_rows, rows), telemetry, facts, slo)
+    return pool_rows(map(read_rows, rows), telemetry, stages_data, slo)
 
 
 def pool_rows(
-    rows: Iterable[StageRows], telemetry: pd.DataFrame, facts: Sequence[StageData], slo: Sequence[Objective]
+    rows: Iterable[StageRows], telemetry: pd.DataFrame, stages_data: Sequence[StageData], slo: Sequence[Objective]
 ) -> Stage:
     """Pool several stages at the same rate into one, as if each had started when the previous one stopped offering
     load.
 
     `rows` contains the request rows of each stage, in the order in which the stages ran. The window of the pooled stage
     spans all stages, including pauses."""
-    first, last = facts[0], facts[-1]
-    offsets_s = accumulate([0.0, *(stage_data.duration_s for stage_data in facts)])
+    first, last = stages_data[0], stages_data[-1]
+    offsets_s = accumulate([0.0, *(stage_data.duration_s for stage_data in stages_data)])
     starts_ns = [first.start_ns + round(offset_s * 1e9) for offset_s in offsets_s]
-    shifts_ns = [start_ns - stage_data.start_ns for start_ns, stage_data in zip(starts_ns, facts, strict=False)]
-    core_waits_s = [stage_data.worker_cpu_wait_s for stage_data in facts if stage_data.worker_cpu_wait_s is not None]
+    shifts_ns = [start_ns - stage_data.start_ns for start_ns, stage_data in zip(starts_ns, stages_data, strict=False)]
+    core_waits_s = [
+        stage_data.worker_cpu_wait_s for stage_data in stages_data if stage_data.worker_cpu_wait_s is not None
+    ]
     pooled = replace(
         first,
-        name=f"{len(facts)} steps at {format_number(first.rate_per_s or 0.0)} req/s",
+        name=f"{len(stages_data)} steps at {format_number(first.rate_per_s or 0.0)} req/s",
         repeat=1,
-        tags={**first.tags, "pooled": str(len(facts))},
-        duration_s=sum(stage_data.duration_s for stage_data in facts),
-        end_ns=first.start_ns + sum(stage_data.end_ns - stage_data.start_ns for stage_data in facts),
-        worker_cpu_s=sum(stage_data.worker_cpu_s for stage_data in facts),
+        tags={**first.tags, "pooled": str(len(stages_data))},
+        duration_s=sum(stage_data.duration_s for stage_data in stages_data),
+        end_ns=first.start_ns + sum(stage_data.end_ns - stage_data.start_ns for stage_data in stages_data),
+        worker_cpu_s=sum(stage_data.worker_cpu_s for stage_data in stages_data),
         worker_cpu_wait_s=sum(core_waits_s) if core_waits_s else None,
-        connections_opened=sum(stage_data.connections_opened for stage_data in facts),
-        error_samples=select_first_samples(stage_data.error_samples for stage_data in facts),
-        workers=sum_worker_totals(_correct_lost_times(stage_data, first) for stage_data in facts),
+        connections_opened=sum(stage_data.connections_opened for stage_data in stages_data),
+        error_samples=select_first_samples(stage_data.error_samples for stage_data in stages_data),
+        workers=sum_worker_totals(_correct_lost_times(stage_data, first) for stage_data in stages_data),
     )
-    rows_by_stage = [_drop_lead_in(stage_rows, stage_data) for stage_rows, stage_data in zip(rows, facts, strict=True)]
+    rows_by_stage = [
+        _drop_lead_in(stage_rows, stage_data) for stage_rows, stage_data in zip(rows, stages_data, strict=True)
+    ]
     pooled_rows = join_rows(
         [stage_rows.shift(shift) for stage_rows, shift in zip(rows_by_stage, shifts_ns, strict=True)]
     )
     shifted_telemetry = pd.concat(
         [
             _shift_telemetry(_select_telemetry(telemetry, stage_data), shift)
-            for stage_data, shift in zip(facts, shifts_ns, strict=True)
+            for stage_data, shift in zip(stages_data, shifts_ns, strict=True)
         ]
     )
     stage = summarize_rows(pooled_rows, shifted_telemetry, pooled, slo)
@@ -111,7 +115,7 @@ def _correct_lost_times(stage_data: StageData, first: StageData) -> tuple[Worker
     before_ns = first.start_ns - round(first.lead_in_s * 1e9) - 1
     return tuple(
         replace(worker, lost_ns=min(worker.lost_ns, before_ns))
-        if worker.lost_ns is not None and was_lost_before(worker, stage_data)
+        if worker.lost_ns is not None and was_lost_before_stage(worker, stage_data)
         else worker
         for worker in stage_data.workers
     )

@@ -10,22 +10,22 @@ from msgspec.structs import replace
 
 from app.analysis.curve import find_sweep_knees
 from app.analysis.gating import (
-    DEFAULT,
+    DEFAULT_GATING,
     build_exit,
+    build_invalid_cause,
+    build_no_rate_cause,
     collect_run_metrics,
     evaluate_gate,
     evaluate_worst,
     find_causes,
-    invalid_cause,
-    no_rate_cause,
 )
 from app.analysis.gpu_use import add_gpu_metrics
 from app.analysis.headline import (
-    accepted_hold_indices,
     compute_stage_max_rate,
-    evaluated_stages,
-    headline_stages,
+    find_accepted_hold_indices,
     mark_headline,
+    select_evaluated_stages,
+    select_headline_stages,
 )
 from app.analysis.max_rate import compute_max_rate, find_highest_passed, reach_check
 from app.analysis.objectives import binding_objectives, find_estimate, is_met
@@ -52,37 +52,37 @@ from app.records.result import (
 from app.records.stage import StageData
 
 
-def clip_stage(facts: StageData, rows: StageRows, window: Window) -> StageData | None:
+def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageData | None:
     """Clip stage data to `window`. Returns the data unchanged if the window covers the whole stage, and `None` if they
     do not overlap.
 
     Worker data is known only for the whole stage, so it is scaled in proportion to time."""
-    offered_window = compute_offered_window(rows, facts)
+    offered_window = compute_offered_window(rows, stage_data)
     start_ns, end_ns = max(offered_window.start_ns, window.start_ns), min(offered_window.end_ns, window.end_ns)
     if (start_ns, end_ns) == (offered_window.start_ns, offered_window.end_ns):
-        return facts
+        return stage_data
     if end_ns <= start_ns:
         return None
     includes_end, includes_start = end_ns == offered_window.end_ns, start_ns == offered_window.start_ns
-    last_ns = facts.end_ns if includes_end else end_ns
-    lead_in_s = facts.lead_in_s if includes_start else 0.0
+    last_ns = stage_data.end_ns if includes_end else end_ns
+    lead_in_s = stage_data.lead_in_s if includes_start else 0.0
     proportion = _compute_sending_duration_s(start_ns, last_ns, lead_in_s) / _compute_sending_duration_s(
-        facts.start_ns, facts.end_ns, facts.lead_in_s
+        stage_data.start_ns, stage_data.end_ns, stage_data.lead_in_s
     )
-    offset_s = (start_ns - facts.start_ns) / 1e9
+    offset_s = (start_ns - stage_data.start_ns) / 1e9
     return replace(
-        facts,
-        kind="varying" if facts.kind == "spike" else facts.kind,
+        stage_data,
+        kind="varying" if stage_data.kind == "spike" else stage_data.kind,
         start_ns=start_ns,
         end_ns=last_ns,
         duration_s=(end_ns - start_ns) / 1e9,
         lead_in_s=lead_in_s,
-        rates=tuple((at_s - offset_s, rate_per_s) for at_s, rate_per_s in facts.rates),
-        is_saturated=facts.is_saturated and includes_end,
-        stopped_early=facts.stopped_early and includes_end,
-        worker_cpu_s=facts.worker_cpu_s * proportion,
-        worker_cpu_wait_s=None if facts.worker_cpu_wait_s is None else facts.worker_cpu_wait_s * proportion,
-        workers=tuple(_scale_worker(worker, proportion) for worker in facts.workers),
+        rates=tuple((at_s - offset_s, rate_per_s) for at_s, rate_per_s in stage_data.rates),
+        is_saturated=stage_data.is_saturated and includes_end,
+        stopped_early=stage_data.stopped_early and includes_end,
+        worker_cpu_s=stage_data.worker_cpu_s * proportion,
+        worker_cpu_wait_s=None if stage_data.worker_cpu_wait_s is None else stage_data.worker_cpu_wait_s * proportion,
+        workers=tuple(_scale_worker(worker, proportion) for worker in stage_data.workers),
     )
 
 
@@ -114,11 +114,11 @@ class RunData:
     rows: tuple[StageRows, ...]
     telemetry: pd.DataFrame
     idle: Window | None = None
-    is_whole: bool = True
+    is_complete: bool = True
     """True if the run was completed and its result is final; otherwise the result contains only its stages."""
 
 
-def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
+def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
     """Re-evaluate a stored run with another SLO (`slo`) or within a time window (`window_s`).
 
     `window_s` holds start and end in s since the start of the run; only requests scheduled inside it count. Stages
@@ -128,15 +128,15 @@ def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[flo
     is_same = window_s is None and [objective.text for objective in objectives] == [
         objective.text for objective in run.slo
     ]
-    is_own = is_same and run.is_whole
+    is_own = is_same and run.is_complete
     parts = _evaluate_parts(run, objectives, _absolute_window(run.result, window_s), is_own=is_own)
     stages = tuple(stage for _, _, stage in parts)
     search = _stored_search(run.result) if is_own else _simulate_search(run.result, stages)
     new_rate = _find_max_rate(run.result, stages, objectives, search, is_own=is_own)
     pooled = _pool_holds(run, parts, objectives, search)
-    headline = headline_stages(stages, search)
+    headline = select_headline_stages(stages, search)
     validity = _replace_stage_checks(run.result, headline or stages, None if is_own else search)
-    evaluated_on = evaluated_stages(stages, headline, pooled)
+    evaluated_on = select_evaluated_stages(stages, headline, pooled)
     slo_results = tuple(evaluate_worst(objective, evaluated_on) for objective in binding_objectives(objectives))
     plan = run.result.plan if is_own else None
     gates = tuple(
@@ -157,11 +157,11 @@ def rescore(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[flo
     )
     if is_own:
         return result
-    rescored = mark_rescored(result, run.result, slo, window_s, _build_no_rate_causes(run.result, new_rate))
+    rescored = mark_reevaluated(result, run.result, slo, window_s, _build_no_rate_causes(run.result, new_rate))
     return replace(rescored, rescoring=None) if is_same else rescored
 
 
-def mark_rescored(
+def mark_reevaluated(
     result: Result,
     original: Result,
     slo: tuple[Objective, ...] | None,
@@ -198,9 +198,9 @@ def _evaluate_parts(
     evaluated = []
     for stage_data, rows, original in zip(run.stage_data, run.rows, stored, strict=True):
         clipped_data = stage_data if window is None else clip_stage(stage_data, rows, window)
-        if clipped_data is stage_data and run.is_whole and not is_own:
+        if clipped_data is stage_data and run.is_complete and not is_own:
             evaluated.append((stage_data, rows, reevaluate_stage(rows, stage_data, original, slo)))
-        elif clipped_data is stage_data and run.is_whole:
+        elif clipped_data is stage_data and run.is_complete:
             stage = _with_stored_telemetry(summarize_rows(rows, None, stage_data, slo), original)
             evaluated.append((stage_data, rows, add_telemetry(stage, None, stage_data, slo)))
         elif clipped_data is not None:
@@ -266,7 +266,7 @@ def _find_max_rate(
 def _pool_holds(
     run: RunData, evaluated_parts: Sequence[_EvaluatedPart], slo: Sequence[Objective], search: SearchOutcome | None
 ) -> Stage | None:
-    holds = accepted_hold_indices([stage for _, _, stage in evaluated_parts], search)
+    holds = find_accepted_hold_indices([stage for _, _, stage in evaluated_parts], search)
     if not holds:
         return None
     hold_parts = [evaluated_parts[index] for index in holds]
@@ -303,8 +303,8 @@ def _build_exit(
     causes = [cause for cause in original.exit.causes if cause.id in _PRESERVED_CAUSES]
     invalid = compute_verdict([check for check in result.validity if check.verdict == "INVALID"])
     if invalid.status == "INVALID":
-        causes.append(invalid_cause(invalid))
-    return build_exit([*causes, *find_causes(evaluated, DEFAULT), *extra_causes])
+        causes.append(build_invalid_cause(invalid))
+    return build_exit([*causes, *find_causes(evaluated, DEFAULT_GATING), *extra_causes])
 
 
 def _build_no_rate_causes(original: Result, new_rate: MaxRate | None) -> list[Cause]:
@@ -315,7 +315,7 @@ def _build_no_rate_causes(original: Result, new_rate: MaxRate | None) -> list[Ca
         or new_rate.is_generator_limit
     ):
         return []
-    return [no_rate_cause(new_rate.per_s.reason)]
+    return [build_no_rate_cause(new_rate.per_s.reason)]
 
 
 def _is_searched(stages: Sequence[Stage]) -> bool:

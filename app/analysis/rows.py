@@ -62,7 +62,7 @@ class TokenRows:
     """For each row, the index into `chunks.offsets` of its deltas."""
     chunks: Chunks | None
 
-    def end_of_response(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
+    def compute_response_end_ns(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
         return np.where(is_success & (self.last_token_ns > 0), self.last_token_ns, end_ns)
 
     def select(self, selection: Mask | Nanoseconds | slice) -> TokenRows:
@@ -307,7 +307,7 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     is_success = was_sent & has_end & ~is_failed
     if tokens is not None:
         tokens = tokens.select(order)
-        end_ns = tokens.end_of_response(end_ns, is_success)
+        end_ns = tokens.compute_response_end_ns(end_ns, is_success)
     has_labels = "right" in frame and frame["right"].notna().any()
     return StageRows(
         intended_ns=intended_ns[order],
@@ -332,12 +332,12 @@ def _order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
     return slice(None) if is_in_order else np.argsort(intended_ns, kind="stable")
 
 
-def compute_offered_window(rows: StageRows, facts: StageData) -> Window:
+def compute_offered_window(rows: StageRows, stage_data: StageData) -> Window:
     """Return the window in which load was offered: the duration of the stage without lead-in and drain.
 
     If the stage was stopped early, the window ends with the last started request."""
-    end_ns = facts.start_ns + round(facts.duration_s * 1e9)
-    if facts.stopped_early:
+    end_ns = stage_data.start_ns + round(stage_data.duration_s * 1e9)
+    if stage_data.stopped_early:
         started_ns = rows.intended_ns[rows.was_started]
-        end_ns = min(end_ns, int(started_ns[-1]) + 1 if started_ns.size else facts.end_ns)
-    return Window(facts.start_ns, max(end_ns, facts.start_ns))
+        end_ns = min(end_ns, int(started_ns[-1]) + 1 if started_ns.size else stage_data.end_ns)
+    return Window(stage_data.start_ns, max(end_ns, stage_data.start_ns))

@@ -54,7 +54,7 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
             return 0.0
         return (self.at_ns - self.started_ns) / 1e9
 
-    def eta_s(self, now_ns: int) -> float | None:
+    def estimate_eta_s(self, now_ns: int) -> float | None:
         """Estimate the time until the last stage ends, in s; `None` if unknown. Pauses between stages and steps after
         the last stage are not included."""
         if self.finished is not None:
@@ -67,15 +67,15 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
             return unit_s * max(0.0, self.total - self.completed - 0.5)
         if self.planned_s is None or self.phase != "stages":
             return None
-        running_s = 0.0 if self.stage is None else stage_elapsed_s(self.stage, now_ns)
+        running_s = 0.0 if self.stage is None else compute_stage_elapsed_s(self.stage, now_ns)
         return max(0.0, self.planned_s - self.spent_s - running_s)
 
 
-def stage_duration_s(stage: StageStarted) -> float:
+def get_stage_duration_s(stage: StageStarted) -> float:
     return stage.lead_in_s + stage.duration_s
 
 
-def stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
+def compute_stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
     """Return the elapsed time of the stage in s, including the lead-in but not the drain."""
     return max(0.0, min((now_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s)
 
@@ -101,7 +101,7 @@ def advance(progress: RunProgress, event: Event) -> RunProgress:
         case StageExtended():
             return _extended(progress, event)
         case StageFinished(stage=stage):
-            duration_s = 0.0 if progress.stage is None else stage_duration_s(progress.stage)
+            duration_s = 0.0 if progress.stage is None else get_stage_duration_s(progress.stage)
             completed = progress.completed + (stage.kind != "warmup")
             return replace(progress, stage=None, completed=completed, spent_s=progress.spent_s + duration_s)
         case VariantStarted() | CallsFinished() | VariantFinished():

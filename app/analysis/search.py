@@ -14,9 +14,9 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.analysis.number_format import format_number
 
-STEP = 0.0025
+GRID_STEP = 0.0025
 """Relative step between neighboring rates of the grid."""
-SPREAD = 0.02
+LOGISTIC_SPREAD = 0.02
 _LAPSE_RATE = 0.02
 _MARGIN = 2.0
 _HALVINGS = 14
@@ -31,32 +31,32 @@ class CapacityPosterior:
     ibid. 63, 2001). The spread of 2 % is slightly more than holds of 30 s show for queues near saturation (logistic
     spread of 1 to 2 %): a smaller spread would overrate a random failure, a larger spread only requires more stages."""
 
-    def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = SPREAD) -> None:
+    def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD) -> None:
         """Compute the posterior. `trials` contains pairs (rate, whether the stage passed), with at least one pass and
         one failure. `spread` is the scale of the logistic function."""
         self._spread = spread
         passed = [rate for rate, has_passed in trials if has_passed]
         failed = [rate for rate, has_passed in trials if not has_passed]
         lowest, highest = min([*failed, max(passed)]) / _MARGIN, max([*passed, min(failed)]) * _MARGIN
-        self._logs: Floats = np.arange(math.log(lowest), math.log(highest) + STEP, STEP)
-        log_odds = log_likelihood(self._logs, trials, spread)
+        self._logs: Floats = np.arange(math.log(lowest), math.log(highest) + GRID_STEP, GRID_STEP)
+        log_odds = compute_log_likelihood(self._logs, trials, spread)
         weights = np.exp(log_odds - log_odds.max())
         self._weights: Floats = weights / weights.sum()
 
-    def quantile(self, q: float) -> float:
+    def compute_quantile(self, q: float) -> float:
         index = int(np.searchsorted(np.cumsum(self._weights), q))
         return math.exp(self._logs[min(index, self._logs.size - 1)])
 
-    def pass_probability(self, rate_per_s: float, times: int) -> float:
-        """Compute the probability that `times` stages at this rate all pass."""
-        return float(self._weights @ self._pass_probabilities(rate_per_s) ** times)
+    def compute_pass_probability(self, rate_per_s: float, stage_count: int) -> float:
+        """Compute the probability that `stage_count` stages at this rate all pass."""
+        return float(self._weights @ self._pass_probabilities(rate_per_s) ** stage_count)
 
-    def find_highest_rate(self, times: int, probability: float) -> float:
-        """Find the highest rate at which `times` stages all pass with at least the given probability."""
+    def find_highest_rate(self, stage_count: int, probability: float) -> float:
+        """Find the highest rate at which `stage_count` stages all pass with at least the given probability."""
         low, high = float(self._logs[0]), float(self._logs[-1])
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            if self.pass_probability(math.exp(middle), times) >= probability:
+            if self.compute_pass_probability(math.exp(middle), stage_count) >= probability:
                 low = middle
             else:
                 high = middle
@@ -67,7 +67,9 @@ class CapacityPosterior:
         return _pass_probability(self._logs, rate_per_s, self._spread)
 
 
-def log_likelihood(log_limits: Floats, trials: Sequence[tuple[float, bool]], spread: float = SPREAD) -> Floats:
+def compute_log_likelihood(
+    log_limits: Floats, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD
+) -> Floats:
     """Compute the log likelihood of the trials for each capacity. `log_limits` contains logarithms of capacities;
     `spread` is the scale of the logistic function in ln rate."""
     total = np.zeros_like(log_limits)
@@ -77,7 +79,7 @@ def log_likelihood(log_limits: Floats, trials: Sequence[tuple[float, bool]], spr
     return total
 
 
-def _pass_probability(log_limits: Floats, rate_per_s: float, spread: float = SPREAD) -> Floats:
+def _pass_probability(log_limits: Floats, rate_per_s: float, spread: float = LOGISTIC_SPREAD) -> Floats:
     distance = np.clip((log_limits - math.log(rate_per_s)) / spread, -50, 50)
     return np.asarray(_LAPSE_RATE / 2 + (1 - _LAPSE_RATE) / (1 + np.exp(-distance)))
 
@@ -177,7 +179,7 @@ class RateSearch:
         self._hold_rate = None
         self._choose()
 
-    def outcome(self) -> SearchOutcome:
+    def get_outcome(self) -> SearchOutcome:
         """Return the current outcome, even if the search has not finished."""
         sustained = self._max_rate or self._sustained_rate
         higher_failed_rates = (rate for rate in self._failed_rates if sustained is None or rate > sustained)
@@ -241,14 +243,14 @@ class RateSearch:
         return None if is_lowest else Probe("probe", lowest / 2)
 
     def _choose_near_capacity(self, posterior: CapacityPosterior) -> Probe | None:
-        median = posterior.quantile(0.5)
+        median = posterior.compute_quantile(0.5)
         if self._max_rate is not None:
             higher = self._nearest_allowed(median * _HOLD_SHARE_OF_MEDIAN)
             is_sufficient = self._max_rate >= median * _SUFFICIENT_SHARE_OF_MEDIAN or higher <= self._max_rate * (
-                1 + STEP
+                1 + GRID_STEP
             )
             return None if is_sufficient else Probe("step", higher)
-        is_wide = math.log(posterior.quantile(0.9) / posterior.quantile(0.1)) > _WIDE_LOG_RANGE
+        is_wide = math.log(posterior.compute_quantile(0.9) / posterior.compute_quantile(0.1)) > _WIDE_LOG_RANGE
         if is_wide and self.probes_left > 2 * self._repeats:
             return self._probe_within_generator(median)
         if (rate_to_retry := self._rate_to_retry) is not None:
@@ -272,9 +274,9 @@ class RateSearch:
 
     def _nearest_allowed(self, rate_per_s: float) -> float:
         """Return the given rate, or the next lower rate that never failed and that the generator can send."""
-        rate_per_s = min([rate_per_s, *(rate / (1 + STEP) for rate in self._unsendable_rates)])
+        rate_per_s = min([rate_per_s, *(rate / (1 + GRID_STEP) for rate in self._unsendable_rates)])
         while rate_per_s in self._failed_rates:
-            rate_per_s /= 1 + STEP
+            rate_per_s /= 1 + GRID_STEP
         return rate_per_s
 
     def _probe_within_generator(self, rate_per_s: float) -> Probe:

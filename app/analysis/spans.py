@@ -17,7 +17,7 @@ _OPTIONAL_SPANS = ("tpot_ms",)
 """Metrics that a response can lack and still meet its limits: a response of one token has no time per output token."""
 
 
-def compute_span_ms(rows: StageRows, metric: str) -> Floats | None:
+def compute_duration_ms(rows: StageRows, metric: str) -> Floats | None:
     """Return the values of a latency metric, one per request, in ms.
 
     The value is NaN for a request without one. Returns `None` if no request can have a value, or if the metric is not a
@@ -31,7 +31,7 @@ def compute_span_ms(rows: StageRows, metric: str) -> Floats | None:
     return _TOKEN_SPANS[metric](rows, rows.tokens)
 
 
-def within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
+def find_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
     """Return a mask of the requests that succeeded within every latency limit of the SLO. Each limit is applied to each
     request, even if it is set on an aggregate such as p95.
 
@@ -39,11 +39,11 @@ def within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
     met = rows.is_success.copy()
     for objective in slo:
         if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<="):
-            met &= within_limit(objective, compute_span_ms(rows, objective.metric), len(met))
+            met &= is_within_limit(objective, compute_duration_ms(rows, objective.metric), len(met))
     return met
 
 
-def within_limit(objective: Objective, values_ms: Floats | None, n: int) -> Mask:
+def is_within_limit(objective: Objective, values_ms: Floats | None, n: int) -> Mask:
     """Return a mask of the values within the limit. A missing value passes only for metrics that a response can
     lack."""
     if values_ms is None:

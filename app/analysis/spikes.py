@@ -9,7 +9,7 @@ import numpy as np
 from app.analysis.arrivals import RateCurve, build_rate_curve
 from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.rows import StageRows
-from app.analysis.spans import LIMIT_METRICS, compute_span_ms, within_limit
+from app.analysis.spans import LIMIT_METRICS, compute_duration_ms, is_within_limit
 from app.records.metrics import PERCENTILES
 from app.records.result import Estimate, Objective, Spike, Window
 from app.records.stage import StageData
@@ -17,18 +17,20 @@ from app.records.stage import StageData
 _NORMAL_QUANTILE = 0.99
 
 
-def analyze_spike(rows: StageRows, facts: StageData, window: Window, objectives: Sequence[Objective]) -> Spike | None:
+def analyze_spike(
+    rows: StageRows, stage_data: StageData, window: Window, objectives: Sequence[Objective]
+) -> Spike | None:
     """Analyze a spike stage; `None` if the rate curve has no spike. `rows` must contain all rows of the stage,
     including its lead-in."""
-    curve = build_rate_curve(facts)
+    curve = build_rate_curve(stage_data)
     times_s = None if curve is None else _find_spike_times_s(curve)
     if curve is None or times_s is None:
         return None
-    start_ns, end_ns = (facts.start_ns + round(at_s * 1e9) for at_s in times_s)
-    at_ns, depth = _compute_backlog(rows, facts.end_ns)
+    start_ns, end_ns = (stage_data.start_ns + round(at_s * 1e9) for at_s in times_s)
+    at_ns, depth = _compute_backlog(rows, stage_data.end_ns)
     return Spike(
-        baseline_per_s=float(curve.per_s[0]),
-        peak_per_s=float(curve.per_s.max()),
+        baseline_per_s=float(curve.rates_per_s[0]),
+        peak_per_s=float(curve.rates_per_s.max()),
         spike_s=times_s[1] - times_s[0],
         slo_violated_s=_compute_violation_time(rows, window, objectives),
         backlog_peak=_compute_peak_backlog(at_ns, depth, window),
@@ -41,12 +43,12 @@ def _find_spike_times_s(curve: RateCurve) -> tuple[float, float] | None:
     rises.
 
     If the rate never returns, the end is the last point of the curve."""
-    indices_above = np.flatnonzero(curve.per_s > curve.per_s[0])
+    indices_above = np.flatnonzero(curve.rates_per_s > curve.rates_per_s[0])
     if not indices_above.size:
         return None
-    indices_returned = np.flatnonzero(curve.per_s[indices_above[0] :] <= curve.per_s[0])
-    end = indices_above[0] + indices_returned[0] if indices_returned.size else curve.at_s.size - 1
-    return float(curve.at_s[indices_above[0] - 1]), float(curve.at_s[end])
+    indices_returned = np.flatnonzero(curve.rates_per_s[indices_above[0] :] <= curve.rates_per_s[0])
+    end = indices_above[0] + indices_returned[0] if indices_returned.size else curve.times_s.size - 1
+    return float(curve.times_s[indices_above[0] - 1]), float(curve.times_s[end])
 
 
 def _compute_backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Nanoseconds]:
@@ -120,7 +122,7 @@ def _violated_seconds(rows: StageRows, second: Nanoseconds, objective: Objective
     if objective.metric == "error_rate":
         started = rows.was_started
         return _ratio_exceeds_limit(second[started], rows.is_failed[started], objective, count)
-    values_ms = compute_span_ms(rows, objective.metric) if objective.metric in LIMIT_METRICS else None
+    values_ms = compute_duration_ms(rows, objective.metric) if objective.metric in LIMIT_METRICS else None
     if values_ms is None:
         return None
     known = rows.is_success & ~np.isnan(values_ms)
@@ -130,7 +132,7 @@ def _violated_seconds(rows: StageRows, second: Nanoseconds, objective: Objective
     needed_counts = np.ceil(
         PERCENTILES.get(objective.aggregate or "", 1.0) * np.bincount(second, minlength=count) - 1e-9
     )
-    met = within_limit(objective, values_ms, values_ms.size)
+    met = is_within_limit(objective, values_ms, values_ms.size)
     return np.asarray(np.bincount(second[met], minlength=count) < needed_counts)
 
 

@@ -25,7 +25,7 @@ from scipy import special
 
 from app.analysis.arrivals import build_rate_curve
 from app.analysis.columns import Floats, Nanoseconds
-from app.analysis.drift import CHANGE_LIMIT, latency_drift
+from app.analysis.drift import CHANGE_LIMIT, compute_latency_drift
 from app.analysis.generator_checks import generator_checks, local_limit_check
 from app.analysis.objectives import count_samples_needed
 from app.analysis.rows import StageRows
@@ -46,22 +46,22 @@ _OVERLOADED_HINT = "The load generator's machine was overloaded. Stop other work
 _TOO_FEW_HINT = "Too few requests for this check. Use a longer stage or a higher rate."
 
 
-def arrival_checks(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tuple[Check, ...]:
+def arrival_checks(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
     """Check the distribution of the arrivals that were sent.
 
     `sent_ns` contains the send times of the stage in any order. There is no check if responses determine the arrivals,
     nor for a trace, for which the check of the send lag is sufficient. A constant schedule is only checked for
     evenness."""
-    curve = None if facts.sessions else build_rate_curve(facts)
+    curve = None if stage_data.sessions else build_rate_curve(stage_data)
     if curve is None:
         return ()
     inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
-    length = curve.expected_arrivals(np.array([(window.end_ns - facts.start_ns) / 1e9]))
-    sent = curve.expected_arrivals((inside - facts.start_ns) / 1e9)
-    if facts.arrival_kind == "constant":
+    length = curve.expected_arrivals(np.array([(window.end_ns - stage_data.start_ns) / 1e9]))
+    sent = curve.expected_arrivals((inside - stage_data.start_ns) / 1e9)
+    if stage_data.arrival_kind == "constant":
         return (_evenness_check(sent, float(length[0])),)
-    cv = facts.cv if facts.arrival_kind == "gamma" else 1.0
-    shortest = _MIN_GAP_S * float(curve.per_s.max()) if cv > 1 else 0.0
+    cv = stage_data.cv if stage_data.arrival_kind == "gamma" else 1.0
+    shortest = _MIN_GAP_S * float(curve.rates_per_s.max()) if cv > 1 else 0.0
     return _dispersion_check(sent, float(length[0]), cv), _spacing_check(sent, cv, shortest)
 
 
@@ -146,16 +146,16 @@ def never_started_check(rows: StageRows) -> Check:
     )
 
 
-def in_step_check(sent_ns: Nanoseconds, facts: StageData, window: Window) -> tuple[Check, ...]:
+def in_step_check(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
     """Check whether clients of a closed loop send in step: for a given client, the proportion of the remaining clients
     that send in the same twentieth of a cycle.
 
     A cycle is the mean time between two sends of one client (by Little's law: clients divided by rate). For independent
     clients the proportion is one in twenty; clients in step all send at once and then all wait. Only sends of the same
     cycle are compared, so uneven cycles have no effect."""
-    clients = facts.concurrency or 0
+    clients = stage_data.concurrency or 0
     inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
-    if facts.arrival_kind not in ("closed", "locust") or clients < 2 or inside.size < _MIN_CYCLES * clients:
+    if stage_data.arrival_kind not in ("closed", "locust") or clients < 2 or inside.size < _MIN_CYCLES * clients:
         return ()
     cycle_ns = (window.end_ns - window.start_ns) * clients / inside.size
     if cycle_ns < _CYCLE_PARTS * _MIN_PART_NS:
@@ -183,20 +183,20 @@ _WARN_MS, _INVALID_MS = 1.0, 10.0
 _FRACTION_NAMES = {2: "half", 3: "a third", 4: "a quarter"}
 
 
-def worker_checks(facts: StageData) -> tuple[Check, ...]:
+def worker_checks(stage_data: StageData) -> tuple[Check, ...]:
     """Return the checks of the load workers; empty if the run used a single local worker."""
-    return (_presence_check(facts), _clock_check(facts.workers)) if facts.workers else ()
+    return (_presence_check(stage_data), _clock_check(stage_data.workers)) if stage_data.workers else ()
 
 
-def was_lost_before(worker: WorkerData, facts: StageData) -> bool:
+def was_lost_before_stage(worker: WorkerData, stage_data: StageData) -> bool:
     """Return True if the worker was lost before the stage. The remaining workers then took over its load."""
-    return worker.lost_ns is not None and worker.lost_ns < facts.start_ns - round(facts.lead_in_s * 1e9)
+    return worker.lost_ns is not None and worker.lost_ns < stage_data.start_ns - round(stage_data.lead_in_s * 1e9)
 
 
 def _presence_check(stage_data: StageData) -> Check:
     """Check for lost workers. Lost load makes the stage INVALID, unless the remaining workers took it over."""
     total, lost = len(stage_data.workers), [worker for worker in stage_data.workers if worker.lost_ns is not None]
-    lost_in_stage = [worker for worker in lost if not was_lost_before(worker, stage_data)]
+    lost_in_stage = [worker for worker in lost if not was_lost_before_stage(worker, stage_data)]
     present = f"{total - len(lost)} of {total}"
     if not lost:
         return Check("workers", present, str(total), None, "VALID")
@@ -245,12 +245,12 @@ _MIN_LENGTH_SHARE = 0.9
 _GENERATOR_CHECKS = ("generator_capacity", "generator_cpu", "generator_core_wait")
 
 
-def stream_checks(rows: StageRows, facts: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
+def stream_checks(rows: StageRows, stage_data: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
     """Check the token data of streams; returns no checks if there is no token data.
 
     `rows` contains the requests scheduled inside the window; `send_checks` contains the checks of how they were sent.
     """
-    return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if facts.requests_output_lengths else ()))
+    return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if stage_data.requests_output_lengths else ()))
 
 
 def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, ...]:
@@ -300,27 +300,27 @@ start of sending would decide them. A stage stopped because of its backlog is lo
 _CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 
-def stage_checks(rows: StageRows, facts: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+def stage_checks(rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """Run all checks of a stage. `rows` contains the requests scheduled inside the window."""
     sending = (
-        (_unpaced_check(), *generator_checks(rows, facts, window, slo))
-        if facts.arrival_kind == "locust"
-        else _sending_checks(rows, facts, window, slo)
+        (_unpaced_check(), *generator_checks(rows, stage_data, window, slo))
+        if stage_data.arrival_kind == "locust"
+        else _sending_checks(rows, stage_data, window, slo)
     )
-    if facts.stopped_early and window.end_ns - window.start_ns < _MIN_STAGE_S * 1e9:
+    if stage_data.stopped_early and window.end_ns - window.start_ns < _MIN_STAGE_S * 1e9:
         sending = tuple(map(_downgrade_too_short, sending))
     return (
-        *_target_check(facts),
-        *local_limit_check(rows, facts),
+        *_target_check(stage_data),
+        *local_limit_check(rows, stage_data),
         *sending,
-        *worker_checks(facts),
+        *worker_checks(stage_data),
         _samples_check(rows, slo),
-        *(() if facts.kind in _CHANGING_KINDS else (_drift_check(rows, facts),)),
-        *_clients_check(rows, facts, window),
-        *in_step_check(rows.sent_ns[rows.was_sent], facts, window),
+        *(() if stage_data.kind in _CHANGING_KINDS else (_drift_check(rows, stage_data),)),
+        *_clients_check(rows, stage_data, window),
+        *in_step_check(rows.sent_ns[rows.was_sent], stage_data, window),
         _error_check(rows),
         *_token_check(rows),
-        *stream_checks(rows, facts, sending),
+        *stream_checks(rows, stage_data, sending),
     )
 
 
@@ -369,7 +369,7 @@ def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
 
 
 def _drift_check(rows: StageRows, stage_data: StageData) -> Check:
-    change = latency_drift((rows.end_ns - rows.intended_ns)[rows.is_success] / 1e6)
+    change = compute_latency_drift((rows.end_ns - rows.intended_ns)[rows.is_success] / 1e6)
     is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not stage_data.is_saturated
     if is_steady:
         return Check("stationarity", change, CHANGE_LIMIT, "share", "VALID")

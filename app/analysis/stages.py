@@ -12,10 +12,17 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.arrivals import format_arrivals
-from app.analysis.estimates import distribution, estimate_ordered_share, maximum, mean, rate, share
+from app.analysis.estimates import (
+    compute_distribution,
+    estimate_mean,
+    estimate_ordered_proportion,
+    estimate_proportion,
+    estimate_rate,
+    find_maximum,
+)
 from app.analysis.objectives import binding_objectives, find_estimate, is_met
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
-from app.analysis.spans import INTENDED_START_METRICS, NO_INTENDED_START, compute_span_ms, within_limits
+from app.analysis.spans import INTENDED_START_METRICS, NO_INTENDED_START, compute_duration_ms, find_within_limits
 from app.analysis.spikes import analyze_spike
 from app.analysis.stage_checks import stage_checks
 from app.analysis.token_metrics import compute_token_metrics, sample_tokens, withhold_distribution
@@ -39,70 +46,70 @@ _SAMPLED_METRICS = [name for name, metric in METRICS.items() if metric.aggregate
 
 
 def summarize_stage(
-    rows: pd.DataFrame | pa.Table, telemetry: pd.DataFrame | None, facts: StageData, slo: Sequence[Objective]
+    rows: pd.DataFrame | pa.Table, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
 ) -> Stage:
     """Compute the results of one stage. `rows` must be the rows of this stage; `telemetry` may be that of the whole
     run."""
-    return summarize_rows(read_rows(rows), telemetry, facts, slo)
+    return summarize_rows(read_rows(rows), telemetry, stage_data, slo)
 
 
 def summarize_rows(
-    rows: StageRows, telemetry: pd.DataFrame | None, facts: StageData, slo: Sequence[Objective]
+    rows: StageRows, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
 ) -> Stage:
     """Compute the results of one stage. `rows` contains the rows of the stage, including the lead-in.
 
     Requests are counted by scheduled start, so responses during the drain belong to the stage. Only the completion
     rates count responses within the window; otherwise, the backlog of an overloaded endpoint would count as throughput.
     """
-    window = compute_offered_window(rows, facts)
+    window = compute_offered_window(rows, stage_data)
     offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
     bounds = (window.start_ns, window.end_ns)
-    checks = stage_checks(offered, facts, window, slo)
+    checks = stage_checks(offered, stage_data, window, slo)
     goodput = _goodput(offered, bounds, slo)
     stage = Stage(
-        name=facts.name,
-        kind=facts.kind,
-        repeat=facts.repeat,
-        tags=facts.tags,
+        name=stage_data.name,
+        kind=stage_data.kind,
+        repeat=stage_data.repeat,
+        tags=stage_data.tags,
         variant=None,
         window=window,
-        offered_per_s=_offered_rate(offered, facts, bounds),
-        achieved_per_s=rate(offered.sent_ns[offered.was_sent], bounds),
+        offered_per_s=_offered_rate(offered, stage_data, bounds),
+        achieved_per_s=estimate_rate(offered.sent_ns[offered.was_sent], bounds),
         good_per_s=goodput["good_per_s"],
         completed=int(np.count_nonzero(offered.is_success)),
         errors=offered.count_errors(),
         metrics={
-            **_build_request_metrics(offered, facts.rows_per_request),
+            **_build_request_metrics(offered, stage_data.rows_per_request),
             "goodput_share": {"value": goodput["goodput_share"]},
-            "completed_per_s": {"value": rate(rows.end_ns[rows.is_success], bounds)},
+            "completed_per_s": {"value": estimate_rate(rows.end_ns[rows.is_success], bounds)},
             **compute_token_metrics(offered, bounds, rows),
         },
         verdict=compute_verdict(checks),
         checks=checks,
-        scheduled_per_s=facts.rate_per_s,
-        concurrency=facts.concurrency,
-        arrivals=format_arrivals(facts),
-        arrival_kind=facts.arrival_kind,
-        arrival_cv=facts.cv if facts.arrival_kind == "gamma" else None,
-        rates=facts.rates,
-        think_s=facts.think_s,
-        sessions=facts.sessions,
-        spike=analyze_spike(rows, facts, window, binding_objectives(slo)) if facts.kind == "spike" else None,
-        workers=facts.workers,
-        error_samples=facts.error_samples,
+        scheduled_per_s=stage_data.rate_per_s,
+        concurrency=stage_data.concurrency,
+        arrivals=format_arrivals(stage_data),
+        arrival_kind=stage_data.arrival_kind,
+        arrival_cv=stage_data.cv if stage_data.arrival_kind == "gamma" else None,
+        rates=stage_data.rates,
+        think_s=stage_data.think_s,
+        sessions=stage_data.sessions,
+        spike=analyze_spike(rows, stage_data, window, binding_objectives(slo)) if stage_data.kind == "spike" else None,
+        workers=stage_data.workers,
+        error_samples=stage_data.error_samples,
         lengths=sample_tokens(offered),
     )
-    return add_telemetry(stage, telemetry, facts, slo)
+    return add_telemetry(stage, telemetry, stage_data, slo)
 
 
-def reevaluate_stage(rows: StageRows, facts: StageData, original: Stage, slo: Sequence[Objective]) -> Stage:
+def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, slo: Sequence[Objective]) -> Stage:
     """Evaluate a complete stage with another SLO.
 
     The result equals that of `summarize_rows` on the same rows, but metrics that do not depend on a limit are not
     recomputed. `original` is the stage as evaluated with the run's own SLO, including telemetry."""
-    window = compute_offered_window(rows, facts)
+    window = compute_offered_window(rows, stage_data)
     offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
-    checks = stage_checks(offered, facts, window, slo)
+    checks = stage_checks(offered, stage_data, window, slo)
     recomputed_ids = {check.id for check in checks}
     checks = (*checks, *(check for check in original.checks if check.id not in recomputed_ids))
     goodput = _goodput(offered, (window.start_ns, window.end_ns), slo)
@@ -112,19 +119,21 @@ def reevaluate_stage(rows: StageRows, facts: StageData, original: Stage, slo: Se
         metrics={**original.metrics, "goodput_share": {"value": goodput["goodput_share"]}},
         verdict=compute_verdict(checks),
         checks=checks,
-        spike=analyze_spike(rows, facts, window, binding_objectives(slo)) if facts.kind == "spike" else None,
+        spike=analyze_spike(rows, stage_data, window, binding_objectives(slo)) if stage_data.kind == "spike" else None,
         in_headline=False,
     )
-    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, facts, slo))
+    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, stage_data, slo))
 
 
-def add_telemetry(stage: Stage, telemetry: pd.DataFrame | None, facts: StageData, slo: Sequence[Objective]) -> Stage:
+def add_telemetry(
+    stage: Stage, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
+) -> Stage:
     """Add the telemetry inside the stage's window and re-evaluate the SLO. This is a separate step because some
     telemetry arrives after the stage."""
     stage = msgspec.structs.replace(
         stage, metrics={**stage.metrics, **compute_telemetry_metrics(telemetry, stage.window)}
     )
-    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, facts, slo))
+    return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, stage_data, slo))
 
 
 def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) -> bool | None:
@@ -147,7 +156,7 @@ def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) ->
 def _offered_rate(offered: StageRows, stage_data: StageData, bounds: tuple[int, int]) -> Estimate:
     if stage_data.arrival_kind in ("closed", "locust"):
         return Estimate(None, reason="closed loop: the next request waits for a response")
-    return rate(offered.intended_ns, bounds)
+    return estimate_rate(offered.intended_ns, bounds)
 
 
 def _goodput(offered: StageRows, bounds: tuple[int, int], slo: Sequence[Objective]) -> dict[str, Estimate]:
@@ -161,8 +170,11 @@ def _goodput(offered: StageRows, bounds: tuple[int, int], slo: Sequence[Objectiv
     if unavailable_objectives:
         withheld = Estimate(None, reason=f"{NO_INTENDED_START}, but {unavailable_objectives[0]} is measured from it")
         return {"good_per_s": withheld, "goodput_share": withheld}
-    is_good = within_limits(offered, slo)
-    return {"good_per_s": rate(offered.intended_ns[is_good], bounds), "goodput_share": estimate_ordered_share(is_good)}
+    is_good = find_within_limits(offered, slo)
+    return {
+        "good_per_s": estimate_rate(offered.intended_ns[is_good], bounds),
+        "goodput_share": estimate_ordered_proportion(is_good),
+    }
 
 
 def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
@@ -172,16 +184,16 @@ def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
     success = rows.filter(rows.is_success)
     metrics = {name: _distribution(success, name) for name in ("latency_ms", "service_ms", "first_byte_ms")}
     metrics["send_lag_ms"] = _distribution(rows, "send_lag_ms")
-    metrics["error_rate"] = {"value": estimate_ordered_share(rows.is_failed[rows.was_started])}
+    metrics["error_rate"] = {"value": estimate_ordered_proportion(rows.is_failed[rows.was_started])}
     labeled = np.empty(0) if rows.correct is None else rows.correct[~np.isnan(rows.correct)]
     if labeled.size:
-        metrics["accuracy"] = {"value": share(int(labeled.sum()), labeled.size * rows_per_request)}
+        metrics["accuracy"] = {"value": estimate_proportion(int(labeled.sum()), labeled.size * rows_per_request)}
     return metrics
 
 
 def _distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
-    values_ms = compute_span_ms(rows, metric)
-    return withhold_distribution(NO_INTENDED_START) if values_ms is None else distribution(values_ms)
+    values_ms = compute_duration_ms(rows, metric)
+    return withhold_distribution(NO_INTENDED_START) if values_ms is None else compute_distribution(values_ms)
 
 
 def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:
@@ -196,5 +208,5 @@ def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) ->
     metrics: Metrics = {}
     for name, samples in inside.groupby("metric")["value"]:
         values = samples.to_numpy(dtype=np.float64, na_value=np.nan)
-        metrics[str(name)] = {"mean": mean(values), "max": maximum(values)}
+        metrics[str(name)] = {"mean": estimate_mean(values), "max": find_maximum(values)}
     return metrics

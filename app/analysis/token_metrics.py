@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.estimates import BATCHES, distribution, estimate_rate_of_amounts, share
+from app.analysis.estimates import BATCHES, compute_distribution, estimate_proportion, estimate_rate_of_amounts
 from app.analysis.rows import Chunks, StageRows, TokenRows
-from app.analysis.spans import NO_INTENDED_START, compute_span_ms
-from app.analysis.token_samples import sample_of_rows
+from app.analysis.spans import NO_INTENDED_START, compute_duration_ms
+from app.analysis.token_samples import build_sample_from_rows
 from app.records.estimate import TokenSample
 from app.records.metrics import DISTRIBUTION_AGGREGATES
 from app.records.result import Estimate
@@ -35,7 +35,7 @@ def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: St
         metrics |= _build_chunk_metrics(tokens, tokens.chunks)
     for name, counts in (("output_tokens", tokens.tokens_out), ("input_tokens", tokens.tokens_in)):
         if not np.isnan(counts).all():
-            metrics[name] = distribution(counts)
+            metrics[name] = compute_distribution(counts)
     if "output_tokens" in metrics:
         metrics["output_tokens_per_s"] = {"value": _compute_output_rate(all_rows.filter(all_rows.is_success), window)}
     return metrics
@@ -44,14 +44,16 @@ def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: St
 def sample_tokens(rows: StageRows) -> TokenSample | None:
     """Sample input and output lengths of the completed requests; `None` if the server does not report both."""
     tokens = rows.filter(rows.is_success).tokens
-    return None if tokens is None else sample_of_rows(tokens.tokens_in, tokens.tokens_out)
+    return None if tokens is None else build_sample_from_rows(tokens.tokens_in, tokens.tokens_out)
 
 
 def _build_span_metrics(success: StageRows) -> Metrics:
     metrics: Metrics = {}
     for name in _TOKEN_SPANS:
-        values_ms = compute_span_ms(success, name)
-        metrics[name] = withhold_distribution(NO_INTENDED_START) if values_ms is None else distribution(values_ms)
+        values_ms = compute_duration_ms(success, name)
+        metrics[name] = (
+            withhold_distribution(NO_INTENDED_START) if values_ms is None else compute_distribution(values_ms)
+        )
     if success.tokens is not None and np.isnan(success.tokens.tokens_out).all():
         metrics["tpot_ms"] = withhold_distribution("the server does not report token counts")
     return metrics
@@ -71,12 +73,12 @@ def _build_chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
     gaps_ms: Floats = np.diff(chunks.times_ns)[is_follower] / 1e6
     if not gaps_ms.size:
         return {}
-    pooled = distribution(gaps_ms)
+    pooled = compute_distribution(gaps_ms)
     coalesced_count = int(np.count_nonzero(gaps_ms == 0))
     return {
         "icl_ms": pooled,
         "itl_ms": _token_gap_distribution(tokens, chunks, is_follower, gaps_ms) or pooled,
-        "coalesced_share": {"value": share(coalesced_count, gaps_ms.size)},
+        "coalesced_share": {"value": estimate_proportion(coalesced_count, gaps_ms.size)},
     }
 
 
@@ -122,7 +124,9 @@ def _token_gap_distribution(
         return None
     tokens_per_chunk = np.where(chunks.tokens > 0, chunks.tokens, 1)[1:][is_follower]
     return (
-        None if np.all(tokens_per_chunk == 1) else distribution(np.repeat(gaps_ms / tokens_per_chunk, tokens_per_chunk))
+        None
+        if np.all(tokens_per_chunk == 1)
+        else compute_distribution(np.repeat(gaps_ms / tokens_per_chunk, tokens_per_chunk))
     )
 
 

@@ -19,19 +19,19 @@ _NODES = 256
 Ints = npt.NDArray[np.int64]
 
 
-def sample_of_rows(inputs: Sequence[float] | Floats, outputs: Sequence[float] | Floats) -> TokenSample | None:
+def build_sample_from_rows(inputs: Sequence[float] | Floats, outputs: Sequence[float] | Floats) -> TokenSample | None:
     """Sample the requests whose input and output lengths are both known, in row order; `None` if there are none."""
     pairs = np.column_stack([np.asarray(inputs, dtype=float), np.asarray(outputs, dtype=float)])
     pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs >= 0).all(axis=1)]
-    return sample_of_pairs(np.rint(pairs).astype(np.int64)) if len(pairs) else None
+    return build_sample_from_pairs(np.rint(pairs).astype(np.int64)) if len(pairs) else None
 
 
-def sample_of_pairs(pairs: Ints, max_pairs: int = MAX_PAIRS) -> TokenSample:
+def build_sample_from_pairs(pairs: Ints, max_pairs: int = MAX_PAIRS) -> TokenSample:
     inputs, outputs = np.clip(_thin(pairs, max_pairs), 1, 2**31 - 1).T
     return TokenSample(inputs.astype("<i4").tobytes(), outputs.astype("<i4").tobytes())
 
 
-def sample_of_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, float]) -> TokenSample | None:
+def build_sample_from_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, float]) -> TokenSample | None:
     """Build a sample from percentiles of input and output lengths, for tools that do not report requests. The two
     lengths are assumed to be independent.
 
@@ -40,7 +40,7 @@ def sample_of_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, flo
     if columns[0] is None or columns[1] is None:
         return None
     order = np.random.default_rng(0).permutation(_NODES)
-    return sample_of_pairs(np.column_stack([columns[0], columns[1][order]]))
+    return build_sample_from_pairs(np.column_stack([columns[0], columns[1][order]]))
 
 
 def unpack_pairs(sample: TokenSample) -> Ints:
@@ -52,20 +52,23 @@ def unpack_pairs(sample: TokenSample) -> Ints:
 def merge_samples(samples: Iterable[TokenSample], max_pairs: int = MAX_PAIRS) -> TokenSample | None:
     """Merge samples, each weighted by its number of requests; `None` if there are none."""
     pairs = [unpack_pairs(sample) for sample in samples]
-    return sample_of_pairs(np.concatenate(pairs), max_pairs) if pairs else None
+    return build_sample_from_pairs(np.concatenate(pairs), max_pairs) if pairs else None
 
 
 def scale_sample(sample: TokenSample, means: tuple[float, float]) -> TokenSample:
     """Scale a sample to other means of input and output lengths, with the same relative variation."""
     pairs = unpack_pairs(sample)
-    return sample_of_pairs(np.rint(pairs * (np.array(means) / pairs.mean(axis=0))).astype(np.int64))
+    return build_sample_from_pairs(np.rint(pairs * (np.array(means) / pairs.mean(axis=0))).astype(np.int64))
 
 
 def find_sample_error(sample: TokenSample) -> str | None:
     """Return why a sample (possibly edited by hand) is invalid; `None` if it is valid."""
     size, remainder = divmod(len(sample.input_tokens), 4)
     if remainder or not 1 <= size <= 4 * MAX_PAIRS or len(sample.output_tokens) != len(sample.input_tokens):
-        return f"a sample of lengths must have two columns of 1 to {4 * MAX_PAIRS} numbers of 4 bytes"
+        max_length = 4 * MAX_PAIRS
+        return (
+            f"a token length sample must have two columns of equal length, each with 1 to {max_length} 32-bit integers"
+        )
     return None if (unpack_pairs(sample) >= 1).all() else "a sample of lengths contains a length below 1"
 
 

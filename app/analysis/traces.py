@@ -36,24 +36,24 @@ def compute_trace_statistics(
         count=len(at_s),
         span_s=span_s,
         mean_per_s=(len(at_s) - 1) / span_s if span_s else 0.0,
-        peak_1s_per_s=peak_per_s(at_s, 1.0),
-        peak_60s_per_s=peak_per_s(at_s, 60.0),
-        peak_1h_per_s=peak_per_s(at_s, HOUR_S),
+        peak_1s_per_s=compute_peak_rate_per_s(at_s, 1.0),
+        peak_60s_per_s=compute_peak_rate_per_s(at_s, 60.0),
+        peak_1h_per_s=compute_peak_rate_per_s(at_s, HOUR_S),
         ca2=compute_squared_cv(at_s),
-        index_1s=dispersion_index(at_s, 1.0),
-        index_10s=dispersion_index(at_s, 10.0),
-        index_60s=dispersion_index(at_s, 60.0),
-        modulation_shape=modulation_shape(at_s),
-        hourly_share=hourly_share(at_s, since_midnight_s) if span_s >= DAY_S else None,
+        index_1s=compute_dispersion_index(at_s, 1.0),
+        index_10s=compute_dispersion_index(at_s, 10.0),
+        index_60s=compute_dispersion_index(at_s, 60.0),
+        modulation_shape=compute_modulation_shape(at_s),
+        hourly_share=compute_hourly_profile(at_s, since_midnight_s) if span_s >= DAY_S else None,
         weekly_share=None
         if starts_at is None or span_s < 7 * DAY_S
-        else weekly_share(at_s, since_midnight_s, starts_at.weekday()),
+        else compute_weekly_profile(at_s, since_midnight_s, starts_at.weekday()),
         mean_input_tokens=tokens[0],
         mean_output_tokens=tokens[1],
     )
 
 
-def peak_per_s(at_s: Floats, window_s: float) -> float | None:
+def compute_peak_rate_per_s(at_s: Floats, window_s: float) -> float | None:
     """Compute the peak arrival rate per second over all windows that start with an arrival; `None` if the trace is
     shorter than the window."""
     if at_s[-1] < window_s:
@@ -71,7 +71,7 @@ def compute_squared_cv(at_s: Floats) -> float | None:
     return float(gaps.var() / gaps.mean() ** 2)
 
 
-def dispersion_index(at_s: Floats, window_s: float) -> float | None:
+def compute_dispersion_index(at_s: Floats, window_s: float) -> float | None:
     """Compute the variance-to-mean ratio of the counts in complete windows; `None` with fewer than ten windows."""
     windows = math.floor(at_s[-1] / window_s)
     if windows < _MIN_WINDOWS:
@@ -81,7 +81,7 @@ def dispersion_index(at_s: Floats, window_s: float) -> float | None:
     return float((np.square(counts).sum() - windows * mean**2) / (windows - 1) / mean) if mean else None
 
 
-def modulation_shape(at_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
+def compute_modulation_shape(at_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
     """Compute the shape k of the gamma-distributed rate factor, drawn once per window, that explains the variance of
     counts within each hour.
 
@@ -104,12 +104,12 @@ def modulation_shape(at_s: Floats, window_s: float = MODULATION_WINDOW_S) -> flo
     return max(float(squared_mean.sum()), 0.0) / excess or None
 
 
-def hourly_share(at_s: Floats, since_midnight_s: float) -> tuple[float, ...]:
+def compute_hourly_profile(at_s: Floats, since_midnight_s: float) -> tuple[float, ...]:
     """Compute the mean rate of each hour of the day, relative to the hour with the highest rate."""
     return _compute_relative_rates(at_s + since_midnight_s, since_midnight_s, HOUR_S, 24)
 
 
-def weekly_share(at_s: Floats, since_midnight_s: float, weekday: int) -> tuple[float, ...]:
+def compute_weekly_profile(at_s: Floats, since_midnight_s: float, weekday: int) -> tuple[float, ...]:
     """Compute the mean rate of each weekday from Monday, relative to the day with the highest rate."""
     since_s = since_midnight_s + weekday * DAY_S
     return _compute_relative_rates(at_s + since_s, since_s, DAY_S, 7)

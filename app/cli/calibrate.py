@@ -28,9 +28,9 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from app.cli.signals import handle_stop_signals
     from app.errors import ExitCode
-    from app.wiring.calibrating import calibrate_machine, worker_counts
+    from app.wiring.calibrating import calibrate_machine, list_worker_counts
 
-    counts = sorted(set(arguments.workers)) if arguments.workers else worker_counts()
+    counts = sorted(set(arguments.workers)) if arguments.workers else list_worker_counts()
     with handle_stop_signals() as interruption:
         calibration = calibrate_machine(counts, interruption, _show_step)
     if interruption.code is not None:
@@ -64,8 +64,8 @@ def format_calibration(calibration: Calibration) -> Iterator[str]:
     yield from _notes(ceilings)
 
 
-def _notes(ceilings: list[MeasuredCapacity]) -> Iterator[str]:
-    for smaller, larger in pairwise(ceilings):
+def _notes(capacities: list[MeasuredCapacity]) -> Iterator[str]:
+    for smaller, larger in pairwise(capacities):
         is_disturbed = larger.disturbed_by_cores is not None
         if smaller.kind == larger.kind and not is_disturbed and (larger.per_s or 0.0) < (smaller.per_s or 0.0):
             yield (
@@ -73,19 +73,19 @@ def _notes(ceilings: list[MeasuredCapacity]) -> Iterator[str]:
                 "because the "
                 "no-op server uses the same cores, as an endpoint on this machine would"
             )
-    if any(ceiling.is_lower_bound for ceiling in ceilings):
+    if any(ceiling.is_lower_bound for ceiling in capacities):
         yield (
             "note: ≥ marks a lower bound: the limit was the no-op server, the highest tested rate or other load on "
             "this "
             "machine, not the workers"
         )
-    yield from _disturbances(ceilings)
-    if any(ceiling.per_s is None and ceiling.disturbed_by_cores is None for ceiling in ceilings):
+    yield from _disturbances(capacities)
+    if any(ceiling.per_s is None and ceiling.disturbed_by_cores is None for ceiling in capacities):
         yield "note: n/a means that the lowest rate was already too high. Stop other work on this machine."
 
 
-def _disturbances(ceilings: list[MeasuredCapacity]) -> Iterator[str]:
-    for ceiling in ceilings:
+def _disturbances(capacities: list[MeasuredCapacity]) -> Iterator[str]:
+    for ceiling in capacities:
         if ceiling.disturbed_by_cores is not None:
             yield (
                 f"note: {ceiling.kind}, {format_worker_count(ceiling.workers)}: other processes used "
@@ -93,16 +93,16 @@ def _disturbances(ceilings: list[MeasuredCapacity]) -> Iterator[str]:
             )
 
 
-def _capacity_text(ceiling: MeasuredCapacity) -> str | None:
-    if ceiling.per_s is None:
+def _capacity_text(capacity: MeasuredCapacity) -> str | None:
+    if capacity.per_s is None:
         return None
-    return f"{'≥ ' if ceiling.is_lower_bound else ''}{ceiling.per_s:,.0f}"
+    return f"{'≥ ' if capacity.is_lower_bound else ''}{capacity.per_s:,.0f}"
 
 
-def _limiting_step_field(ceiling: MeasuredCapacity, field: str) -> float | None:
+def _limiting_step_field(capacity: MeasuredCapacity, field: str) -> float | None:
     """Return a field of the calibration step that determined the capacity; `None` if no step passed."""
     steps: list[CalibrationStep] = [
-        step for step in ceiling.steps if step.passed and step.achieved_per_s == ceiling.per_s
+        step for step in capacity.steps if step.passed and step.achieved_per_s == capacity.per_s
     ]
     value: float | None = getattr(steps[0], field) if steps else None
     return value

@@ -39,10 +39,10 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _refused_provider_lines(facts: MachineInfo) -> list[str]:
+def _refused_provider_lines(machine_info: MachineInfo) -> list[str]:
     return [
         f"            not available: {provider.provider} ({provider.reason})"
-        for provider in facts.unavailable_providers
+        for provider in machine_info.unavailable_providers
     ]
 
 

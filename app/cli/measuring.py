@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.analysis.gating import DEFAULT, Gating, list_warnings
+from app.analysis.gating import DEFAULT_GATING, Gating, list_warnings
 from app.cli.colors import print_with_colors
 from app.cli.progress import ProgressView, open_progress
 from app.cli.secret_consent import request_consent
@@ -114,7 +114,7 @@ def measure(
     profile: Profile,
     arguments: argparse.Namespace,
     remote: RemoteWorkers | None = None,
-    gating: Gating = DEFAULT,
+    gating: Gating = DEFAULT_GATING,
     baseline: BaselineSpec | None = None,
 ) -> int:
     """Run the profile, evaluate the result against the baseline, and return the exit code.
@@ -147,7 +147,7 @@ def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespac
     )
 
 
-def show_run(measured: MeasuredRun, arguments: argparse.Namespace, gating: Gating = DEFAULT) -> int:
+def show_run(measured: MeasuredRun, arguments: argparse.Namespace, gating: Gating = DEFAULT_GATING) -> int:
     """Print the summary of a run, write annotations in GitHub Actions, and return the exit code of the run."""
     with ignore_broken_pipe():
         _print(measured, arguments, gating)

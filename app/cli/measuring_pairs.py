@@ -16,7 +16,7 @@ from app.records.comparison import Comparison
 from app.records.events import Event, NoteAdded, PhaseChanged, RunFinished, RunStarted
 from app.reporting.comparison import format_pairs_name
 from app.session.control import CommandPoller
-from app.session.interleaved import PairPlan, PairResults, measure_in_turns
+from app.session.interleaved import PairPlan, PairResults, measure_interleaved
 from app.storage.comparisons import ComparisonWriter, comparisons_home
 from app.storage.run_directory import new_run_id
 from app.wiring.profile_runs import ProfileRuns, require_measurable_profile
@@ -34,7 +34,7 @@ def measure_pairs(
     """
     if len(arguments.candidate) != 1:
         raise UsageError(
-            "--measure requires exactly two profiles", hint="Give the baseline profile and the candidate profile."
+            "--measure requires exactly two profiles", hint="Specify the baseline profile and the candidate profile."
         )
     name = format_pairs_name(
         require_measurable_profile(arguments.base), require_measurable_profile(arguments.candidate[0])
@@ -71,7 +71,7 @@ def _measure_turns(arguments: argparse.Namespace, order: PairPlan, store: Compar
         report_phase("two profiles in interleaved A/B pairs, each run in a new process")
         runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
         with CommandPoller(store, interruption, add_note=note, change_rate=_refuse, extend=_refuse):
-            return measure_in_turns(order, runs.measure, time.monotonic, report_phase)
+            return measure_interleaved(order, runs.measure, time.monotonic, report_phase)
 
 
 def _refuse(_: float) -> str:

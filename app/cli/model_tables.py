@@ -26,14 +26,14 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     yield from _cards(inspection)
 
 
-def _file(facts: ModelMetadata) -> Iterator[str]:
-    parameters = facts.parameters
+def _file(metadata: ModelMetadata) -> Iterator[str]:
+    parameters = metadata.parameters
     by_dtype = ", ".join(f"{_amount(size, 'B')} {dtype}" for dtype, size in parameters.bytes_by_dtype.items())
-    opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
-    yield f"file        {facts.file}, {_amount(facts.size_bytes, 'B')}, sha256 {facts.sha256}"
-    yield f"format      IR version {facts.ir_version}, opset {opsets}, producer {format_cell(facts.producer)}"
+    opsets = ", ".join(f"{domain} {version}" for domain, version in metadata.opsets.items())
+    yield f"file        {metadata.file}, {_amount(metadata.size_bytes, 'B')}, sha256 {metadata.sha256}"
+    yield f"format      IR version {metadata.ir_version}, opset {opsets}, producer {format_cell(metadata.producer)}"
     yield f"parameters  {_amount(parameters.count)}" + (f" ({by_dtype})" if by_dtype else "")
-    for file in facts.external_files:
+    for file in metadata.external_files:
         yield f"weights in  {file.name}, {_amount(file.size_bytes, 'B')}"
 
 
@@ -41,20 +41,20 @@ def _shape(value: ModelValue) -> str:
     return "n/a" if value.shape is None else " × ".join(map(str, value.shape)) or "scalar"
 
 
-def _operators(facts: ModelMetadata) -> Iterator[str]:
-    rows = [(usage.operator, usage.nodes, _flops(usage.flops)) for usage in facts.operators[:_TOP_OPERATORS]]
+def _operators(metadata: ModelMetadata) -> Iterator[str]:
+    rows = [(usage.operator, usage.nodes, _flops(usage.flops)) for usage in metadata.operators[:_TOP_OPERATORS]]
     yield format_table(("operator", "nodes", "FLOPs"), rows)
-    others = facts.operators[_TOP_OPERATORS:]
+    others = metadata.operators[_TOP_OPERATORS:]
     if others:
         yield f"plus {sum(usage.nodes for usage in others)} nodes of {len(others)} other operators"
 
 
-def _costs(facts: ModelMetadata) -> Iterator[str]:
-    if not facts.costs:
-        yield f"FLOPs, bytes and memory  n/a: {facts.cost_reason}"
+def _costs(metadata: ModelMetadata) -> Iterator[str]:
+    if not metadata.costs:
+        yield f"FLOPs, bytes and memory  n/a: {metadata.cost_reason}"
         return
-    flops_sign = "≥ " if facts.unknown_nodes else ""
-    bytes_sign = "≥ " if facts.unknown_values else ""
+    flops_sign = "≥ " if metadata.unknown_nodes else ""
+    bytes_sign = "≥ " if metadata.unknown_values else ""
     rows = [
         (
             cost.batch,
@@ -63,29 +63,29 @@ def _costs(facts: ModelMetadata) -> Iterator[str]:
             "n/a" if cost.flops_per_byte is None else f"{cost.flops_per_byte:.3g}",
             bytes_sign + _amount(cost.memory_bytes, "B"),
         )
-        for cost in facts.costs
+        for cost in metadata.costs
     ]
     yield format_table(("batch", "FLOPs", "bytes moved", "FLOPs/byte", "memory"), rows)
-    if facts.batch_axes:
+    if metadata.batch_axes:
         grown = (
-            f"FLOPs {_growth(facts.flops_growth)}",
-            f"bytes moved {_growth(facts.moved_growth, 'B')}",
-            f"memory {_growth(facts.memory_growth, 'B')}",
+            f"FLOPs {_growth(metadata.flops_growth)}",
+            f"bytes moved {_growth(metadata.moved_growth, 'B')}",
+            f"memory {_growth(metadata.memory_growth, 'B')}",
         )
-        yield f"at batch size b ({', '.join(facts.batch_axes)}): {', '.join(grown)}"
-    yield from _notes(facts)
+        yield f"at batch size b ({', '.join(metadata.batch_axes)}): {', '.join(grown)}"
+    yield from _notes(metadata)
 
 
-def _notes(facts: ModelMetadata) -> Iterator[str]:
-    counted = ", ".join(facts.counted_operators) or "none of the operators"
+def _notes(metadata: ModelMetadata) -> Iterator[str]:
+    counted = ", ".join(metadata.counted_operators) or "none of the operators"
     yield f"FLOPs: 2 per multiply-add ({counted}). Other arithmetic is not counted."
-    if facts.unknown_nodes:
-        share = facts.unknown_nodes / facts.nodes
-        unknown = ", ".join(facts.unknown_operators)
-        yield f"       Unknown for {facts.unknown_nodes} of {facts.nodes} nodes ({share:.0%}): {unknown}."
+    if metadata.unknown_nodes:
+        share = metadata.unknown_nodes / metadata.nodes
+        unknown = ", ".join(metadata.unknown_operators)
+        yield f"       Unknown for {metadata.unknown_nodes} of {metadata.nodes} nodes ({share:.0%}): {unknown}."
     yield "bytes: assumes that each operator reads its inputs and writes its outputs once; fusion reduces this."
-    if facts.unknown_values:
-        yield f"       {facts.unknown_values} values of unknown size are not counted, also in the memory."
+    if metadata.unknown_values:
+        yield f"       {metadata.unknown_values} values of unknown size are not counted, also in the memory."
     yield "memory: weights and peak live activations, without the runtime's own memory (context, workspace)."
 
 
@@ -117,8 +117,8 @@ def _cards(inspection: ModelInspection) -> Iterator[str]:
     )
 
 
-def _batch(largest: int, last: int, facts: ModelMetadata) -> str:
-    return f"{largest} or more" if largest == last and facts.batch_axes else str(largest)
+def _batch(largest: int, last: int, metadata: ModelMetadata) -> str:
+    return f"{largest} or more" if largest == last and metadata.batch_axes else str(largest)
 
 
 def _flops(flops: int | None) -> str | None:

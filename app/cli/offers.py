@@ -86,11 +86,13 @@ def _cells(row: PriceListRow) -> tuple[Cell, ...]:
 def _facts(offer: Offer, today: datetime.date) -> dict[str, object]:
     import msgspec
 
-    from app.planning.risk import price_age_days
+    from app.planning.risk import compute_price_age_days
 
     facts: dict[str, object] = msgspec.to_builtins(offer)
     return (
-        {"key": offer.key} | facts | {"price_age_days": price_age_days(offer, today), "is_yours": offer.is_customized}
+        {"key": offer.key}
+        | facts
+        | {"price_age_days": compute_price_age_days(offer, today), "is_yours": offer.is_customized}
     )
 
 

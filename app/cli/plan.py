@@ -60,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     from app.planning.fleets import plan_fleets
     from app.profiles.pricing.currencies import find_currency_warnings
-    from app.wiring.dependencies import wall_now
+    from app.wiring.dependencies import get_utc_now
     from app.wiring.plan_changes import apply_change
-    from app.wiring.planning import PlanRequest, build_question
+    from app.wiring.planning import PlanRequest, build_plan_inputs
 
     if arguments.what_if and (arguments.json or arguments.export):
         hint = "Run `plan` once per change, with --set."
@@ -75,7 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
         slo=tuple(arguments.slo),
         offers=tuple(arguments.offers),
     )
-    question = build_question(request, wall_now().date())
+    question = build_plan_inputs(request, get_utc_now().date())
     for note in find_currency_warnings(list(request.overrides), question.today):
         print(note, file=sys.stderr)
     variations = {change: apply_change(question, change) for change in arguments.what_if}
@@ -110,22 +110,22 @@ def _percent(text: str) -> str:
     return f"{100 * number:g}%" if number <= 1 else text
 
 
-def _show(plan: Plan, question: PlanningInputs) -> None:
+def _show(plan: Plan, plan_inputs: PlanningInputs) -> None:
     from app.cli.tables import format_table
     from app.reporting.plan import build_plan_section, build_source_rows
     from reports.text import render_plan
 
-    print(render_plan(build_plan_section(plan, build_source_rows(question))))
+    print(render_plan(build_plan_section(plan, build_source_rows(plan_inputs))))
     rows = [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_MAX_OFFERS]
     if rows:
         print()
         print(format_table(_HEADER, rows))
 
 
-def _show_relaxations(question: PlanningInputs) -> None:
+def _show_relaxations(plan_inputs: PlanningInputs) -> None:
     from app.planning.relaxation import find_relaxations
 
-    relaxations = find_relaxations(question)
+    relaxations = find_relaxations(plan_inputs)
     if relaxations:
         print("\nChanges that would make an offer fit, each on its own (analytical estimate):")
     for relaxation in relaxations:
@@ -179,11 +179,11 @@ def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
     return (change, f"{fleet.instances} × {fleet.offer}", cost, more, chance)
 
 
-def _save(path: Path, question: PlanningInputs, plan: Plan) -> None:
+def _save(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
     from app import __version__
     from app.storage.plan_file import PlanFile, write_plan
 
-    write_plan(path, PlanFile(2, f"sizewise {__version__}", plan, question))
+    write_plan(path, PlanFile(2, f"sizewise {__version__}", plan, plan_inputs))
     print(f"Written: {path}", file=sys.stderr)
 
 

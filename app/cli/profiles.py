@@ -82,9 +82,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _impossible(profile: LocalProfile) -> tuple[ImpossibleVariant, ...]:
-    from app.wiring.unrunnable_variants import find_unrunnable_variants, inspect_models, local_machine
+    from app.wiring.unrunnable_variants import find_unrunnable_variants, inspect_local_machine, inspect_models
 
-    return find_unrunnable_variants(profile, local_machine(), inspect_models(profile))
+    return find_unrunnable_variants(profile, inspect_local_machine(), inspect_models(profile))
 
 
 def _try(arguments: argparse.Namespace) -> int:

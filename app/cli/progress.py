@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import format_load, stage_duration_s, stage_elapsed_s
+from app.analysis.run_progress import compute_stage_elapsed_s, format_load, get_stage_duration_s
 from app.cli.colors import color, drop_marks, is_colored, print_with_colors
 from app.cli.streams import escape_controls, unescaped_stream
 from app.records.events import (
@@ -95,16 +95,16 @@ class _Terminal:
         match event:
             case StageStarted():
                 self._stage = event
-                self._bar.reset(self._task, total=stage_duration_s(event), description=escape_controls(event.name))
+                self._bar.reset(self._task, total=get_stage_duration_s(event), description=escape_controls(event.name))
             case Snapshot() if (stage := self._stage) is not None:
                 load = format_load(stage)
                 text = f"{stage.name}{f' ({load})' if load else ''}{_progress_text(event)}"
                 self._bar.update(
-                    self._task, completed=stage_elapsed_s(stage, event.at_ns), description=escape_controls(text)
+                    self._task, completed=compute_stage_elapsed_s(stage, event.at_ns), description=escape_controls(text)
                 )
             case StageExtended(duration_s=duration_s) if (stage := self._stage) is not None:
                 self._stage = replace(stage, duration_s=duration_s)
-                self._bar.update(self._task, total=stage_duration_s(self._stage))
+                self._bar.update(self._task, total=get_stage_duration_s(self._stage))
                 self._bar.console.print(escape_controls(_load_sentence(event)))
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=escape_controls(event.message))

@@ -67,7 +67,7 @@ def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, 
 
 def refuse_rescoring(arguments: argparse.Namespace, what: str) -> None:
     if is_recomputed(arguments):
-        raise UsageError(f"{what} cannot be re-evaluated", hint="Give a run, and a --format that shows its verdict.")
+        raise UsageError(f"{what} cannot be re-evaluated", hint="Specify a run, and a --format that shows its verdict.")
 
 
 def rescored_name(name: str) -> str:
@@ -251,13 +251,15 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
     refuse_rescoring(arguments, f"{path} is a plan and")
     refuse_redaction(arguments, f"{path} is a plan and")
     if arguments.definitions:
-        raise UsageError(f"{path} is a plan, which has no requests to apply other definitions to", hint="Give a run.")
+        raise UsageError(
+            f"{path} is a plan, which has no requests to apply other definitions to", hint="Specify a run."
+        )
     file = read_plan(path)
     report = build_plan_report(file.plan, file.inputs, file.tool, f"sizewise plan {path.name}")
     try:
         content = _content(report, form)
     except ValueError as error:
-        raise UsageError(f"{path}: {error}", hint="Give a run, or another --format.") from error
+        raise UsageError(f"{path}: {error}", hint="Specify a run, or choose another --format.") from error
     return _deliver(content, form, arguments.out, path.with_suffix(Path(BY_ID[form].file).suffix))
 
 
@@ -267,7 +269,7 @@ def _execute_foreign(arguments: argparse.Namespace) -> int:
     path = Path(arguments.run)
     refuse_rescoring(arguments, f"{path} is another tool's result and")
     if arguments.definitions or arguments.format == _LLM_D:
-        raise UsageError(f"{path} is another tool's result, which has no requests", hint="Give a run.")
+        raise UsageError(f"{path} is another tool's result, which has no requests", hint="Specify a run.")
     form: str = arguments.format or "html"
     report, result = foreign_report(path)
     hidden, name = redact_report(report, result, arguments), BY_ID[form].file
@@ -288,7 +290,7 @@ def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
         result, spec_text = hidden.result, hidden.report.reproduce.spec_text
     reports = build_llm_d_reports(result, spec_text)
     if not reports:
-        raise UsageError(f"{run.directory} has no load point", hint="Give a run of an endpoint.")
+        raise UsageError(f"{run.directory} has no load point", hint="Specify a run of an endpoint.")
     folder = arguments.out or run.directory / (_LLM_D if hidden is None else redacted_name(_LLM_D))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -367,6 +369,6 @@ def _definitions(run: StoredRun) -> Definitions:
     if by_tool is None:
         raise UsageError(
             f"{run.directory} has no requests to apply other definitions to",
-            hint="Give a run of an endpoint; `sizewise runs list` shows the runs.",
+            hint="Specify a run of an endpoint. List the runs with `sizewise runs list`.",
         )
     return by_tool

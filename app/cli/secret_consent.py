@@ -24,11 +24,11 @@ def request_consent(profile: Profile, hosts: list[str]) -> None:
     Raises UsageError if a host remains without permission.
     """
     from app.storage.allowed_secrets import store_permission
-    from app.wiring.secret_consent import allow_hosts, require_allowed, secrets_to_allow
+    from app.wiring.secret_consent import allow_hosts, find_secrets_to_allow, require_allowed
 
     allow_hosts(profile, hosts)
     if sys.stdin.isatty() and sys.stderr.isatty():
-        for request in secrets_to_allow(profile):
+        for request in find_secrets_to_allow(profile):
             sys.stderr.write(
                 f"Profile {request.profile!r} sends {', '.join(request.references)} to {request.host}. Allow? [y/N] "
             )

@@ -44,7 +44,7 @@ def handle_stop_signals() -> Iterator[Interruption]:
 
     def stop(number: int, _frame: FrameType | None) -> None:
         _acknowledge(next(messages, None))
-        interruption.request(_CODES[signal.Signals(number)])
+        interruption.request_stop(_CODES[signal.Signals(number)])
 
     before = {number: signal.signal(number, stop) for number in _CODES}
     try:

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    from app.wiring.dependencies import wall_now
+    from app.wiring.dependencies import get_utc_now
     from app.wiring.simulating import DayRequest, simulate_plan_day
 
     if arguments.csv is not None and not arguments.csv.parent.is_dir():
@@ -75,7 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
         offer=arguments.offer,
         seed=arguments.seed,
     )
-    day = simulate_plan_day(request, wall_now().date(), _Progress().tell)
+    day = simulate_plan_day(request, get_utc_now().date(), _Progress().tell)
     if arguments.json:
         import msgspec
 

@@ -21,16 +21,16 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from app.cli.signals import handle_stop_signals
     from app.errors import ExitCode
-    from app.wiring.calibrating import join_command, local_capacity_per_worker
+    from app.wiring.calibrating import load_capacity_per_worker, parse_join_options
     from app.wiring.lent_workers import LentWorkers
     from app.wiring.workers import count_usable_workers
 
     join, count = (
-        join_command(arguments.master, arguments.token, arguments.wait),
+        parse_join_options(arguments.master, arguments.token, arguments.wait),
         arguments.workers or count_usable_workers(),
     )
     with handle_stop_signals() as interruption:
-        per_s, chunks_per_s = local_capacity_per_worker(count)
+        per_s, chunks_per_s = load_capacity_per_worker(count)
         if per_s is None:
             _print_line(
                 f"hint: The capacity of this machine is unknown. Run `sizewise calibrate --workers {count}` first."

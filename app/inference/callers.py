@@ -27,16 +27,16 @@ _INTENDED, _PREPARED, _EXECUTED, _COPIED_OUT = (
 )
 
 
-def as_table(rows: array[int]) -> Table:
+def view_as_table(rows: array[int]) -> Table:
     """View packed rows as a table, without copying."""
     return np.frombuffer(rows, np.int64).reshape(-1, WIDTH)
 
 
-def new_rows(rows: array[int], reported: list[int], stream: int) -> Table:
+def read_new_rows(rows: array[int], reported: list[int], stream: int) -> Table:
     """Return the calls that one stream has added since its last report. Other threads may append at the same time."""
     complete_length = len(rows) // WIDTH * WIDTH
     added, reported[stream] = rows[reported[stream] : complete_length], complete_length
-    return as_table(added)
+    return view_as_table(added)
 
 
 def concatenate_tables(tables: Sequence[Table]) -> Table:
@@ -44,21 +44,21 @@ def concatenate_tables(tables: Sequence[Table]) -> Table:
     return tables[0] if len(tables) == 1 else np.concatenate(tables)
 
 
-def service_ms(table: Table) -> npt.NDArray[np.float64]:
+def compute_service_ms(table: Table) -> npt.NDArray[np.float64]:
     """Return the duration of each call in ms, including copies and execution."""
     done_ns = np.where(table[:, _COPIED_OUT] >= 0, table[:, _COPIED_OUT], table[:, _EXECUTED])
     durations_ms: npt.NDArray[np.float64] = (done_ns - table[:, _PREPARED]) / 1e6
     return durations_ms
 
 
-def unstarted_calls(numbers: Sequence[int], intended_ns: Sequence[int]) -> Table:
+def build_unstarted_calls(numbers: Sequence[int], intended_ns: Sequence[int]) -> Table:
     """Return a table of arrivals whose calls were never started."""
     table = np.full((len(numbers), WIDTH), -1, np.int64)
     table[:, 0], table[:, _INTENDED] = numbers, intended_ns
     return table
 
 
-Times = tuple[int, int, int, int, int, int]
+CallTimestamps = tuple[int, int, int, int, int, int]
 """Timestamps of a call in ns: begin, prepared, copied in, executed, copied out, end. The copies are -1 if they are part
 of the execution."""
 PostProcess = Callable[[Sequence[Array]], object]
@@ -70,7 +70,7 @@ class Caller(Protocol):
 
     outputs: Sequence[Array]
 
-    def call(self, start: int) -> Times: ...
+    def call(self, start: int) -> CallTimestamps: ...
 
 
 class PlainCaller:
@@ -82,7 +82,7 @@ class PlainCaller:
         self._run = session.runtime_session.run
         self._names = [output.name for output in session.outputs]
 
-    def call(self, start: int) -> Times:
+    def call(self, start: int) -> CallTimestamps:
         begin_ns = perf_counter_ns()
         feeds = self._batch(start, self._size)
         prepared_ns = perf_counter_ns()
@@ -130,7 +130,7 @@ class BoundCaller:
             else:
                 self._unbound_outputs.append(output.name)
 
-    def call(self, start: int) -> Times:
+    def call(self, start: int) -> CallTimestamps:
         begin_ns = perf_counter_ns()
         feeds = self._batch(start, self._size)
         prepared_ns = perf_counter_ns()

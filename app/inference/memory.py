@@ -33,12 +33,12 @@ def limit_memory(limit_bytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
-def tells_of_want(text: str) -> bool:
+def is_out_of_memory_message(text: str) -> bool:
     """Return True if the text contains an out-of-memory message."""
     return _OUT_OF_MEMORY.search(text) is not None
 
 
-def peak_memory_bytes() -> int | None:
+def read_peak_memory_bytes() -> int | None:
     """Return the peak resident memory of this process in bytes; `None` if it is not reported by this OS.
 
     On Linux, getrusage is not used, because it would return the peak of the parent, which survives fork and exec."""

@@ -36,6 +36,6 @@ def check_external_weights(model: Path) -> None:
         if content.find(_LOCATION_KEY) < 0:  # Every reference to an external file needs this key.
             return
     from app.inference.inspection.reading import read_model
-    from app.inference.inspection.tensors import weight_files
+    from app.inference.inspection.tensors import find_weight_files
 
-    weight_files(read_model(model), model)
+    find_weight_files(read_model(model), model)

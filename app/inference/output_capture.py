@@ -19,7 +19,7 @@ class CapturedOutput:
 
 
 @contextmanager
-def captured_output() -> Iterator[CapturedOutput]:
+def capture_output() -> Iterator[CapturedOutput]:
     """Redirect standard output and standard error of the process to a file. The file descriptors are redirected,
     because native loggers bypass Python's streams."""
     captured = CapturedOutput()
@@ -40,7 +40,7 @@ def captured_output() -> Iterator[CapturedOutput]:
 
 
 @contextmanager
-def stdout_for_reports() -> Iterator[BinaryIO]:
+def reserve_stdout_for_reports() -> Iterator[BinaryIO]:
     """Reserve standard output for reports: output of native code to standard output is redirected to standard error."""
     _flush()
     original = os.dup(1)

@@ -9,7 +9,7 @@ import tempfile
 import threading
 
 from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
-from app.inference.memory import MEMORY_HINT, tells_of_want
+from app.inference.memory import MEMORY_HINT, is_out_of_memory_message
 from loadgen.child import start_module
 
 _MAX_MESSAGE_LENGTH = 500
@@ -59,11 +59,11 @@ def run_child(description: str, module: str, *arguments: str, timeout_s: float) 
             hint="Use a smaller model, fewer batch sizes or a shorter duration.",
         )
     if code != 0:
-        raise child_error(description, code, error_text, memory_hint="Free memory, or use a smaller model.")
+        raise build_child_error(description, code, error_text, memory_hint="Free memory, or use a smaller model.")
     return output
 
 
-def child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
+def build_child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
     """Return the error of a child process with this exit code and this standard error output. `memory_hint` is used as
     the hint if the child probably ran out of memory."""
     message = _line(text, "error: ")
@@ -75,7 +75,7 @@ def child_error(description: str, code: int, text: str, *, memory_hint: str = ME
     if message is not None:
         return MeasurementError(message, hint=hint)
     error_type = MeasurementError if code >= 0 else ChildKilledError
-    is_out_of_memory = -code == _SIGKILL or tells_of_want(text)
+    is_out_of_memory = -code == _SIGKILL or is_out_of_memory_message(text)
     hint = memory_hint if is_out_of_memory else _last_line(text)
     return error_type(
         f"{description} {_describe_exit(code)}{', possibly out of memory' if is_out_of_memory else ''}", hint=hint

@@ -50,9 +50,9 @@ def _main() -> None:
 
 def _read_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     from app.inference.peak_graphs import build_float_product, build_integer_product, build_weight_read
-    from app.inference.session import runtime_version
+    from app.inference.session import get_runtime_version
 
-    runtime = f"ONNX Runtime {runtime_version()}"
+    runtime = f"ONNX Runtime {get_runtime_version()}"
     cpu = f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
     with TemporaryDirectory() as folder:
         read = build_weight_read(Path(folder), weight_bytes)

@@ -9,7 +9,7 @@ from typing import Any
 import onnxruntime as ort
 
 from app.errors import UnavailableError
-from app.inference.providers import runtime_name
+from app.inference.providers import get_runtime_name
 from app.records.local import Placement
 
 _MAYBE_BOOKKEEPING = frozenset(
@@ -18,7 +18,7 @@ _MAYBE_BOOKKEEPING = frozenset(
 """Operators that GPU providers intentionally assign to the CPU if they only compute shapes."""
 
 
-def placements_of(session: Any, provider: str, model: Path) -> tuple[Placement, ...]:
+def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement, ...]:
     """Return the placement of all nodes of an ONNX Runtime session for `model`, most frequent operators first. Nodes
     that a provider does not support always fall back to the CPU.
 
@@ -30,7 +30,7 @@ def placements_of(session: Any, provider: str, model: Path) -> tuple[Placement, 
             f"ONNX Runtime {ort.__version__} does not report which provider runs which node",
             hint="Install version 1.24 or newer, or use the cpu provider.",
         )
-    requested = runtime_name(provider)
+    requested = get_runtime_name(provider)
     nodes = [(node, part.ep_name) for part in session.get_provider_graph_assignment_info() for node in part.get_nodes()]
     fallback_nodes = [node for node, ran_on in nodes if ran_on != requested]
     computing_ids = _find_computing_nodes(model, fallback_nodes)

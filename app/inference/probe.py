@@ -21,7 +21,7 @@ DIGITS_ROWS = _MODELS / "digits.npz"
 [450]."""
 
 
-class RefusedProvider(msgspec.Struct, frozen=True):
+class FailedProvider(msgspec.Struct, frozen=True):
     """An execution provider that is part of the build but cannot open a session on this machine."""
 
     provider: str
@@ -35,7 +35,7 @@ class ProviderProbe(msgspec.Struct, frozen=True):
     runtime_version: str
     listed: tuple[str, ...]
     working: tuple[str, ...]
-    unavailable: tuple[RefusedProvider, ...]
+    unavailable: tuple[FailedProvider, ...]
 
 
 def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
@@ -53,14 +53,14 @@ def _main() -> None:
 
 
 def _probe() -> ProviderProbe:
-    from app.inference.session import listed_providers, runtime_version
+    from app.inference.session import get_runtime_version, list_providers
 
-    reasons = {provider: _failure_reason(provider) for provider in listed_providers()}
+    reasons = {provider: _failure_reason(provider) for provider in list_providers()}
     return ProviderProbe(
-        runtime_version=runtime_version(),
+        runtime_version=get_runtime_version(),
         listed=tuple(reasons),
         working=tuple(provider for provider, reason in reasons.items() if reason is None),
-        unavailable=tuple(RefusedProvider(provider, reason) for provider, reason in reasons.items() if reason),
+        unavailable=tuple(FailedProvider(provider, reason) for provider, reason in reasons.items() if reason),
     )
 
 

@@ -31,7 +31,7 @@ from app.inference.job import (
     read_report,
     write_message,
 )
-from app.inference.parent import ChildKilledError, child_error
+from app.inference.parent import ChildKilledError, build_child_error
 from loadgen.child import SUSPENDED_HINT, StderrTail, SuspensionMonitor, start_module, terminate_within
 
 _EXIT_LIMIT_S = 5.0
@@ -127,7 +127,7 @@ class VariantProcess:
                 report = self._reports.get(timeout=min(remaining_s, _POLL_S))
                 suspension.reset()
             except queue.Empty:
-                if suspension.add_silence(_POLL_S):
+                if suspension.add_silent_time(_POLL_S):
                     self.kill()
                     raise ChildKilledError(f"{self._name} {suspension.message}", hint=SUSPENDED_HINT) from None
                 if remaining_s > _POLL_S:
@@ -150,7 +150,7 @@ class VariantProcess:
     def _build_exit_error(self) -> SizewiseError:
         code = terminate_within(_EXIT_LIMIT_S, self._process)
         self._stderr_tail.wait(_EXIT_LIMIT_S)
-        return child_error(self._name, code, self._stderr_tail.text or "")
+        return build_child_error(self._name, code, self._stderr_tail.text or "")
 
     def _listen(self) -> None:
         try:

@@ -10,14 +10,14 @@ import sys
 from app.errors import UsageError
 
 
-def usable_cores() -> int:
+def count_usable_cores() -> int:
     """Return the number of CPU cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def too_many_threads_message(threads: int, cores: int) -> str:
+def format_too_many_threads(threads: int, cores: int) -> str:
     return f"{threads} threads exceed this machine's {cores} cores"
 
 
@@ -34,10 +34,10 @@ PROVIDERS = {
 NVIDIA = frozenset({"cuda", "tensorrt"})
 NVIDIA_DRIVER = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 
-_PROFILE_NAMES = {runtime_name: name for name, runtime_name in PROVIDERS.items()}
+_PROFILE_NAMES = {get_runtime_name: name for name, get_runtime_name in PROVIDERS.items()}
 
 
-def runtime_name(provider: str) -> str:
+def get_runtime_name(provider: str) -> str:
     """Return ONNX Runtime's name of an execution provider. Raises UsageError, whose hint suggests the closest valid
     name."""
     if provider in PROVIDERS:
@@ -47,12 +47,12 @@ def runtime_name(provider: str) -> str:
     raise UsageError(f"unknown provider {provider!r}", hint=hint)
 
 
-def user_provider_name(runtime_name: str) -> str:
+def get_profile_name(runtime_name: str) -> str:
     """Return the name of an execution provider as used in profiles, or ONNX Runtime's name if there is none."""
     return _PROFILE_NAMES.get(runtime_name, runtime_name)
 
 
-def nvidia_driver_loads() -> bool:
+def is_nvidia_driver_available() -> bool:
     """Return True if the management library of the NVIDIA driver, which only the driver installs, can be loaded."""
     try:
         ctypes.CDLL(NVIDIA_DRIVER)

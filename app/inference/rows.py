@@ -78,11 +78,11 @@ class StoredRows(_CircularRows):
         feeds: Feeds,
         labels: Array | None,
         *,
-        largest_batch: int = 1,
+        max_batch: int = 1,
         whole_inputs: Feeds | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(feeds, whole_inputs or {}, len(next(iter(feeds.values()))), largest_batch)
+        super().__init__(feeds, whole_inputs or {}, len(next(iter(feeds.values()))), max_batch)
         self.labels, self.notes = labels, notes
 
 
@@ -95,13 +95,11 @@ class SyntheticRows(_CircularRows):
 
     labels = None
 
-    def __init__(
-        self, inputs: tuple[TensorSpec, ...], largest_batch: int, axes: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, inputs: tuple[TensorSpec, ...], max_batch: int, axes: Mapping[str, int] | None = None) -> None:
         axis_lengths = axes or {}
-        batched_names = batched_inputs(inputs, largest_batch)
+        batched_names = find_batched_inputs(inputs, max_batch)
         shapes = {spec.name: _resolve_shape(spec, axis_lengths)[spec.name in batched_names :] for spec in inputs}
-        count = _row_count(inputs, shapes, batched_names, largest_batch)
+        count = _row_count(inputs, shapes, batched_names, max_batch)
         self.notes = (*_build_length_notes(inputs, axis_lengths), *_build_batch_notes(inputs, batched_names))
         feeds, whole_inputs = {}, {}
         for index, spec in enumerate(inputs):
@@ -110,15 +108,15 @@ class SyntheticRows(_CircularRows):
                 feeds[spec.name] = _generate(spec, (count, *shapes[spec.name]), generator)
             else:
                 whole_inputs[spec.name] = _generate(spec, shapes[spec.name], generator, is_whole=True)
-        super().__init__(feeds, whole_inputs, count, largest_batch if feeds else 1)
+        super().__init__(feeds, whole_inputs, count, max_batch if feeds else 1)
 
 
-def synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
+def build_synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
     """Return the first batch of SyntheticRows."""
     return SyntheticRows(inputs, batch).batch(0, batch)
 
 
-def batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]:
+def find_batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]:
     """Return the names of the inputs whose first axis is the batch."""
     free_names = frozenset(spec.name for spec in inputs if spec.shape[:1] == (-1,))
     return free_names or frozenset(spec.name for spec in inputs if spec.shape[:1] == (batch,))
@@ -127,7 +125,7 @@ def batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]
 def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
     """Raise UsageError for a batch size that the model does not support. Size 1 is always valid, as one whole
     example."""
-    if batch == 1 or batched_inputs(inputs, batch):
+    if batch == 1 or find_batched_inputs(inputs, batch):
         return
     input_spec = next((spec for spec in inputs if spec.shape), None)
     if input_spec is None:

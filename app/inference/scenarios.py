@@ -22,11 +22,11 @@ from app.inference.callers import (
     WIDTH,
     Caller,
     Table,
-    as_table,
+    build_unstarted_calls,
+    compute_service_ms,
     concatenate_tables,
-    new_rows,
-    service_ms,
-    unstarted_calls,
+    read_new_rows,
+    view_as_table,
 )
 from app.inference.job import Measure
 from app.inference.sampling import OutputSampler
@@ -99,9 +99,9 @@ class _Stage:
         now_ns: Callable[[], int],
     ) -> None:
         # Import scipy here, outside the cold start and the measured windows.
-        from app.analysis.estimates import mean
+        from app.analysis.estimates import estimate_mean
 
-        self._mean = mean
+        self._mean = estimate_mean
         self._plan, self._callers, self._listener, self._sampler = plan, callers, listener, sampler
         self._starts, self._count, self._now_ns = starts, len(starts), now_ns
         self._durations_ms: list[npt.NDArray[np.float64]] = []
@@ -123,8 +123,8 @@ class _Stage:
                 rows.extend((call_index, stream, -1, *call(self._starts[call_index % self._count])))
                 if self._now_ns() > deadline_ns:
                     break
-            table = as_table(rows)
-            medians.append(float(np.median(service_ms(table))))
+            table = view_as_table(rows)
+            medians.append(float(np.median(compute_service_ms(table))))
             self._listener.on_calls(table.tobytes())
         self._warmup_windows, self._is_warm = len(medians), is_stable(medians)
 
@@ -150,7 +150,7 @@ class _Stage:
                 index += 1
                 if timestamps[5] >= until_ns:
                     break
-            self._record_window(as_table(rows))
+            self._record_window(view_as_table(rows))
             if self._is_enough(start_ns):
                 return ScenarioEnd(timestamps[5], self._half_width())
 
@@ -233,7 +233,7 @@ class _Stage:
         self._run_threads(work, stop, is_over=lambda: self._now_ns() > deadline_ns)
         not_started = [arrival for arrival in range(len(offsets)) if arrival not in self._started_indices]
         self._listener.on_calls(
-            unstarted_calls(not_started, [start_ns + offsets[arrival] for arrival in not_started]).tobytes()
+            build_unstarted_calls(not_started, [start_ns + offsets[arrival] for arrival in not_started]).tobytes()
         )
         return ScenarioEnd(start_ns + round(plan.max_duration_s * 1e9), self._half_width())
 
@@ -277,7 +277,9 @@ class _Stage:
         while any(thread.is_alive() for thread in threads) and not stop.is_set():
             stop.wait(WINDOW_NS / 1e9)
             self._record_window(
-                concatenate_tables([new_rows(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)])
+                concatenate_tables(
+                    [read_new_rows(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)]
+                )
             )
             if self._is_enough(start_ns) if is_over is None else is_over():
                 break
@@ -286,7 +288,9 @@ class _Stage:
         for thread in threads:
             thread.join()
         self._record_window(
-            concatenate_tables([new_rows(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)])
+            concatenate_tables(
+                [read_new_rows(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)]
+            )
         )
         if failures:
             raise failures[0]
@@ -294,7 +298,7 @@ class _Stage:
 
     def _record_window(self, table: Table) -> None:
         if len(table):
-            self._durations_ms.append(service_ms(table))
+            self._durations_ms.append(compute_service_ms(table))
             if self._plan.scenario == "server":
                 self._started_indices.update(table[:, 0].tolist())
             self._listener.on_calls(table.tobytes())

@@ -16,15 +16,15 @@ from loadgen.payloads.tensors import AmbiguousOutputError, NamedTensor, find_cla
 Array = npt.NDArray[Any]
 
 
-def metric_for(labels: Array) -> Metric:
+def select_metric(labels: Array) -> Metric:
     """Return the metric for these labels: integers are classes, other numbers are continuous values."""
     return "top-1" if labels.dtype.kind in "iu" else "mean absolute error"
 
 
-def scored_output_index(outputs: Sequence[NamedTensor], labels: Array, output_name: str | None) -> int:
+def find_scored_output_index(outputs: Sequence[NamedTensor], labels: Array, output_name: str | None) -> int:
     """Return the index of the output that is compared with the labels. Raises UsageError if it is ambiguous or does not
     exist."""
-    if metric_for(labels) != "top-1":
+    if select_metric(labels) != "top-1":
         names = [name for name, _ in outputs]
         if output_name is not None and output_name not in names:
             raise UsageError(f"the model has no output {output_name!r}; its outputs are {', '.join(map(repr, names))}")
@@ -69,7 +69,7 @@ def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
 def check_outputs(output: Array, labels: Array, batch: int) -> None:
     """Raise UsageError if `compute_scores` would fail for the output of the first batch, or for the class of a later
     label. `labels` contains the labels of all rows."""
-    metric, first_labels = metric_for(labels), labels[:batch]
+    metric, first_labels = select_metric(labels), labels[:batch]
     compute_scores(output, first_labels, metric)
     row_outputs = _row_outputs(output, len(first_labels))
     if metric == "top-1" and row_outputs.ndim > 1:

@@ -18,16 +18,16 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.inference.job import SessionSettings
 from app.inference.model_file import check_external_weights, check_model_file
-from app.inference.output_capture import captured_output
-from app.inference.placement import placements_of
+from app.inference.output_capture import capture_output
+from app.inference.placement import read_placements
 from app.inference.providers import (
     NVIDIA,
     NVIDIA_DRIVER,
-    nvidia_driver_loads,
-    runtime_name,
-    too_many_threads_message,
-    usable_cores,
-    user_provider_name,
+    count_usable_cores,
+    format_too_many_threads,
+    get_profile_name,
+    get_runtime_name,
+    is_nvidia_driver_available,
 )
 from app.inference.tensor_spec import TensorSpec
 
@@ -64,9 +64,9 @@ class ModelSession:
         self.outputs = _build_outputs(session)
         self._output_names = [output.name for output in self.outputs]
         self.provider_requested = provider
-        self.provider_used = user_provider_name(session.get_providers()[0])
-        self.placements = placements_of(session, provider, model)
-        self.provider_reason = None if self.provider_used == provider else fallback_reason(opening_text)
+        self.provider_used = get_profile_name(session.get_providers()[0])
+        self.placements = read_placements(session, provider, model)
+        self.provider_reason = None if self.provider_used == provider else parse_fallback_reason(opening_text)
         """Message of ONNX Runtime on why the provider in use is not the requested one; `None` if it is the requested
         provider."""
 
@@ -99,11 +99,11 @@ def open_session(
     settings; `device` is the GPU ordinal as visible to this process."""
     _check_threads(threads)
     settings = SessionSettings() if settings is None else settings
-    name = runtime_name(provider)
+    name = get_runtime_name(provider)
     check_model_file(model)
     check_external_weights(model)
     _check_provider(provider, name)
-    with captured_output() as captured:
+    with capture_output() as captured:
         if provider in NVIDIA:
             ort.preload_dlls()
         session = _create_session(model, provider, threads, settings, device)
@@ -123,24 +123,22 @@ def translate_run_error(error: Exception) -> SizewiseError:
     return MeasurementError(f"the inference failed: {_first_line(error)}")
 
 
-def runtime_version() -> str:
+def get_runtime_version() -> str:
     return str(ort.__version__)
 
 
-def listed_providers() -> tuple[str, ...]:
+def list_providers() -> tuple[str, ...]:
     """Return the execution providers of this build of ONNX Runtime, by their names in profiles; they may not work on
     this machine."""
-    return tuple(
-        name for provider in ort.get_available_providers() if (name := user_provider_name(provider)) != provider
-    )
+    return tuple(name for provider in ort.get_available_providers() if (name := get_profile_name(provider)) != provider)
 
 
 def _check_threads(threads: int) -> None:
     if threads < 1:
         raise UsageError(f"the number of threads must be at least 1 (got {threads})", hint="Use 1 or more.")
-    cores = usable_cores()
+    cores = count_usable_cores()
     if threads > cores:
-        raise UsageError(too_many_threads_message(threads, cores), hint=f"Use {cores} or fewer.")
+        raise UsageError(format_too_many_threads(threads, cores), hint=f"Use {cores} or fewer.")
 
 
 def _create_session(model: Path, provider: str, threads: int, settings: SessionSettings, device: int) -> Any:
@@ -159,7 +157,7 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
         session = ort.InferenceSession(
             str(file),
             options,
-            providers=[(runtime_name(provider), _build_provider_options(provider, settings, device))],
+            providers=[(get_runtime_name(provider), _build_provider_options(provider, settings, device))],
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
         if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
@@ -207,9 +205,9 @@ def _check_provider(provider: str, name: str) -> None:
     if name not in ort.get_available_providers():
         raise UnavailableError(
             f"this build of ONNX Runtime {ort.__version__} has no {provider} provider",
-            hint=f"Available: {', '.join(listed_providers())}. Install an onnxruntime build with {provider}.",
+            hint=f"Available: {', '.join(list_providers())}. Install an onnxruntime build with {provider}.",
         )
-    if provider in NVIDIA and not nvidia_driver_loads():
+    if provider in NVIDIA and not is_nvidia_driver_available():
         raise UnavailableError(
             f"{provider} needs an NVIDIA GPU, but no NVIDIA driver was found ({NVIDIA_DRIVER} does not load)",
             hint="Use the cpu provider, or install the NVIDIA driver.",
@@ -239,7 +237,7 @@ def _build_spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, _DTYPES[value.type], shape, axes)
 
 
-def fallback_reason(log_text: str) -> str:
+def parse_fallback_reason(log_text: str) -> str:
     """Return why a provider fell back, extracted from ONNX Runtime's log output while the model was opened."""
     if "libcuda.so.1" in log_text or "nvcuda.dll" in log_text:
         return "no NVIDIA driver: libcuda.so.1 does not load"

@@ -25,12 +25,12 @@ from app.inference.job import (
     VariantJob,
     VariantMeasured,
 )
-from app.inference.memory import peak_memory_bytes
+from app.inference.memory import read_peak_memory_bytes
 from app.inference.providers import NVIDIA
 from app.inference.rows import Array, InputRows, StoredRows, SyntheticRows, check_batch
 from app.inference.sampling import OutputSampler
 from app.inference.scenarios import run_scenario
-from app.inference.session import ModelSession, open_session, runtime_version, translate_run_error
+from app.inference.session import ModelSession, get_runtime_version, open_session, translate_run_error
 from app.records.local import Fidelity
 
 FED_ROWS = 256
@@ -69,7 +69,7 @@ class OpenVariant:
         self._first_inference_ms = (perf_counter_ns() - start_ns) / 1e6
         self._check_labels(outputs)
 
-    def opened_report(self) -> Opened:
+    def build_opened_report(self) -> Opened:
         first = self._sessions[0]
         fallback = next(
             (session for session in self._sessions if session.provider_used != session.provider_requested), first
@@ -81,7 +81,7 @@ class OpenVariant:
             first_inference_ms=self._first_inference_ms,
             inputs=first.inputs,
             outputs=first.outputs,
-            runtime_version=runtime_version(),
+            runtime_version=get_runtime_version(),
             provider_used=fallback.provider_used,
             provider_reason=fallback.provider_reason,
             placements=tuple(
@@ -104,7 +104,7 @@ class OpenVariant:
         return VariantMeasured(
             end_ns=scenario_end.end_ns,
             half_width=scenario_end.half_width,
-            peak_memory_bytes=peak_memory_bytes(),
+            peak_memory_bytes=read_peak_memory_bytes(),
             fidelity=self._fidelity(sampler, plan.batch),
         )
 
@@ -127,12 +127,12 @@ class OpenVariant:
     def score(self) -> Scored:
         """Score all labeled rows. Raises UsageError for outputs without one result per row."""
         from app.analysis.local.accuracy import compute_chance_accuracy
-        from app.inference.scoring import compute_scores, metric_for
+        from app.inference.scoring import compute_scores, select_metric
 
         stored = self._stored_rows
         if stored is None or stored.labels is None:
             raise UsageError("there are no labeled rows to score")
-        metric, size = metric_for(stored.labels), self._job.batch
+        metric, size = select_metric(stored.labels), self._job.batch
         scores = []
         for start in range(0, len(stored), size):
             labels = stored.labels[start : start + size]
@@ -158,14 +158,14 @@ class OpenVariant:
         worthless."""
         if self._stored_rows is None or self._stored_rows.labels is None:
             return
-        from app.inference.scoring import check_outputs, scored_output_index
+        from app.inference.scoring import check_outputs, find_scored_output_index
 
         if self._graph_caller is not None:  # The graph capture returned no outputs.
             self._graph_caller.call(0)
             outputs = self._graph_caller.outputs
         labels = self._stored_rows.labels
         named_outputs = [(spec.name, output) for spec, output in zip(self._sessions[0].outputs, outputs, strict=True)]
-        self._scored_output_index = scored_output_index(named_outputs, labels[: self._job.batch], self._job.output)
+        self._scored_output_index = find_scored_output_index(named_outputs, labels[: self._job.batch], self._job.output)
         check_outputs(outputs[self._scored_output_index], labels, self._job.batch)
 
     def _rows(self, batch: int) -> InputRows:
@@ -212,7 +212,7 @@ class OpenVariant:
 
 def _stored_rows(job: VariantJob, session: ModelSession) -> StoredRows:
     assert job.rows is not None
-    return load_labeled_rows(Path(job.rows), session.inputs, job.label, largest_batch=job.batch)
+    return load_labeled_rows(Path(job.rows), session.inputs, job.label, max_batch=job.batch)
 
 
 class _ReportSender:

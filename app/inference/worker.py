@@ -27,15 +27,15 @@ from app.inference.job import (  # noqa: E402
     read_command,
     write_message,
 )
-from app.inference.memory import MEMORY_HINT, limit_memory, tells_of_want  # noqa: E402
-from app.inference.output_capture import stdout_for_reports  # noqa: E402
+from app.inference.memory import MEMORY_HINT, is_out_of_memory_message, limit_memory  # noqa: E402
+from app.inference.output_capture import reserve_stdout_for_reports  # noqa: E402
 from loadgen.decoding import decode_json  # noqa: E402
 
 
 def main() -> int:
     job = decode_json(sys.argv[1], VariantJob)
     commands = _read_commands()
-    with stdout_for_reports() as reports:
+    with reserve_stdout_for_reports() as reports:
 
         def send(report: Report) -> None:
             write_message(reports, report)
@@ -49,7 +49,7 @@ def main() -> int:
         except Exception as error:
             failure = _convert_error(error, is_limited=job.memory_limit_bytes is not None)
         message = str(failure).removesuffix(": MemoryError")  # Remove the exception type if there is no message.
-        hint = failure.hint or (MEMORY_HINT if tells_of_want(message) else None)
+        hint = failure.hint or (MEMORY_HINT if is_out_of_memory_message(message) else None)
         send(VariantFailed(message=message, hint=hint, exit_code=int(failure.exit_code)))
     return int(failure.exit_code)
 
@@ -73,7 +73,7 @@ def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], repor
     from app.inference.variant import OpenVariant
 
     variant = OpenVariant(job, _START_NS, library_load_ms)
-    report(variant.opened_report())
+    report(variant.build_opened_report())
     while True:
         match commands.get():
             case Measure() as plan:

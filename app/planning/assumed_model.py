@@ -7,9 +7,9 @@ import math
 from app.planning.capacity import Capacity
 from app.planning.formulas import estimate_rate_within_slo
 from app.planning.goals import Goals
-from app.planning.llm import SIGMA_ASSUMED, Deployment, build_assumed_service, size_replica
+from app.planning.llm import ASSUMED_SIGMA, Deployment, build_assumed_service, size_replica
 from app.planning.memory import MemoryPlan, find_smallest_degree
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.planning.risk import Risk
 from app.planning.service_models.service_times import speed_up
 from app.records.offers import Accelerator, CapacityCurve, Offer
@@ -29,49 +29,53 @@ _MIN_SEQUENCES = 8
 """Minimum number of concurrent sequences; a replica without memory for them is split across more accelerators."""
 
 
-def build_assumed_target(card: Accelerator, question: PlanningInputs, goals: Goals) -> MeasuredTarget | Refusal:
+def build_assumed_target(
+    accelerator: Accelerator, plan_inputs: PlanningInputs, goals: Goals
+) -> MeasuredTarget | Unavailable:
     """Build the target of a single replica on as many accelerators as its weights and KV cache need.
 
     Returns a Refusal if they do not fit, or if the model or the data sheet is incomplete.
     """
-    assumed, lengths = question.assumed_model, _compute_mean_lengths(question.traffic.tokens)
+    assumed, lengths = plan_inputs.assumed_model, _compute_mean_lengths(plan_inputs.traffic.tokens)
     if assumed is None or lengths is None:
-        return Refusal("no_language_model", "no language model is described")
+        return Unavailable("no_language_model", "no language model is described")
     memory = find_smallest_degree(
-        assumed.model, card, assumed.precision, math.ceil(sum(lengths)), assumed.engine, _MIN_SEQUENCES
+        assumed.model, accelerator, assumed.precision, math.ceil(sum(lengths)), assumed.engine, _MIN_SEQUENCES
     )
     if not isinstance(memory, MemoryPlan):
         return memory
     deployment = Deployment(
-        assumed.model, card, *lengths, assumed.precision, degree=memory.degree, engine=assumed.engine
+        assumed.model, accelerator, *lengths, assumed.precision, degree=memory.degree, engine=assumed.engine
     )
     service, full_replica = build_assumed_service(deployment), size_replica(deployment)
-    if isinstance(service, Refusal):
+    if isinstance(service, Unavailable):
         return service
-    if isinstance(full_replica, Refusal):
+    if isinstance(full_replica, Unavailable):
         return full_replica
-    efficiency = VENDOR_EFFICIENCY.get(card.vendor, MIN_EFFICIENCY)
+    efficiency = VENDOR_EFFICIENCY.get(accelerator.vendor, MIN_EFFICIENCY)
     scaled_service = speed_up(service.service, efficiency)
-    fit = ServiceFit((FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.per_s * efficiency)
+    fit = ServiceFit(
+        (FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.rate_per_s * efficiency
+    )
     rate = estimate_rate_within_slo(scaled_service, goals, 1, "random", lengths)
-    name = f"{assumed.name} on {memory.degree} × {card.key}, analytical estimate"
-    hardware = Hardware(name, accelerator=card.key, accelerator_count=memory.degree)
+    name = f"{assumed.name} on {memory.degree} × {accelerator.key}, analytical estimate"
+    hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory.degree)
     curve = CapacityCurve((), goals.latency_metric, rate, None, None)
     return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
 
 
-def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: AssumedModel) -> Capacity | Refusal:
+def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: AssumedModel) -> Capacity | Unavailable:
     """Return the capacity of all replicas that fit on the accelerators of an instance."""
     degree = target.hardware.accelerator_count
     replicas = math.floor(offer.accelerator_count / degree + 1e-9)
     if replicas < 1:
-        return Refusal(
+        return Unavailable(
             "accelerator_count",
             f"has {offer.accelerator_count:g} accelerators, but {model.name} needs {degree:g}",
         )
     risk = Risk(3, "not measured: calculated from the model's shape and the accelerator's data sheet")
     rate = target.curve.max_rate_per_s * replicas
-    return Capacity(rate, SIGMA_ASSUMED, replicas, "assumed", (risk,), speed_sigma=SIGMA_ASSUMED)
+    return Capacity(rate, ASSUMED_SIGMA, replicas, "assumed", (risk,), speed_sigma=ASSUMED_SIGMA)
 
 
 def _compute_mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:

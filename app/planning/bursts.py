@@ -51,9 +51,11 @@ _STRATA = 400
 _STEPS = 30
 
 
-def burst_factor(loads: Sequence[float], late_shares: Sequence[float], allowed: float, shape: float) -> float:
-    """Return the factor (at most 1) by which the steady rate is reduced so that at most `allowed` of the requests
-    are late.
+def compute_burst_factor(
+    loads: Sequence[float], late_shares: Sequence[float], allowed_late_share: float, shape: float
+) -> float:
+    """Return the factor (at most 1) by which the steady rate is reduced so that at most `allowed_late_share` of the
+    requests are late.
 
     `late_shares` are the simulated shares of late requests at `loads`, in ascending multiples of the steady rate; above
     the last load all requests are late. `shape` is the shape of the gamma factor, whose mean is 1.
@@ -63,13 +65,13 @@ def burst_factor(loads: Sequence[float], late_shares: Sequence[float], allowed: 
     factors = stats.gamma.ppf((np.arange(_STRATA) + 0.5) / _STRATA, shape, scale=1 / shape)
     factors /= factors.mean()
     low, high = 0.0, 1.0
-    if _compute_modulated_late_share(factors, loads, late_shares, 1.0) <= allowed:
+    if _compute_modulated_late_share(factors, loads, late_shares, 1.0) <= allowed_late_share:
         return 1.0
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (
             (middle, high)
-            if _compute_modulated_late_share(factors, loads, late_shares, middle) <= allowed
+            if _compute_modulated_late_share(factors, loads, late_shares, middle) <= allowed_late_share
             else (low, middle)
         )
     return low
@@ -167,11 +169,11 @@ def _draw_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arri
 
 
 @lru_cache(256)
-def fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed: float) -> float:
+def compute_fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed_late_share: float) -> float:
     """Return the lowest rate at which a fleet must process the peak's requests in the fluid limit; at least the
     peak.
 
-    At that rate, at most the share `allowed` of the requests waits longer than `slack_s` seconds.
+    At that rate, at most the share `allowed_late_share` of the requests waits longer than `slack_s` seconds.
     """
     thinned = _draw_thinned_arrivals(bursts)
     share = thinned.at_s.size / thinned.end_s / bursts.peak_per_s
@@ -180,11 +182,13 @@ def fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed: float) -> float:
         return bursts.peak_per_s
     slack_s = max(slack_s, _RESOLUTION * thinned.end_s / thinned.at_s.size)
     low = high = bursts.peak_per_s * share
-    while _compute_late_share(gaps_s, high, slack_s) > allowed:
+    while _compute_late_share(gaps_s, high, slack_s) > allowed_late_share:
         low, high = high, 2 * high
     for _ in range(_BISECTIONS if high > low else 0):
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if _compute_late_share(gaps_s, middle, slack_s) <= allowed else (middle, high)
+        low, high = (
+            (low, middle) if _compute_late_share(gaps_s, middle, slack_s) <= allowed_late_share else (middle, high)
+        )
         if high / low < 1.003:
             break
     return max(bursts.peak_per_s, high / share)

@@ -12,21 +12,22 @@ from app.planning.capacity import Capacity
 from app.planning.formatting import format_usd
 from app.planning.latency_curve import LatencyCurve, estimate_latency_at_peak
 from app.planning.pricing.ownership import compute_owned_cost
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.planning.risk import (
     MAX_PRICE_AGE_DAYS,
     Risk,
+    compute_price_age_days,
     compute_price_sigma,
     is_low_trust,
     list_price_risks,
-    price_age_days,
 )
 from app.planning.sizing import (
-    SPOT_MISSING_SHARE,
+    SPOT_UNAVAILABLE_SHARE,
     Demand,
     compute_monthly_cost,
     compute_probabilities,
     compute_spot_probabilities,
+    compute_sustained_peak_per_s,
     count_instances,
     count_spot_spares,
     estimate_cost_per_1k,
@@ -34,7 +35,6 @@ from app.planning.sizing import (
     estimate_instance_range,
     estimate_monthly_cost,
     reaches_confidence,
-    sustained_peak_per_s,
 )
 from app.records.offers import Offer, PlanLimits, PriceKind
 from app.records.plan import RejectedBy, RejectionId, SloProbabilities
@@ -69,25 +69,25 @@ class Candidate(msgspec.Struct, frozen=True):
         return compute_monthly_cost(self.instances, self.usd_per_hour)
 
 
-class RefusedOffer(msgspec.Struct, frozen=True):
+class RejectedOffer(msgspec.Struct, frozen=True):
     """Offer that cannot be sized, with the reason and the limit or missing input that it is due to."""
 
     offer: Offer
     reason: str
     rejected_by: RejectedBy
-    refusal_id: RejectionId | None = None
+    reason_id: RejectionId | None = None
 
 
 def evaluate_offer(
-    offer: Offer, capacity: Capacity | Refusal, demand: Demand, limits: PlanLimits, today: datetime.date
-) -> Candidate | RefusedOffer:
+    offer: Offer, capacity: Capacity | Unavailable, demand: Demand, limits: PlanLimits, today: datetime.date
+) -> Candidate | RejectedOffer:
     violation = _find_violated_limit(offer, limits, today)
     price = find_price(offer, limits.price)
-    if isinstance(capacity, Refusal):
+    if isinstance(capacity, Unavailable):
         return _reject_offer(offer, violation, "capacity", capacity.reason, capacity.id)
     if price is None:
         return _reject_offer(offer, violation, "price", f"no {limits.price} price available")
-    if capacity.per_s <= 0:
+    if capacity.rate_per_s <= 0:
         return _reject_offer(offer, violation, "slo", "misses the SLO at any load")
     usd_per_hour, kind = price
     needed = count_instances(demand, capacity, demand.z)
@@ -121,11 +121,11 @@ def _reject_offer(
     rejected_by: RejectedBy,
     reason: str,
     refusal_id: RejectionId | None = None,
-) -> RefusedOffer:
+) -> RejectedOffer:
     return (
-        RefusedOffer(offer, reason, rejected_by, refusal_id)
+        RejectedOffer(offer, reason, rejected_by, refusal_id)
         if violation is None
-        else RefusedOffer(offer, violation[1], violation[0])
+        else RejectedOffer(offer, violation[1], violation[0])
     )
 
 
@@ -136,7 +136,7 @@ def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
     trust.
     """
     offer = candidate.offer
-    is_uncertain = price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
+    is_uncertain = compute_price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
     if candidate.price_kind == "owned" or not is_uncertain:
         return candidate.usd_per_month
     return candidate.usd_per_month * math.exp(compute_price_sigma(offer, today))
@@ -168,7 +168,7 @@ def _find_violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date)
     if max_count is not None and offer.accelerator_count > max_count:
         reason = f"{offer.accelerator_count:g} accelerators per instance exceed plan.max_accelerators of {max_count:g}"
         return "accelerators", reason
-    age_days, max_days = price_age_days(offer, today), limits.max_price_age_days
+    age_days, max_days = compute_price_age_days(offer, today), limits.max_price_age_days
     if max_days is not None and age_days > max_days:
         reason = f"the price from {offer.as_of} is {age_days} days old, above plan.max_price_age of {max_days}d"
         return "price age", reason
@@ -196,8 +196,8 @@ def build_fleet(
     Utilization and latency are those at the peak with all instances serving, including spares.
     """
     offer, capacity = candidate.offer, candidate.capacity
-    utilization = demand.peak_per_s / (instances * capacity.per_s)
-    low_per_s, high_per_s = capacity.estimate.ci95 or (capacity.per_s, capacity.per_s)
+    utilization = demand.peak_per_s / (instances * capacity.rate_per_s)
+    low_per_s, high_per_s = capacity.estimate.ci95 or (capacity.rate_per_s, capacity.rate_per_s)
     utilisation_ci95 = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
     price_log_sigma, spot_count = compute_price_sigma(offer, today), candidate.spot_spares
     monthly = estimate_monthly_cost(instances, candidate.usd_per_hour, capacity, demand, price_log_sigma, spot_count)
@@ -229,7 +229,7 @@ def build_fleet(
         usd_per_month=monthly,
         usd_per_1k_inferences=estimate_cost_per_1k(monthly, demand),
         price_date=offer.as_of.isoformat(),
-        price_age_days=price_age_days(offer, today),
+        price_age_days=compute_price_age_days(offer, today),
         price_source=offer.source,
         risk=max((risk.level for risk in risks), default=0),
         risk_reasons=tuple(risk.reason for risk in sorted(risks, key=lambda risk: -risk.level)),
@@ -240,7 +240,7 @@ def build_fleet(
             instance_range, candidate.usd_per_hour, price_log_sigma, demand, spot_count
         ),
         slo_probabilities=probabilities,
-        planned_rate_per_replica_per_s=sustained_peak_per_s(1, capacity, demand) / capacity.replicas,
+        planned_rate_per_replica_per_s=compute_sustained_peak_per_s(1, capacity, demand) / capacity.replicas,
     )
 
 
@@ -248,7 +248,7 @@ def _describe_spot_risk(candidate: Candidate, probabilities: SloProbabilities, d
     description = (
         "spot price: it changes hourly, and the instance may be interrupted; P(SLO met) assumes that each instance is "
     )
-    description += f"interrupted {SPOT_MISSING_SHARE:.0%} of the time"
+    description += f"interrupted {SPOT_UNAVAILABLE_SHARE:.0%} of the time"
     if candidate.spot_spares:
         description += f", and {candidate.spot_spares} of the spares cover that"
     if not reaches_confidence(probabilities.planned, demand):
@@ -256,12 +256,12 @@ def _describe_spot_risk(candidate: Candidate, probabilities: SloProbabilities, d
     return description
 
 
-def build_refused_fleet(
+def build_rejected_fleet(
     offer: Offer,
     reason: str,
     today: datetime.date,
     rejected_by: RejectedBy = "capacity",
-    refusal_id: RejectionId | None = None,
+    reason_id: RejectionId | None = None,
 ) -> Fleet:
     """Build the entry of an excluded offer: a fleet without a size, whose estimates state the reason."""
     unknown_estimate = Estimate(None, basis="assumed", reason=reason)
@@ -285,11 +285,11 @@ def build_refused_fleet(
         usd_per_month=unknown_estimate,
         usd_per_1k_inferences=unknown_estimate,
         price_date=offer.as_of.isoformat(),
-        price_age_days=price_age_days(offer, today),
+        price_age_days=compute_price_age_days(offer, today),
         price_source=offer.source,
         risk=max((risk.level for risk in risks), default=0),
         risk_reasons=tuple(risk.reason for risk in risks),
         rejected=reason,
         rejected_by=rejected_by,
-        rejection=refusal_id,
+        rejection=reason_id,
     )

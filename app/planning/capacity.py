@@ -9,7 +9,7 @@ import msgspec
 
 from app.planning.extrapolation import estimate_ratio
 from app.planning.memory import GIB, compute_usable_bytes
-from app.planning.rates import Refusal, card_name
+from app.planning.rates import Unavailable, format_accelerator_name
 from app.planning.risk import Risk
 from app.records.offers import Accelerator, CapacityCurve, Offer, UnmeasuredGpus, split_key
 from app.records.plan import SizingMethod
@@ -26,7 +26,7 @@ _SIGMA_OTHER_ARCHITECTURE = 0.30
 class Capacity(msgspec.Struct, frozen=True):
     """Request rate of one instance within the SLO, all its `replicas` together: median and sigma of a log-normal."""
 
-    per_s: float
+    rate_per_s: float
     sigma: float
     replicas: int
     basis: Basis
@@ -36,64 +36,72 @@ class Capacity(msgspec.Struct, frozen=True):
     speed_sigma: float = 0.0
     sizing_method: SizingMethod = "measured"
     extrapolated_per_s: float | None = None
-    """Rate that the service model predicts beyond the highest observed rate, if `per_s` is limited to that observed
-    rate.
+    """Rate that the service model predicts beyond the highest observed rate, if `rate_per_s` is limited to that
+    observed rate.
 
-    `None` if `per_s` is not limited by the observed rates.
+    `None` if `rate_per_s` is not limited by the observed rates.
     """
     max_throughput_per_s: float = math.inf
     """Maximum throughput according to the service model, at full utilization."""
 
-    def quantile_per_s(self, z: float) -> float:
-        return self.per_s * math.exp(self.sigma * z)
+    def compute_quantile_per_s(self, z: float) -> float:
+        return self.rate_per_s * math.exp(self.sigma * z)
 
-    def upper_quantile_per_s(self, z: float) -> float:
+    def compute_upper_quantile_per_s(self, z: float) -> float:
         """Return the upper end of the capacity's interval at the normal quantile `z`.
 
         It includes rates that the service model predicts beyond the observed rates, up to the model's maximum
         throughput.
         """
-        most_per_s = (self.extrapolated_per_s or self.per_s) * math.exp(self.sigma * z)
-        return min(most_per_s, max(self.max_throughput_per_s, self.per_s))
+        most_per_s = (self.extrapolated_per_s or self.rate_per_s) * math.exp(self.sigma * z)
+        return min(most_per_s, max(self.max_throughput_per_s, self.rate_per_s))
 
     @property
     def estimate(self) -> Estimate:
-        return Estimate(self.per_s, (self.quantile_per_s(-Z95), self.upper_quantile_per_s(Z95)), basis=self.basis)
+        return Estimate(
+            self.rate_per_s,
+            (self.compute_quantile_per_s(-Z95), self.compute_upper_quantile_per_s(Z95)),
+            basis=self.basis,
+        )
 
 
 def extrapolate_capacity(
     curve: CapacityCurve,
-    measured_on: Hardware,
+    measured_hardware: Hardware,
     offer: Offer,
     accelerators: Mapping[str, Accelerator],
     unmeasured_gpus: UnmeasuredGpus | None = None,
-) -> Capacity | Refusal:
+) -> Capacity | Unavailable:
     """Extrapolate the measured capacity to one instance of the offer.
 
     `curve` is the capacity curve of the entire machine `measured_on`, all its replicas combined. Returns a Refusal if
     the capacity cannot be extrapolated; without `unmeasured_gpus`, this includes every accelerator that was not
     measured.
     """
-    if measured_on.offer is not None and split_key(measured_on.offer)[0] == offer.instance:
-        return Capacity(curve.max_rate_per_s, _compute_measured_sigma(curve), measured_on.replicas, "measured")
-    if measured_on.accelerator != offer.accelerator:
+    if measured_hardware.offer is not None and split_key(measured_hardware.offer)[0] == offer.instance:
+        return Capacity(curve.max_rate_per_s, _compute_measured_sigma(curve), measured_hardware.replicas, "measured")
+    if measured_hardware.accelerator != offer.accelerator:
         measured_card, other_card = (
-            accelerators.get(key or "") for key in (measured_on.accelerator, offer.accelerator)
+            accelerators.get(key or "") for key in (measured_hardware.accelerator, offer.accelerator)
         )
         if unmeasured_gpus is None or measured_card is None or other_card is None:
-            return Refusal("not_measured", _format_measurement_hint(measured_on.accelerator, offer, accelerators))
-        return _extrapolate_to_accelerator(curve, measured_on, offer, (measured_card, other_card), unmeasured_gpus)
+            return Unavailable(
+                "not_measured", _format_measurement_hint(measured_hardware.accelerator, offer, accelerators)
+            )
+        return _extrapolate_to_accelerator(
+            curve, measured_hardware, offer, (measured_card, other_card), unmeasured_gpus
+        )
     if offer.accelerator is None:
-        return _extrapolate_by_vcpu(curve, measured_on, offer)
-    return _extrapolate_by_count(curve, measured_on, offer)
+        return _extrapolate_by_vcpu(curve, measured_hardware, offer)
+    return _extrapolate_by_count(curve, measured_hardware, offer)
 
 
-def _extrapolate_by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
+def _extrapolate_by_count(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Unavailable:
     """Extrapolate to a different number of the same accelerator, with as many replicas as fit."""
     accelerators_per_replica = measured_on.accelerator_count / measured_on.replicas
     replicas = math.floor(offer.accelerator_count / accelerators_per_replica + 1e-9)
     if replicas < 1:
-        return Refusal(
+        return Unavailable(
             "shared_accelerator",
             f"has {offer.accelerator_count:g} of an accelerator, but a replica was measured on "
             f"{accelerators_per_replica:g}",
@@ -112,7 +120,7 @@ def _extrapolate_to_accelerator(
     offer: Offer,
     accelerators: tuple[Accelerator, Accelerator],
     settings: UnmeasuredGpus,
-) -> Capacity | Refusal:
+) -> Capacity | Unavailable:
     """Extrapolate to another accelerator.
 
     A replica uses as many accelerators as were measured; its speed changes by a ratio.
@@ -121,15 +129,15 @@ def _extrapolate_to_accelerator(
     if memory_refusal is not None:
         return memory_refusal
     ratio = estimate_ratio(*accelerators, settings.work, settings.dtype)
-    if isinstance(ratio, Refusal):
+    if isinstance(ratio, Unavailable):
         return ratio
     by_count = _extrapolate_by_count(curve, measured_on, offer)
-    if isinstance(by_count, Refusal):
+    if isinstance(by_count, Unavailable):
         return by_count
     sigma = math.hypot(ratio.sigma, _SIGMA_SAME_ACCELERATOR)
     return msgspec.structs.replace(
         by_count,
-        per_s=by_count.per_s * ratio.factor,
+        rate_per_s=by_count.rate_per_s * ratio.factor,
         sigma=math.hypot(sigma, _compute_measured_sigma(curve)),
         risks=(*ratio.risks, *by_count.risks[1:]),
         speed=ratio.factor,
@@ -137,41 +145,44 @@ def _extrapolate_to_accelerator(
     )
 
 
-def _check_memory(measured: Accelerator, target: Accelerator, settings: UnmeasuredGpus) -> Refusal | None:
+def _check_memory(measured: Accelerator, target: Accelerator, settings: UnmeasuredGpus) -> Unavailable | None:
     usable = compute_usable_bytes(target)
-    if isinstance(usable, Refusal):
+    if isinstance(usable, Unavailable):
         return usable
     if settings.memory_gib is not None:
         if settings.memory_gib * GIB <= usable:
             return None
-        return Refusal(
+        return Unavailable(
             "memory",
-            (f"a replica needs {settings.memory_gib:g} GiB, but {card_name(target)} has {usable / GIB:.3g} GiB usable"),
+            (
+                f"a replica needs {settings.memory_gib:g} GiB, but {format_accelerator_name(target)} has "
+                f"{usable / GIB:.3g} GiB usable"
+            ),
         )
     if target.memory_gib is None or measured.memory_gib is None or target.memory_gib >= measured.memory_gib:
         return None
     measured_text, target_text = f"{measured.memory_gib:g} GiB", f"{target.memory_gib:g} GiB"
-    return Refusal(
+    return Unavailable(
         "replica_memory_unknown",
         f"has {target_text}, but was measured with {measured_text}; set plan.unmeasured_gpus.memory to the memory of a "
         "replica",
     )
 
 
-def _extrapolate_by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Refusal:
+def _extrapolate_by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Offer) -> Capacity | Unavailable:
     if offer.vcpus is None:
-        return Refusal(
+        return Unavailable(
             "vcpus_unknown",
             "the price list has no vCPU count, so a CPU measurement cannot be scaled to this instance type",
         )
     cores = _compute_cores_per_replica(curve, measured_on)
     if cores is None:
-        return Refusal(
+        return Unavailable(
             "measured_vcpus_unknown", "the vCPUs of the measured machine are unknown; set target.hardware.vcpus"
         )
     replicas = math.floor(offer.vcpus / cores + 1e-9)
     if replicas < 1:
-        return Refusal("vcpus", f"has {offer.vcpus:g} vCPUs, but one replica uses {cores:.3g}")
+        return Unavailable("vcpus", f"has {offer.vcpus:g} vCPUs, but one replica uses {cores:.3g}")
     if measured_on.architecture is not None and measured_on.architecture == offer.cpu_architecture:
         risk = Risk(2, f"scaled by vCPU count from a different {offer.cpu_architecture} CPU")
         return _build_extrapolated(curve, measured_on, replicas, _SIGMA_SAME_ARCHITECTURE, [risk])
@@ -217,4 +228,4 @@ def _format_accelerator_name(key: str | None, accelerators: Mapping[str, Acceler
     if key is None:
         return "a CPU"
     accelerator = accelerators.get(key)
-    return key if accelerator is None else card_name(accelerator)
+    return key if accelerator is None else format_accelerator_name(accelerator)

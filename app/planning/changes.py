@@ -18,7 +18,7 @@ from app.planning.formatting import format_number
 from app.planning.goals import Goals
 from app.planning.options import Option, get_candidate, list_options
 from app.planning.service_models.service_times import speed_up
-from app.planning.sizing import HOURS_PER_MONTH, Demand, count_instances_at_rate, sustained_peak_per_s
+from app.planning.sizing import HOURS_PER_MONTH, Demand, compute_sustained_peak_per_s, count_instances_at_rate
 from app.records.estimate import Basis
 from app.records.plan import Saving
 from app.records.planning_inputs import PlanningInputs
@@ -41,7 +41,7 @@ class WhatIfChange(msgspec.Struct, frozen=True):
     """Cost of the change itself, such as a cache or a warm pool."""
 
 
-class Size(msgspec.Struct, frozen=True):
+class FleetSize(msgspec.Struct, frozen=True):
     """Size and monthly cost of a fleet; both are `None` if no offer is feasible."""
 
     replicas: int | None
@@ -56,21 +56,21 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
     """
 
     change: WhatIfChange
-    before: Size
-    after: Size
+    before: FleetSize
+    after: FleetSize
     usd_per_month: float | None
     share: float | None
 
 
-SizeFleet = Callable[[WhatIfChange], Size]
+SizeFleet = Callable[[WhatIfChange], FleetSize]
 """Function that sizes the fleet with the change applied. Its result excludes the change's `extra_usd_per_month`."""
 NO_CHANGE = WhatIfChange("as is", "measured", "no change")
 
 
-def compute_savings(changes: Iterable[WhatIfChange], size: SizeFleet) -> tuple[WhatIfSaving, ...]:
+def compute_savings(changes: Iterable[WhatIfChange], size_fleet: SizeFleet) -> tuple[WhatIfSaving, ...]:
     """Compute the saving by each change on its own, largest first; unknown savings come last."""
-    baseline = size(NO_CHANGE)
-    results = [_compute_saving(change, baseline, size(change)) for change in changes]
+    baseline = size_fleet(NO_CHANGE)
+    results = [_compute_saving(change, baseline, size_fleet(change)) for change in changes]
     return tuple(
         sorted(
             results, key=lambda saving: (saving.usd_per_month is None, -(saving.usd_per_month or 0), saving.change.name)
@@ -78,22 +78,24 @@ def compute_savings(changes: Iterable[WhatIfChange], size: SizeFleet) -> tuple[W
     )
 
 
-def variant_change(name: str, per_s: float, baseline_per_s: float, basis: Basis = "measured") -> WhatIfChange:
-    """Build the change to a variant (precision, batching window or smaller model) that sustains `per_s`.
+def build_variant_change(
+    name: str, rate_per_s: float, baseline_rate_per_s: float, basis: Basis = "measured"
+) -> WhatIfChange:
+    """Build the change to a variant (precision, batching window or smaller model) that sustains `rate_per_s`.
 
     The capacity changes by the factor `per_s / baseline_per_s`.
     """
-    factor = per_s / baseline_per_s
+    factor = rate_per_s / baseline_rate_per_s
     return WhatIfChange(name, basis, f"{factor:.2f} × the current max rate within SLO, {basis}", capacity_factor=factor)
 
 
-def cache_change(hit_share: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
+def build_cache_change(hit_rate: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
     """Build the change that adds a cache with this hit rate; requests that it serves do not reach the fleet."""
-    reason = f"{hit_share:.0%} of the requests served from a cache, {basis}"
-    return WhatIfChange("caching", basis, reason, traffic_factor=1 - hit_share, extra_usd_per_month=usd_per_month)
+    reason = f"{hit_rate:.0%} of the requests served from a cache, {basis}"
+    return WhatIfChange("caching", basis, reason, traffic_factor=1 - hit_rate, extra_usd_per_month=usd_per_month)
 
 
-def _compute_saving(change: WhatIfChange, baseline: Size, changed_size: Size) -> WhatIfSaving:
+def _compute_saving(change: WhatIfChange, baseline: FleetSize, changed_size: FleetSize) -> WhatIfSaving:
     if changed_size.usd_per_month is not None:
         changed_size = msgspec.structs.replace(
             changed_size, usd_per_month=changed_size.usd_per_month + change.extra_usd_per_month
@@ -113,7 +115,7 @@ A cold start provisions a node and loads the model; a warm start needs neither.
 """
 
 
-def compute_warm_pool_saving(best: Candidate, demand: Demand, question: PlanningInputs) -> Iterator[Saving]:
+def compute_warm_pool_saving(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Iterator[Saving]:
     """Yield the saving by a warm pool compared with autoscaling from cold starts; nothing for owned hardware.
 
     Without the pool, instances are requested early enough for the traffic that arrives while they start.
@@ -121,8 +123,8 @@ def compute_warm_pool_saving(best: Candidate, demand: Demand, question: Planning
     instance_usd = best.offer.on_demand_usd_per_hour
     if instance_usd is None or best.price_kind == "owned":
         return
-    rates = compute_year_rates_per_s(question.traffic, question.today)
-    needed = np.maximum(np.ceil(rates / sustained_peak_per_s(1, best.capacity, demand) - 1e-9), 1.0)
+    rates = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
+    needed = np.maximum(np.ceil(rates / compute_sustained_peak_per_s(1, best.capacity, demand) - 1e-9), 1.0)
     cold_counts, warm_counts = (_max_ahead(needed, minutes) for minutes in (COLD_MINUTES, WARM_MINUTES))
     pool_size = max(1.0, float((cold_counts - needed).max()))
     monthly_usd = HOURS_PER_MONTH * instance_usd
@@ -147,7 +149,7 @@ _ASSUMED = (
         "a 1.5× faster variant (precision, runtime or a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
     ),
     WhatIfChange("a 3× faster model (e.g. distilled)", "assumed", "3 ×", capacity_factor=3.0),
-    msgspec.structs.replace(cache_change(0.3), name="a cache that serves 30 % of the requests"),
+    msgspec.structs.replace(build_cache_change(0.3), name="a cache that serves 30 % of the requests"),
 )
 _WINDOW_FACTORS = (0.0, 0.5, 2.0, 4.0)
 """Batching windows to try, as multiples of the current window or, without one, of the duration of a full batch."""
@@ -156,7 +158,7 @@ _MAX_VARIANTS = 8
 
 
 def plan_savings(
-    options: Sequence[Option], best: Option, demand: Demand, question: PlanningInputs, goals: Goals, *, preview: bool
+    options: Sequence[Option], best: Option, demand: Demand, plan_inputs: PlanningInputs, goals: Goals, *, preview: bool
 ) -> tuple[Saving, ...]:
     """Compute the savings that are shown with a plan.
 
@@ -164,14 +166,14 @@ def plan_savings(
     factors.
     """
     feasible = [option for option in options if option.is_feasible]
-    changes = [*_ASSUMED, *_find_batching_window_change(best, question, goals)]
+    changes = [*_ASSUMED, *_find_batching_window_change(best, plan_inputs, goals)]
 
-    def size_fleet(change: WhatIfChange) -> Size:
+    def size_fleet(change: WhatIfChange) -> FleetSize:
         changed_demand = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
         cheapest = min(
             (_compute_cost_and_size(get_candidate(option), changed_demand, change) for option in feasible), default=None
         )
-        return Size(None, None) if cheapest is None else Size(cheapest[1], cheapest[0])
+        return FleetSize(None, None) if cheapest is None else FleetSize(cheapest[1], cheapest[0])
 
     assumed = tuple(
         Saving(saving.change.name, saving.change.basis, saving.after.usd_per_month, saving.usd_per_month)
@@ -179,30 +181,32 @@ def plan_savings(
     )
     if preview:
         return assumed
-    pool_savings = compute_warm_pool_saving(get_candidate(best), demand, question)
-    return (*_compute_target_savings(best, demand, question, goals), *assumed, *pool_savings)
+    pool_savings = compute_warm_pool_saving(get_candidate(best), demand, plan_inputs)
+    return (*_compute_target_savings(best, demand, plan_inputs, goals), *assumed, *pool_savings)
 
 
-def _compute_target_savings(best: Option, demand: Demand, question: PlanningInputs, goals: Goals) -> Iterator[Saving]:
+def _compute_target_savings(
+    best: Option, demand: Demand, plan_inputs: PlanningInputs, goals: Goals
+) -> Iterator[Saving]:
     """Yield the saving by the cheapest fleet of each other measured target, compared with the recommended fleet."""
     current_usd = get_candidate(best).usd_per_month
-    for target in question.measured[:_MAX_VARIANTS]:
+    for target in plan_inputs.measured[:_MAX_VARIANTS]:
         if target.name == best.target.name:
             continue
-        target_question = msgspec.structs.replace(question, measured=(target,))
+        target_question = msgspec.structs.replace(plan_inputs, measured=(target,))
         options = list_options(target_question, demand, goals, estimate_only=True)
         cheapest = min((get_candidate(option).usd_per_month for option in options if option.is_feasible), default=None)
         basis: Basis = "assumed" if target.is_assumed else "measured"
         yield Saving(f"{target.name} only", basis, cheapest, None if cheapest is None else current_usd - cheapest)
 
 
-def _find_batching_window_change(best: Option, question: PlanningInputs, goals: Goals) -> Iterator[WhatIfChange]:
+def _find_batching_window_change(best: Option, plan_inputs: PlanningInputs, goals: Goals) -> Iterator[WhatIfChange]:
     """Yield the batching window with the highest rate per replica by formula, if it is better than the current
     window.
     """
     from app.planning.formulas import estimate_rate_within_slo
 
-    fit, router = best.target.fit, question.limits.router
+    fit, router = best.target.fit, plan_inputs.limits.router
     service = None if fit is None else speed_up(fit.services[0].service, get_candidate(best).capacity.speed)
     if not isinstance(service, BatchService):
         return
@@ -212,11 +216,11 @@ def _find_batching_window_change(best: Option, question: PlanningInputs, goals: 
     best_index = max(range(len(models)), key=lambda index: rates[index + 1])
     if rates[0] > 0 and rates[best_index + 1] > _MIN_GAIN * rates[0]:
         name = f"a batching window of {format_number(1000 * models[best_index].window_s)} ms"
-        yield variant_change(name, rates[best_index + 1], rates[0], "assumed")
+        yield build_variant_change(name, rates[best_index + 1], rates[0], "assumed")
 
 
 def _compute_cost_and_size(candidate: Candidate, demand: Demand, change: WhatIfChange) -> tuple[float, int]:
-    rate_per_s = candidate.capacity.per_s * change.capacity_factor
+    rate_per_s = candidate.capacity.rate_per_s * change.capacity_factor
     needed = count_instances_at_rate(demand, rate_per_s, candidate.capacity.sigma, demand.z)
     instances = needed + demand.count_spares(needed) + candidate.spot_spares
     return HOURS_PER_MONTH * instances * candidate.usd_per_hour, instances

@@ -11,7 +11,7 @@ import numpy as np
 from app.errors import UsageError
 from app.planning.formatting import format_number
 from app.planning.scaling.arrivals import iterate_arrivals, iterate_trace
-from app.planning.scaling.autoscaling import Decide, build_autoscaler, count_initial_replicas, max_replicas
+from app.planning.scaling.autoscaling import Decide, build_autoscaler, count_initial_replicas, get_max_replicas
 from app.planning.scaling.cell import choose_divisor, divide_autoscaler, divide_operations
 from app.planning.scaling.lifecycle import ReplicaPool
 from app.planning.scaling.meters import MinuteMeter, SlotMeter
@@ -42,7 +42,7 @@ class _Cell(msgspec.Struct, frozen=True):
     operations: Operations
 
 
-def play_day(
+def simulate_fleet_day(
     design: FleetDesign,
     rates_per_s: Floats,
     bin_s: float,
@@ -172,7 +172,7 @@ def _count_replica_slots(cell: _Cell, per_replica_per_s: float) -> int:
     ones.
     """
     at_peak = math.ceil(float(cell.rates_per_s.max()) / per_replica_per_s)
-    max_count = max(1, max_replicas(cell.autoscaler) or 4 * at_peak + 4)
+    max_count = max(1, get_max_replicas(cell.autoscaler) or 4 * at_peak + 4)
     if isinstance(cell.autoscaler, Fixed) and not cell.operations.updates:
         return max_count
     return 2 * max_count + max(

@@ -98,10 +98,10 @@ def _compute_lost_share(totals: DayTotals) -> float | None:
 def _format_attainment(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
     if day.attainment is None or day.target_share is None:
         return
-    limits = " and ".join(goal.text for goal in planned.shape.goals.time_goals)
+    limits = " and ".join(goal.text for goal in planned.shape.goals.latency_goals)
     shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
     hours_met = sum(1 for good_share in shares if good_share >= day.target_share)
-    met_text = f"met the limit{'' if len(planned.shape.goals.time_goals) == 1 else 's'} of {limits or 'the SLO'}"
+    met_text = f"met the limit{'' if len(planned.shape.goals.latency_goals) == 1 else 's'} of {limits or 'the SLO'}"
     target_text = f"the target of {format_share(day.target_share)} was reached in {hours_met} of {len(shares)} hours"
     yield f"{format_share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {met_text}; {target_text}."
 

@@ -51,7 +51,7 @@ def compute_year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
     return compute_rates_per_s(traffic, _get_midnight(today), HOURS_PER_YEAR)
 
 
-def peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
+def compute_peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
     """Return the highest rate in req/s of the next 12 months that reaches the replicas.
 
     Recurring traffic counts at its level in 12 months if it grows, and a campaign at its level on its days. Without
@@ -97,7 +97,8 @@ def _get_midnight(day: datetime.date) -> datetime.datetime:
 
 
 def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, at_s: Floats) -> Floats:
-    """Return the hourly times the weekday share of the peak, at the given seconds after the first day's midnight."""
+    """Return the hourly share multiplied by the weekday share of the peak, for times in s after the first day's
+    midnight."""
     if not len(at_s):
         return np.zeros(0)
     hours = np.arange(-1, math.ceil(at_s[-1] / _HOUR_S) + 2)

@@ -12,14 +12,14 @@ import msgspec
 from app.planning.candidates import Candidate
 from app.planning.formatting import format_number, format_share, format_usd
 from app.planning.options import Option, get_candidate
-from app.planning.pricing.ownership import break_even_owned, break_even_volume
+from app.planning.pricing.ownership import compute_break_even_volume, compute_owned_break_even_months
 from app.planning.sizing import (
     HOURS_PER_MONTH,
     Demand,
     compute_confidence,
     compute_monthly_cost,
+    compute_sustained_peak_per_s,
     count_instances,
-    sustained_peak_per_s,
 )
 from app.records.checks import Check
 from app.records.offers import ApiPrice, CapacityCurve, PlanLimits
@@ -40,7 +40,7 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 def build_recommendation(
-    choice: Selection,
+    selection: Selection,
     demand: Demand,
     limits: PlanLimits,
     curve: CapacityCurve,
@@ -49,11 +49,11 @@ def build_recommendation(
     checks: Sequence[Check] = (),
 ) -> Recommendation:
     return Recommendation(
-        fleet=choice.fleet,
-        sentence=_format_headline(choice.best, choice.fleet, checks),
-        binding_constraint=_format_binding_constraint(choice.best, demand, limits, curve, slo),
-        why=tuple(_format_reasons(choice, demand, limits, knowledge)),
-        would_change_it=tuple(_format_change_conditions(choice.best, choice.runner_up, demand, limits)),
+        fleet=selection.fleet,
+        sentence=_format_headline(selection.best, selection.fleet, checks),
+        binding_constraint=_format_binding_constraint(selection.best, demand, limits, curve, slo),
+        why=tuple(_format_reasons(selection, demand, limits, knowledge)),
+        would_change_it=tuple(_format_change_conditions(selection.best, selection.runner_up, demand, limits)),
     )
 
 
@@ -78,9 +78,8 @@ def _format_binding_constraint(
 ) -> str:
     limits_latency = [objective for objective in slo if objective.name == curve.latency_metric]
     limiting = " and ".join(objective.label for objective in limits_latency[:1] or slo)
-    sized_text = (
-        f"one instance handles {format_number(sustained_peak_per_s(1, best.capacity, demand))} req/s within {limiting}"
-    )
+    sized_per_s = compute_sustained_peak_per_s(1, best.capacity, demand)
+    sized_text = f"one instance handles {format_number(sized_per_s)} req/s within {limiting}"
     peak = f"the peak of {format_number(demand.peak_per_s)} req/s"
     if best.needed == 1 and best.spares:
         text = f"redundancy: {sized_text}, enough for {peak}; n+{best.spares} makes it {best.instances}"
@@ -127,10 +126,10 @@ def _format_reasons(
 def _format_change_conditions(
     best: Candidate, runner_up: Candidate | None, demand: Demand, limits: PlanLimits
 ) -> list[str]:
-    max_peak_per_s = sustained_peak_per_s(best.needed, best.capacity, demand)
+    max_peak_per_s = compute_sustained_peak_per_s(best.needed, best.capacity, demand)
     sentences = [f"A peak above {format_number(max_peak_per_s)} req/s needs one more instance."]
     if best.needed > 1:
-        lower_peak_per_s = sustained_peak_per_s(best.needed - 1, best.capacity, demand)
+        lower_peak_per_s = compute_sustained_peak_per_s(best.needed - 1, best.capacity, demand)
         sentences.append(f"A peak up to {format_number(lower_peak_per_s)} req/s needs one instance fewer.")
     if limits.budget_usd_per_month is not None:
         sentences.append(f"A budget below {format_usd(best.usd_per_month)}/month does not cover this fleet.")
@@ -158,7 +157,7 @@ def _find_break_even_peaks(
 
     def is_cheaper(instances: int) -> bool:
         demand_at_peak = msgspec.structs.replace(
-            demand, peak_per_s=sustained_peak_per_s(instances, other_candidate.capacity, demand)
+            demand, peak_per_s=compute_sustained_peak_per_s(instances, other_candidate.capacity, demand)
         )
         needed = count_instances(demand_at_peak, best.capacity, demand.z)
         other_instances = instances + demand.count_spares(instances) + other_candidate.spot_spares
@@ -174,7 +173,7 @@ def _find_break_even_peaks(
         for instance_counts in (below, above)
     )
     lower, higher = (
-        None if size is None else sustained_peak_per_s(size, other_candidate.capacity, demand) for size in sizes
+        None if size is None else compute_sustained_peak_per_s(size, other_candidate.capacity, demand) for size in sizes
     )
     return lower, higher
 
@@ -182,12 +181,12 @@ def _find_break_even_peaks(
 _SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 
 
-def explain_break_even(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> tuple[str, ...]:
+def explain_break_even(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[str, ...]:
     feasible = sorted(
         (get_candidate(candidate) for candidate in options if candidate.is_feasible),
         key=lambda candidate: candidate.usd_per_month,
     )
-    return (*_format_owned_break_even(feasible), *_format_api_break_even(feasible[0], demand, question))
+    return (*_format_owned_break_even(feasible), *_format_api_break_even(feasible[0], demand, plan_inputs))
 
 
 def _format_owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
@@ -195,7 +194,7 @@ def _format_owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
     for owned in (candidate for candidate in feasible if candidate.offer.owned is not None):
         if rented is None or owned.offer.owned is None:
             continue
-        months = break_even_owned(owned.offer.owned, rented.usd_per_month / owned.instances)
+        months = compute_owned_break_even_months(owned.offer.owned, rented.usd_per_month / owned.instances)
         rented_text = f"{rented.instances} × {rented.offer.key} at {format_usd(rented.usd_per_month)}/month"
         owned_text = f"{owned.instances} × {owned.offer.key} (purchased)"
         if months is None:
@@ -206,16 +205,16 @@ def _format_owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
             )
 
 
-def _format_api_break_even(best: Candidate, demand: Demand, question: PlanningInputs) -> Iterator[str]:
-    price = question.limits.api
+def _format_api_break_even(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Iterator[str]:
+    price = plan_inputs.limits.api
     if price is None:
         return
-    units = _compute_units_per_month(price, demand, question)
+    units = _compute_units_per_month(price, demand, plan_inputs)
     if units is None:
         yield "To compare with a per-token API price, set traffic.tokens to the tokens per request."
         return
     api_usd, fleet_usd = price.usd * units, best.usd_per_month
-    break_even = break_even_volume(fleet_usd, price.usd)
+    break_even = compute_break_even_volume(fleet_usd, price.usd)
     assert break_even is not None
     comparison = "less" if fleet_usd < api_usd else "more"
     yield (
@@ -225,7 +224,7 @@ def _format_api_break_even(best: Candidate, demand: Demand, question: PlanningIn
     )
 
 
-def _compute_units_per_month(price: ApiPrice, demand: Demand, question: PlanningInputs) -> float | None:
+def _compute_units_per_month(price: ApiPrice, demand: Demand, plan_inputs: PlanningInputs) -> float | None:
     """Return the billing units of the API per month; `None` if the price is per token and token counts are unknown.
 
     Requests that the cache serves reach neither the API nor the fleet, so they are not counted.
@@ -233,7 +232,7 @@ def _compute_units_per_month(price: ApiPrice, demand: Demand, question: Planning
     requests = demand.mean_per_s * _SECONDS_PER_MONTH
     if price.per == "1k requests":
         return requests / 1e3
-    tokens = question.traffic.tokens
+    tokens = plan_inputs.traffic.tokens
     share = sum(lengths.share for lengths in tokens)
     if not share:
         return None

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import Refusal, card_name, find_peak_per_s, lacks_precision
+from app.planning.rates import Unavailable, find_peak_per_s, format_accelerator_name, lacks_precision
 from app.planning.risk import Risk
 from app.records.offers import Accelerator, Workload
 
@@ -74,7 +74,7 @@ class Ratio(msgspec.Struct, frozen=True):
     risk: int
     reason: str
 
-    def quantile(self, z: float) -> float:
+    def compute_quantile(self, z: float) -> float:
         return self.factor * math.exp(self.sigma * z)
 
     @property
@@ -83,26 +83,26 @@ class Ratio(msgspec.Struct, frozen=True):
 
 
 def estimate_ratio(
-    measured: Accelerator, other: Accelerator, work: Workload, dtype: str, rate_kind: RateKind = "slo"
-) -> Ratio | Refusal:
+    measured: Accelerator, target: Accelerator, workload: Workload, dtype: str, rate_kind: RateKind = "slo"
+) -> Ratio | Unavailable:
     """Estimate the throughput ratio of two accelerators with the same runtime and precision.
 
     `dtype` is the data type of the arithmetic. The ratio is valid if a replica uses the same number of accelerators on
     both; a model that must be split for the other accelerator loses more. Returns a Refusal if the ratio cannot be
     estimated.
     """
-    measured_name, other_name = card_name(measured), card_name(other)
-    if measured.key == other.key:
+    measured_name, other_name = format_accelerator_name(measured), format_accelerator_name(target)
+    if measured.key == target.key:
         return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {measured_name}")
-    refusal = _check_comparable(measured, other, dtype)
+    refusal = _check_comparable(measured, target, dtype)
     if refusal is not None:
         return refusal
-    same_architecture = measured.architecture == other.architecture
-    within, across = _MODELS[work]
+    same_architecture = measured.architecture == target.architecture
+    within, across = _MODELS[workload]
     model = within if same_architecture else across
     sigma = model.slo_sigma if rate_kind == "slo" else model.throughput_sigma
-    ratios = _compute_ratios(measured, other, dtype, model.weights)
-    if isinstance(ratios, Refusal):
+    ratios = _compute_ratios(measured, target, dtype, model.weights)
+    if isinstance(ratios, Unavailable):
         return ratios
     factor = math.exp(sum(weight * math.log(ratio) for weight, ratio in ratios if weight))
     known_ratios = [ratio for _, ratio in ratios]
@@ -114,10 +114,10 @@ def estimate_ratio(
     return Ratio(factor, sigma, min(known_ratios) / BRACKET_MARGIN, max(known_ratios) * BRACKET_MARGIN, risk, reason)
 
 
-def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) -> Refusal | None:
-    measured_name, other_name = card_name(measured), card_name(target)
+def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) -> Unavailable | None:
+    measured_name, other_name = format_accelerator_name(measured), format_accelerator_name(target)
     if measured.key.startswith(_CPU) or target.key.startswith(_CPU):
-        return Refusal(
+        return Unavailable(
             "processor",
             (
                 f"{measured_name} to {other_name}: the rate of a CPU scales with the number of cores, not with data "
@@ -125,17 +125,17 @@ def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) ->
             ),
         )
     if measured.vendor != target.vendor:
-        return Refusal(
+        return Unavailable(
             "vendor", f"measured on {measured_name}; {other_name} needs another vendor's runtime, so measure on it"
         )
     lacking = next((accelerator for accelerator in (measured, target) if lacks_precision(accelerator, dtype)), None)
     peak = None if lacking is None else find_peak_per_s(lacking, dtype)
-    return peak if isinstance(peak, Refusal) else None
+    return peak if isinstance(peak, Unavailable) else None
 
 
 def _compute_ratios(
     measured: Accelerator, target: Accelerator, dtype: str, weights: RatioExponents
-) -> list[tuple[float, float]] | Refusal:
+) -> list[tuple[float, float]] | Unavailable:
     """Return the weight and the ratio of each figure; unknown figures are omitted if their weight is 0."""
     ratios = []
     pairs = (
@@ -144,8 +144,12 @@ def _compute_ratios(
         (weights.power, *_get_figures(measured, target, "tdp_w", "board power")),
     )
     for weight, measured_figure, other_figure in pairs:
-        refusal = next((figure for figure in (measured_figure, other_figure) if isinstance(figure, Refusal)), None)
-        if refusal is None and not isinstance(measured_figure, Refusal) and not isinstance(other_figure, Refusal):
+        refusal = next((figure for figure in (measured_figure, other_figure) if isinstance(figure, Unavailable)), None)
+        if (
+            refusal is None
+            and not isinstance(measured_figure, Unavailable)
+            and not isinstance(other_figure, Unavailable)
+        ):
             ratios.append((weight, other_figure / measured_figure))
         elif refusal is not None and weight:
             return refusal
@@ -154,12 +158,16 @@ def _compute_ratios(
 
 def _get_figures(
     measured: Accelerator, target: Accelerator, field: str, name: str
-) -> tuple[float | Refusal, float | Refusal]:
+) -> tuple[float | Unavailable, float | Unavailable]:
     measured_figure, other_figure = (
         _get_figure(accelerator, getattr(accelerator, field), name) for accelerator in (measured, target)
     )
     return measured_figure, other_figure
 
 
-def _get_figure(accelerator: Accelerator, figure: float | None, name: str) -> float | Refusal:
-    return figure if figure else Refusal("unknown_figure", f"the {name} of {card_name(accelerator)} is unknown")
+def _get_figure(accelerator: Accelerator, figure: float | None, name: str) -> float | Unavailable:
+    return (
+        figure
+        if figure
+        else Unavailable("unknown_figure", f"the {name} of {format_accelerator_name(accelerator)} is unknown")
+    )

@@ -15,9 +15,9 @@ from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
 from app.analysis.token_samples import unpack_pairs
 from app.analysis.traces import WINDOW_S, unpack_token_pairs
-from app.planning.bursts import Bursts, burst_factor, draw_arrivals, fluid_rate_per_s, is_bursty
-from app.planning.demand import peak_per_s
-from app.planning.formulas import MIN_LOAD, estimate_rate_within_slo, max_sequences_in_flight
+from app.planning.bursts import Bursts, compute_burst_factor, compute_fluid_rate_per_s, draw_arrivals, is_bursty
+from app.planning.demand import compute_peak_per_s
+from app.planning.formulas import MIN_LOAD, compute_max_sequences_in_flight, estimate_rate_within_slo
 from app.planning.goals import Goal, Goals, build_goals
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
 from app.planning.service_models.families import with_parameters
@@ -128,10 +128,10 @@ def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak: floa
     classes = tuple(
         SimulatedClass(
             traffic_class.share,
-            own_goals.limit_s("latency"),
+            own_goals.get_limit_s("latency"),
             traffic_class.work,
-            own_goals.limit_s("first_token"),
-            own_goals.limit_s("per_token"),
+            own_goals.get_limit_s("first_token"),
+            own_goals.get_limit_s("per_token"),
         )
         for traffic_class, own_goals in zip(traffic.classes, class_goals, strict=True)
     )
@@ -143,7 +143,7 @@ def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak: floa
     bursts = None
     if is_bursty(traffic.rows, traffic.dispersion):
         dispersion = traffic.dispersion if traffic.rows is None else Dispersion()
-        bursts = Bursts(traffic.rows, dispersion, peak_per_s(traffic) if peak is None else peak)
+        bursts = Bursts(traffic.rows, dispersion, compute_peak_per_s(traffic) if peak is None else peak)
     recorded = None if traffic.rows is None else unpack_token_pairs(traffic.rows)
     if recorded is not None:
         lengths = tuple((inputs, outputs) for inputs, outputs in recorded.tolist())
@@ -163,7 +163,7 @@ class ReplicaRate(msgspec.Struct, frozen=True):
     `max_throughput_per_s` is the P90 of the service model's throughput at full utilization.
     """
 
-    per_s: float
+    rate_per_s: float
     sigma: float
     extrapolated_per_s: float | None = None
     model_sigma: float | None = None
@@ -336,7 +336,7 @@ def simulate_rate(
     `speed` is relative to the measured replica; `speed_sigma` is the sigma of its logarithm.
     """
     simulated = _simulate_model(fit.services[0], shape, replicas, speed, speed_sigma)
-    median_per_s, evidence = simulated.per_s, evidence.scale(speed)
+    median_per_s, evidence = simulated.rate_per_s, evidence.scale(speed)
     if median_per_s <= 0:
         no_model = _ModelRates(0.0, 0.0, _NO_MODEL_SIGMA, speed_sigma)
         return (
@@ -376,7 +376,7 @@ def simulate_median_rate(
     exact number.
     """
     service, max_observed_per_s = speed_up(fit.services[0].service, speed), fit.highest_per_s * speed
-    median_per_s = _find_steady_rate(service, shape, steady_replicas or replicas, similar_rate.per_s)
+    median_per_s = _find_steady_rate(service, shape, steady_replicas or replicas, similar_rate.rate_per_s)
     single = _predict_single_replica(
         service, shape, median_per_s, max_observed_per_s, evidence.scale(speed), fit.spread
     )
@@ -426,12 +426,14 @@ def _compute_burst_effect(
 
 
 def _compute_fluid_factor(shape: FleetShape, bursts: Bursts) -> float:
-    limit_s = min((goal.limit_s for goal in shape.goals.time_goals), default=2.0)
-    return bursts.peak_per_s / fluid_rate_per_s(bursts, float(f"{limit_s / 2:.2g}"), _compute_allowed_late_share(shape))
+    limit_s = min((goal.limit_s for goal in shape.goals.latency_goals), default=2.0)
+    return bursts.peak_per_s / compute_fluid_rate_per_s(
+        bursts, float(f"{limit_s / 2:.2g}"), _compute_allowed_late_share(shape)
+    )
 
 
 def _compute_allowed_late_share(shape: FleetShape) -> float:
-    quantiles = [goal.quantile for goal in shape.goals.time_goals if goal.quantile is not None]
+    quantiles = [goal.quantile for goal in shape.goals.latency_goals if goal.quantile is not None]
     return min([1 - max(quantiles, default=0.5), *([] if shape.goals.share is None else [1 - shape.goals.share])])
 
 
@@ -508,7 +510,9 @@ def _compute_burst_factor(
         simulate_fleet(design, shape, load * rate_per_s, requests).overall.good_share or 0.0 for load in loads
     ]
     squared_cv = (bursts.dispersion.index - 1) / (bursts.peak_per_s * bursts.dispersion.window_s)
-    return burst_factor(loads, [1 - share for share in good_shares], _compute_allowed_late_share(shape), 1 / squared_cv)
+    return compute_burst_factor(
+        loads, [1 - share for share in good_shares], _compute_allowed_late_share(shape), 1 / squared_cv
+    )
 
 
 def _simulate_model(
@@ -595,16 +599,16 @@ def build_design(service: ServiceModel, shape: FleetShape, replicas: int) -> Fle
     goals = shape.goals
     classes = shape.classes or (
         SimulatedClass(
-            limit_s=goals.limit_s("latency"),
-            first_token_limit_s=goals.limit_s("first_token"),
-            per_token_limit_s=goals.limit_s("per_token"),
+            limit_s=goals.get_limit_s("latency"),
+            first_token_limit_s=goals.get_limit_s("first_token"),
+            per_token_limit_s=goals.get_limit_s("per_token"),
         ),
     )
     return FleetDesign((service,) * replicas, shape.router, classes, lengths=shape.lengths)
 
 
-def count_requests(replicas: int, min_requests: int, per_replica: int) -> int:
-    return max(min_requests, per_replica * min(replicas, CELL))
+def count_requests(replicas: int, min_requests: int, min_requests_per_replica: int) -> int:
+    return max(min_requests, min_requests_per_replica * min(replicas, CELL))
 
 
 def simulate_fleet(design: FleetDesign, shape: FleetShape, per_replica_per_s: float, requests: int) -> SteadyOutcome:
@@ -613,7 +617,9 @@ def simulate_fleet(design: FleetDesign, shape: FleetShape, per_replica_per_s: fl
     seeds: tuple[int, ...] = SEEDS
     if isinstance(service, TokenService):
         cell = _TOKEN_CELLS.get(design.router, _TOKEN_CELL)
-        if requests < _MIN_RESIDENCES * max_sequences_in_flight(service, shape.mean_lengths) * min(cell, replicas):
+        if requests < _MIN_RESIDENCES * compute_max_sequences_in_flight(service, shape.mean_lengths) * min(
+            cell, replicas
+        ):
             seeds, requests = _TOKEN_SEEDS, requests * len(SEEDS) // len(_TOKEN_SEEDS)
     return simulate_steady(
         design, per_replica_per_s * replicas, requests, seeds, list_percentiles(shape), max_replicas=cell
@@ -621,21 +627,23 @@ def simulate_fleet(design: FleetDesign, shape: FleetShape, per_replica_per_s: fl
 
 
 def simulate_traffic(
-    service: ServiceModel, shape: FleetShape, replicas: int, per_s: float, requests: int
+    service: ServiceModel, shape: FleetShape, replicas: int, rate_per_s: float, requests: int
 ) -> SteadyOutcome:
     """Simulate the entire fleet at this total rate, with the bursts of the traffic if there are not too many
     requests.
     """
     bursts, cell = shape.bursts, min(replicas, _BURST_CELL)
-    arrivals = None if bursts is None else draw_arrivals(bursts, cell / replicas * per_s / bursts.peak_per_s)
+    arrivals = None if bursts is None else draw_arrivals(bursts, cell / replicas * rate_per_s / bursts.peak_per_s)
     if arrivals is None or not arrivals[0].at_s.size:
-        return simulate_fleet(build_design(service, shape, replicas), shape, per_s / replicas, requests)
-    return replay(build_design(service, shape, cell), per_s, arrivals[:1], list_percentiles(shape), replicas).outcome
+        return simulate_fleet(build_design(service, shape, replicas), shape, rate_per_s / replicas, requests)
+    return replay(
+        build_design(service, shape, cell), rate_per_s, arrivals[:1], list_percentiles(shape), replicas
+    ).outcome
 
 
 def list_percentiles(shape: FleetShape) -> list[float]:
     """Return the percentiles that the SLO uses, and p50, p95 and p99, which are always shown."""
-    goals_of_slo = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.time_goals}
+    goals_of_slo = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.latency_goals}
     return sorted({100 * goal.quantile for goal in goals_of_slo if goal.quantile is not None} | {50, 95, 99})
 
 
@@ -653,14 +661,14 @@ def compute_margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
 
 def _compute_class_margin(outcome: SteadyOutcome, class_outcome: ClassOutcome, goals: Goals) -> float:
     margins = [
-        math.log(max(get_time_s(outcome, goal, class_outcome), 1e-9) / goal.limit_s) for goal in goals.time_goals
+        math.log(max(get_latency_s(outcome, goal, class_outcome), 1e-9) / goal.limit_s) for goal in goals.latency_goals
     ]
     if goals.share is not None:
         margins.append(10 * (goals.share - (class_outcome.good_share or 0.0)))
     return max(margins, default=-1.0)
 
 
-def get_time_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcome | None = None) -> float:
+def get_latency_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcome | None = None) -> float:
     """Return the latency in seconds that a goal limits, over all requests or those of one class; infinity if
     unknown.
     """
@@ -669,7 +677,7 @@ def get_time_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcome |
         "latency": class_outcome.latency,
         "first_token": class_outcome.first_token,
         "per_token": class_outcome.per_token,
-    }[goal.time]
+    }[goal.kind]
     if statistics is None:
         return math.inf
     index = None if goal.quantile is None else outcome.percentiles.index(100 * goal.quantile)

@@ -20,7 +20,7 @@ from app.planning.fleet_rate import (
     ReplicaRate,
     count_requests,
     estimate_rate,
-    get_time_s,
+    get_latency_s,
     simulate_median_rate,
     simulate_rate,
     simulate_traffic,
@@ -30,7 +30,7 @@ from app.planning.goals import DEFAULT_LATENCY_METRIC, CancelledError, Goal, Sho
 from app.planning.latency_curve import LatencyCurve
 from app.planning.service_models.evidence import Evidence, collect_evidence
 from app.planning.service_models.service_times import speed_up
-from app.planning.sizing import Demand, count_instances, sustained_peak_per_s
+from app.planning.sizing import Demand, compute_sustained_peak_per_s, count_instances
 from app.records.plan import SizingMethod
 from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Objective
@@ -50,15 +50,16 @@ def simulate_fleet_curve(
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
     goal = (
-        shape.goals.time_goals[0]
-        if shape.goals.time_goals
+        shape.goals.latency_goals[0]
+        if shape.goals.latency_goals
         else Goal("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
     )
     service = speed_up(fit.services[0].service, speed)
     rates = [load * highest_per_s for load in _LOADS]
     requests = count_requests(replicas, *_REQUESTS)
     latencies_ms = [
-        1000 * get_time_s(simulate_traffic(service, shape, replicas, rate * replicas, requests), goal) for rate in rates
+        1000 * get_latency_s(simulate_traffic(service, shape, replicas, rate * replicas, requests), goal)
+        for rate in rates
     ]
     rising_ms = [max(latencies_ms[: index + 1]) for index in range(len(latencies_ms))]
     return LatencyCurve(tuple(rates), tuple(math.log(latency_ms) for latency_ms in rising_ms), highest_per_s)
@@ -134,11 +135,11 @@ class FleetSizer:
             return self._simulate(target, fit, capacity, replicas).rate
 
         sized_capacity = self._size(capacity, "simulated", compute_rate)
-        if self._shape.bursts is not None and sized_capacity.per_s > 0:
+        if self._shape.bursts is not None and sized_capacity.rate_per_s > 0:
             sized_capacity = self._size_exactly(sized_capacity, compute_rate)
             replicas = self._count_needed(sized_capacity) * capacity.replicas
             return sized_capacity, _cached_simulate_fleet_curve(
-                fit, self._shape, replicas, capacity.speed, sized_capacity.per_s / capacity.replicas
+                fit, self._shape, replicas, capacity.speed, sized_capacity.rate_per_s / capacity.replicas
             )
         return sized_capacity, self._simulate(target, fit, capacity, self._round_replicas(sized_capacity)).latencies
 
@@ -158,24 +159,24 @@ class FleetSizer:
             sized_capacity = _with_rate(compute_rate(_SIZES[index]), capacity, method)
             needed_index = (
                 self._find_size_index(sized_capacity)
-                if sized_capacity.per_s > 0
+                if sized_capacity.rate_per_s > 0
                 else min(index + _NEXT_SIZE, last_index)
             )
             if needed_index == index:
                 return sized_capacity
             if needed_index > index:
-                insufficient, lowest_per_s = index, sized_capacity.per_s
+                insufficient, lowest_per_s = index, sized_capacity.rate_per_s
             else:
                 sufficient, sufficient_capacity = index, sized_capacity
             if sufficient - insufficient == 1:
                 instances = math.ceil(_SIZES[sufficient] / capacity.replicas)
-                basis_capacity = sized_capacity if sized_capacity.per_s > 0 else sufficient_capacity
+                basis_capacity = sized_capacity if sized_capacity.rate_per_s > 0 else sufficient_capacity
                 exact_per_s = (
-                    basis_capacity.per_s
+                    basis_capacity.rate_per_s
                     * self._demand.peak_per_s
-                    / sustained_peak_per_s(instances, basis_capacity, self._demand)
+                    / compute_sustained_peak_per_s(instances, basis_capacity, self._demand)
                 )
-                return msgspec.structs.replace(basis_capacity, per_s=max(lowest_per_s, exact_per_s))
+                return msgspec.structs.replace(basis_capacity, rate_per_s=max(lowest_per_s, exact_per_s))
             index = min(max(needed_index, insufficient + 1), sufficient - 1)
 
     def _get_evidence(self, target: MeasuredTarget) -> Evidence:
@@ -192,10 +193,10 @@ class FleetSizer:
         insufficient, sufficient, instances = (0, -math.inf), None, self._count_needed(capacity)
         for _ in range(_MAX_EXACT_STEPS):
             sized_capacity = _with_rate(compute_rate(instances * capacity.replicas), capacity, "simulated")
-            if sized_capacity.per_s <= 0:
+            if sized_capacity.rate_per_s <= 0:
                 break
             log_margin = math.log(
-                sustained_peak_per_s(instances, sized_capacity, self._demand) / self._demand.peak_per_s
+                compute_sustained_peak_per_s(instances, sized_capacity, self._demand) / self._demand.peak_per_s
             )
             if log_margin >= -1e-9:
                 sufficient, capacity = (instances, log_margin), sized_capacity
@@ -216,7 +217,7 @@ class FleetSizer:
                 instances = min(max(self._count_needed(sized_capacity), 1), sufficient[0] - 1)
         if sufficient is None or self._count_needed(capacity) == sufficient[0]:
             return capacity
-        return msgspec.structs.replace(capacity, per_s=capacity.per_s * math.exp(-sufficient[1]))
+        return msgspec.structs.replace(capacity, rate_per_s=capacity.rate_per_s * math.exp(-sufficient[1]))
 
     def _count_needed(self, capacity: Capacity) -> int:
         return count_instances(self._demand, capacity, self._demand.z)
@@ -248,7 +249,7 @@ class FleetSizer:
                 (
                     simulated
                     for (kind, _), simulated in self._simulated.items()
-                    if kind == key[0] and simulated.rate.per_s > 0
+                    if kind == key[0] and simulated.rate.rate_per_s > 0
                 ),
                 None,
             )
@@ -256,7 +257,9 @@ class FleetSizer:
                 rate = _cached_simulate_rate(
                     fit, self._shape, steady_replicas, capacity.speed, capacity.speed_sigma, evidence
                 )
-                latencies = _cached_simulate_fleet_curve(fit, self._shape, steady_replicas, capacity.speed, rate.per_s)
+                latencies = _cached_simulate_fleet_curve(
+                    fit, self._shape, steady_replicas, capacity.speed, rate.rate_per_s
+                )
                 self._simulated[key] = SimulatedKind(rate, latencies)
             else:
                 rate = _cached_simulate_median_rate(
@@ -270,7 +273,7 @@ class FleetSizer:
                     steady_replicas,
                 )
                 self._simulated[key] = SimulatedKind(
-                    rate, similar.latencies.scale_rates(rate.per_s / similar.rate.per_s)
+                    rate, similar.latencies.scale_rates(rate.rate_per_s / similar.rate.rate_per_s)
                 )
         return self._simulated[key]
 
@@ -281,7 +284,7 @@ class FleetSizer:
         return _SIZES[self._find_size_index(capacity)]
 
     def _find_size_index(self, capacity: Capacity) -> int:
-        if capacity.per_s <= 0:
+        if capacity.rate_per_s <= 0:
             return 0
         needed = count_instances(self._demand, capacity, self._demand.z) * capacity.replicas
         return bisect.bisect_right(_SIZES, needed) - 1
@@ -290,7 +293,7 @@ class FleetSizer:
 def _with_rate(rate: ReplicaRate, capacity: Capacity, method: SizingMethod) -> Capacity:
     extrapolated = None if rate.extrapolated_per_s is None else rate.extrapolated_per_s * capacity.replicas
     return msgspec.structs.replace(
-        capacity, per_s=rate.per_s * capacity.replicas, sigma=rate.sigma, sizing_method=method,
+        capacity, rate_per_s=rate.rate_per_s * capacity.replicas, sigma=rate.sigma, sizing_method=method,
         extrapolated_per_s=extrapolated,
         max_throughput_per_s=rate.max_throughput_per_s * capacity.replicas,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.planning.candidates import RefusedOffer, build_fleet, build_refused_fleet, compute_ranking_cost, list_fleets
+from app.planning.candidates import RejectedOffer, build_fleet, build_rejected_fleet, compute_ranking_cost, list_fleets
 from app.planning.changes import plan_savings
 from app.planning.explanation import Selection, build_recommendation, explain_break_even
 from app.planning.formatting import format_number
@@ -32,7 +32,7 @@ from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 
 
 def plan_fleets(
-    question: PlanningInputs, *, estimate_only: bool = False, should_continue: ShouldContinue = always_continue
+    plan_inputs: PlanningInputs, *, estimate_only: bool = False, should_continue: ShouldContinue = always_continue
 ) -> Plan:
     """Compute the plan for the given plan inputs.
 
@@ -40,40 +40,40 @@ def plan_fleets(
     `estimate_only`, only formulas are used, which takes at most 200 ms. Otherwise the leading offers are simulated, and
     `should_continue` is called between simulations. Raises CancelledError if it returns False.
     """
-    question = add_measured_tokens(question)
-    demand = build_demand(question.traffic, question.limits, question.today)
-    goals = build_goals(question.slo)
+    plan_inputs = add_measured_tokens(plan_inputs)
+    demand = build_demand(plan_inputs.traffic, plan_inputs.limits, plan_inputs.today)
+    goals = build_goals(plan_inputs.slo)
     evaluated_options = list_options(
-        question, demand, goals, estimate_only=estimate_only, should_continue=should_continue
+        plan_inputs, demand, goals, estimate_only=estimate_only, should_continue=should_continue
     )
-    evidence = _collect_evidence(evaluated_options, question, goals)
+    evidence = _collect_evidence(evaluated_options, plan_inputs, goals)
     knowledge = [_assess_option(option, evidence, goals, demand) for option in evaluated_options]
     options = [
         _exclude_if_unknown(option, offer_knowledge)
         for option, offer_knowledge in zip(evaluated_options, knowledge, strict=True)
     ]
-    ranked = _rank(options, demand, question, evidence)
-    excluded = _list_excluded(options, question.today)
+    ranked = _rank(options, demand, plan_inputs, evidence)
+    excluded = _list_excluded(options, plan_inputs.today)
     best, best_fleet = ranked[0] if ranked else (None, None)
     other_choices = [(option, fleet) for option, fleet in ranked[1:] if best and _is_different_type(option, best)]
     runner_up, runner_up_fleet = other_choices[0] if other_choices else (None, None)
     cheapest_rejected = excluded[0] if excluded else None
-    targets = [best.target] if best else [option.target for option in options] or list(question.measured)
+    targets = [best.target] if best else [option.target for option in options] or list(plan_inputs.measured)
     target = targets[0]
-    limits = question.limits
+    limits = plan_inputs.limits
     plan = Plan(
-        traffic=msgspec.structs.replace(question.traffic, rows=None, token_sample=None),
-        slo=tuple(objective.text for objective in question.slo),
+        traffic=msgspec.structs.replace(plan_inputs.traffic, rows=None, token_sample=None),
+        slo=tuple(objective.text for objective in plan_inputs.slo),
         confidence=limits.confidence,
         redundancy=limits.redundancy,
         latency_metric=_select_latency_metric(target, goals),
-        planned_on=question.today.isoformat(),
+        planned_on=plan_inputs.today.isoformat(),
         recommendation=None,
         runner_up=runner_up_fleet,
         cheapest_rejected=cheapest_rejected,
         offers=(*(fleet for _, fleet in ranked), *excluded),
         pareto=(),
-        notes=build_plan_notes(question, demand, goals, [fleet for _, fleet in ranked], excluded),
+        notes=build_plan_notes(plan_inputs, demand, goals, [fleet for _, fleet in ranked], excluded),
         router=limits.router,
         capacity_knowledge=_get_leading_knowledge(best, options, knowledge),
     )
@@ -81,7 +81,7 @@ def plan_fleets(
         return plan
     best_candidate = get_candidate(best)
     rate_limit_note = explain_rate_limit(best_candidate.capacity, best.target.name)
-    checks = check_price(best_candidate.offer, question.today)
+    checks = check_price(best_candidate.offer, plan_inputs.today)
     selection = Selection(
         best_candidate, best_fleet, get_candidate(runner_up) if runner_up else None, cheapest_rejected
     )
@@ -93,24 +93,24 @@ def plan_fleets(
             *(() if rate_limit_note is None else (rate_limit_note,)),
         ),
         recommendation=build_recommendation(
-            selection, demand, limits, target.curve, question.slo, plan.capacity_knowledge, checks
+            selection, demand, limits, target.curve, plan_inputs.slo, plan.capacity_knowledge, checks
         ),
         checks=checks,
-        pareto=_build_front(options, demand, question),
-        sensitivity=compute_sensitivity(options, demand, question, goals),
-        hours=() if estimate_only else simulate_peak_day(best, question, goals),
-        forecast=None if estimate_only else forecast_year(best_candidate, demand, question),
-        commitment=plan_commitment(best_candidate, demand, question),
-        break_even=explain_break_even(options, demand, question),
-        savings=plan_savings(options, best, demand, question, goals, preview=estimate_only),
-        mix=None if estimate_only else plan_mix(options, demand, question),
+        pareto=_build_front(options, demand, plan_inputs),
+        sensitivity=compute_sensitivity(options, demand, plan_inputs, goals),
+        hours=() if estimate_only else simulate_peak_day(best, plan_inputs, goals),
+        forecast=None if estimate_only else forecast_year(best_candidate, demand, plan_inputs),
+        commitment=plan_commitment(best_candidate, demand, plan_inputs),
+        break_even=explain_break_even(options, demand, plan_inputs),
+        savings=plan_savings(options, best, demand, plan_inputs, goals, preview=estimate_only),
+        mix=None if estimate_only else plan_mix(options, demand, plan_inputs),
     )
 
 
-def _collect_evidence(options: Sequence[Option], question: PlanningInputs, goals: Goals) -> dict[str, SloEvidence]:
+def _collect_evidence(options: Sequence[Option], plan_inputs: PlanningInputs, goals: Goals) -> dict[str, SloEvidence]:
     """Return the SLO evidence by target name, since many offers share a target."""
     targets = {option.target.name: option.target for option in options}
-    return {name: collect_slo_evidence(target, question.slo, goals) for name, target in targets.items()}
+    return {name: collect_slo_evidence(target, plan_inputs.slo, goals) for name, target in targets.items()}
 
 
 def _assess_option(
@@ -153,32 +153,32 @@ def _get_leading_knowledge(
     return cheapest[1]
 
 
-def _build_front(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> tuple[Fleet, ...]:
+def _build_front(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[Fleet, ...]:
     """Return the Pareto front of the fleets with a known latency; fleets without one are ignored."""
-    budget, option_fleets = question.limits.budget_usd_per_month, []
+    budget, option_fleets = plan_inputs.limits.budget_usd_per_month, []
     for option in (option for option in options if option.is_feasible and option.latencies.rates_per_s):
-        fleets = list_fleets(get_candidate(option), demand, option.latencies, budget, question.today)
+        fleets = list_fleets(get_candidate(option), demand, option.latencies, budget, plan_inputs.today)
         option_fleets += [(option, fleet) for fleet in fleets]
     return add_front_probabilities(
-        find_pareto_front(fleet for _, fleet in option_fleets), option_fleets, demand, question.today
+        find_pareto_front(fleet for _, fleet in option_fleets), option_fleets, demand, plan_inputs.today
     )
 
 
 def _select_latency_metric(target: MeasuredTarget, goals: Goals) -> str:
-    if target.fit is None or not goals.time_goals:
+    if target.fit is None or not goals.latency_goals:
         return target.curve.latency_metric
     return goals.latency_metric
 
 
 def _rank(
-    options: Sequence[Option], demand: Demand, question: PlanningInputs, evidence: Mapping[str, SloEvidence]
+    options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs, evidence: Mapping[str, SloEvidence]
 ) -> list[tuple[Option, Fleet]]:
     """Return the feasible fleets by ranking cost, then by risk, then by latency.
 
     The ranking cost of an old or low-trust price is one sigma of its drift higher, since the price may have risen.
     """
     fleets = [
-        (option, _build_option_fleet(option, demand, question, evidence[option.target.name]))
+        (option, _build_option_fleet(option, demand, plan_inputs, evidence[option.target.name]))
         for option in options
         if option.is_feasible
     ]
@@ -186,7 +186,7 @@ def _rank(
     return sorted(
         fleets,
         key=lambda pair: (
-            compute_ranking_cost(get_candidate(pair[0]), question.today),
+            compute_ranking_cost(get_candidate(pair[0]), plan_inputs.today),
             pair[1].risk,
             unknown_ms if pair[1].latency_at_peak.value is None else pair[1].latency_at_peak.value,
             pair[1].offer,
@@ -194,16 +194,16 @@ def _rank(
     )
 
 
-def _build_option_fleet(option: Option, demand: Demand, question: PlanningInputs, evidence: SloEvidence) -> Fleet:
+def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInputs, evidence: SloEvidence) -> Fleet:
     candidate = get_candidate(option)
-    fleet = build_fleet(candidate, candidate.instances, demand, option.latencies, question.today)
+    fleet = build_fleet(candidate, candidate.instances, demand, option.latencies, plan_inputs.today)
     fleet = msgspec.structs.replace(
         fleet,
         measured_on=option.target.name,
         fit_error_at_slo=evidence.fit_error,
         slo_probabilities=None if evidence.is_contradictory else fleet.slo_probabilities,
     )
-    return add_costs(fleet, option, demand, question)
+    return add_costs(fleet, option, demand, plan_inputs)
 
 
 def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
@@ -211,14 +211,14 @@ def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Flee
     no_price = float("inf")
     ranked: list[tuple[tuple[int, float], Fleet]] = []
     for candidate in (option.evaluation for option in options):
-        if isinstance(candidate, RefusedOffer):
+        if isinstance(candidate, RejectedOffer):
             price = candidate.offer.on_demand_usd_per_hour
             rank = (1, no_price if price is None else price)
             ranked.append(
                 (
                     rank,
-                    build_refused_fleet(
-                        candidate.offer, candidate.reason, today, candidate.rejected_by, candidate.refusal_id
+                    build_rejected_fleet(
+                        candidate.offer, candidate.reason, today, candidate.rejected_by, candidate.reason_id
                     ),
                 )
             )
@@ -227,7 +227,7 @@ def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Flee
             ranked.append(
                 (
                     (0, candidate.usd_per_month),
-                    build_refused_fleet(candidate.offer, candidate.rejected, today, rejected_by),
+                    build_rejected_fleet(candidate.offer, candidate.rejected, today, rejected_by),
                 )
             )
     return [fleet for _, fleet in sorted(ranked, key=lambda pair: (pair[0], pair[1].offer))]

@@ -24,7 +24,7 @@ _NORMAL_QUANTILES = special.ndtri(_QUANTILES)
 _STEPS = 40
 
 
-def erlang_b(servers: float, erlangs: float) -> float:
+def compute_erlang_b(servers: float, erlangs: float) -> float:
     """Return Erlang's B formula: the share of arrivals that find all `servers` busy and leave.
 
     `servers` need not be an integer.
@@ -35,12 +35,12 @@ def erlang_b(servers: float, erlangs: float) -> float:
     return math.exp(log_term) / float(special.gammaincc(servers + 1, erlangs))
 
 
-def erlang_c(servers: float, erlangs: float) -> float:
-    """Return Erlang's C formula: the share of arrivals that have to wait; 1 at full load and above."""
+def compute_erlang_c(servers: float, erlangs: float) -> float:
+    """Return the Erlang C probability that an arrival has to wait; 1 at full load and above."""
     load = erlangs / servers
     if load >= 1:
         return 1.0
-    blocked = erlang_b(servers, erlangs)
+    blocked = compute_erlang_b(servers, erlangs)
     return blocked / (1 - load * (1 - blocked))
 
 
@@ -49,11 +49,11 @@ def estimate_rate_within_slo(
 ) -> float:
     """Return the highest request rate per replica at which all goals are met; 0 if they are missed at any load."""
     high = _compute_max_throughput_per_s(service, lengths)
-    if not goals.time_goals:
+    if not goals.latency_goals:
         return 0.95 * high
 
     def is_met(per_s: float) -> bool:
-        return all(_is_met(service, goal, per_s, replicas, router, lengths) for goal in goals.time_goals)
+        return all(_is_met(service, goal, per_s, replicas, router, lengths) for goal in goals.latency_goals)
 
     low = MIN_LOAD * high
     if not is_met(low):
@@ -66,7 +66,7 @@ def estimate_rate_within_slo(
 
 def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
     """Return whether requests that never wait meet the goals, as in a large fleet whose replicas share a queue."""
-    return all(_compute_unloaded_s(service, goal) <= goal.limit_s for goal in goals.time_goals)
+    return all(_compute_unloaded_s(service, goal) <= goal.limit_s for goal in goals.latency_goals)
 
 
 def _compute_unloaded_s(service: ServiceModel, goal: Goal) -> float:
@@ -92,7 +92,7 @@ def depends_on_replicas(service: ServiceModel) -> bool:
 
 def _compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
-        batch = max_sequences_in_flight(service, lengths)
+        batch = compute_max_sequences_in_flight(service, lengths)
         return batch / _compute_residence_s(service, batch, lengths)
     return service.max_per_s
 
@@ -121,7 +121,7 @@ def _is_met_by_slots(service: RequestService, goal: Goal, per_s: float, replicas
     erlangs, limit_s = rate * service.mean_s, goal.limit_s - service.outside_s
     if erlangs >= servers or limit_s <= 0:
         return False
-    wait_share = erlang_c(servers, erlangs)
+    wait_share = compute_erlang_c(servers, erlangs)
     if service.is_shared:
         return _is_met_by_sharing(service, goal, wait_share, servers - erlangs, limit_s)
     decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + compute_total_cv(service) ** 2 + 1e-12)
@@ -177,7 +177,7 @@ def _estimate_batch_latency_s(service: BatchService, quantile: float | None, per
     return service.outside_s + mean_s * math.exp(_compute_normal_quantile(quantile) * spread)
 
 
-def max_sequences_in_flight(service: TokenService, lengths: tuple[float, float]) -> float:
+def compute_max_sequences_in_flight(service: TokenService, lengths: tuple[float, float]) -> float:
     return max(1.0, min(service.max_sequences, service.kv_tokens / (lengths[0] + lengths[1])))
 
 
@@ -195,7 +195,7 @@ def _compute_residence_s(service: TokenService, batch: float, lengths: tuple[flo
 
 
 def _estimate_token_latency_s(service: TokenService, goal: Goal, per_s: float, lengths: tuple[float, float]) -> float:
-    max_batch = max_sequences_in_flight(service, lengths)
+    max_batch = compute_max_sequences_in_flight(service, lengths)
     low, high = 0.0, max_batch
     for _ in range(_STEPS):  # Little's law: requests in flight = rate × residence time
         middle = (low + high) / 2
@@ -212,7 +212,7 @@ def _estimate_token_latency_s(service: TokenService, goal: Goal, per_s: float, l
     step_s = _compute_step_s(service, batch, lengths) / (1 - prefill_load)
     ttft_s = service.outside_s + step_s + prompt_s * (1 + prefill_load / (1 - prefill_load))
     tail = 1.0 if goal.quantile is None else -math.log(1 - goal.quantile) / math.log(2)
-    match goal.time:
+    match goal.kind:
         case "per_token":
             return step_s
         case "first_token":

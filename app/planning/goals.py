@@ -14,8 +14,8 @@ import msgspec
 from app.records.metrics import PERCENTILES
 from app.records.result import Objective
 
-TimeKind = Literal["latency", "first_token", "per_token"]
-_KIND_BY_METRIC: dict[str, TimeKind] = {
+LatencyKind = Literal["latency", "first_token", "per_token"]
+_KIND_BY_METRIC: dict[str, LatencyKind] = {
     "latency_ms": "latency",
     "service_ms": "latency",
     "first_byte_ms": "latency",
@@ -26,7 +26,7 @@ _KIND_BY_METRIC: dict[str, TimeKind] = {
     "itl_ms": "per_token",
     "icl_ms": "per_token",
 }
-_KIND_LABELS: dict[TimeKind, str] = {"latency": "the entire latency", "first_token": "TTFT", "per_token": "TPOT"}
+_KIND_LABELS: dict[LatencyKind, str] = {"latency": "the entire latency", "first_token": "TTFT", "per_token": "TPOT"}
 DEFAULT_LATENCY_METRIC = "latency_ms.p95"
 _PARTIAL_METRICS = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
 
@@ -37,7 +37,7 @@ class Goal(msgspec.Struct, frozen=True):
     text: str
     metric: str
     """Name of the metric, identical to `Objective.name`."""
-    time: TimeKind
+    kind: LatencyKind
     quantile: float | None
     limit_s: float
 
@@ -48,18 +48,18 @@ class Goals(msgspec.Struct, frozen=True):
     `share` is the share of arrivals that must be within all limits; `None` if the SLO sets only percentiles or means.
     """
 
-    time_goals: tuple[Goal, ...]
+    latency_goals: tuple[Goal, ...]
     share: float | None
     notes: tuple[str, ...] = ()
 
     @property
     def latency_metric(self) -> str:
         """Metric of the first latency goal; p95 latency if there is none."""
-        return self.time_goals[0].metric if self.time_goals else DEFAULT_LATENCY_METRIC
+        return self.latency_goals[0].metric if self.latency_goals else DEFAULT_LATENCY_METRIC
 
-    def limit_s(self, time: TimeKind) -> float:
+    def get_limit_s(self, kind: LatencyKind) -> float:
         """Return the tightest limit on this kind of latency in seconds; infinity if it has no limit."""
-        return min((goal.limit_s for goal in self.time_goals if goal.time == time), default=math.inf)
+        return min((goal.limit_s for goal in self.latency_goals if goal.kind == kind), default=math.inf)
 
 
 def build_goals(slo: Sequence[Objective]) -> Goals:

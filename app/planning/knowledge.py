@@ -8,7 +8,7 @@ from statistics import median
 
 import msgspec
 
-from app.analysis.sample_size import needed_samples
+from app.analysis.sample_size import count_needed_samples
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_number
 from app.planning.goals import Goal, Goals
@@ -57,8 +57,8 @@ def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
     The proposed next measurement is of a single replica on the measured hardware. A wide range of capacity that does
     not change the number of instances counts as known well enough.
     """
-    low, high = capacity.quantile_per_s(-Z80), capacity.upper_quantile_per_s(Z80)
-    spread, instance_range = Spread(low, capacity.per_s, high), estimate_instance_range(capacity, demand)
+    low, high = capacity.compute_quantile_per_s(-Z80), capacity.compute_upper_quantile_per_s(Z80)
+    spread, instance_range = Spread(low, capacity.rate_per_s, high), estimate_instance_range(capacity, demand)
     ratio = min(high / low, instance_range.p90 / instance_range.p10)
     state: KnowledgeState = "known"
     if ratio > UNKNOWN_RATIO:
@@ -81,13 +81,13 @@ def compute_fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
 
     Errors are computed on a log scale, so half and twice the measured value are equally wrong.
     """
-    errors = [error for goal in goals.time_goals if (error := _compute_error(fit, goal)) is not None]
+    errors = [error for goal in goals.latency_goals if (error := _compute_error(fit, goal)) is not None]
     return max(errors, default=None)
 
 
 def _compute_error(fit: ServiceFit, goal: Goal) -> float | None:
     aggregate = "mean" if goal.quantile is None else f"p{100 * goal.quantile:g}"
-    names = {f"{_ERROR_PREFIXES[goal.time]}{aggregate}", f"latency {aggregate}" if goal.time == "latency" else ""}
+    names = {f"{_ERROR_PREFIXES[goal.kind]}{aggregate}", f"latency {aggregate}" if goal.kind == "latency" else ""}
     log_errors = [abs(math.log(error.fitted_s / error.measured_s)) for error in fit.errors if error.aggregate in names]
     return math.expm1(median(log_errors)) if log_errors else None
 
@@ -114,8 +114,8 @@ def _propose_measurement(
     """
     evidence = slo_evidence.evidence
     rate = math.sqrt(spread.p10 * spread.p90) / (capacity.replicas * capacity.speed)
-    quantiles = [goal.quantile for goal in goals.time_goals if goal.quantile is not None]
-    requests = max([_MIN_REQUESTS, *(10 * needed_samples(quantile) for quantile in quantiles)])
+    quantiles = [goal.quantile for goal in goals.latency_goals if goal.quantile is not None]
+    requests = max([_MIN_REQUESTS, *(10 * count_needed_samples(quantile) for quantile in quantiles)])
     if slo_evidence.is_contradictory and evidence.is_contradictory:
         rate, requests = math.sqrt(evidence.lowest_missed * evidence.highest_met), 3 * requests
     duration_s = max(_MIN_DURATION_S, 10.0 * math.ceil(requests / rate / 10))

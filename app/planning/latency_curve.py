@@ -24,20 +24,20 @@ class LatencyCurve(msgspec.Struct, frozen=True):
     log_latencies: tuple[float, ...]
     max_rate_per_s: float
 
-    def at(self, per_s: float) -> float | None:
+    def interpolate_ms(self, rate_per_s: float) -> float | None:
         """Return the latency in ms at this rate; `None` beyond the max rate or if the curve has no points.
 
         Below the lowest measured rate, return the latency at that lowest rate.
         """
-        if not self.rates_per_s or per_s > self.max_rate_per_s * (1 + 1e-9):
+        if not self.rates_per_s or rate_per_s > self.max_rate_per_s * (1 + 1e-9):
             return None
-        above = bisect.bisect_left(self.rates_per_s, per_s)
+        above = bisect.bisect_left(self.rates_per_s, rate_per_s)
         if above == 0:
             return math.exp(self.log_latencies[0])
         if above == len(self.rates_per_s):
             return math.exp(self.log_latencies[-1])
         (left, right), (low, high) = self.rates_per_s[above - 1 : above + 1], self.log_latencies[above - 1 : above + 1]
-        return math.exp(low + (high - low) * (per_s - left) / (right - left))
+        return math.exp(low + (high - low) * (rate_per_s - left) / (right - left))
 
     def scale_rates(self, factor: float) -> LatencyCurve:
         """Return a copy of the curve with all rates multiplied by `factor`; latencies are unchanged."""
@@ -66,7 +66,7 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
     k and latencies divided by k; the interval spans the possible values of k. If the slowest machine of the interval
     would be beyond the max rate, the estimate has no interval, and `reason` says so.
     """
-    value = curve.at(utilization * curve.max_rate_per_s)
+    value = curve.interpolate_ms(utilization * curve.max_rate_per_s)
     if value is None:
         missing_reason = "latency was not measured" if not curve.rates_per_s else "the peak is beyond the max rate"
         return Estimate(None, basis=capacity.basis, reason=missing_reason)
@@ -74,8 +74,8 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
     reason = "below the lowest measured rate; latency at that rate" if is_below_lowest else None
     if capacity.basis == "measured":
         return Estimate(value, basis="interpolated", reason=reason)
-    spread = capacity.quantile_per_s(Z95) / capacity.per_s
-    fast, slow = (curve.at(utilization * factor * curve.max_rate_per_s) for factor in (1 / spread, spread))
+    spread = capacity.compute_quantile_per_s(Z95) / capacity.rate_per_s
+    fast, slow = (curve.interpolate_ms(utilization * factor * curve.max_rate_per_s) for factor in (1 / spread, spread))
     if fast is None or slow is None:
         reason = "no interval: at the lower bound of its capacity, the fleet is above its max rate"
         return Estimate(value, basis="extrapolated", reason=reason)

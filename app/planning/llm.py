@@ -17,7 +17,7 @@ from app.planning.memory import (
     find_memory_limit,
     plan_memory,
 )
-from app.planning.rates import Refusal, card_name, find_peak_per_s
+from app.planning.rates import Unavailable, find_peak_per_s, format_accelerator_name
 from app.planning.risk import Risk
 from app.records.estimate import Basis
 from app.records.offers import Accelerator
@@ -26,7 +26,7 @@ from app.records.service import UNLIMITED_TOKENS, TokenService
 
 # bandwidth of PCIe 4.0 x16 in one direction, as achieved by collectives
 _PCIE_BYTES_PER_S = 25e9
-SIGMA_ASSUMED = 0.35
+ASSUMED_SIGMA = 0.35
 """Log-normal sigma of a calculated rate; `docs/validation/extrapolation.md` compares calculated with published rates.
 """
 
@@ -47,16 +47,16 @@ class Efficiency(msgspec.Struct, frozen=True):
 class Deployment(msgspec.Struct, frozen=True):
     """Replica on `degree` accelerators with tensor parallelism, for prompts and responses of these mean lengths.
 
-    `prefix_hit` is the prefix cache hit rate: the share of prompt tokens whose keys and values are cached.
+    `prefix_hit_rate` is the prefix cache hit rate: the share of prompt tokens whose keys and values are cached.
     """
 
     model: LanguageModel
-    card: Accelerator
+    accelerator: Accelerator
     input_tokens: float
     output_tokens: float
     precision: Precision = Precision()
     degree: int = 1
-    prefix_hit: float = 0.0
+    prefix_hit_rate: float = 0.0
     engine: Engine = Engine()
     efficiency: Efficiency = Efficiency()
 
@@ -76,7 +76,7 @@ class Replica(msgspec.Struct, frozen=True):
     token of an idle replica.
     """
 
-    per_s: float
+    rate_per_s: float
     batch: int
     prefill_s: float
     step_s: float
@@ -86,13 +86,15 @@ class Replica(msgspec.Struct, frozen=True):
     memory: MemoryPlan
 
 
-def compute_speeds(deployment: Deployment) -> Speeds | Refusal:
-    accelerator, efficiency = deployment.card, deployment.efficiency
+def compute_speeds(deployment: Deployment) -> Speeds | Unavailable:
+    accelerator, efficiency = deployment.accelerator, deployment.efficiency
     peak = find_peak_per_s(accelerator, deployment.precision.compute)
-    if isinstance(peak, Refusal):
+    if isinstance(peak, Unavailable):
         return peak
     if not accelerator.memory_bandwidth_gb_s:
-        return Refusal("unknown_figure", f"the memory bandwidth of {card_name(accelerator)} is unknown")
+        return Unavailable(
+            "unknown_figure", f"the memory bandwidth of {format_accelerator_name(accelerator)} is unknown"
+        )
     link = accelerator.interconnect_gb_s * 1e9 / 2 if accelerator.interconnect_gb_s else _PCIE_BYTES_PER_S
     return Speeds(peak * efficiency.compute, accelerator.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth, link)
 
@@ -103,7 +105,7 @@ def compute_prefill_s(deployment: Deployment, speeds: Speeds) -> float:
     It includes the arithmetic of the uncached tokens, the attention among them, and collectives.
     """
     model = deployment.model
-    tokens = deployment.input_tokens * (1 - deployment.prefix_hit)
+    tokens = deployment.input_tokens * (1 - deployment.prefix_hit_rate)
     operations = 2 * model.parameters_per_token * tokens
     operations += 4 * model.layers * model.heads * model.head_dim * tokens**2 / 2
     compute_s = operations / (speeds.compute_per_s * deployment.degree)
@@ -125,16 +127,18 @@ def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) 
     return max(compute_s, memory_s) + _compute_collectives_s(deployment, speeds, batch) + deployment.efficiency.host_s
 
 
-def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Refusal:
+def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Unavailable:
     """Return the replica at the largest batch that memory, engine and the limit on mean ITL allow.
 
     Returns a Refusal if not even one sequence fits in memory, or if a single sequence exceeds the ITL limit.
     """
     speeds = compute_speeds(deployment)
-    if isinstance(speeds, Refusal):
+    if isinstance(speeds, Unavailable):
         return speeds
-    memory = plan_memory(deployment.model, deployment.card, deployment.precision, deployment.degree, deployment.engine)
-    if isinstance(memory, Refusal):
+    memory = plan_memory(
+        deployment.model, deployment.accelerator, deployment.precision, deployment.degree, deployment.engine
+    )
+    if isinstance(memory, Unavailable):
         return memory
     sequences = count_sequences(
         memory,
@@ -144,21 +148,21 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
         deployment.engine.block_tokens,
     )
     if sequences < 1:
-        return Refusal(
+        return Unavailable(
             "memory",
             f"no sequence of {_compute_mean_tokens(deployment):.0f} tokens fits in the memory that the weights leave",
         )
     max_batch = min(sequences, deployment.engine.max_sequences)
     batch = max_batch if itl_limit_s is None else _find_largest_batch(deployment, speeds, max_batch, itl_limit_s)
     if batch == 0:
-        return Refusal(
+        return Unavailable(
             "token_time",
             f"a single sequence takes {_compute_itl_s(deployment, speeds, 1) * 1000:.1f} ms per token, but the SLO "
             f"allows {(itl_limit_s or 0) * 1000:.1f} ms: use faster or more accelerators, or fewer bytes per weight",
         )
     prompt_s, step_s = compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, batch)
     return Replica(
-        per_s=1 / (prompt_s + deployment.output_tokens * step_s / batch),
+        rate_per_s=1 / (prompt_s + deployment.output_tokens * step_s / batch),
         batch=batch,
         prefill_s=prompt_s,
         step_s=step_s,
@@ -252,30 +256,32 @@ class MeasuredReplica(msgspec.Struct, frozen=True):
     """Part of a step that does not depend on the accelerator, in seconds."""
 
 
-def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal:
+def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavailable:
     """Build a service whose step time is linear in the batch size, exact at one sequence and at the largest batch.
 
     Between these two sizes it is slightly slow where compute becomes the bottleneck, and slightly fast for
     mixture-of-experts models. Returns a Refusal if the model does not fit or a data sheet value is unknown.
     """
     speeds = compute_speeds(deployment)
-    if isinstance(speeds, Refusal):
+    if isinstance(speeds, Unavailable):
         return speeds
-    memory = plan_memory(deployment.model, deployment.card, deployment.precision, deployment.degree, deployment.engine)
-    if isinstance(memory, Refusal):
+    memory = plan_memory(
+        deployment.model, deployment.accelerator, deployment.precision, deployment.degree, deployment.engine
+    )
+    if isinstance(memory, Unavailable):
         return memory
     tokens = max(1.0, deployment.input_tokens + deployment.output_tokens / 2)
     kv_token_bytes = compute_kv_bytes(deployment.model, tokens, deployment.precision.kv, deployment.degree) / tokens
     kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS
     max_batch = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
     if max_batch < 1:
-        return Refusal("memory", f"no sequence of {tokens:.0f} tokens fits in the memory that the weights leave")
+        return Unavailable("memory", f"no sequence of {tokens:.0f} tokens fits in the memory that the weights leave")
     per_kv_token_s = kv_token_bytes / speeds.memory_bytes_per_s
     first_s, last_s = (
         compute_decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, max_batch)
     )
     per_sequence_s = max(0.0, (last_s - first_s) / (max_batch - 1)) if max_batch > 1 else 0.0
-    prompt_tokens = max(1.0, deployment.input_tokens * (1 - deployment.prefix_hit))
+    prompt_tokens = max(1.0, deployment.input_tokens * (1 - deployment.prefix_hit_rate))
     service = TokenService(
         step_s=first_s - per_sequence_s,
         per_sequence_s=per_sequence_s,
@@ -285,26 +291,29 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Refusal
         chunk_tokens=deployment.engine.chunk_tokens,
         per_kv_token_s=per_kv_token_s,
     )
-    risk = Risk(3, f"not measured: times are calculated from the data sheet of {card_name(deployment.card)}")
-    return UnmeasuredService(service, "assumed", SIGMA_ASSUMED, (risk,))
+    risk = Risk(
+        3,
+        f"not measured: times are calculated from the data sheet of {format_accelerator_name(deployment.accelerator)}",
+    )
+    return UnmeasuredService(service, "assumed", ASSUMED_SIGMA, (risk,))
 
 
 def extrapolate_service(
-    service: TokenService, measured: Accelerator, other: Accelerator, replica: MeasuredReplica
-) -> UnmeasuredService | Refusal:
+    service: TokenService, measured: Accelerator, target: Accelerator, replica: MeasuredReplica
+) -> UnmeasuredService | Unavailable:
     """Extrapolate a measured service to another accelerator, with the same number of accelerators per replica.
 
     The step time and the time per cached token scale with the decode ratio; prefill and the time per sequence scale
     with the ratio of saturated work.
     """
-    memory_ratio = estimate_ratio(measured, other, "decode", replica.dtype, "throughput")
-    compute_ratio = estimate_ratio(measured, other, "saturated", replica.dtype, "throughput")
-    if isinstance(memory_ratio, Refusal):
+    memory_ratio = estimate_ratio(measured, target, "decode", replica.dtype, "throughput")
+    compute_ratio = estimate_ratio(measured, target, "saturated", replica.dtype, "throughput")
+    if isinstance(memory_ratio, Unavailable):
         return memory_ratio
-    if isinstance(compute_ratio, Refusal):
+    if isinstance(compute_ratio, Unavailable):
         return compute_ratio
-    cache_ratio = _compute_cache_ratio(replica, measured, other)
-    if isinstance(cache_ratio, Refusal):
+    cache_ratio = _compute_cache_ratio(replica, measured, target)
+    if isinstance(cache_ratio, Unavailable):
         return cache_ratio
     scaled = msgspec.structs.replace(
         service,
@@ -315,7 +324,7 @@ def extrapolate_service(
         kv_tokens=math.floor(service.kv_tokens * cache_ratio),
     )
     least_certain = max(memory_ratio, compute_ratio, key=_get_sigma)
-    basis: Basis = "measured" if measured.key == other.key else "extrapolated"
+    basis: Basis = "measured" if measured.key == target.key else "extrapolated"
     return UnmeasuredService(scaled, basis, least_certain.sigma, least_certain.risks)
 
 
@@ -323,27 +332,28 @@ def _get_sigma(ratio: Ratio) -> float:
     return ratio.sigma
 
 
-def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target: Accelerator) -> float | Refusal:
+def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target: Accelerator) -> float | Unavailable:
     """Return the KV cache size on the other accelerator relative to the measured one, from the memory left by the
     weights.
     """
     free_bytes = []
     for accelerator in (measured, target):
         usable = compute_usable_bytes(accelerator)
-        if isinstance(usable, Refusal):
+        if isinstance(usable, Unavailable):
             return usable
         free_bytes.append(replica.engine.utilization * usable * replica.degree - replica.weight_bytes)
     measured_bytes, other_bytes = free_bytes
     if other_bytes <= 0:
         count_text = "one" if replica.degree == 1 else str(replica.degree)
-        return Refusal(
+        return Unavailable(
             "memory",
-            f"weights of {replica.weight_bytes / 2**30:.1f} GiB do not fit on {count_text} {card_name(target)}",
+            f"weights of {replica.weight_bytes / 2**30:.1f} GiB do not fit on {count_text} "
+            f"{format_accelerator_name(target)}",
         )
     if measured_bytes <= 0:
-        return Refusal(
+        return Unavailable(
             "measured_memory",
             f"weights of {replica.weight_bytes / 2**30:.1f} GiB cannot have fit on {replica.degree} "
-            f"{card_name(measured)}: correct the description of the measured replica",
+            f"{format_accelerator_name(measured)}: correct the description of the measured replica",
         )
     return other_bytes / measured_bytes

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import Refusal, card_name
+from app.planning.rates import Unavailable, format_accelerator_name
 from app.records.offers import Accelerator
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import UNLIMITED_TOKENS
@@ -40,12 +40,12 @@ class MemoryPlan(msgspec.Struct, frozen=True):
     kv_pool_bytes: float
 
 
-def compute_usable_bytes(card: Accelerator) -> float | Refusal:
+def compute_usable_bytes(accelerator: Accelerator) -> float | Unavailable:
     """Return the memory in bytes that the driver makes available to programs, which is less than the nominal size."""
-    if card.memory_gib is None:
-        return Refusal("unknown_figure", f"the memory of {card_name(card)} is unknown")
-    is_stacked = (card.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and card.key not in _GDDR7_CARDS
-    return card.memory_gib * GIB * (_USABLE_STACKED if is_stacked else _USABLE_OTHER)
+    if accelerator.memory_gib is None:
+        return Unavailable("unknown_figure", f"the memory of {format_accelerator_name(accelerator)} is unknown")
+    is_stacked = (accelerator.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and accelerator.key not in _GDDR7_CARDS
+    return accelerator.memory_gib * GIB * (_USABLE_STACKED if is_stacked else _USABLE_OTHER)
 
 
 def compute_weight_bytes(model: LanguageModel, dtype: str) -> float:
@@ -68,15 +68,15 @@ def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: in
 
 
 def plan_memory(
-    model: LanguageModel, card: Accelerator, precision: Precision, degree: int = 1, engine: Engine | None = None
-) -> MemoryPlan | Refusal:
+    model: LanguageModel, accelerator: Accelerator, precision: Precision, degree: int = 1, engine: Engine | None = None
+) -> MemoryPlan | Unavailable:
     """Plan the memory for tensor parallelism over `degree` accelerators.
 
     Returns a Refusal if the weights leave no memory for a KV cache.
     """
     engine = engine or Engine()
-    usable = compute_usable_bytes(card)
-    if isinstance(usable, Refusal):
+    usable = compute_usable_bytes(accelerator)
+    if isinstance(usable, Unavailable):
         return usable
     weights = compute_weight_bytes(model, precision.weights) / degree
     activations = (
@@ -85,10 +85,10 @@ def plan_memory(
     overhead = activations + (_RUNTIME_BYTES_SINGLE if degree == 1 else _RUNTIME_BYTES_SHARDED)
     pool = engine.utilization * usable - weights - overhead
     if pool <= 0:
-        return Refusal(
+        return Unavailable(
             "memory",
             f"the weights need {weights / GIB:.1f} GiB and the inference server {overhead / GIB:.1f} GiB, but only "
-            f"{engine.utilization * usable / GIB:.1f} GiB are available on {_format_accelerators(card, degree)}",
+            f"{engine.utilization * usable / GIB:.1f} GiB are available on {_format_accelerators(accelerator, degree)}",
         )
     return MemoryPlan(degree, usable, weights, overhead, pool)
 
@@ -105,34 +105,35 @@ def count_sequences(
 
 def find_smallest_degree(
     model: LanguageModel,
-    card: Accelerator,
+    accelerator: Accelerator,
     precision: Precision,
     tokens: int,
     engine: Engine | None = None,
     sequences: int = 1,
     max_degree: int = 8,
-) -> MemoryPlan | Refusal:
+) -> MemoryPlan | Unavailable:
     """Return the memory plan with the fewest accelerators that fits the weights and `sequences` sequences of `tokens`.
 
     The number of accelerators divides the number of attention heads. Returns a Refusal if even `max_degree`
     accelerators are too few.
     """
-    plan: MemoryPlan | Refusal = Refusal(
+    plan: MemoryPlan | Unavailable = Unavailable(
         "attention_heads", f"no number of accelerators up to {max_degree} divides {model.heads} attention heads"
     )
     for degree in range(1, max_degree + 1):
         if model.heads % degree:
             continue
-        plan = plan_memory(model, card, precision, degree, engine)
+        plan = plan_memory(model, accelerator, precision, degree, engine)
         if isinstance(plan, MemoryPlan) and count_sequences(plan, model, tokens, precision.kv) >= sequences:
             return plan
-    if isinstance(plan, Refusal):
+    if isinstance(plan, Unavailable):
         return plan
     sequence_bytes = compute_kv_bytes(model, tokens, precision.kv, plan.degree)
-    return Refusal(
+    return Unavailable(
         "memory",
         f"{sequences} × {tokens} tokens need {sequences * sequence_bytes / GIB:.1f} GiB of KV cache, but only "
-        f"{plan.kv_pool_bytes / GIB:.1f} GiB are left by the weights on {_format_accelerators(card, plan.degree)}",
+        f"{plan.kv_pool_bytes / GIB:.1f} GiB are left by the weights on "
+        f"{_format_accelerators(accelerator, plan.degree)}",
     )
 
 
@@ -142,4 +143,8 @@ def find_memory_limit(plan: MemoryPlan) -> MemoryLimit:
 
 
 def _format_accelerators(accelerator: Accelerator, degree: int) -> str:
-    return f"one {card_name(accelerator)}" if degree == 1 else f"each of {degree} {card_name(accelerator)}"
+    return (
+        f"one {format_accelerator_name(accelerator)}"
+        if degree == 1
+        else f"each of {degree} {format_accelerator_name(accelerator)}"
+    )

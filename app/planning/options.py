@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.planning.assumed_model import build_assumed_target, compute_assumed_capacity
-from app.planning.candidates import Candidate, RefusedOffer, evaluate_offer
+from app.planning.candidates import Candidate, RejectedOffer, evaluate_offer
 from app.planning.capacity import Capacity, extrapolate_capacity
 from app.planning.goals import Goals, ShouldContinue, always_continue, build_goals
 from app.planning.latency_curve import LatencyCurve, build_latency_curve
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.planning.risk import Risk
 from app.planning.sizing import Demand
 from app.records.metrics import metric_label
@@ -40,7 +40,7 @@ _NO_TARGET = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "l
 class Option(msgspec.Struct, frozen=True):
     """Evaluated offer, with the target that it is based on, and the latency curve for its capacity."""
 
-    evaluation: Candidate | RefusedOffer
+    evaluation: Candidate | RejectedOffer
     target: MeasuredTarget
     latencies: LatencyCurve
     capacity: Capacity | None
@@ -51,7 +51,7 @@ class Option(msgspec.Struct, frozen=True):
 
 
 def list_options(
-    question: PlanningInputs,
+    plan_inputs: PlanningInputs,
     demand: Demand,
     goals: Goals,
     *,
@@ -59,10 +59,12 @@ def list_options(
     should_continue: ShouldContinue = always_continue,
 ) -> list[Option]:
     """Evaluate every offer of the catalog and return one option per offer, in the same order."""
-    sizer = _build_sizer(question, demand, goals, should_continue)
-    assumed_targets = _build_assumed_targets(question, goals)
-    options = [_build_option(offer, question, demand, sizer, assumed_targets) for offer in question.catalog.offers]
-    return options if sizer is None or estimate_only else _simulate_leading(options, question, demand, sizer)
+    sizer = _build_sizer(plan_inputs, demand, goals, should_continue)
+    assumed_targets = _build_assumed_targets(plan_inputs, goals)
+    options = [
+        _build_option(offer, plan_inputs, demand, sizer, assumed_targets) for offer in plan_inputs.catalog.offers
+    ]
+    return options if sizer is None or estimate_only else _simulate_leading(options, plan_inputs, demand, sizer)
 
 
 def get_candidate(option: Option) -> Candidate:
@@ -71,86 +73,86 @@ def get_candidate(option: Option) -> Candidate:
 
 
 def _build_sizer(
-    question: PlanningInputs, demand: Demand, goals: Goals, should_continue: ShouldContinue
+    plan_inputs: PlanningInputs, demand: Demand, goals: Goals, should_continue: ShouldContinue
 ) -> FleetSizer | None:
     """Build the fleet sizer; `None` if no target has a service model, so that only the measured max rates are known."""
-    if question.assumed_model is None and all(target.fit is None for target in question.measured):
+    if plan_inputs.assumed_model is None and all(target.fit is None for target in plan_inputs.measured):
         return None
     # deferred, because the simulation takes a second to import
     from app.planning.fleet_rate import build_fleet_shape
     from app.planning.fleet_sizer import FleetSizer
 
-    shape = build_fleet_shape(question.traffic, goals, question.limits.router, demand.peak_per_s)
-    return FleetSizer(shape, demand, should_continue, question.slo)
+    shape = build_fleet_shape(plan_inputs.traffic, goals, plan_inputs.limits.router, demand.peak_per_s)
+    return FleetSizer(shape, demand, should_continue, plan_inputs.slo)
 
 
-def _build_assumed_targets(question: PlanningInputs, goals: Goals) -> dict[str, MeasuredTarget | Refusal]:
+def _build_assumed_targets(plan_inputs: PlanningInputs, goals: Goals) -> dict[str, MeasuredTarget | Unavailable]:
     """Return the assumed target by accelerator key; empty if the plan has no assumed model."""
-    if question.assumed_model is None:
+    if plan_inputs.assumed_model is None:
         return {}
-    accelerator_keys = {offer.accelerator for offer in question.catalog.offers if offer.accelerator is not None}
+    accelerator_keys = {offer.accelerator for offer in plan_inputs.catalog.offers if offer.accelerator is not None}
     return {
-        accelerator_key: build_assumed_target(question.catalog.accelerators[accelerator_key], question, goals)
+        accelerator_key: build_assumed_target(plan_inputs.catalog.accelerators[accelerator_key], plan_inputs, goals)
         for accelerator_key in sorted(accelerator_keys)
     }
 
 
 def _build_option(
     offer: Offer,
-    question: PlanningInputs,
+    plan_inputs: PlanningInputs,
     demand: Demand,
     sizer: FleetSizer | None,
-    assumed_targets: dict[str, MeasuredTarget | Refusal],
+    assumed_targets: dict[str, MeasuredTarget | Unavailable],
 ) -> Option:
     """Build the option of an offer.
 
     It is based on the most informative target: the one with the lowest risk, then the narrowest interval, then the
     highest rate.
     """
-    capacities = [(target, _extrapolate(target, offer, question)) for target in question.measured]
+    capacities = [(target, _extrapolate(target, offer, plan_inputs)) for target in plan_inputs.measured]
     capacities_by_target = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
-    refusals = [capacity for _, capacity in capacities if isinstance(capacity, Refusal)]
-    if not capacities_by_target and question.assumed_model is not None:
+    refusals = [capacity for _, capacity in capacities if isinstance(capacity, Unavailable)]
+    if not capacities_by_target and plan_inputs.assumed_model is not None:
         assumed = assumed_targets.get(
-            offer.accelerator or "", Refusal("no_accelerator", "a language model is planned on accelerators only")
+            offer.accelerator or "", Unavailable("no_accelerator", "a language model is planned on accelerators only")
         )
         capacity = (
             assumed
-            if isinstance(assumed, Refusal)
-            else compute_assumed_capacity(assumed, offer, question.assumed_model)
+            if isinstance(assumed, Unavailable)
+            else compute_assumed_capacity(assumed, offer, plan_inputs.assumed_model)
         )
         if isinstance(assumed, MeasuredTarget) and isinstance(capacity, Capacity):
             capacities_by_target = [(assumed, capacity)]
-        elif isinstance(capacity, Refusal):
+        elif isinstance(capacity, Unavailable):
             refusals = [capacity]
     if not capacities_by_target:
-        evaluated = evaluate_offer(offer, refusals[0], demand, question.limits, question.today)
+        evaluated = evaluate_offer(offer, refusals[0], demand, plan_inputs.limits, plan_inputs.today)
         return Option(
-            evaluated, question.measured[0] if question.measured else _NO_TARGET, LatencyCurve((), (), 0.0), None
+            evaluated, plan_inputs.measured[0] if plan_inputs.measured else _NO_TARGET, LatencyCurve((), (), 0.0), None
         )
     estimated = [
         (target, measured_capacity if sizer is None else sizer.estimate(target, measured_capacity))
         for target, measured_capacity in capacities_by_target
     ]
     target, capacity = min(
-        estimated, key=lambda pair: (_get_risk_level(pair[1]), round(pair[1].sigma, 1), -pair[1].per_s)
+        estimated, key=lambda pair: (_get_risk_level(pair[1]), round(pair[1].sigma, 1), -pair[1].rate_per_s)
     )
-    evaluated = _evaluate_option(offer, target, capacity, demand, question)
+    evaluated = _evaluate_option(offer, target, capacity, demand, plan_inputs)
     return Option(evaluated, target, build_latency_curve(target.curve), capacity)
 
 
 def _evaluate_option(
-    offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, question: PlanningInputs
-) -> Candidate | RefusedOffer:
+    offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, plan_inputs: PlanningInputs
+) -> Candidate | RejectedOffer:
     """Evaluate the offer, including the limits that need the accelerator's data sheet."""
-    limits, accelerator = question.limits, question.catalog.accelerators.get(offer.accelerator or "")
-    evaluated = evaluate_offer(offer, capacity, demand, limits, question.today)
-    missing_reason = _explain_missing_token_times(target, question)
+    limits, accelerator = plan_inputs.limits, plan_inputs.catalog.accelerators.get(offer.accelerator or "")
+    evaluated = evaluate_offer(offer, capacity, demand, limits, plan_inputs.today)
+    missing_reason = _explain_missing_token_times(target, plan_inputs)
     if missing_reason is not None and (isinstance(evaluated, Candidate) or evaluated.rejected_by == "slo"):
         rejected_by, reason = (
             (evaluated.rejected_by, evaluated.rejected) if isinstance(evaluated, Candidate) else (None, None)
         )
-        return RefusedOffer(
+        return RejectedOffer(
             offer, reason or missing_reason, rejected_by or "slo", None if reason else "token_times_unknown"
         )
     if not isinstance(evaluated, Candidate) or evaluated.rejected is not None:
@@ -173,12 +175,13 @@ def _evaluate_option(
     return evaluated
 
 
-def _explain_missing_token_times(target: MeasuredTarget, question: PlanningInputs) -> str | None:
+def _explain_missing_token_times(target: MeasuredTarget, plan_inputs: PlanningInputs) -> str | None:
     """Return why this target cannot evaluate an SLO on token latencies; `None` if it can."""
     if target.fit is None or isinstance(target.fit.services[0].service, TokenService):
         return None
     goal = next(
-        (goal_of_slo for goal_of_slo in build_goals(question.slo).time_goals if goal_of_slo.time != "latency"), None
+        (goal_of_slo for goal_of_slo in build_goals(plan_inputs.slo).latency_goals if goal_of_slo.kind != "latency"),
+        None,
     )
     if goal is None:
         return None
@@ -188,8 +191,8 @@ def _explain_missing_token_times(target: MeasuredTarget, question: PlanningInput
     )
 
 
-def _extrapolate(target: MeasuredTarget, offer: Offer, question: PlanningInputs) -> Capacity | Refusal:
-    accelerators, unmeasured_gpus = question.catalog.accelerators, question.limits.unmeasured_gpus
+def _extrapolate(target: MeasuredTarget, offer: Offer, plan_inputs: PlanningInputs) -> Capacity | Unavailable:
+    accelerators, unmeasured_gpus = plan_inputs.catalog.accelerators, plan_inputs.limits.unmeasured_gpus
     capacity = extrapolate_capacity(target.curve, target.hardware, offer, accelerators, unmeasured_gpus)
     if isinstance(capacity, Capacity) and target.disturbance_sigma:
         capacity = msgspec.structs.replace(
@@ -197,7 +200,7 @@ def _extrapolate(target: MeasuredTarget, offer: Offer, question: PlanningInputs)
             sigma=math.hypot(capacity.sigma, target.disturbance_sigma),
             speed_sigma=math.hypot(capacity.speed_sigma, target.disturbance_sigma),
         )
-    if isinstance(capacity, Refusal) or not (target.is_assumed or target.is_hardware_declared):
+    if isinstance(capacity, Unavailable) or not (target.is_assumed or target.is_hardware_declared):
         return capacity
     risk = Risk(3, f"{target.name} is assumed, not measured")
     if not target.is_assumed:
@@ -210,7 +213,7 @@ def _get_risk_level(capacity: Capacity) -> int:
 
 
 def _simulate_leading(
-    options: list[Option], question: PlanningInputs, demand: Demand, sizer: FleetSizer
+    options: list[Option], plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer
 ) -> list[Option]:
     """Simulate kinds of replica, those of the cheapest offers first, until the cheapest option is simulated.
 
@@ -237,7 +240,7 @@ def _simulate_leading(
         kind = _build_kind(options[pending[0]])
         simulated[kind] = len(simulated)
         options = [
-            _simulate_option(option, question, demand, sizer)
+            _simulate_option(option, plan_inputs, demand, sizer)
             if option.capacity and _build_kind(option) == kind
             else option
             for option in options
@@ -246,7 +249,9 @@ def _simulate_leading(
 
 
 def _misses_by_formula(option: Option) -> bool:
-    return isinstance(option.evaluation, RefusedOffer) and option.capacity is not None and option.capacity.per_s <= 0
+    return (
+        isinstance(option.evaluation, RejectedOffer) and option.capacity is not None and option.capacity.rate_per_s <= 0
+    )
 
 
 def _build_kind(option: Option) -> tuple[str, float, float]:
@@ -254,7 +259,7 @@ def _build_kind(option: Option) -> tuple[str, float, float]:
     return option.target.name, round(option.capacity.speed, 9), round(option.capacity.speed_sigma, 9)
 
 
-def _simulate_option(option: Option, question: PlanningInputs, demand: Demand, sizer: FleetSizer) -> Option:
+def _simulate_option(option: Option, plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer) -> Option:
     assert option.capacity is not None
     if not (isinstance(option.evaluation, Candidate) or _misses_by_formula(option)):
         return option
@@ -262,5 +267,5 @@ def _simulate_option(option: Option, question: PlanningInputs, demand: Demand, s
     if result is None:
         return option
     capacity, latencies = result
-    evaluated = _evaluate_option(option.evaluation.offer, option.target, capacity, demand, question)
+    evaluated = _evaluate_option(option.evaluation.offer, option.target, capacity, demand, plan_inputs)
     return msgspec.structs.replace(option, evaluation=evaluated, latencies=latencies, capacity=capacity)

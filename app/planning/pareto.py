@@ -43,7 +43,7 @@ _SEED = 20_26
 
 
 def add_front_probabilities(
-    front: tuple[Fleet, ...], sized: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date
+    front: tuple[Fleet, ...], option_fleets: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date
 ) -> tuple[Fleet, ...]:
     """Set on each fleet of the front the probability that it is on the front, by drawing uncertain costs and
     latencies.
@@ -54,10 +54,12 @@ def add_front_probabilities(
     if not front:
         return front
     rivals = [
-        (option, fleet) for option, fleet in sized if fleet not in front and fleet.latency_at_peak.value is not None
+        (option, fleet)
+        for option, fleet in option_fleets
+        if fleet not in front and fleet.latency_at_peak.value is not None
     ]
     rivals.sort(key=lambda pair: min(_cost_distance(pair[1], front_fleet) for front_fleet in front))
-    options = {(fleet.offer, fleet.instances): option for option, fleet in sized}
+    options = {(fleet.offer, fleet.instances): option for option, fleet in option_fleets}
     pairs = [(options[front_fleet.offer, front_fleet.instances], front_fleet) for front_fleet in front] + rivals[
         :_MAX_RIVALS
     ]
@@ -94,8 +96,8 @@ def _draw(pairs: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime
         sigma = compute_price_sigma(candidate.offer, today)
         costs[:, index] = (fleet.usd_per_month.value or 0.0) * np.exp(sigma * random.standard_normal(_DRAW_COUNT))
         factors = np.exp(candidate.capacity.sigma * speeds[_speed_key(option)])
-        loads = peaks / ((fleet.instances or 1) * candidate.capacity.per_s * factors)
-        times_ms = [option.latencies.at(float(load) * option.latencies.max_rate_per_s) for load in loads]
+        loads = peaks / ((fleet.instances or 1) * candidate.capacity.rate_per_s * factors)
+        times_ms = [option.latencies.interpolate_ms(float(load) * option.latencies.max_rate_per_s) for load in loads]
         latencies_ms[:, index] = [
             _OVERLOADED_MS if time is None else time / factor for time, factor in zip(times_ms, factors, strict=True)
         ]

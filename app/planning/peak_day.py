@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 _REQUESTS = 4_000
 
 
-def simulate_peak_day(best: Option, question: PlanningInputs, goals: Goals) -> tuple[Hour, ...]:
+def simulate_peak_day(best_option: Option, plan_inputs: PlanningInputs, goals: Goals) -> tuple[Hour, ...]:
     """Simulate the busiest of the next seven days at today's traffic level; empty if the target has no service model.
 
     Requests still queued at the end of an hour are not carried over to the next. `sizewise simulate` simulates a
     continuous day.
     """
-    fit = best.target.fit
+    fit = best_option.target.fit
     if fit is None:
         return ()
     # deferred, because the simulation takes a second to import
     from app.planning.fleet_rate import build_fleet_shape, simulate_traffic
 
-    candidate = get_candidate(best)
-    shape = build_fleet_shape(question.traffic, goals, question.limits.router)
+    candidate = get_candidate(best_option)
+    shape = build_fleet_shape(plan_inputs.traffic, goals, plan_inputs.limits.router)
     replicas = candidate.instances * candidate.capacity.replicas
     service = speed_up(fit.services[0].service, candidate.capacity.speed)
     hours: list[Hour] = []
     outcomes: dict[float, SteadyOutcome] = {}
-    for hour, mean_rate_per_s in enumerate(find_busiest_day(question)):
+    for hour, mean_rate_per_s in enumerate(find_busiest_day(plan_inputs)):
         rate_per_s = max(float(f"{mean_rate_per_s:.6g}"), 1e-6)
         if rate_per_s not in outcomes:
             outcomes[rate_per_s] = simulate_traffic(service, shape, replicas, rate_per_s, _REQUESTS)
@@ -60,8 +60,8 @@ def _to_ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
 
 
-def find_busiest_day(question: PlanningInputs) -> Floats:
+def find_busiest_day(plan_inputs: PlanningInputs) -> Floats:
     """Return the 24 hourly mean rates of the day with the busiest hour among the next seven days."""
-    start = datetime.datetime.combine(question.today, datetime.time())
-    week = compute_rates_per_s(question.traffic, start, 7 * 24, 3600.0, today=question.today).reshape(7, 24)
+    start = datetime.datetime.combine(plan_inputs.today, datetime.time())
+    week = compute_rates_per_s(plan_inputs.traffic, start, 7 * 24, 3600.0, today=plan_inputs.today).reshape(7, 24)
     return np.asarray(week[int(week.max(axis=1).argmax())])

@@ -22,19 +22,19 @@ _SAME_LEVEL = 0.005
 
 
 def build_plan_notes(
-    question: PlanningInputs,
+    plan_inputs: PlanningInputs,
     demand: Demand,
     goals: Goals,
     ranked: Sequence[Fleet],
     excluded: Sequence[Fleet],
 ) -> tuple[str, ...]:
     return (
-        *(note for target in question.measured for note in _format_measurement_notes(target)),
-        *_format_assumption_notes(question),
-        f"A month is {HOURS_PER_MONTH} hours of every instance, {question.limits.price}. Disk, network, taxes and "
+        *(note for target in plan_inputs.measured for note in _format_measurement_notes(target)),
+        *_format_assumption_notes(plan_inputs),
+        f"A month is {HOURS_PER_MONTH} hours of every instance, {plan_inputs.limits.price}. Disk, network, taxes and "
         "support are not included.",
         f"The cost per 1k inferences is at today's mean rate of {format_number(demand.mean_per_s)} req/s.",
-        *_format_traffic_notes(question, demand),
+        *_format_traffic_notes(plan_inputs, demand),
         *goals.notes,
         *_format_fleet_notes(ranked, excluded),
     )
@@ -71,7 +71,7 @@ def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
     if capacity.extrapolated_per_s is None:
         return None
     observed, beyond = (
-        format_number(per_s / capacity.replicas) for per_s in (capacity.per_s, capacity.extrapolated_per_s)
+        format_number(per_s / capacity.replicas) for per_s in (capacity.rate_per_s, capacity.extrapolated_per_s)
     )
     scaling_text = "" if capacity.speed == 1 else ", scaled to this accelerator"
     return (
@@ -81,21 +81,22 @@ def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
     )
 
 
-def _format_assumption_notes(question: PlanningInputs) -> Iterator[str]:
-    if question.assumed_model is not None:
-        billions = f"{question.assumed_model.model.parameters / 1e9:.3g} billion parameters"
+def _format_assumption_notes(plan_inputs: PlanningInputs) -> Iterator[str]:
+    if plan_inputs.assumed_model is not None:
+        billions = f"{plan_inputs.assumed_model.model.parameters / 1e9:.3g} billion parameters"
         yield (
-            f"{question.assumed_model.name} ({billions}) is planned from its shape and each accelerator's data sheet "
-            "if it was not measured. With 80 % probability the true rate is within a factor of 1.6. One minute on a "
-            "rented accelerator removes most of this uncertainty."
+            f"{plan_inputs.assumed_model.name} ({billions}) is planned from its shape and each accelerator's data "
+            "sheet if it was not measured. With 80 % probability the true rate is within a factor of 1.6. One minute "
+            "on "
+            "a rented accelerator removes most of this uncertainty."
         )
 
 
-def _format_traffic_notes(question: PlanningInputs, demand: Demand) -> Iterator[str]:
-    traffic = question.traffic
+def _format_traffic_notes(plan_inputs: PlanningInputs, demand: Demand) -> Iterator[str]:
+    traffic = plan_inputs.traffic
     targets = [
         target.name
-        for target in question.measured
+        for target in plan_inputs.measured
         if target.lengths and traffic.tokens == build_measured_tokens(target.lengths)
     ]
     if targets:
@@ -110,7 +111,7 @@ def _format_traffic_notes(question: PlanningInputs, demand: Demand) -> Iterator[
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
         yield f"Sized for the peak in 12 months, {format_number(demand.peak_per_s)} req/s."
     if traffic.rows is not None:
-        services = [target.fit.services[0].service for target in question.measured if target.fit is not None]
+        services = [target.fit.services[0].service for target in plan_inputs.measured if target.fit is not None]
         yield from _format_trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
     elif traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s

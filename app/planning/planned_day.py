@@ -11,10 +11,10 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.planning.bursts import find_modulation
-from app.planning.day import play_day
+from app.planning.day import simulate_fleet_day
 from app.planning.day_text import format_day, format_day_notes, format_request_counts
 from app.planning.fleet_rate import build_design
-from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates, required_share
+from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates, get_required_share
 from app.planning.simulation.design import FleetDesign
 from app.records.day import DayMinute, DayOutcome, Range, SimulatedDay, SimulatedHour
 from app.records.offers import Router
@@ -39,16 +39,19 @@ class DayOptions(msgspec.Struct, frozen=True):
 
 
 def simulate_day(
-    planned: PlannedFleet, question: PlanningInputs, day: DayOptions, on_progress: Callable[[float], None] | None = None
+    planned: PlannedFleet,
+    plan_inputs: PlanningInputs,
+    day: DayOptions,
+    on_progress: Callable[[float], None] | None = None,
 ) -> SimulatedDay:
     """Simulate one day of the planned fleet and return its results.
 
     `on_progress` is called once per simulated minute with the share of arrivals simulated so far.
     """
-    rates = compute_day_rates(question, day.date)
-    rows = question.traffic.rows
-    modulation = None if rows is not None else find_modulation(question.traffic)
-    outcome = play_day(
+    rates = compute_day_rates(plan_inputs, day.date)
+    rows = plan_inputs.traffic.rows
+    modulation = None if rows is not None else find_modulation(plan_inputs.traffic)
+    outcome = simulate_fleet_day(
         _build_design(planned, day),
         rates,
         BIN_S,
@@ -62,7 +65,7 @@ def simulate_day(
         rows=rows,
         on_progress=on_progress,
     )
-    return summarize_day(planned, question, day, outcome, rates)
+    return summarize_day(planned, plan_inputs, day, outcome, rates)
 
 
 def _is_uncontrolled(day: DayOptions) -> bool:
@@ -80,7 +83,7 @@ def _build_design(planned: PlannedFleet, day: DayOptions) -> FleetDesign:
 
 
 def summarize_day(
-    planned: PlannedFleet, question: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates: Floats
+    planned: PlannedFleet, plan_inputs: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates: Floats
 ) -> SimulatedDay:
     """Build the results of a day from an outcome of `play_day` whose `usd_per_hour` was the price of one replica."""
     minutes = outcome.minutes
@@ -92,8 +95,8 @@ def summarize_day(
         replicas_per_instance=planned.replicas_per_instance,
         autoscaler=day.autoscaler,
         operations=day.operations,
-        slo=tuple(objective.text for objective in question.slo),
-        target_share=required_share(planned.shape.goals),
+        slo=tuple(objective.text for objective in plan_inputs.slo),
+        target_share=get_required_share(planned.shape.goals),
         attainment=outcome.totals.attainment,
         totals=outcome.totals,
         conservation=format_request_counts(outcome.totals),

@@ -16,7 +16,7 @@ from app.planning.capacity import extrapolate_capacity
 from app.planning.demand import compute_rates_per_s, compute_year_rates_per_s
 from app.planning.fleet_rate import FleetShape, build_design, build_fleet_shape, simulate_fleet
 from app.planning.goals import Goals, build_goals
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.planning.service_models.measured import add_measured_tokens
 from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.design import compute_max_throughput_per_s
@@ -53,17 +53,21 @@ class PlannedFleet(msgspec.Struct, frozen=True):
         return self.instances * self.replicas_per_instance
 
 
-def prepare_fleet(plan: Plan, question: PlanningInputs, offer_key: str | None, instances: int | None) -> PlannedFleet:
+def prepare_fleet(
+    plan: Plan, plan_inputs: PlanningInputs, offer_key: str | None, instances: int | None
+) -> PlannedFleet:
     """Prepare the recommended fleet, or that of the offer with this key, for simulation.
 
     `instances` overrides the planned number of instances. Raises UsageError if the fleet cannot be simulated.
     """
     fleet = _select_fleet(plan, offer_key)
-    target = _find_target(fleet, question)
+    target = _find_target(fleet, plan_inputs)
     fit = _get_fit(target)
-    speed = _compute_speed(fleet, target, question)
-    question = add_measured_tokens(question)
-    shape = build_fleet_shape(question.traffic, select_day_goals(build_goals(question.slo)), question.limits.router)
+    speed = _compute_speed(fleet, target, plan_inputs)
+    plan_inputs = add_measured_tokens(plan_inputs)
+    shape = build_fleet_shape(
+        plan_inputs.traffic, select_day_goals(build_goals(plan_inputs.slo)), plan_inputs.limits.router
+    )
     per_instance, count = fleet.replicas_per_instance, instances or fleet.instances
     planned_rate_per_s = get_planned_rate_per_s(fleet)
     assert per_instance is not None
@@ -88,16 +92,16 @@ def select_day_goals(goals: Goals) -> Goals:
     A request has one limit per kind of latency, so only the highest quantile of each kind is used.
     """
     ranked = sorted(
-        (goal for goal in goals.time_goals if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0
+        (goal for goal in goals.latency_goals if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0
     )
-    evaluated = tuple({goal.time: goal for goal in ranked}.values())
-    notes = tuple(f"{goal.text} is not evaluated over a day." for goal in goals.time_goals if goal not in evaluated)
+    evaluated = tuple({goal.kind: goal for goal in ranked}.values())
+    notes = tuple(f"{goal.text} is not evaluated over a day." for goal in goals.latency_goals if goal not in evaluated)
     return Goals(evaluated, goals.share, (*goals.notes, *notes))
 
 
-def required_share(goals: Goals) -> float | None:
+def get_required_share(goals: Goals) -> float | None:
     """Return the share of requests that must meet the limits; `None` if the SLO does not set a share or quantile."""
-    shares = [goal.quantile for goal in goals.time_goals if goal.quantile is not None]
+    shares = [goal.quantile for goal in goals.latency_goals if goal.quantile is not None]
     if goals.share is not None:
         shares.append(goals.share)
     return max(shares, default=None)
@@ -126,16 +130,16 @@ def prepare_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
     )
 
 
-def compute_day_rates(question: PlanningInputs, date: datetime.date) -> Floats:
+def compute_day_rates(plan_inputs: PlanningInputs, date: datetime.date) -> Floats:
     """Return the rates of the day in req/s, one per minute."""
     midnight = datetime.datetime.combine(date, datetime.time())
-    return compute_rates_per_s(question.traffic, midnight, 24, BIN_S, today=question.today)
+    return compute_rates_per_s(plan_inputs.traffic, midnight, 24, BIN_S, today=plan_inputs.today)
 
 
-def find_busiest_date(question: PlanningInputs) -> datetime.date:
+def find_busiest_date(plan_inputs: PlanningInputs) -> datetime.date:
     """Return the first day of the next 12 months with the busiest minute, for which the fleet is sized."""
-    peaks = compute_year_rates_per_s(question.traffic, question.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
-    return question.today + datetime.timedelta(days=int(np.argmax(peaks >= peaks.max() * (1 - 1e-9))))
+    peaks = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
+    return plan_inputs.today + datetime.timedelta(days=int(np.argmax(peaks >= peaks.max() * (1 - 1e-9))))
 
 
 def is_saturated(planned: PlannedFleet, rates: Floats) -> bool:
@@ -161,16 +165,16 @@ def _select_fleet(plan: Plan, key: str | None) -> Fleet:
     return match
 
 
-def _find_target(fleet: Fleet, question: PlanningInputs) -> MeasuredTarget:
+def _find_target(fleet: Fleet, plan_inputs: PlanningInputs) -> MeasuredTarget:
     """Return the target that the fleet is based on: a measured one, or the assumed target of the fleet's
     accelerator.
     """
-    target = next((measured for measured in question.measured if measured.name == fleet.measured_on), None)
-    if target is None and question.assumed_model is not None and fleet.accelerator is not None:
-        accelerator = question.catalog.accelerators[fleet.accelerator]
-        assumed = build_assumed_target(accelerator, question, build_goals(question.slo))
-        target = None if isinstance(assumed, Refusal) else assumed
-    return target or question.measured[0]
+    target = next((measured for measured in plan_inputs.measured if measured.name == fleet.measured_on), None)
+    if target is None and plan_inputs.assumed_model is not None and fleet.accelerator is not None:
+        accelerator = plan_inputs.catalog.accelerators[fleet.accelerator]
+        assumed = build_assumed_target(accelerator, plan_inputs, build_goals(plan_inputs.slo))
+        target = None if isinstance(assumed, Unavailable) else assumed
+    return target or plan_inputs.measured[0]
 
 
 def _get_fit(target: MeasuredTarget) -> ServiceFit:
@@ -182,15 +186,15 @@ def _get_fit(target: MeasuredTarget) -> ServiceFit:
     return target.fit
 
 
-def _compute_speed(fleet: Fleet, target: MeasuredTarget, question: PlanningInputs) -> float:
+def _compute_speed(fleet: Fleet, target: MeasuredTarget, plan_inputs: PlanningInputs) -> float:
     """Return the speed of the fleet's replicas relative to the measured replica."""
-    if target not in question.measured:
+    if target not in plan_inputs.measured:
         return 1.0
-    offer = next(candidate for candidate in question.catalog.offers if candidate.key == fleet.offer)
-    catalogue, limits = question.catalog, question.limits
+    offer = next(candidate for candidate in plan_inputs.catalog.offers if candidate.key == fleet.offer)
+    catalogue, limits = plan_inputs.catalog, plan_inputs.limits
     capacity = extrapolate_capacity(
         target.curve, target.hardware, offer, catalogue.accelerators, limits.unmeasured_gpus
     )
-    if isinstance(capacity, Refusal):
+    if isinstance(capacity, Unavailable):
         raise UsageError(f"{fleet.offer} cannot be simulated: {capacity.reason}")
     return capacity.speed

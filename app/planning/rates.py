@@ -8,7 +8,7 @@ from app.records.offers import Accelerator
 from app.records.plan import RejectionId
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Unavailable(msgspec.Struct, frozen=True):
     """Reason why a value is not available. `reason` states what is missing, or what to measure instead."""
 
     id: RejectionId
@@ -31,33 +31,34 @@ _LACKING = {
 }
 
 
-def card_name(card: Accelerator) -> str:
-    return f"{card.vendor} {card.name}"
+def format_accelerator_name(accelerator: Accelerator) -> str:
+    return f"{accelerator.vendor} {accelerator.name}"
 
 
-def lacks_precision(card: Accelerator, dtype: str) -> bool:
+def lacks_precision(accelerator: Accelerator, dtype: str) -> bool:
     """Return whether the accelerator is known not to support this precision; False if unknown."""
-    return dtype in _LACKING.get(card.architecture, ()) and _get_peak(card, dtype) is None
+    return dtype in _LACKING.get(accelerator.architecture, ()) and _get_peak(accelerator, dtype) is None
 
 
-def find_peak_per_s(card: Accelerator, dtype: str) -> float | Refusal:
+def find_peak_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable:
     """Return the dense peak in operations per second at `dtype`, one of `DTYPES`; a Refusal if unknown or
     unsupported.
     """
     if dtype not in DTYPES:
-        return Refusal(
+        return Unavailable(
             "unknown_precision",
             f"unknown data type {dtype!r} for an accelerator's peak: use one of {', '.join(DTYPES)}",
         )
-    peak = _get_peak(card, dtype)
+    peak = _get_peak(accelerator, dtype)
     if peak is not None:
         return peak * 1e12
-    if lacks_precision(card, dtype):
-        return Refusal(
+    if lacks_precision(accelerator, dtype):
+        return Unavailable(
             "unsupported_precision",
-            f"{card_name(card)} does not support {dtype}: measure it at a precision that it supports",
+            f"{format_accelerator_name(accelerator)} does not support {dtype}: measure it at a precision that it "
+            "supports",
         )
-    return Refusal("unknown_figure", f"the dense {dtype} peak of {card_name(card)} is unknown")
+    return Unavailable("unknown_figure", f"the dense {dtype} peak of {format_accelerator_name(accelerator)} is unknown")
 
 
 def _get_peak(accelerator: Accelerator, dtype: str) -> float | None:

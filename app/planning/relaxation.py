@@ -34,33 +34,33 @@ class Relaxation(msgspec.Struct, frozen=True):
     slo: tuple[str, ...] = ()
 
 
-def find_relaxations(question: PlanningInputs) -> tuple[Relaxation, ...]:
+def find_relaxations(plan_inputs: PlanningInputs) -> tuple[Relaxation, ...]:
     """Return the relaxations that make an offer feasible, each verified by a full plan.
 
     Candidates are estimated by formula first. The result is empty if an offer is feasible already, or if relaxing a
     single limit is not enough.
     """
-    if _find_cheapest(question) is not None:
+    if _find_cheapest(plan_inputs) is not None:
         return ()
-    return (*_relax_limits(question), *_relax_slo(question), *_relax_peak(question))
+    return (*_relax_limits(plan_inputs), *_relax_slo(plan_inputs), *_relax_peak(plan_inputs))
 
 
-def _find_cheapest(question: PlanningInputs) -> Fleet | None:
+def _find_cheapest(plan_inputs: PlanningInputs) -> Fleet | None:
     """Return the cheapest fleet of the full plan; skip the simulation if the formulas find no feasible fleet."""
     return (
         None
-        if _plan_recommended_fleet(question, preview=True) is None
-        else _plan_recommended_fleet(question, preview=False)
+        if _plan_recommended_fleet(plan_inputs, preview=True) is None
+        else _plan_recommended_fleet(plan_inputs, preview=False)
     )
 
 
-def _plan_recommended_fleet(question: PlanningInputs, *, preview: bool) -> Fleet | None:
-    recommendation = plan_fleets(question, estimate_only=preview).recommendation
+def _plan_recommended_fleet(plan_inputs: PlanningInputs, *, preview: bool) -> Fleet | None:
+    recommendation = plan_fleets(plan_inputs, estimate_only=preview).recommendation
     return None if recommendation is None else recommendation.fleet
 
 
-def _relax_limits(question: PlanningInputs) -> Iterator[Relaxation]:
-    limits = question.limits
+def _relax_limits(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
+    limits = plan_inputs.limits
     attempts: tuple[tuple[bool, dict[str, object], Callable[[Fleet], tuple[str, str]]], ...] = (
         (limits.budget_usd_per_month is not None, {"budget_usd_per_month": None}, _describe_budget),
         (limits.max_price_age_days is not None, {"max_price_age_days": None}, _describe_price_age),
@@ -83,15 +83,15 @@ def _relax_limits(question: PlanningInputs) -> Iterator[Relaxation]:
         ),
     )
     for is_set, relaxed_fields, describe in attempts:
-        fleet = _find_cheapest(_with_limits(question, relaxed_fields)) if is_set else None
+        fleet = _find_cheapest(_with_limits(plan_inputs, relaxed_fields)) if is_set else None
         if fleet is not None:
             change, description = describe(fleet)
             yield Relaxation((change,), f"With {description}, {_format_fleet(fleet)} qualifies.")
 
 
-def _with_limits(question: PlanningInputs, relaxed_fields: dict[str, object]) -> PlanningInputs:
-    limits: PlanLimits = msgspec.structs.replace(question.limits, **relaxed_fields)
-    return msgspec.structs.replace(question, limits=limits)
+def _with_limits(plan_inputs: PlanningInputs, relaxed_fields: dict[str, object]) -> PlanningInputs:
+    limits: PlanLimits = msgspec.structs.replace(plan_inputs.limits, **relaxed_fields)
+    return msgspec.structs.replace(plan_inputs, limits=limits)
 
 
 def _describe_budget(fleet: Fleet) -> tuple[str, str]:
@@ -112,14 +112,14 @@ def _extend_list(key: str, allowed: tuple[str, ...], value: str) -> tuple[str, s
     return f"plan.{key}=[{', '.join((*allowed, value))}]", f"{value} allowed in {key}"
 
 
-def _relax_slo(question: PlanningInputs) -> Iterator[Relaxation]:
-    for index, objective in enumerate(question.slo):
+def _relax_slo(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
+    for index, objective in enumerate(plan_inputs.slo):
         if not objective.comparator.startswith("<") or objective.level != "fail":
             continue
         for factor in _LIMIT_FACTORS:
             loosened = _loosen(objective, factor)
-            slo = (*question.slo[:index], loosened, *question.slo[index + 1 :])
-            fleet = _find_cheapest(msgspec.structs.replace(question, slo=slo))
+            slo = (*plan_inputs.slo[:index], loosened, *plan_inputs.slo[index + 1 :])
+            fleet = _find_cheapest(msgspec.structs.replace(plan_inputs, slo=slo))
             if fleet is not None:
                 text = f"With {loosened.label}, {_format_fleet(fleet)} qualifies."
                 yield Relaxation((), text, tuple(changed_objective.text for changed_objective in slo))
@@ -133,19 +133,19 @@ def _loosen(objective: Objective, factor: float) -> Objective:
     return msgspec.structs.replace(objective, limit=limit, text=text)
 
 
-def _relax_peak(question: PlanningInputs) -> Iterator[Relaxation]:
+def _relax_peak(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
     for share in _PEAK_SHARES:
-        peak_per_s = float(f"{question.traffic.peak_per_s * share:.3g}")
-        fleet = _find_cheapest(_with_peak(question, peak_per_s)) if peak_per_s > 0 else None
+        peak_per_s = float(f"{plan_inputs.traffic.peak_per_s * share:.3g}")
+        fleet = _find_cheapest(_with_peak(plan_inputs, peak_per_s)) if peak_per_s > 0 else None
         if fleet is not None:
             text = f"At a peak of {format_number(peak_per_s)} req/s, {_format_fleet(fleet)} qualifies."
             yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), text)
             return
 
 
-def _with_peak(question: PlanningInputs, peak_per_s: float) -> PlanningInputs:
-    traffic = msgspec.structs.replace(question.traffic, peak_per_s=peak_per_s)
-    return msgspec.structs.replace(question, traffic=traffic)
+def _with_peak(plan_inputs: PlanningInputs, peak_per_s: float) -> PlanningInputs:
+    traffic = msgspec.structs.replace(plan_inputs.traffic, peak_per_s=peak_per_s)
+    return msgspec.structs.replace(plan_inputs, traffic=traffic)
 
 
 def _format_fleet(fleet: Fleet) -> str:

@@ -36,7 +36,7 @@ class Risk(msgspec.Struct, frozen=True):
     reason: str
 
 
-def price_age_days(offer: Offer, today: datetime.date) -> int:
+def compute_price_age_days(offer: Offer, today: datetime.date) -> int:
     return max(0, (today - offer.as_of).days)
 
 
@@ -47,7 +47,7 @@ def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
     """
     source = offer.source.partition("+")[0]
     source_sigma = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
-    drift_sigma = PRICE_DRIFT_PER_YEAR * math.sqrt(max(0, price_age_days(offer, today) - 30) / 365)
+    drift_sigma = PRICE_DRIFT_PER_YEAR * math.sqrt(max(0, compute_price_age_days(offer, today) - 30) / 365)
     return math.hypot(source_sigma, drift_sigma)
 
 
@@ -61,7 +61,7 @@ def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
 
     Owned hardware has no list price, so its price is never outdated.
     """
-    age_days = price_age_days(offer, today)
+    age_days = compute_price_age_days(offer, today)
     if age_days <= MAX_PRICE_AGE_DAYS or offer.owned is not None:
         return ()
     hint = (
@@ -75,7 +75,7 @@ def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
 
 def list_price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
     risks = []
-    age_days = price_age_days(offer, today)
+    age_days = compute_price_age_days(offer, today)
     level = next((level for days, level in _AGE_LEVELS if age_days > days), 0)
     if level == 1:
         risks.append(Risk(level, f"the price is {age_days} days old"))

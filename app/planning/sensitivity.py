@@ -21,7 +21,7 @@ _CHANGE_SHARE = 0.2
 
 
 def compute_sensitivity(
-    options: Sequence[Option], demand: Demand, question: PlanningInputs, goals: Goals
+    options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs, goals: Goals
 ) -> tuple[SensitivityRange, ...]:
     """Compute the sensitivity of the monthly cost to each input, widest range first.
 
@@ -31,7 +31,7 @@ def compute_sensitivity(
     best = min(feasible, key=lambda option: get_candidate(option).usd_per_month)
     ranges = [
         _build_range(name, labels, [_find_cheapest(feasible, *case) for case in cases])
-        for name, labels, cases in _iterate_inputs(demand, question, goals, best)
+        for name, labels, cases in _iterate_inputs(demand, plan_inputs, goals, best)
     ]
     return tuple(sorted(ranges, key=_compute_width, reverse=True))
 
@@ -40,7 +40,7 @@ _Case = tuple[Demand, Callable[[Capacity], float], Callable[[Candidate], float]]
 
 
 def _iterate_inputs(
-    demand: Demand, question: PlanningInputs, goals: Goals, best: Option
+    demand: Demand, plan_inputs: PlanningInputs, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     peak = demand.peak_per_s
     sigma = demand.peak_sigma * Z80
@@ -87,11 +87,11 @@ def _iterate_inputs(
         ),
     )
     if best.target.fit is not None:
-        yield from _iterate_model_inputs(demand, question, goals, best)
+        yield from _iterate_model_inputs(demand, plan_inputs, goals, best)
 
 
 def _iterate_model_inputs(
-    demand: Demand, question: PlanningInputs, goals: Goals, best: Option
+    demand: Demand, plan_inputs: PlanningInputs, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     """Yield the low and high cases of the SLO limits and of the router.
 
@@ -99,12 +99,14 @@ def _iterate_model_inputs(
     """
 
     def scale_rate(changed: Goals, router: Router) -> Callable[[Capacity], float]:
-        factor = _estimate_rate(best, changed, router) / max(_estimate_rate(best, goals, question.limits.router), 1e-9)
+        factor = _estimate_rate(best, changed, router) / max(
+            _estimate_rate(best, goals, plan_inputs.limits.router), 1e-9
+        )
         return lambda _: factor
 
-    router = question.limits.router
+    router = plan_inputs.limits.router
     looser, tighter = (_scale_limits(goals, 1 + _CHANGE_SHARE), _scale_limits(goals, 1 - _CHANGE_SHARE))
-    if goals.time_goals:
+    if goals.latency_goals:
         yield (
             "SLO limits",
             ("+20 %", "−20 %"),
@@ -135,8 +137,8 @@ def _estimate_rate(option: Option, goals: Goals, router: Router) -> float:
 
 
 def _scale_limits(goals: Goals, factor: float) -> Goals:
-    time_goals = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.time_goals)
-    return msgspec.structs.replace(goals, time_goals=time_goals)
+    time_goals = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.latency_goals)
+    return msgspec.structs.replace(goals, latency_goals=time_goals)
 
 
 def _with(demand: Demand, **changes: float) -> Demand:
@@ -164,7 +166,7 @@ def _find_cheapest(
     for option in options:
         candidate = get_candidate(option)
         capacity = candidate.capacity
-        per_s = capacity.per_s * rate_factor(capacity)
+        per_s = capacity.rate_per_s * rate_factor(capacity)
         if per_s <= 0:
             continue
         needed = count_instances_at_rate(demand, per_s, capacity.sigma, demand.z)

@@ -15,14 +15,14 @@ from statistics import NormalDist
 import msgspec
 
 from app.planning.capacity import Z95, Capacity
-from app.planning.demand import compute_mean_per_s, compute_peak_sigma, peak_per_s
+from app.planning.demand import compute_mean_per_s, compute_peak_per_s, compute_peak_sigma
 from app.records.offers import PlanLimits
 from app.records.plan import SloProbabilities, Spread
 from app.records.result import Estimate, Fleet, Traffic
 
 HOURS_PER_MONTH = 730
 Z80 = 1.281552
-SPOT_MISSING_SHARE = 0.01
+SPOT_UNAVAILABLE_SHARE = 0.01
 """Assumed share of time in which a spot instance is interrupted and not yet replaced. Price lists do not state it."""
 _NORMAL = NormalDist()
 
@@ -57,7 +57,7 @@ class Demand(msgspec.Struct, frozen=True):
 def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
     """Build the demand from the traffic and the plan limits; campaigns are included only if `today` is given."""
     return Demand(
-        peak_per_s=peak_per_s(traffic, today),
+        peak_per_s=compute_peak_per_s(traffic, today),
         mean_per_s=compute_mean_per_s(traffic),
         z=_NORMAL.inv_cdf(limits.confidence),
         spares=limits.redundancy + limits.surge,
@@ -68,18 +68,18 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
 
 def count_instances(demand: Demand, capacity: Capacity, z: float) -> int:
     """Return the number of instances needed without spares; `z` is the normal quantile of the confidence."""
-    return count_instances_at_rate(demand, capacity.per_s, capacity.sigma, z)
+    return count_instances_at_rate(demand, capacity.rate_per_s, capacity.sigma, z)
 
 
-def count_instances_at_rate(demand: Demand, per_s: float, sigma: float, z: float) -> int:
-    """Return the number of instances needed if each sustains `per_s`; `sigma` is that of the rate's logarithm."""
+def count_instances_at_rate(demand: Demand, rate_per_s: float, sigma: float, z: float) -> int:
+    """Return the number of instances needed if each sustains `rate_per_s`; `sigma` is that of the rate's logarithm."""
     sigma = math.hypot(sigma, demand.peak_sigma)
-    return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / per_s - 1e-9))
+    return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / rate_per_s - 1e-9))
 
 
-def sustained_peak_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
+def compute_sustained_peak_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
     """Return the highest peak in req/s that the instances sustain at the plan's confidence."""
-    return instances * capacity.per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
+    return instances * capacity.rate_per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
 
 
 def get_planned_rate_per_s(fleet: Fleet) -> float | None:
@@ -101,7 +101,7 @@ def compute_confidence(instances: int, capacity: Capacity, demand: Demand) -> fl
     """Return the probability that the instances together sustain the peak; 0 without instances."""
     if instances < 1:
         return 0.0
-    margin = math.log(instances * capacity.per_s / demand.peak_per_s)
+    margin = math.log(instances * capacity.rate_per_s / demand.peak_per_s)
     sigma = math.hypot(capacity.sigma, demand.peak_sigma)
     if sigma == 0:
         return 1.0 if margin >= -1e-9 else 0.0
@@ -144,8 +144,8 @@ def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, d
     Interruptions are independent. Spares for failures and updates are assumed to be free to replace interrupted
     instances.
     """
-    log_missing, log_present = math.log(SPOT_MISSING_SHARE), math.log1p(-SPOT_MISSING_SHARE)
-    mean = SPOT_MISSING_SHARE * instances
+    log_missing, log_present = math.log(SPOT_UNAVAILABLE_SHARE), math.log1p(-SPOT_UNAVAILABLE_SHARE)
+    mean = SPOT_UNAVAILABLE_SHARE * instances
     max_interrupted = min(instances, math.ceil(mean + 10 * math.sqrt(mean) + 10))
     return min(
         1.0,
@@ -174,8 +174,10 @@ def _count_min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
 
     It is at least the number that the lowest peak needs at the maximum throughput of the service model.
     """
-    needed = count_instances_at_rate(demand, capacity.upper_quantile_per_s(0.0), capacity.sigma, -z)
-    return max(needed, count_instances_at_rate(demand, max(capacity.max_throughput_per_s, capacity.per_s), 0.0, -z))
+    needed = count_instances_at_rate(demand, capacity.compute_upper_quantile_per_s(0.0), capacity.sigma, -z)
+    return max(
+        needed, count_instances_at_rate(demand, max(capacity.max_throughput_per_s, capacity.rate_per_s), 0.0, -z)
+    )
 
 
 def estimate_cost_range(

@@ -1,7 +1,7 @@
 """Read the subset of YAML that profiles use: plain values, each with its line number.
 
-Rejected are documents larger than 1 MiB or nested deeper than 64 levels, anchors, aliases, tags, duplicate keys and
-files with several documents. Scalars follow YAML 1.2 (`no` is a string, `1e6` is a number) instead of YAML 1.1 as in
+Documents larger than 1 MiB or nested deeper than 64 levels, anchors, aliases, tags, duplicate keys and files with
+several documents are rejected. Scalars follow YAML 1.2 (`no` is a string, `1e6` is a number) instead of YAML 1.1 as in
 PyYAML.
 """
 

@@ -225,7 +225,7 @@ def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str,
 def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tuple[str, str] | None:
     metric, scenarios = objective.metric, profile.load.scenarios
     if metric in ("accuracy", "accuracy_retained") and profile.workload.tensors is None:
-        return f"{metric} needs labeled rows", "Give them in workload.tensors."
+        return f"{metric} needs labeled rows", "Set them in workload.tensors."
     if metric in ("latency_ms", "send_lag_ms") and not {"server", "multi-stream"} & set(scenarios):
         return f"{metric} needs calls with a scheduled start: the server or multi-stream scenario", "Use service_ms."
     if metric.startswith("copy_") and not _uses_io_binding(profile):

@@ -129,7 +129,7 @@ class StageSettings(Settings):
         given = [form for form in _FORMS if self._is_given(form)]
         if len(given) != 1:
             what = f"has {' and '.join(given)}" if given else "has no rate"
-            raise BadValueError(f"stage {self.name} {what}", hint=f"Give exactly one of {', '.join(_FORMS)}.")
+            raise BadValueError(f"stage {self.name} {what}", hint=f"Set exactly one of {', '.join(_FORMS)}.")
         for key, form in _FORM_OF.items():
             if self._is_given(key) and form not in given:
                 raise BadValueError(f"stage {self.name}: {key} requires {form}")
@@ -291,7 +291,7 @@ class SweepSettings(Settings):
         if sum(given) != 1:
             named = " and ".join(form for form, is_given in zip(_SWEEP_FORMS, given, strict=True) if is_given)
             what = f"{named} cannot be combined" if named else "it has no loads"
-            raise BadValueError(what, hint=f"Give exactly one of {'; '.join(_SWEEP_FORMS)}.")
+            raise BadValueError(what, hint=f"Set exactly one of {'; '.join(_SWEEP_FORMS)}.")
         if has_range and (self.from_per_s is None or self.to_per_s is None):
             raise BadValueError("from and to must be used together", hint="Write it like from: 10/s, to: 500/s.")
         if self.from_per_s is not None and self.to_per_s is not None and self.from_per_s >= self.to_per_s:

@@ -23,7 +23,7 @@ from app.profiles.pricing.catalog import check_provider, check_region, find_acce
 from app.profiles.problems import BadValueError, UnknownKeyError, did_you_mean
 from app.profiles.profile import PROFILES, Profile, find_protocol
 from app.profiles.settings import Listed, ObjectiveText, ReadAs, Settings
-from app.profiles.traces import is_trace, read_trace_facts
+from app.profiles.traces import is_trace, read_trace_statistics
 from app.profiles.traffic import TrafficSettings
 from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import AssumedModel
@@ -117,10 +117,10 @@ def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str
     return _validate_source(_parse(content, source_path, overrides), True)
 
 
-def _validate_source(source: _Source, files_must_exist: bool, catalogue: Catalog | None = None) -> Profile:
+def _validate_source(source: _Source, files_must_exist: bool, catalog: Catalog | None = None) -> Profile:
     profile = _validate(source, _profile_class(source), files_must_exist)
     plan = PlanLimits() if isinstance(profile, LocalProfile) else profile.plan
-    _check_against_catalogue(source, profile.target.hardware, plan, catalogue)
+    _check_against_catalogue(source, profile.target.hardware, plan, catalog)
     return profile
 
 
@@ -183,7 +183,7 @@ def load_traffic(path: Path) -> TrafficSettings:
 
 def _trace_traffic(path: Path) -> TrafficSettings:
     try:
-        read_trace_facts(path)
+        read_trace_statistics(path)
     except BadValueError as error:
         raise UsageError(str(error), hint=error.hint) from error
     context = {"directory": path.resolve().parent, "files_must_exist": True}
@@ -331,11 +331,11 @@ def _format_path(where: KeyPath) -> str:
 
 
 def _check_against_catalogue(
-    source: _Source, hardware: DeclaredHardware | None, plan: PlanLimits, catalogue: Catalog | None
+    source: _Source, hardware: DeclaredHardware | None, plan: PlanLimits, catalog: Catalog | None
 ) -> None:
     if hardware is None and not plan.regions and not plan.providers:
         return
-    catalogue = load_catalog() if catalogue is None else catalogue
+    catalog = load_catalog() if catalog is None else catalog
     checks: list[tuple[KeyPath, Callable[[Catalog, str], object], str]] = [
         *((("plan", "regions", index), check_region, region) for index, region in enumerate(plan.regions)),
         *((("plan", "providers", index), check_provider, provider) for index, provider in enumerate(plan.providers)),
@@ -346,6 +346,6 @@ def _check_against_catalogue(
         checks.append((("target", "hardware", "accelerator"), find_accelerator, hardware.accelerator))
     for where, check, name in checks:
         try:
-            check(catalogue, name)
+            check(catalog, name)
         except UsageError as error:
             raise source.error(str(error), where, hint=error.hint) from error

@@ -411,7 +411,7 @@ class LocalProfile(CommonProfile):
         if "multi-stream" in self.load.scenarios and not any(
             is_concurrent(variant) for variant in self.target.all_variants
         ):
-            hint = "Give target.streams, such as 8, or several target.devices."
+            hint = "Set target.streams, such as 8, or several target.devices."
             raise BadValueError("multi-stream needs several streams or devices, but no variant has them", hint=hint)
         if "max" in self.load.server_rates and not any(objective.level == "fail" for objective in self.slo):
             hint = 'Add an objective to slo, such as "latency_ms.p99 < 20".'

@@ -115,7 +115,7 @@ UnmeasuredGpuSettings = build_settings(
     class_name="UnmeasuredGpuSettings",
     dtype=Key(
         Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"],
-        "Data type of the model's arithmetic, on the measured card and on the others.",
+        "Data type of the model's arithmetic, on the measured GPU and on the other GPUs.",
     ),
     work=Key(Workload, "Limiting factor of the workload: saturated arithmetic, decoding, or unknown."),
     memory_gib=Key(

@@ -85,7 +85,7 @@ def _check_unique_names(scrapes: tuple[ScrapeSettings, ...]) -> tuple[ScrapeSett
     names = [scrape.name for scrape in scrapes]
     for name in names:
         if names.count(name) > 1:
-            raise BadValueError(f"two telemetry pages are named {name}", hint="Give each page its own name.")
+            raise BadValueError(f"two telemetry pages are named {name}", hint="Use a different name for each page.")
     return scrapes
 
 

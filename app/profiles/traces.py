@@ -325,7 +325,7 @@ def _date(epoch_s: float) -> datetime.datetime | None:
 _MIN_REQUESTS = 2
 
 
-def read_trace_facts(path: Path) -> TraceStatistics:
+def read_trace_statistics(path: Path) -> TraceStatistics:
     """Return the statistics of a trace for planning. The file is read again only if it changed.
 
     Raises BadValueError if the trace is invalid or has no rate.
@@ -334,7 +334,7 @@ def read_trace_facts(path: Path) -> TraceStatistics:
 
 
 def read_trace_rows(path: Path) -> TraceRows:
-    """Return the requests of a trace that a plan replays. Raises the same errors as `read_trace_facts`."""
+    """Return the requests of a trace that a plan replays. Raises the same errors as `read_trace_statistics`."""
     return _facts_and_rows(path)[1]
 
 

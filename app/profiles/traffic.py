@@ -45,7 +45,7 @@ from app.profiles.settings import (
     files_must_exist,
     upper_bound,
 )
-from app.profiles.traces import read_trace_facts, read_trace_rows
+from app.profiles.traces import read_trace_rows, read_trace_statistics
 from app.profiles.units import format_duration
 from app.records.traffic import (
     Campaign,
@@ -346,7 +346,7 @@ class TrafficSettings(Settings):
         given = [name for name, value in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if value]
         if len(given) != 1 and given != ["peak", "trace"]:
             what = f"has {' and '.join(given)}" if given else "has no source of traffic"
-            raise BadValueError(what, hint=f"Give exactly one of {', '.join(_SOURCES)}.")
+            raise BadValueError(what, hint=f"Set exactly one of {', '.join(_SOURCES)}.")
         for key, value in (("shape", self.shape), ("week", self.week)):
             if value == _TRACE and self.trace is None:
                 raise BadValueError(f"{key} requires a trace")
@@ -369,7 +369,7 @@ class TrafficSettings(Settings):
     @model_validator(mode="after")
     def _check_trace(self, info: ValidationInfo) -> Self:
         if self.trace is not None and files_must_exist(info):
-            read_trace_facts(self.trace)
+            read_trace_statistics(self.trace)
         return self
 
 
@@ -397,20 +397,20 @@ def build_traffic(settings: TrafficSettings) -> Traffic:
 
 def _facts(trace: Path | None) -> TraceStatistics | None:
     try:
-        return None if trace is None else read_trace_facts(trace)
+        return None if trace is None else read_trace_statistics(trace)
     except BadValueError as error:
         raise UsageError(f"traffic.trace: {error}", hint=error.hint) from error
 
 
-def _peak_per_s(settings: TrafficSettings, facts: TraceStatistics | None) -> float:
+def _peak_per_s(settings: TrafficSettings, statistics: TraceStatistics | None) -> float:
     """Return the stated peak rate.
 
     For a trace alone, it is the mean rate of the busiest hour, or the mean rate of a trace shorter than an hour.
     """
     if settings.peak_per_s is not None:
         return settings.peak_per_s
-    if facts is not None:
-        return facts.peak_1h_per_s or facts.mean_per_s
+    if statistics is not None:
+        return statistics.peak_1h_per_s or statistics.mean_per_s
     assert settings.users is not None
     return settings.users.peak_per_s
 
@@ -426,31 +426,31 @@ def _rows(settings: TrafficSettings) -> TraceRows | None:
     return msgspec.structs.replace(rows, input_tokens=b"", output_tokens=b"") if settings.tokens else rows
 
 
-def _hourly_share(shape: str | tuple[float, ...], facts: TraceStatistics | None) -> tuple[float, ...]:
+def _hourly_share(shape: str | tuple[float, ...], statistics: TraceStatistics | None) -> tuple[float, ...]:
     if isinstance(shape, tuple):
         return shape
     if shape == _TRACE:
-        return (facts and facts.hourly_share) or SHAPES["flat"]
+        return (statistics and statistics.hourly_share) or SHAPES["flat"]
     return next(shares for name, shares in SHAPES.items() if name == shape)
 
 
-def _weekly_share(week: str | tuple[float, ...], facts: TraceStatistics | None) -> tuple[float, ...]:
+def _weekly_share(week: str | tuple[float, ...], statistics: TraceStatistics | None) -> tuple[float, ...]:
     if isinstance(week, tuple):
         return week
     if week == _TRACE:
-        return (facts and facts.weekly_share) or WEEKS["even"]
+        return (statistics and statistics.weekly_share) or WEEKS["even"]
     return next(shares for name, shares in WEEKS.items() if name == week)
 
 
-def _dispersion(stated: DispersionSettings | None, facts: TraceStatistics | None, peak_per_s: float) -> Dispersion:
+def _dispersion(stated: DispersionSettings | None, statistics: TraceStatistics | None, peak_per_s: float) -> Dispersion:
     if stated is not None:
         return build_dispersion(stated)
-    shape = None if facts is None else facts.modulation_shape
+    shape = None if statistics is None else statistics.modulation_shape
     window_s = MODULATION_WINDOW_S
     return Dispersion(1.0 if shape is None else 1.0 + peak_per_s * window_s / shape, window_s)
 
 
-def _tokens_of_trace(facts: TraceStatistics | None) -> tuple[TokenLengths, ...]:
-    if facts is None or facts.mean_input_tokens is None or facts.mean_output_tokens is None:
+def _tokens_of_trace(statistics: TraceStatistics | None) -> tuple[TokenLengths, ...]:
+    if statistics is None or statistics.mean_input_tokens is None or statistics.mean_output_tokens is None:
         return ()
-    return (TokenLengths(1.0, facts.mean_input_tokens, facts.mean_output_tokens),)
+    return (TokenLengths(1.0, statistics.mean_input_tokens, statistics.mean_output_tokens),)

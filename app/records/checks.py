@@ -84,7 +84,7 @@ _NAMES: dict[CheckId, str] = {
     "late_calls_p99": "p99 late calls",
     "littles_law": "concurrency by Little's law",
     "locust_transport": "Locust transport",
-    "mean_time_half_width": "half-width of the mean time",
+    "mean_time_half_width": "CI half-width of the mean time",
     "other_processes_on_the_gpu": "other processes on the GPU",
     "price_age": "plan.price_age",
     "same_outputs": "same outputs",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.analysis.local.variants import NO_BEST_TEXTS, find_objective_stage
+from app.analysis.local.variants import NO_BEST_MESSAGES, find_objective_stage
 from app.records.estimate import Variant
 from app.records.local import BatchModel, VariantData
 from app.records.result import Check, Result, Stage
@@ -64,7 +64,7 @@ def build_local_section(result: Result) -> local_model.LocalSection | None:
         ),
         best=None if local.best is None else names[local.best],
         headline_variant=None if (shown_name := find_shown_variant(result)) is None else names[shown_name],
-        best_reason=None if local.best_reason is None else NO_BEST_TEXTS[local.best_reason],
+        best_reason=None if local.best_reason is None else NO_BEST_MESSAGES[local.best_reason],
         batch_models=tuple(_batch_law_row(batch_law, families) for batch_law in local.batch_models),
         axes=local_model.FrontAxes(latency=axes.latency_text, cost=axes.cost_text),
         parts=tuple(CALL_PARTS.values()),
@@ -107,14 +107,14 @@ def find_shown_variant(result: Result) -> Variant | None:
     return next((candidate for candidate in (*evaluated, *measured) if candidate is not None), None)
 
 
-def _batch_law_row(batch_law: BatchModel, families: Mapping[Variant, str]) -> local_model.BatchModelRow:
+def _batch_law_row(batch_model: BatchModel, families: Mapping[Variant, str]) -> local_model.BatchModelRow:
     return local_model.BatchModelRow(
-        family=families.get(batch_law.variant, batch_law.variant.label),
-        t0=build_quantity(batch_law.t0_ms, "ms"),
-        t1=build_quantity(batch_law.t1_ms, "ms"),
-        r2=batch_law.r2,
-        batches=batch_law.batches,
-        reason=batch_law.reason,
+        family=families.get(batch_model.variant, batch_model.variant.label),
+        t0=build_quantity(batch_model.t0_ms, "ms"),
+        t1=build_quantity(batch_model.t1_ms, "ms"),
+        r2=batch_model.r2,
+        batches=batch_model.batches,
+        reason=batch_model.reason,
     )
 
 

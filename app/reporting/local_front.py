@@ -12,9 +12,9 @@ import msgspec
 from app.analysis.local.call_stages import SEARCH_TAG, find_max_throughput_per_s
 from app.analysis.local.variants import (
     VariantPoint,
+    compute_machine_s_per_thousand_rows,
+    compute_usd_per_million_rows,
     find_pareto_front,
-    machine_s_per_thousand_rows,
-    usd_per_million_rows,
 )
 from app.records.estimate import Variant
 from app.records.local import LocalResult, VariantData
@@ -176,8 +176,8 @@ def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Esti
 
     def cost_at(per_s: float) -> float:
         if usd_per_hour is None:
-            return machine_s_per_thousand_rows(per_s)
-        return usd_per_million_rows(per_s, usd_per_hour)
+            return compute_machine_s_per_thousand_rows(per_s)
+        return compute_usd_per_million_rows(per_s, usd_per_hour)
 
     interval = throughput.ci95
     ci95 = (cost_at(interval[1]), cost_at(interval[0])) if interval is not None and interval[0] > 0 else None

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from app.analysis.local.call_stages import SEARCH_TAG
-from app.analysis.local.variants import find_missed, find_missed_so_far
+from app.analysis.local.variants import find_violated, find_violated_so_far
 from app.analysis.rows import NOT_STARTED
 from app.records.estimate import Estimate
 from app.records.local import Accuracy, Bottleneck, Fidelity, VariantColdStart, VariantData
@@ -85,7 +85,7 @@ def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["held", "di
     """
     if SEARCH_TAG not in stage.tags:
         return None
-    has_held = not find_missed_so_far(slo, [stage])
+    has_held = not find_violated_so_far(slo, [stage])
     return None if stage.in_headline and has_held else "held" if has_held else "did not hold"
 
 
@@ -133,7 +133,7 @@ _ENERGY = ("energy_j_per_inference", "energy_above_idle_j_per_inference")
 
 
 def build_variant_row(
-    facts: VariantData,
+    variant_data: VariantData,
     stages: Sequence[Stage],
     slo: Sequence[Objective],
     position: FrontPosition,
@@ -142,8 +142,8 @@ def build_variant_row(
     family: str,
     is_best: bool,
 ) -> VariantRow:
-    variant, headline_stages = facts.variant, [stage for stage in stages if stage.in_headline]
-    missed = find_missed(slo, headline_stages) if stages else ()
+    variant, headline_stages = variant_data.variant, [stage for stage in stages if stage.in_headline]
+    missed = find_violated(slo, headline_stages) if stages else ()
     return VariantRow(
         name=name,
         family=family,
@@ -154,21 +154,21 @@ def build_variant_row(
         streams=variant.streams,
         threads=variant.threads,
         devices=variant.devices,
-        state="best" if is_best else _state(facts, headline_stages),
-        reason=_failure_text(facts),
+        state="best" if is_best else _state(variant_data, headline_stages),
+        reason=_failure_text(variant_data),
         scenarios=build_scenario_rows(slo, stages),
         throughput=position.throughput,
-        arrivals=get_max_arrivals(facts, headline_stages),
+        arrivals=get_max_arrivals(variant_data, headline_stages),
         slo=None if not slo or not stages else _slo_state([estimate for _, estimate in missed]),
         misses=tuple(_miss_text(objective, estimate) for objective, estimate in missed),
         latency=position.latency,
         cost=position.cost,
         energy=find_energy(headline_stages),
         is_on_frontier=position.is_on_frontier,
-        accuracy=None if facts.accuracy is None else build_accuracy_row(facts.accuracy),
-        fidelity=None if facts.fidelity is None else _fidelity_row(facts.fidelity),
-        cold_starts=build_cold_start_rows(facts.cold_starts),
-        provider_used=facts.provider_used,
+        accuracy=None if variant_data.accuracy is None else build_accuracy_row(variant_data.accuracy),
+        fidelity=None if variant_data.fidelity is None else _fidelity_row(variant_data.fidelity),
+        cold_starts=build_cold_start_rows(variant_data.cold_starts),
+        provider_used=variant_data.provider_used,
         placements=tuple(
             PlacementRow(
                 provider=placement.provider,
@@ -176,14 +176,14 @@ def build_variant_row(
                 nodes=placement.nodes,
                 is_fallback=placement.is_fallback,
             )
-            for placement in facts.placements
+            for placement in variant_data.placements
         ),
-        bottleneck=None if facts.bottleneck is None else _bound_row(facts.bottleneck),
-        file=PureWindowsPath(facts.model_file).name,  # accepts both slashes; the folder is private
-        sha256=facts.model_sha256,
-        size_bytes=facts.size_bytes,
+        bottleneck=None if variant_data.bottleneck is None else _bound_row(variant_data.bottleneck),
+        file=PureWindowsPath(variant_data.model_file).name,  # accepts both slashes; the folder is private
+        sha256=variant_data.model_sha256,
+        size_bytes=variant_data.size_bytes,
         peak_memory=Quantity(
-            facts.peak_memory_gib, "GiB", reason=_reason_if_missing(facts.peak_memory_gib, "not measured")
+            variant_data.peak_memory_gib, "GiB", reason=_reason_if_missing(variant_data.peak_memory_gib, "not measured")
         ),
     )
 

@@ -138,7 +138,7 @@ def _series(source: str, metric: str, means: pd.Series, first: float, width: flo
     )
 
 
-def list_environment_facts(result: Result) -> tuple[model.EnvironmentEntry, ...]:
+def list_environment_entries(result: Result) -> tuple[model.EnvironmentEntry, ...]:
     """Return the labeled properties of the machine, the load workers and the target; the value of an unknown property
     is `None`."""
     machine = result.environment

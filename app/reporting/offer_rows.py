@@ -8,7 +8,7 @@ import math
 import msgspec
 
 from app.planning.pricing.ownership import price_catalog
-from app.planning.risk import price_age_days
+from app.planning.risk import compute_price_age_days
 from app.profiles.pricing.catalog import (
     NO_ACCELERATOR,
     check_provider,
@@ -82,7 +82,7 @@ def build_offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
         spot_usd_per_hour=offer.spot_usd_per_hour,
         reserved_1y_usd_per_hour=offer.reserved_1y_usd_per_hour,
         as_of=offer.as_of,
-        age_days=price_age_days(offer, today),
+        age_days=compute_price_age_days(offer, today),
         source=offer.source,
         overrides=_overridden_cells(offer),
     )

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from app.analysis.local.variants import rescore_variants
+from app.analysis.local.variants import reevaluate_variants
 from app.analysis.objectives import parse_objective
-from app.analysis.rescoring import RunData, rescore
+from app.analysis.rescoring import RunData, reevaluate_run
 from app.analysis.rows import StageRows, join_rows, read_rows
 from app.errors import CorruptedFileError, ProfileError, UsageError
 from app.profiles.document import read_document
@@ -89,12 +89,12 @@ class OpenedRun:
         if self.result.local is not None:
             if window_s is not None:
                 raise UsageError(_LOCAL_WINDOW, hint="Omit --from and --to.")
-            return self.result if objectives is None else rescore_variants(self.result, objectives)
+            return self.result if objectives is None else reevaluate_variants(self.result, objectives)
         self._check_events()
         data = self._facts_with_rows() if self.damage else self.data
         if window_s is not None:
             self._check_window(window_s)
-        return rescore(data, objectives, window_s)
+        return reevaluate_run(data, objectives, window_s)
 
     def _facts_with_rows(self) -> RunData:
         """Return the run data reduced to the stages whose rows are complete. Raises CorruptedFileError if only warm-ups
@@ -116,7 +116,7 @@ class OpenedRun:
             result=mark_damaged(complete, self.damage, left_out),
             stage_data=tuple(itertools.compress(self.data.stage_data, is_whole)),
             rows=tuple(itertools.compress(self.data.rows, is_whole)),
-            is_whole=self.data.is_whole and all(is_whole),
+            is_complete=self.data.is_complete and all(is_whole),
         )
 
     def report(self, result: Result | None = None) -> Report:
@@ -223,10 +223,10 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
         rows=tuple(_rows_of(table, [event.data for event in finished])),
         telemetry=_telemetry(run, damaged_files, is_lost=is_lost).to_pandas(),
         idle=_idle_window(events),
-        is_whole=recovery is None,
+        is_complete=recovery is None,
     )
     if recovery is not None and result.local is None and not damage:
-        rescored = rescore(data, None, None)
+        rescored = reevaluate_run(data, None, None)
         if _is_as_reported(rescored, finished):
             data = replace(data, result=rescored)
         else:

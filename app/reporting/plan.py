@@ -89,8 +89,8 @@ def _source(fleet: Fleet, sources: Sequence[SourceRow]) -> SourceRow | None:
     return next((source for source in sources if source.name == fleet.measured_on), None)
 
 
-def build_source_rows(question: PlanningInputs) -> tuple[SourceRow, ...]:
-    return tuple(map(_source_row, question.measured))
+def build_source_rows(plan_inputs: PlanningInputs) -> tuple[SourceRow, ...]:
+    return tuple(map(_source_row, plan_inputs.measured))
 
 
 def _source_row(target: MeasuredTarget) -> SourceRow:
@@ -108,16 +108,16 @@ def _source_row(target: MeasuredTarget) -> SourceRow:
     )
 
 
-def build_plan_report(plan: Plan, question: PlanningInputs, tool: str, command: str) -> PlanReport:
+def build_plan_report(plan: Plan, plan_inputs: PlanningInputs, tool: str, command: str) -> PlanReport:
     """Build the report of a plan file, which does not belong to a run."""
-    prices = sorted(offer.as_of.isoformat() for offer in question.catalog.offers)
-    sources = build_source_rows(question)
+    prices = sorted(offer.as_of.isoformat() for offer in plan_inputs.catalog.offers)
+    sources = build_source_rows(plan_inputs)
     return PlanReport(
         tool=tool,
         plan=build_plan_section(plan, sources),
         sources=sources,
         offers=len(prices),
-        own_offers=sum(offer.is_customized for offer in question.catalog.offers),
+        own_offers=sum(offer.is_customized for offer in plan_inputs.catalog.offers),
         oldest_price=prices[0] if prices else None,
         newest_price=prices[-1] if prices else None,
         command=command,

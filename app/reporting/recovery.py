@@ -11,7 +11,7 @@ import pyarrow as pa
 from app import __version__
 from app.analysis.gating import build_exit
 from app.analysis.headline import mark_headline
-from app.analysis.local.variants import NO_BEST_TEXTS, mark_variant_headlines
+from app.analysis.local.variants import NO_BEST_MESSAGES, mark_variant_headlines
 from app.analysis.validity import compute_verdict
 from app.errors import ExitCode, ProfileError, UsageError
 from app.profiles.document import read_document
@@ -84,7 +84,7 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
         local=local,
         notes=(recovery.text, *notes),
         artifacts=(),
-        exit=build_exit([Cause("cut_short", ExitCode.TERMINATED, NO_BEST_TEXTS["cut_short"])]),
+        exit=build_exit([Cause("cut_short", ExitCode.TERMINATED, NO_BEST_MESSAGES["cut_short"])]),
     )
     return result, recovery
 

@@ -26,7 +26,7 @@ from app.reporting.load import (
     find_headline_stages,
 )
 from app.reporting.local import build_local_section, build_local_tiles, build_model_section
-from app.reporting.machine import build_telemetry_series, build_worker_rows, list_environment_facts
+from app.reporting.machine import build_telemetry_series, build_worker_rows, list_environment_entries
 from app.reporting.method import MethodSpec, describe_method, read_spec
 from app.reporting.plan import build_plan_section
 from app.reporting.quantities import build_check_row, build_quantity
@@ -90,7 +90,7 @@ def build_report(
         errors=build_error_rows(requests, result.stages),
         plan=_plan(result),
         method=describe_method(result, spec, telemetry),
-        environment=list_environment_facts(result),
+        environment=list_environment_entries(result),
         reproduce=_reproduce(spec, command, spec_text),
         artifacts=_artifacts(result),
         result_json=result_json,

@@ -16,12 +16,12 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
-from app.analysis.estimates import share
+from app.analysis.estimates import estimate_proportion
 from app.analysis.groups import Group, group_by_name, group_by_target
 from app.analysis.pooling import select_first_samples
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
-from app.analysis.sample_size import needed_samples
-from app.analysis.spans import compute_span_ms, within_limits
+from app.analysis.sample_size import count_needed_samples
+from app.analysis.spans import compute_duration_ms, find_within_limits
 from app.records.result import Result, Stage
 from app.reporting.quantities import build_quantity
 from app.storage.run_directory import StoredRun
@@ -81,7 +81,9 @@ def read_request_times(
         return None
     stage_rows = read_rows(rows) if stage_rows is None else stage_rows
     return RequestTimes(
-        stage_rows, result.time_zero_ns, within_limits(stage_rows, [evaluation.objective for evaluation in result.slo])
+        stage_rows,
+        result.time_zero_ns,
+        find_within_limits(stage_rows, [evaluation.objective for evaluation in result.slo]),
     )
 
 
@@ -95,9 +97,9 @@ def build_load_series(requests: RequestTimes | None, latency_metric: str = "late
         float(intended_s[0]), max(float(intended_s[-1]), float(requests.seconds(_ends_ns(rows)).max()))
     )
     answered_s = requests.seconds(rows.end_ns[rows.is_success])
-    p50, p95 = _binned_percentiles(rows, intended_s, compute_span_ms(rows, latency_metric), bins, (0.50, 0.95))
-    (lag_p99,) = _binned_percentiles(rows, intended_s, compute_span_ms(rows, "send_lag_ms"), bins, (0.99,))
-    (ttft_p95,) = _binned_percentiles(rows, intended_s, compute_span_ms(rows, "ttft_ms"), bins, (0.95,))
+    p50, p95 = _binned_percentiles(rows, intended_s, compute_duration_ms(rows, latency_metric), bins, (0.50, 0.95))
+    (lag_p99,) = _binned_percentiles(rows, intended_s, compute_duration_ms(rows, "send_lag_ms"), bins, (0.99,))
+    (ttft_p95,) = _binned_percentiles(rows, intended_s, compute_duration_ms(rows, "ttft_ms"), bins, (0.95,))
     return model.LoadSeries(
         bin_s=bins.width_s,
         at_s=round_values((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
@@ -120,7 +122,7 @@ def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> t
         return ()
     rows, inside = requests.rows, mask_stages(requests, stages)
     metrics: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms")
-    drawn = (_spectrum(metric, compute_span_ms(rows, metric), inside) for metric in metrics)
+    drawn = (_spectrum(metric, compute_duration_ms(rows, metric), inside) for metric in metrics)
     return tuple(spectrum for spectrum in drawn if spectrum is not None)
 
 
@@ -148,7 +150,7 @@ def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()
             model.ErrorRow(
                 error=error,
                 count=count,
-                share=build_quantity(share(count, rows.intended_ns.size), "share"),
+                share=build_quantity(estimate_proportion(count, rows.intended_ns.size), "share"),
                 first_s=float(at_s.min()),
                 last_s=float(at_s.max()),
                 sample=samples.get(error),
@@ -217,7 +219,7 @@ def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Ma
     shares = [
         percentile_share
         for percentile_share in (*np.linspace(0.05, 0.45, 9), *tail)
-        if needed_samples(percentile_share) <= len(ordered)
+        if count_needed_samples(percentile_share) <= len(ordered)
     ]
     ranks = [math.ceil(percentile_share * len(ordered) - 1e-9) - 1 for percentile_share in shares]
     return model.PercentileCurve(
@@ -243,13 +245,13 @@ def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]
     if requests is None:
         return ()
     inside = mask_stages(requests, stages)
-    drawn = (build_share_steps(metric, compute_span_ms(requests.rows, metric), inside) for metric in _METRICS)
+    drawn = (build_share_steps(metric, compute_duration_ms(requests.rows, metric), inside) for metric in _METRICS)
     return tuple(spectrum for spectrum in drawn if spectrum is not None)
 
 
 def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LatencyHeatMap | None:
     """Build the heat map of all responses; `None` without responses, or if all latencies are equal."""
-    values_ms = None if requests is None else compute_span_ms(requests.rows, latency_metric)
+    values_ms = None if requests is None else compute_duration_ms(requests.rows, latency_metric)
     if requests is None or values_ms is None:
         return None
     is_known = requests.rows.is_success & (values_ms > 0)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from app.analysis.headline import find_heaviest_passed, find_lightest_failed
-from app.analysis.local.variants import NO_BEST_TEXTS, find_missed
+from app.analysis.headline import find_highest_passed_load, find_lowest_failed_load
+from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated
 from app.analysis.max_rate import describe_failure
 from app.analysis.objectives import parse_objective
 from app.errors import ExitCode, UsageError
@@ -74,7 +74,7 @@ def _best(result: Result) -> Headline:
     slo = [evaluation.objective.label for evaluation in result.slo if evaluation.objective.level == "fail"]
     assert local is not None
     if local.best is None:
-        why = NO_BEST_TEXTS[local.best_reason] if local.best_reason else "no variant was measured to its end"
+        why = NO_BEST_MESSAGES[local.best_reason] if local.best_reason else "no variant was measured to its end"
         return Headline(_capitalized(why), _nearest(result))
     stages = group_headline_stages_by_variant(result)[local.best]
     stage = find_fastest_stage(stages)
@@ -119,7 +119,7 @@ def _nearest(result: Result) -> str:
     if variant is None or local is None:
         return ""
     stages = group_stages_by_variant(result)
-    missed = find_missed(
+    missed = find_violated(
         [evaluation.objective for evaluation in result.slo], group_headline_stages_by_variant(result)[variant]
     )
     missed_text = ", ".join(
@@ -200,7 +200,7 @@ def _headline(result: Result, outcome: Outcome) -> Headline:
         return _max_rate_headline(result.max_rate, outcome).add(_inconclusive_note(result, outcome))
     if outcome == "FAIL" and result.exit.causes:
         return Headline(_capitalized(result.exit.causes[0].text))
-    if any(stage.concurrency for stage in find_heaviest_passed(result.stages)):
+    if any(stage.concurrency for stage in find_highest_passed_load(result.stages)):
         return _concurrency_headline(result).add(_inconclusive_note(result, outcome))
     return _objectives_headline((*result.slo, *result.gates), measured)
 
@@ -228,7 +228,7 @@ def _max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
 
 def _concurrency_headline(result: Result) -> Headline:
     """Build the headline of a concurrency sweep."""
-    met_stage, failed_stage = find_heaviest_passed(result.stages)[0], find_lightest_failed(result.stages)
+    met_stage, failed_stage = find_highest_passed_load(result.stages)[0], find_lowest_failed_load(result.stages)
     slo = [evaluation.objective for evaluation in result.slo]
     rate_per_s = met_stage.metrics["completed_per_s"]["value"].value or 0.0
     rate = formatting.with_unit(formatting.format_number(rate_per_s), "req/s")

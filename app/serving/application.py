@@ -17,16 +17,16 @@ from app import __version__
 from app.errors import SizewiseError, UsageError
 from app.inference.tensor_spec import TensorSpec
 from app.serving.batching import Batcher, DrainingError, QueueFullError
-from app.serving.counters import Counters
+from app.serving.counters import EndpointMetrics
 from app.serving.execution import find_batch_key
 from app.serving.messages import (
     JSON_LENGTH_HEADER,
     VERSION,
     BadRequestError,
     InferenceRequest,
+    build_tensor_metadata,
     decode_request,
     encode_response,
-    tensor_metadata,
 )
 from app.serving.settings import ConnectionLimits
 
@@ -58,13 +58,16 @@ class _RejectedError(Exception):
         self.headers = headers
 
 
-def application(
-    model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int = ConnectionLimits().max_bodies_bytes
+def build_application(
+    model: ServedModel,
+    batcher: Batcher,
+    counters: EndpointMetrics,
+    max_bodies_bytes: int = ConnectionLimits().max_bodies_bytes,
 ) -> Starlette:
     """Build the ASGI application of the endpoint. `bodies_bytes` is the maximum total size in bytes of the bodies of
     all requests in flight."""
     pages = _Pages(model, batcher, counters)
-    infer = Inference(model, batcher, counters, bodies_bytes)
+    infer = Inference(model, batcher, counters, max_bodies_bytes)
     model_path = "/v2/models/{model}"
     version_path = model_path + "/versions/{version}"
     return Starlette(
@@ -88,7 +91,7 @@ class Inference:
     """Handler of POST …/infer. It is a plain ASGI application without framework overhead, because benchmarks measure
     this path."""
 
-    def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters, bodies_bytes: int) -> None:
+    def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics, bodies_bytes: int) -> None:
         self._model = model
         self._batcher = batcher
         self._counters = counters
@@ -167,7 +170,7 @@ class Inference:
 class _Pages:
     """Handlers of all routes except inference: server and model metadata, health and metrics."""
 
-    def __init__(self, model: ServedModel, batcher: Batcher, counters: Counters) -> None:
+    def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics) -> None:
         self._model = model
         self._batcher = batcher
         self._counters = counters
@@ -194,13 +197,13 @@ class _Pages:
                 "name": self._model.name,
                 "versions": [VERSION],
                 "platform": "onnxruntime_onnx",
-                "inputs": tensor_metadata(self._model.inputs),
-                "outputs": tensor_metadata(self._model.outputs),
+                "inputs": build_tensor_metadata(self._model.inputs),
+                "outputs": build_tensor_metadata(self._model.outputs),
             }
         )
 
     async def metrics(self, _: Request) -> Response:
-        text = self._counters.format_metrics(self._batcher.waiting_count)
+        text = self._counters.format_metrics(self._batcher.queued_count)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _require_known_model(self, request: Request) -> None:

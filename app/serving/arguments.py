@@ -58,7 +58,7 @@ def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
         )
     return ServingSettings(
         model=arguments.model,
-        name=model_name(arguments.model) if arguments.name is None else _check_name(arguments.name),
+        name=derive_model_name(arguments.model) if arguments.name is None else _check_name(arguments.name),
         host=arguments.host,
         port=arguments.port,
         provider=arguments.provider,
@@ -67,7 +67,7 @@ def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
         queue_delay_s=_parse_delay_s(arguments.queue_delay),
         queue_limit=arguments.queue_limit,
         leave_with_stdin=arguments.leave_with_stdin,
-        limits=ConnectionLimits(connections=arguments.max_connections),
+        limits=ConnectionLimits(max_connections=arguments.max_connections),
     )
 
 
@@ -82,14 +82,14 @@ def format_arguments(settings: ServingSettings) -> list[str]:
         f"--max-batch={settings.max_batch}",
         f"--queue-delay={settings.queue_delay_s * 1e6:.3f}us",
         f"--queue-limit={settings.queue_limit}",
-        f"--max-connections={settings.limits.connections}",
+        f"--max-connections={settings.limits.max_connections}",
     ]
     if settings.leave_with_stdin:
         line.append("--leave-with-stdin")
     return [*line, "--", settings.model]
 
 
-def model_name(model: str) -> str:
+def derive_model_name(model: str) -> str:
     """Derive a model name from the stem of the file name, with characters replaced that a URL would have to escape."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem).lstrip("._-") or "model"
 

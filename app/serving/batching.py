@@ -28,7 +28,7 @@ class DrainingError(Exception):
     """Raised when a request is submitted while the endpoint is shutting down."""
 
 
-class WaitingRequest(msgspec.Struct, frozen=True, eq=False):
+class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
     """A request in the queue. Requests with the same `batch_key` can run in one batch; if it is `None`, the request
     always runs as a separate batch."""
 
@@ -42,35 +42,35 @@ class WaitingRequest(msgspec.Struct, frozen=True, eq=False):
 class BatchQueue:
     """Queue of requests in order of arrival, which selects the batches. It uses no clock and no event loop."""
 
-    def __init__(self, max_rows: int, delay_ns: int, limit: int) -> None:
-        self._waiting: deque[WaitingRequest] = deque()
+    def __init__(self, max_rows: int, delay_ns: int, max_requests: int) -> None:
+        self._waiting: deque[QueuedRequest] = deque()
         self._max_rows = max_rows
         self._delay_ns = delay_ns
-        self._limit = limit
+        self._limit = max_requests
         self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, request: WaitingRequest) -> None:
+    def add(self, request: QueuedRequest) -> None:
         """Append a request. Raises QueueFullError if the queue is full."""
         if len(self._waiting) >= self._limit:
             raise QueueFullError
         self._waiting.append(request)
 
     def close(self) -> None:
-        """Make `next_batch` stop waiting for further requests, because none will arrive."""
+        """Make `pop_next_batch` stop waiting for further requests, because none will arrive."""
         self._is_closed = True
 
-    def due_ns(self) -> int | None:
+    def get_due_ns(self) -> int | None:
         """Return the time in ns at which the oldest request has waited for the queue delay; `None` if the queue is
         empty."""
         return self._waiting[0].arrived_ns + self._delay_ns if self._waiting else None
 
-    def next_batch(self, now_ns: int) -> list[WaitingRequest]:
+    def pop_next_batch(self, now_ns: int) -> list[QueuedRequest]:
         """Remove the next batch from the queue and return it; return an empty list while the batch can still wait for
         further requests."""
-        due_ns = self.due_ns()
+        due_ns = self.get_due_ns()
         if due_ns is None:
             return []
         count, is_complete = self._next_batch_size()
@@ -103,7 +103,7 @@ class Batcher:
     def __init__(
         self,
         queue: BatchQueue,
-        submit: Callable[[list[WaitingRequest], Callable[[Sequence[BatchResult]], None]], None],
+        submit: Callable[[list[QueuedRequest], Callable[[Sequence[BatchResult]], None]], None],
         *,
         now_ns: Callable[[], int],
         call_later: Callable[[float, Callable[[], None]], Any],
@@ -112,12 +112,12 @@ class Batcher:
         self._submit = submit
         self._now_ns = now_ns
         self._call_later = call_later
-        self._running: list[WaitingRequest] = []
+        self._running: list[QueuedRequest] = []
         self._is_timer_set = False
         self._drained: asyncio.Event | None = None
 
     @property
-    def waiting_count(self) -> int:
+    def queued_count(self) -> int:
         return len(self._queue)
 
     @property
@@ -130,7 +130,7 @@ class Batcher:
         if self._drained is not None:
             raise DrainingError
         future: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        self._queue.add(WaitingRequest(feeds, rows, batch_key, self._now_ns(), future))
+        self._queue.add(QueuedRequest(feeds, rows, batch_key, self._now_ns(), future))
         self._start_batch()
         return future
 
@@ -147,11 +147,11 @@ class Batcher:
         if self._running:
             return
         now_ns = self._now_ns()
-        self._running = self._queue.next_batch(now_ns)
+        self._running = self._queue.pop_next_batch(now_ns)
         if self._running:
             self._submit(self._running, self._finish)
             return
-        due_ns = self._queue.due_ns()
+        due_ns = self._queue.get_due_ns()
         if due_ns is not None and not self._is_timer_set:
             self._is_timer_set = True
             self._call_later((due_ns - now_ns) / 1e9, self._on_timer)

@@ -66,8 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._is_in_head, self._head_bytes = True, 0
-        self._due_s: float | None = self.loop.time() + self.limits.header_s
-        if len(self.connections) > self.limits.connections:
+        self._due_s: float | None = self.loop.time() + self.limits.header_timeout_s
+        if len(self.connections) > self.limits.max_connections:
             self._reject(
                 b"503 Service Unavailable", b"the maximum number of connections is open", b"retry-after: 1\r\n"
             )
@@ -79,21 +79,21 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if was_in_head and self._is_in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > self.limits.header_bytes:
-                reason = b"the headers of the request exceed %d bytes" % self.limits.header_bytes
+            if self._head_bytes > self.limits.max_header_bytes:
+                reason = b"the headers of the request exceed %d bytes" % self.limits.max_header_bytes
                 self._reject(b"431 Request Header Fields Too Large", reason)
         elif self._due_s is None and (self.cycle is None or self.cycle.response_complete):
-            self._due_s = self.loop.time() + self.limits.header_s  # bytes that do not start a request
+            self._due_s = self.loop.time() + self.limits.header_timeout_s  # bytes that do not start a request
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_in_head, self._head_bytes = True, 0
-        self._due_s = self.loop.time() + self.limits.header_s
+        self._due_s = self.loop.time() + self.limits.header_timeout_s
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._is_in_head = False
-        self._due_s = self.loop.time() + self.limits.body_s
+        self._due_s = self.loop.time() + self.limits.body_timeout_s
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -102,7 +102,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def close_overdue(self, now_s: float) -> None:
         if self._due_s is None or self._due_s > now_s or self.transport.is_closing():
             return
-        part, limit_s = ("headers", self.limits.header_s) if self._is_in_head else ("body", self.limits.body_s)
+        part, limit_s = (
+            ("headers", self.limits.header_timeout_s) if self._is_in_head else ("body", self.limits.body_timeout_s)
+        )
         self._reject(b"408 Request Timeout", f"the {part} of the request did not arrive within {limit_s:g} s".encode())
 
     def _reject(self, status: bytes, sentence: bytes, header: bytes = b"") -> None:
@@ -116,7 +118,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
+def create_bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
     """Create a protocol class for uvicorn that enforces these limits on each connection."""
     return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})
 

@@ -20,7 +20,7 @@ class BucketHistogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def lines(self, name: str) -> Iterator[str]:
+    def format_lines(self, name: str) -> Iterator[str]:
         cumulative = 0
         for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
             cumulative += count
@@ -29,7 +29,7 @@ class BucketHistogram:
         yield f"{name}_count {cumulative}"
 
 
-class Counters:
+class EndpointMetrics:
     """Metrics of the endpoint: requests by outcome, requests in flight, batch sizes and inference times. Must be used
     on the event loop's thread only."""
 
@@ -46,7 +46,7 @@ class Counters:
         self._batch_rows.observe(rows)
         self._inference_s.observe(duration_s)
 
-    def format_metrics(self, waiting: int) -> str:
+    def format_metrics(self, queued_count: int) -> str:
         lines = [*_format_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome.")]
         lines += [
             f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._requests[outcome]}' for outcome in OUTCOMES
@@ -54,11 +54,11 @@ class Counters:
         lines += _format_heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight.")
         lines.append(f"sizewise_endpoint_in_flight {self.in_flight}")
         lines += _format_heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model.")
-        lines.append(f"sizewise_endpoint_queue_depth {waiting}")
+        lines.append(f"sizewise_endpoint_queue_depth {queued_count}")
         lines += _format_heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch.")
-        lines += self._batch_rows.lines("sizewise_endpoint_batch_rows")
+        lines += self._batch_rows.format_lines("sizewise_endpoint_batch_rows")
         lines += _format_heading("sizewise_endpoint_inference_seconds", "histogram", "Inference time per batch.")
-        lines += self._inference_s.lines("sizewise_endpoint_inference_seconds")
+        lines += self._inference_s.format_lines("sizewise_endpoint_inference_seconds")
         return "\n".join(lines) + "\n"
 
 

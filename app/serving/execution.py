@@ -12,8 +12,8 @@ import numpy as np
 
 from app.errors import MeasurementError, SizewiseError
 from app.inference.rows import Feeds
-from app.serving.batching import BatchResult, Outputs, WaitingRequest
-from app.serving.counters import Counters
+from app.serving.batching import BatchResult, Outputs, QueuedRequest
+from app.serving.counters import EndpointMetrics
 
 RunModel = Callable[[Feeds], Outputs]
 
@@ -22,20 +22,20 @@ class Executor:
     """Executor that runs batches in a single thread. `submit` must be called on the event loop, on which `done` is then
     called with the results."""
 
-    def __init__(self, run: RunModel, counters: Counters, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, run: RunModel, counters: EndpointMetrics, loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
         self._counters = counters
         self._loop = loop
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
 
-    def submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
+    def submit(self, batch: list[QueuedRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         self._thread.submit(self._execute, batch, done)
 
     def close(self) -> None:
         """Shut down the thread without waiting for an inference in progress."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _execute(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
+    def _execute(self, batch: list[QueuedRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         start_ns = perf_counter_ns()
         results = run_batch(self._run, batch)
         duration_s = (perf_counter_ns() - start_ns) / 1e9
@@ -49,7 +49,7 @@ class Executor:
         done(results)
 
 
-def run_batch(run: RunModel, batch: list[WaitingRequest]) -> list[BatchResult]:
+def run_batch(run: RunModel, batch: list[QueuedRequest]) -> list[BatchResult]:
     """Run a batch, and return one result per request in order: the output rows of the request, or its error."""
     if len(batch) == 1:
         return [_run_single(run, batch[0])]
@@ -65,7 +65,7 @@ def run_batch(run: RunModel, batch: list[WaitingRequest]) -> list[BatchResult]:
     return [[part[index] for part in parts] for index in range(len(batch))]
 
 
-def _run_single(run: RunModel, request: WaitingRequest) -> BatchResult:
+def _run_single(run: RunModel, request: QueuedRequest) -> BatchResult:
     try:
         return run(request.feeds)
     except SizewiseError as error:

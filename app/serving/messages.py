@@ -230,7 +230,7 @@ def encode_response(
     return (b"".join([text, *binary]), len(text)) if binary else (text, None)
 
 
-def tensor_metadata(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+def build_tensor_metadata(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
     return [{"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": spec.shape} for spec in specs]
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 import msgspec
 
 from app.errors import UnavailableError
-from app.inference.parent import child_error
+from app.inference.parent import build_child_error
 from app.serving.arguments import format_arguments
 from app.serving.settings import EndpointReady, ServingSettings
 from loadgen.child import ChildExit, start_module, terminate_within
@@ -24,9 +24,9 @@ class EndpointProcess:
     """Context manager of an endpoint in a child process, which runs while the context is active. `stop` may be called
     at any time, also repeatedly."""
 
-    def __init__(self, settings: ServingSettings, *, start_limit_s: float = 60.0) -> None:
+    def __init__(self, settings: ServingSettings, *, start_timeout_s: float = 60.0) -> None:
         self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
-        self._start_limit_s = start_limit_s
+        self._start_limit_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._exit_status: ChildExit | None = None
         self._ready: EndpointReady | None = None
@@ -69,7 +69,7 @@ class EndpointProcess:
         description = f"the endpoint of {self._settings.model}"
         if self._has_timed_out:
             raise UnavailableError(f"{description} was not ready within {self._start_limit_s:g} s")
-        raise child_error(description, code, text)
+        raise build_child_error(description, code, text)
 
     def end_reason(self) -> str | None:
         """Return how the endpoint's process ended; `None` while the process runs and before it was started."""

@@ -18,11 +18,11 @@ from starlette.types import ASGIApp
 
 from app.analysis.validity import list_fallback_nodes
 from app.errors import UnavailableError
-from app.inference.session import ModelSession, open_session, runtime_version
-from app.serving.application import ServedModel, application
+from app.inference.session import ModelSession, get_runtime_version, open_session
+from app.serving.application import ServedModel, build_application
 from app.serving.batching import Batcher, BatchQueue
-from app.serving.connections import TokenGuard, bounded_protocol, close_overdue, resolve_token
-from app.serving.counters import Counters
+from app.serving.connections import TokenGuard, close_overdue, create_bounded_protocol, resolve_token
+from app.serving.counters import EndpointMetrics
 from app.serving.execution import Executor
 from app.serving.settings import ConnectionLimits, EndpointReady, ServingSettings
 
@@ -48,7 +48,7 @@ def run(settings: ServingSettings, announce: Announce) -> None:
 async def _serve(settings: ServingSettings, session: ModelSession, listener: socket.socket, announce: Announce) -> None:
     loop = asyncio.get_running_loop()
     max_batch = settings.max_batch if session.is_batchable else 1
-    counters = Counters(max_batch)
+    counters = EndpointMetrics(max_batch)
     executor = Executor(session.run, counters, loop)
     batcher = Batcher(
         BatchQueue(max_batch, round(settings.queue_delay_s * 1e9), settings.queue_limit),
@@ -58,7 +58,7 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
     )
     model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
     ready = _build_ready_report(settings, session, listener, max_batch)
-    pages: ASGIApp = application(model, batcher, counters, settings.limits.max_bodies_bytes)
+    pages: ASGIApp = build_application(model, batcher, counters, settings.limits.max_bodies_bytes)
     if ready.token is not None:
         pages = TokenGuard(pages, ready.token)
     server = DrainingServer(pages, batcher, settings.limits, lambda: announce(ready))
@@ -77,7 +77,7 @@ class DrainingServer(uvicorn.Server):
     def __init__(self, app: Any, batcher: Batcher, limits: ConnectionLimits, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
-            http=bounded_protocol(limits),
+            http=create_bounded_protocol(limits),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -92,7 +92,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._batcher = batcher
         # A tick is 0.1 s, so this interval is a tenth of the shorter limit.
-        self._ticks_per_check = max(1, round(min(limits.header_s, limits.body_s)))
+        self._ticks_per_check = max(1, round(min(limits.header_timeout_s, limits.body_timeout_s)))
         self._on_started = on_started
         self._draining: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -145,7 +145,7 @@ def _build_ready_report(
         max_batch=max_batch,
         queue_delay_s=settings.queue_delay_s,
         queue_limit=settings.queue_limit,
-        runtime_version=runtime_version(),
+        runtime_version=get_runtime_version(),
         token=resolve_token(host, settings.token),
     )
 

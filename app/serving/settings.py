@@ -12,16 +12,16 @@ DEFAULT_CONNECTIONS = 4096
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the number of connections, and on the time and memory that requests may use.
 
-    `header_s` is the time limit for receiving the headers, from the connection or from the first byte of a later
-    request; `body_s` is the time limit for receiving the body after the headers. `header_bytes` limits the size of the
-    headers; a single read may exceed it. `max_bodies_bytes` limits the total size of the bodies of all requests in
-    flight.
+    `header_timeout_s` is the time limit for receiving the headers, from the connection or from the first byte of a
+    later request; `body_timeout_s` is the time limit for receiving the body after the headers. `max_header_bytes`
+    limits the size of the headers; a single read may exceed it. `max_bodies_bytes` limits the total size of the bodies
+    of all requests in flight.
     """
 
-    connections: int = DEFAULT_CONNECTIONS
-    header_bytes: int = 64 * 2**10
-    header_s: float = 10.0
-    body_s: float = 60.0
+    max_connections: int = DEFAULT_CONNECTIONS
+    max_header_bytes: int = 64 * 2**10
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
     max_bodies_bytes: int = 256 * 2**20
 
 

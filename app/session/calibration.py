@@ -16,7 +16,7 @@ import pyarrow as pa
 from app.records.calibration import CalibrationStep, LoadKind, MeasuredCapacity
 from app.session.dependencies import Load, NullServer
 from app.session.interruption import Interruption
-from app.telemetry.processes import CoreUse
+from app.telemetry.processes import CoreUsage
 from loadgen.records import REQUEST_SCHEMA, Endpoint, OpenArrivals, StageEnded, StagePlan
 from loadgen.reference import null_streams
 from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts, Workload
@@ -39,18 +39,18 @@ class RateRange(msgspec.Struct, frozen=True):
         return RateRange(self.start * workers, self.lowest, self.highest * workers)
 
 
-REQUESTS = RateRange(8_000.0, 250.0, 64_000.0)
-CHUNKS = RateRange(16_000.0, 500.0, 128_000.0)
+REQUEST_RATE_RANGE = RateRange(8_000.0, 250.0, 64_000.0)
+CHUNK_RATE_RANGE = RateRange(16_000.0, 500.0, 128_000.0)
 
 
-def is_passed(achieved_share: float, late_share: float) -> bool:
+def has_passed(achieved_share: float, late_share: float) -> bool:
     """Return True if a calibration step passed: at least 99 % of the requests were sent in time, and at most 1 % of the
     requests or their chunks were late."""
     return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
 
 
 def search_rates(
-    try_rate: Callable[[float], CalibrationStep | None], rate_range: RateRange = REQUESTS
+    try_rate: Callable[[float], CalibrationStep | None], rate_range: RateRange = REQUEST_RATE_RANGE
 ) -> tuple[CalibrationStep, ...]:
     """Find the highest rate that passes.
 
@@ -86,7 +86,7 @@ def search_rates(
     return tuple(steps)
 
 
-def max_achieved_rate(steps: tuple[CalibrationStep, ...]) -> float | None:
+def find_max_achieved_rate(steps: tuple[CalibrationStep, ...]) -> float | None:
     """Return the highest achieved rate of the steps that passed; `None` if none did."""
     return max((step.achieved_per_s for step in steps if step.passed), default=None)
 
@@ -94,12 +94,12 @@ def max_achieved_rate(steps: tuple[CalibrationStep, ...]) -> float | None:
 def is_lower_bound(steps: tuple[CalibrationStep, ...]) -> bool:
     """Return True if the capacity is a lower bound: a step passed, and the next higher rate failed for a reason other
     than the load generator, or was not tested."""
-    return max_achieved_rate(steps) is not None and not any(
+    return find_max_achieved_rate(steps) is not None and not any(
         step.is_generator_limit for step in _find_decisive_steps(steps)
     )
 
 
-def disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
+def find_disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
     """Return the number of CPU cores that other processes used while the decisive rate failed because of them.
 
     The decisive rate is the next higher rate, or the lowest tested rate if none passed. Returns `None` if other
@@ -126,8 +126,8 @@ _ABORT_LAG_MS = 100.0
 class CalibrationLoad(msgspec.Struct, frozen=True):
     """Settings to calibrate one kind of load.
 
-    `per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in s until requests end at the
-    same rate as they begin. `connections` is sufficient for a target that responds immediately: further connections
+    `events_per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in s until requests end at
+    the same rate as they begin. `connections` is sufficient for a target that responds immediately: further connections
     would only be opened during a stall, and cost CPU time on both sides. `count` returns the number of events within
     the step, and the proportion of late events."""
 
@@ -135,7 +135,7 @@ class CalibrationLoad(msgspec.Struct, frozen=True):
     workload: Workload
     connections: int
     count: Callable[[pa.Table, int], tuple[int, float]]
-    per_arrival: int = 1
+    events_per_arrival: int = 1
     lead_in_s: float = 0.0
 
 
@@ -143,7 +143,7 @@ def run_step(
     load_spec: CalibrationLoad,
     load: Load,
     servers: Sequence[NullServer],
-    read_core_use: Callable[[Collection[int]], CoreUse | None],
+    read_core_use: Callable[[Collection[int]], CoreUsage | None],
     rate_per_s: float,
 ) -> CalibrationStep:
     """Run one calibration step with `rate_per_s` counted events per second.
@@ -153,7 +153,7 @@ def run_step(
     plan = StagePlan(
         index=0,
         name="calibration",
-        arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / load_spec.per_arrival),)),
+        arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / load_spec.events_per_arrival),)),
         duration_s=_STEP_S,
         seed=1,
         lead_in_s=load_spec.lead_in_s,
@@ -172,7 +172,7 @@ def run_step(
 
 
 def _compute_other_core_use(
-    before: CoreUse | None, now: CoreUse | None, server_cpu_s: Sequence[float | None]
+    before: CoreUsage | None, now: CoreUsage | None, server_cpu_s: Sequence[float | None]
 ) -> tuple[float | None, float | None]:
     """Return the average number of CPU cores used by all other processes, and of idle cores, between two samples of CPU
     use; `None` if unknown."""
@@ -181,7 +181,7 @@ def _compute_other_core_use(
     elapsed_s = (now.at_ns - before.at_ns) / 1e9
     parts_s = [_build_difference(now.own_s, before.own_s), *server_cpu_s]
     known_s = [part_s for part_s in parts_s if part_s is not None]
-    others_s = now.busy_s - before.busy_s - sum(known_s)
+    others_s = now.used_s - before.used_s - sum(known_s)
     others = max(0.0, others_s) / elapsed_s if len(known_s) == len(parts_s) else None
     return others, (now.idle_s - before.idle_s) / elapsed_s
 
@@ -210,7 +210,7 @@ def _evaluate_step(
         lag_p99_ms=float(np.percentile(lag_ms, 99, method="inverted_cdf")),
         late_share=late_share,
         worker_cpu_cores=used_s / (measured_s + load_spec.lead_in_s),
-        passed=is_complete and is_passed(in_time / max(1, cast(int, stage_ended.scheduled)), late_share),
+        passed=is_complete and has_passed(in_time / max(1, cast(int, stage_ended.scheduled)), late_share),
         server_cpu_cores=max(known_s) / (measured_s + load_spec.lead_in_s) if known_s else None,
     )
 
@@ -247,15 +247,17 @@ def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
 
 
 CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
-    "plain": CalibrationLoad(REQUESTS, HttpWorkload(method="POST", bodies=(b"\0" * 300,)), 64, _count_requests),
+    "plain": CalibrationLoad(
+        REQUEST_RATE_RANGE, HttpWorkload(method="POST", bodies=(b"\0" * 300,)), 64, _count_requests
+    ),
     "streaming": CalibrationLoad(
-        CHUNKS,
+        CHUNK_RATE_RANGE,
         OpenAiWorkload(
             "chat", "null", SyntheticPrompts(FixedLength(100), FixedLength(null_streams.CHUNKS), unique=100)
         ),
         2048,
         _count_chunks,
-        per_arrival=null_streams.CHUNKS,
+        events_per_arrival=null_streams.CHUNKS,
         lead_in_s=1.2 * null_streams.CHUNKS * null_streams.GAP_NS / 1e9,
     ),
 }
@@ -271,7 +273,7 @@ def measure_capacity(
     load: Load,
     start_null_server: Callable[[LoadKind], NullServer],
     interruption: Interruption,
-    read_core_use: Callable[[Collection[int]], CoreUse | None],
+    read_core_use: Callable[[Collection[int]], CoreUsage | None],
     on_step: Callable[[CalibrationStep], None] = lambda _: None,
 ) -> MeasuredCapacity:
     """Measure the total capacity of all workers of `load`, which must run on this machine.
@@ -301,5 +303,5 @@ def measure_capacity(
         run_step(load_spec, load, servers, read_core_use, rate_range.start / _WARMUP_DIVISOR)
         steps = () if interruption.is_requested else search_rates(try_one_rate, rate_range)
     return MeasuredCapacity(
-        kind, workers, max_achieved_rate(steps), steps, is_lower_bound(steps), disturbing_cores(steps)
+        kind, workers, find_max_achieved_rate(steps), steps, is_lower_bound(steps), find_disturbing_cores(steps)
     )

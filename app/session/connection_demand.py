@@ -9,7 +9,7 @@ from app.analysis.generator_checks import FILE_DESCRIPTORS, ConnectionDemand, Ma
 from app.errors import UsageError
 from app.records.result import Check
 from app.session.dependencies import Load
-from app.session.rates import peak_rate
+from app.session.rates import compute_peak_rate
 from app.session.spec import RunSpec
 from loadgen.records import Arrivals, ClosedArrivals, Endpoint, OpenArrivals, TraceArrivals
 from loadgen.workloads import LocustWorkload
@@ -50,7 +50,7 @@ def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: Mach
         raise UsageError(f"this machine cannot open connections for {demand.concurrency:,} clients", hint=check.hint)
 
 
-def capacity_checks(
+def build_capacity_checks(
     spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits, service_s: float | None
 ) -> tuple[Check, ...]:
     """Return checks of the expected demand for connections, file descriptors and ports.
@@ -61,11 +61,11 @@ def capacity_checks(
     )
 
 
-def timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
+def build_timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
     """Return notes on limits that would be exceeded if all requests took until they time out, as with an overloaded
     target."""
     timeout_s = endpoint.timeouts.total_s
-    checks = capacity_checks(spec, endpoint, load, limits, timeout_s)
+    checks = build_capacity_checks(spec, endpoint, load, limits, timeout_s)
     return tuple(
         f"If requests ran into target.timeouts.total ({timeout_s:g} s), each load worker would need about "
         f"{check.value:,.0f} "
@@ -90,7 +90,7 @@ def _applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) ->
 def _peak_per_s(arrivals: Arrivals) -> float:
     match arrivals:
         case OpenArrivals():
-            return peak_rate(arrivals)
+            return compute_peak_rate(arrivals)
         case TraceArrivals(offsets_ns=offsets):
             times_ns = np.frombuffer(offsets, "<i8")
             return float(np.bincount(times_ns // _SECOND_NS).max()) if times_ns.size else 0.0

@@ -32,7 +32,7 @@ from app.records.telemetry import Samples
 from app.serving.settings import EndpointReady
 from app.session.spec import StartSpec
 from app.telemetry.clock import ClockReading
-from app.telemetry.processes import CoreUse
+from app.telemetry.processes import CoreUsage
 from loadgen.records import Endpoint, Joining, LoadWorker, PreflightDone, Progress, StageEnded, StagePlan, StageStarted
 from loadgen.workloads import Workload
 
@@ -248,7 +248,7 @@ class SessionDependencies(msgspec.Struct, frozen=True):
     require_permission: Callable[[tuple[str, ...]], None] = lambda _: None
     """Raise UsageError if one of the given hosts, which a user's Locust test sends load to, may not be loaded."""
     pause: Callable[[float], None] = time.sleep
-    read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None
+    read_core_use: Callable[[Collection[int]], CoreUsage | None] = lambda _: None
     """Return the CPU use of this machine, of this process and of the processes with the given ids; `None` if
     unknown."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()

@@ -26,7 +26,7 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
     chunks_per_s: float | None = None
     is_lower_bound: bool = False
 
-    def for_connected_workers(self, workers: Sequence[WorkerStageResult]) -> GeneratorCapacity:
+    def scale_to_connected_workers(self, workers: Sequence[WorkerStageResult]) -> GeneratorCapacity:
         """Return the capacity of the workers that are still connected after a stage.
 
         All workers are assumed to be equally fast. If `workers` is empty, there is a single worker without a master."""
@@ -53,8 +53,8 @@ class CapacityFinder:
 
     New measurements are stored for later runs; the measurements used are written to the run directory."""
 
-    def __init__(self, parts: SessionDependencies, fingerprint: str, interruption: Interruption) -> None:
-        self._dependencies, self._fingerprint, self._interruption = parts, fingerprint, interruption
+    def __init__(self, dependencies: SessionDependencies, fingerprint: str, interruption: Interruption) -> None:
+        self._dependencies, self._fingerprint, self._interruption = dependencies, fingerprint, interruption
         self.has_measured = False
         """True if a calibration ran, after which the load must be configured again."""
 

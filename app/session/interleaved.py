@@ -45,7 +45,7 @@ class PairResults(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def measure_in_turns(
+def measure_interleaved(
     plan: PairPlan,
     measure: Callable[[PairRun], Result | None],
     now_s: Callable[[], float],

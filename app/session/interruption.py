@@ -31,11 +31,12 @@ class Interruption:
         self._exit_callback = callback
 
     def request_without_exit(self, code: ExitCode) -> None:
-        """Request a stop like `request`, but never exit immediately; the second request cancels in-flight requests."""
+        """Request a stop like `request_stop`, but never exit immediately; the second request cancels in-flight
+        requests."""
         if self._request_count < 2:
-            self.request(code)
+            self.request_stop(code)
 
-    def request(self, code: ExitCode) -> None:
+    def request_stop(self, code: ExitCode) -> None:
         self._request_count += 1
         self.code = self.code or code
         if self._request_count > 2:

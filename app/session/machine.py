@@ -59,10 +59,13 @@ class MachineMonitor:
     Telemetry batches arrive from the telemetry thread; all methods are called from the session's thread."""
 
     def __init__(
-        self, parts: SessionDependencies | LocalDependencies, telling: RunLog, earlier_telemetry: pa.Table | None = None
+        self,
+        dependencies: SessionDependencies | LocalDependencies,
+        run_log: RunLog,
+        earlier_telemetry: pa.Table | None = None,
     ) -> None:
         """Create the monitor. `earlier_telemetry` contains the samples of a run that is being resumed."""
-        self._dependencies, self._run_log = parts, telling
+        self._dependencies, self._run_log = dependencies, run_log
         self._batches: list[pa.RecordBatch] = [] if earlier_telemetry is None else earlier_telemetry.to_batches()
 
     def inspect(self) -> Environment:
@@ -86,12 +89,12 @@ class MachineMonitor:
         self._dependencies.telemetry.watch("engine", os.getpid())
         running.callback(self._close)
 
-    def with_selftest(self, result: Result) -> Result:
+    def add_selftest(self, result: Result) -> Result:
         """Return the result with a summary of the last self-test of this machine, if there is one."""
         selftest = self._dependencies.load_selftest(result.environment.fingerprint)
         return result if selftest is None else replace(result, selftest=selftest.summarize())
 
-    def telemetry(self) -> pd.DataFrame:
+    def get_telemetry(self) -> pd.DataFrame:
         """Return all telemetry samples; complete once `running` is closed."""
         samples: pd.DataFrame = pa.Table.from_batches(self._batches, TELEMETRY_SCHEMA).to_pandas()
         return samples

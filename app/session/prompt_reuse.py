@@ -31,8 +31,10 @@ class PromptReuseMonitor:
 
     The session calls the monitor with the preflight report, and at the start and end of the measured load."""
 
-    def __init__(self, spec: RunSpec, parts: SessionDependencies, run_log: RunLog, interruption: Interruption) -> None:
-        self._workload, self._dependencies = spec.workload, parts
+    def __init__(
+        self, spec: RunSpec, dependencies: SessionDependencies, run_log: RunLog, interruption: Interruption
+    ) -> None:
+        self._workload, self._dependencies = spec.workload, dependencies
         self._run_log, self._interruption = run_log, interruption
         self._samples_before: tuple[Samples | None, ...] = ()
         self._distinct_prompts: int | None = None
@@ -58,7 +60,7 @@ class PromptReuseMonitor:
             hit_rate = f"{100 * check.value:.2g} %"
             self._run_log.add_note(f"{hit_rate} of the prompt tokens came from the server's prefix cache.")
 
-    def notes(self, sent: int) -> Iterator[str]:
+    def build_notes(self, sent: int) -> Iterator[str]:
         """Yield notes on reused prompts and request bodies. `sent` is the number of all requests, including the
         warm-up."""
         if _has_single_body(self._workload):

@@ -48,18 +48,18 @@ def find_max_rate(
         stage_request = _build_stage(probe, search_spec, slo, max_response_s)
         for _ in range(1 + max(1, min(retries_left, _RETRIES))):
             if not runner.may_continue:
-                return search.outcome()
+                return search.get_outcome()
             stage = runner.run(stage_request)
             if not runner.may_continue:
                 # Interrupted by the user, a limit, or the exit of a server: the stage shows nothing about the rate.
-                return search.outcome()
+                return search.get_outcome()
             if not _is_generator_limited(stage):
                 search.record(probe, bool(stage.meets_slo))
                 break
             retries_left -= 1
         else:
             search.record_unsendable(probe)
-    outcome = search.outcome()
+    outcome = search.get_outcome()
     if outcome.reason is not None and search.is_shortened:
         return msgspec.structs.replace(
             outcome,
@@ -77,7 +77,7 @@ def next_probe(
     The number of further probes is limited to those that fit into the time limit, so that the search confirms its best
     rate in time."""
     while (probe := search.next_probe()) is not None and search_spec.max_duration_s is not None:
-        probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / step_duration_s(
+        probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / compute_step_duration_s(
             search_spec.step_duration_s, probe.rate_per_s, slo
         )
         if probes_in_time >= search.probes_left:
@@ -86,7 +86,7 @@ def next_probe(
     return probe
 
 
-def step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
+def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
     """Return the duration of a search step in s: at least `min_duration_s`, and long enough for the percentiles of the
     SLO.
 
@@ -102,7 +102,7 @@ def _build_stage(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], m
         kind=probe.kind,
         repeat=probe.repeat,
         arrivals=build_search_arrivals(search, probe.rate_per_s),
-        duration_s=step_duration_s(search.step_duration_s, probe.rate_per_s, slo),
+        duration_s=compute_step_duration_s(search.step_duration_s, probe.rate_per_s, slo),
         drain_s=min(PROBE_DRAIN_S, max_response_s),
         ends_when_saturated=True,
     )

@@ -18,12 +18,12 @@ MAX_ARRIVALS = 50_000_000
 Rates = tuple[tuple[float, float], ...]
 
 
-def constant_rate(arrivals: Arrivals) -> float | None:
+def get_constant_rate(arrivals: Arrivals) -> float | None:
     """Return the constant rate of open arrivals; `None` if the rate varies, or for closed loops and traces."""
-    return single_rate(arrivals.rates) if isinstance(arrivals, OpenArrivals) else None
+    return get_single_rate(arrivals.rates) if isinstance(arrivals, OpenArrivals) else None
 
 
-def single_rate(rates: Rates) -> float | None:
+def get_single_rate(rates: Rates) -> float | None:
     """Return the rate of a constant rate curve; `None` if the rate changes or the curve is empty."""
     first = rates[0][1] if rates else None
     return first if all(rate == first for _, rate in rates) else None
@@ -38,11 +38,11 @@ def scale_arrivals(arrivals: OpenArrivals, factor: float) -> OpenArrivals:
     return msgspec.structs.replace(arrivals, rates=tuple((at_s, rate * factor) for at_s, rate in arrivals.rates))
 
 
-def peak_rate(arrivals: OpenArrivals) -> float:
+def compute_peak_rate(arrivals: OpenArrivals) -> float:
     return max(rate for _, rate in arrivals.rates)
 
 
-def warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
+def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
     """Return the arrivals for a warm-up before a stage.
 
     Open arrivals use the initial rate of the stage, or its mean rate if it starts at zero. A closed loop uses the same
@@ -66,7 +66,7 @@ def resolve_rate_share(rate_share: RateShare, stages: Sequence[Stage]) -> float 
         if stage.name == rate_share.stage and (estimate := stage.metrics.get("completed_per_s", {}).get("value"))
     ]
     rates = [value for value in completed if value]
-    return rate_share.share * float(np.mean(rates)) if rates else None
+    return rate_share.fraction * float(np.mean(rates)) if rates else None
 
 
 def _compute_mean_rate(rates: Rates, duration_s: float) -> float:

@@ -27,7 +27,7 @@ class Replay:
     def is_done(self) -> bool:
         return not self._remaining
 
-    def clock_ns(self) -> int:
+    def read_clock_ns(self) -> int:
         """Return the run time clock in ns, without the gap between interruption and resume. During the replay, it
         returns the end of the last replayed stage."""
         return self._resumed_ns if self._remaining else self._now_ns() - self._gap_ns

@@ -31,14 +31,14 @@ from app.analysis.gating import (
     Gating,
     apply_comparison,
     build_exit,
+    build_invalid_cause,
+    build_no_rate_cause,
     collect_run_metrics,
     evaluate_gate,
     evaluate_worst,
     find_causes,
-    invalid_cause,
-    no_rate_cause,
 )
-from app.analysis.headline import compute_stage_max_rate, evaluated_stages, headline_stages, mark_headline
+from app.analysis.headline import compute_stage_max_rate, mark_headline, select_evaluated_stages, select_headline_stages
 from app.analysis.local.accuracy import chance_accuracy_check
 from app.analysis.max_rate import compute_max_rate, reach_check
 from app.analysis.objectives import binding_objectives
@@ -180,11 +180,11 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
 
 def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Artifact, ...]) -> Result:
     """Build the result of a run, including interrupted and failed runs."""
-    headline = headline_stages(measured.stages, measured.search)
+    headline = select_headline_stages(measured.stages, measured.search)
     validity = (*measured.checks, *_closing_checks(measured, headline), *_accuracy_checks(spec, headline))
     verdict = compute_verdict(validity)
     max_rate = _compute_max_rate(spec, measured)
-    evaluated_on = evaluated_stages(measured.stages, headline, measured.pooled_stage)
+    evaluated_on = select_evaluated_stages(measured.stages, headline, measured.pooled_stage)
     slo = tuple(
         evaluate_worst(objective, evaluated_on) for objective in (binding_objectives(spec.slo) if spec.slo else ())
     )
@@ -236,7 +236,7 @@ def _closing_checks(measured: RunMeasurements, headline: tuple[Stage, ...]) -> t
     if measured.stages:
         checks = (*checks, telemetry_check(measured.telemetry))
     clock = build_clock(measured.started, measured.ended, measured.wall_start)
-    checks = (*checks, clock_check(clock, measured.ended.suspended_since(measured.started)))
+    checks = (*checks, clock_check(clock, measured.ended.compute_suspended_s(measured.started)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
         hint = "A GPU disappeared during the measurement. Check the driver log (dmesg)."
@@ -260,7 +260,7 @@ def build_clock(started: ClockReading, ended: ClockReading, wall_start: datetime
         monotonic_start_ns=started.monotonic_ns,
         wall_start=wall_start.isoformat(timespec="seconds"),
         duration_s=(ended.monotonic_ns - started.monotonic_ns) / 1e9,
-        wall_to_monotonic_ratio=ended.wall_to_monotonic_ratio(started),
+        wall_to_monotonic_ratio=ended.compute_wall_to_monotonic_ratio(started),
     )
 
 
@@ -275,7 +275,7 @@ def _build_causes(
     if measured.interrupted is not None:
         causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
     if verdict.status == "INVALID":
-        causes.append(invalid_cause(verdict))
+        causes.append(build_invalid_cause(verdict))
     if measured.limit_reached is not None:
         causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
     load_stages = [stage for stage in measured.stages if stage.kind != "warmup"]
@@ -289,7 +289,7 @@ def _build_causes(
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
     is_searched = spec.search is not None and measured.interrupted is None and not has_ended
     if is_searched and has_no_rate and "slo" in spec.gating.kinds:
-        causes.append(no_rate_cause(max_rate.per_s.reason if max_rate else "the search did not start"))
+        causes.append(build_no_rate_cause(max_rate.per_s.reason if max_rate else "the search did not start"))
     return causes
 
 

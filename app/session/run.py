@@ -10,13 +10,13 @@ import msgspec
 import pandas as pd
 
 from app.analysis.gpu_use import add_gpu_metrics
-from app.analysis.headline import accepted_hold_indices
+from app.analysis.headline import find_accepted_hold_indices
 from app.analysis.search import SearchOutcome
 from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
 from app.records.interrupted import InterruptedRun
 from app.records.result import Check, Clock, Environment, Result, Stage, Window
-from app.session.connection_demand import capacity_checks, require_capacity, timeout_notes
+from app.session.connection_demand import build_capacity_checks, build_timeout_notes, require_capacity
 from app.session.control import CommandPoller
 from app.session.dependencies import Emit, Load, SessionDependencies
 from app.session.generator_capacity import CapacityFinder, GeneratorCapacity
@@ -34,7 +34,7 @@ from app.session.stage_sequence import resolve_stages
 from app.session.stages import StageRunner
 from app.session.target import TargetRunner, WaitContext, classify_load_error
 from app.session.warmup import warm_up
-from app.session.worker_joining import worker_join_callback
+from app.session.worker_joining import build_join_callback
 from loadgen.process import LoadError
 
 _CALIBRATION_MESSAGES: dict[LoadKind, str] = {
@@ -53,7 +53,7 @@ class RunOutcome(msgspec.Struct, frozen=True):
 
 def run(
     spec: RunSpec,
-    parts: SessionDependencies,
+    dependencies: SessionDependencies,
     emit: Emit,
     interruption: Interruption,
     interrupted: InterruptedRun | None = None,
@@ -63,7 +63,7 @@ def run(
     With `interrupted`, the run continues after the last completed stage, and the result covers the whole run. Raises
     UsageError and UnavailableError before anything is measured; later failures become part of the result."""
     with ExitStack() as resources:
-        return _Session(spec, parts, emit, interruption, resources, interrupted).execute()
+        return _Session(spec, dependencies, emit, interruption, resources, interrupted).execute()
 
 
 class ResumeError(SizewiseError):
@@ -185,7 +185,7 @@ class _Session:
 
     def _measure(self, environment: Environment) -> None:
         try:
-            load = self._dependencies.start_load(worker_join_callback(self._run_log, self._interruption))
+            load = self._dependencies.start_load(build_join_callback(self._run_log, self._interruption))
             self._resources.callback(load.close)
             self._interruption.set_stop_callback(load.stop)
             self._dependencies.telemetry.watch("generator", load.pid)
@@ -202,7 +202,7 @@ class _Session:
                 self._run_log.emit_phase("search", "searching for the max rate within the SLO")
                 timeouts = self._spec.endpoint.timeouts
                 self._search = find_max_rate(
-                    runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.clock_ns
+                    runner, self._spec.search, self._spec.slo, timeouts.total_s, self._replay.read_clock_ns
                 )
             self._prompt_reuse.on_load_end(self._target.endpoint)
         except LoadError as error:
@@ -234,10 +234,10 @@ class _Session:
         service_ms = None if report is None or self._target.is_cold_start else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
         demand_inputs = (self._spec, self._target.endpoint, load, self._dependencies.local_limits)
-        checks = capacity_checks(*demand_inputs, service_s)
+        checks = build_capacity_checks(*demand_inputs, service_s)
         for check in checks:
             self._run_log.add_check(check)
-        for note in () if checks else timeout_notes(*demand_inputs):
+        for note in () if checks else build_timeout_notes(*demand_inputs):
             self._run_log.add_note(note)
 
     def _calibrate(self, load: Load, environment: Environment) -> GeneratorCapacity:
@@ -262,7 +262,7 @@ class _Session:
             seed=self._spec.seed,
             limits=self._limits,
             interruption=self._interruption,
-            ceilings=capacity,
+            capacity=capacity,
             workload=self._spec.workload,
             replay=self._replay,
             warm_up_again=self._warm_up_again,
@@ -295,7 +295,7 @@ class _Session:
 
     def _check_target_processes(self) -> None:
         """Report a process of the target that exited. Raises UnavailableError if it exited before the first stage."""
-        check = self._target.end_check()
+        check = self._target.check_processes()
         if check is None:
             return
         if self._runner is None or not self._runner.facts:
@@ -313,11 +313,11 @@ class _Session:
             runner.restore_remaining()
         elif self._interrupted is not None:
             raise ResumeError(self._interruption.code)
-        telemetry = self._machine.telemetry()
+        telemetry = self._machine.get_telemetry()
         stages = runner.summarize(telemetry) if runner else ()
         if environment.gpus and self._spec.is_local_target:
             stages = tuple(add_gpu_metrics(stage, telemetry, self._idle) for stage in stages)
-        hold_indices = accepted_hold_indices(stages, self._search)
+        hold_indices = find_accepted_hold_indices(stages, self._search)
         measured = RunMeasurements(
             environment=environment,
             local=self._local,
@@ -334,15 +334,19 @@ class _Session:
             target_failure=self._target_failure,
             target_ended=self._target_ended,
             interrupted=self._interruption.code,
-            cold_start=self._target.cold_start(self._steady_ns) if self._target.is_cold_start else None,
+            cold_start=self._target.compute_cold_start(self._steady_ns) if self._target.is_cold_start else None,
             notes=collect_notes(
                 self._spec.workload,
-                (*self._spec.notes, *self._run_log.notes, *self._prompt_reuse.notes(runner.sent if runner else 0)),
+                (
+                    *self._spec.notes,
+                    *self._run_log.notes,
+                    *self._prompt_reuse.build_notes(runner.sent if runner else 0),
+                ),
                 runner.token_sources if runner else Counter(),
                 self._run_log.user_notes,
             ),
         )
-        result = self._machine.with_selftest(build_result(self._spec, measured, self._dependencies.store.seal()))
+        result = self._machine.add_selftest(build_result(self._spec, measured, self._dependencies.store.seal()))
         if self._interrupted is not None:
             result = msgspec.structs.replace(result, clock=_resumed_clock(result.clock, self._interrupted.started_ns))
         text = self._dependencies.store.write_result(result)

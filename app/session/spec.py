@@ -38,10 +38,10 @@ class ResolvedStage(StageLoad, frozen=True, kw_only=True):
 
 
 class RateShare(msgspec.Struct, frozen=True):
-    """A rate derived from an earlier stage: `share` times its completed requests per second."""
+    """A rate derived from an earlier stage: `fraction` times its completed requests per second."""
 
     stage: str
-    share: float
+    fraction: float
 
 
 class StageSpec(StageLoad, frozen=True):

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 from app.analysis.abort import FIRST_RESPONSES, find_abort_reason, is_over_saturated
 from app.analysis.pooling import MAX_CLASSES
 from app.analysis.rows import read_rows
-from app.analysis.spans import INTENDED_START_METRICS, compute_span_ms, within_limits
+from app.analysis.spans import INTENDED_START_METRICS, compute_duration_ms, find_within_limits
 from app.records import events
 from app.records.events import ErrorReported
 from app.records.result import SWEEP_TAG, ErrorSample, Objective
 from app.session.dependencies import Emit
 from app.session.limits import LimitMonitor
-from app.session.rates import constant_rate
+from app.session.rates import get_constant_rate
 from app.session.spec import ResolvedStage
 from loadgen.records import ClosedArrivals, FirstError, Progress, StageStarted
 
@@ -79,8 +79,8 @@ class RowTally:
         if self._needs_scheduled_start and not rows.has_all_intended:
             self.good = None
         if self.good is not None:
-            self.good += int(np.count_nonzero(within_limits(rows, self._slo)))
-        lags_ms = compute_span_ms(rows, "send_lag_ms")
+            self.good += int(np.count_nonzero(find_within_limits(rows, self._slo)))
+        lags_ms = compute_duration_ms(rows, "send_lag_ms")
         if lags_ms is not None:
             sent = lags_ms[~np.isnan(lags_ms)]
             self._recent_lags_ms = np.concatenate((self._recent_lags_ms, sent))[-_RECENT_ROWS:]
@@ -111,7 +111,7 @@ class StageMonitor:
     ) -> None:
         self._stage, self._index, self._slo, self._emit, self._limits = resolved_stage, index, slo, emit, limits
         self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
-        self._rate_per_s = constant_rate(resolved_stage.arrivals)
+        self._rate_per_s = get_constant_rate(resolved_stage.arrivals)
         self.sent_by_worker = Counter[int]()
         """Number of requests sent, by worker index."""
         self.max_lag_ms = 0.0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from app.analysis.number_format import format_number
 from app.records import events
 from app.records.result import SWEEP_TAG, Check
-from app.session.rates import MAX_ARRIVALS, constant_rate, peak_rate, resolve_rate_share, scale_arrivals
+from app.session.rates import MAX_ARRIVALS, compute_peak_rate, get_constant_rate, resolve_rate_share, scale_arrivals
 from app.session.run_log import RunLog
 from app.session.spec import ResolvedStage, RunSpec, StageSpec
 from app.session.stages import StageRunner
@@ -35,10 +35,9 @@ def resolve_stages(
             if resolved is None:
                 continue
             arrivals = resolved
-            text = (
-                f"{stage.name}: {100 * stage.rate_share.share:.4g} % of the completed rate of {stage.rate_share.stage}"
-            )
-            run_log.emit(events.RateResolved(now_ns(), stage.name, peak_rate(arrivals), text))
+            share = stage.rate_share
+            text = f"{stage.name}: {100 * share.fraction:.4g} % of the completed rate of {share.stage}"
+            run_log.emit(events.RateResolved(now_ns(), stage.name, compute_peak_rate(arrivals), text))
         yield ResolvedStage(
             name=stage.name,
             kind=stage.kind,
@@ -57,7 +56,7 @@ def resolve_stages(
 
 def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
     """Return True if all stages at the previous two sweep rates were ended because of their backlog."""
-    rate_per_s = constant_rate(stage.arrivals)
+    rate_per_s = get_constant_rate(stage.arrivals)
     saturation_by_rate: dict[float, bool] = {}
     for stage_data in runner.facts:
         if SWEEP_TAG in stage_data.tags and stage_data.rate_per_s is not None and stage_data.rate_per_s != rate_per_s:
@@ -77,7 +76,7 @@ def _resolve_rate(
     rate_per_s = resolve_rate_share(rate_share, runner.stages)
     if rate_per_s is None:
         reason = f"its rate is relative to the completed rate of {rate_share.stage}, which was 0"
-    elif peak_rate(resolved := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
+    elif compute_peak_rate(resolved := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
         reason = f"at {format_number(rate_per_s)} req/s it would exceed {MAX_ARRIVALS:,} requests"
     else:
         return resolved

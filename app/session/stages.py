@@ -23,11 +23,11 @@ from app.session.generator_capacity import GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.prompt_reuse import has_output_lengths
-from app.session.rates import MAX_ARRIVALS, Rates, peak_rate, single_rate
+from app.session.rates import MAX_ARRIVALS, Rates, compute_peak_rate, get_single_rate
 from app.session.replay import Replay
 from app.session.spec import ResolvedStage
 from app.session.stage_monitor import FirstErrorReporter, StageMonitor
-from app.session.worker_joining import build_lost_stage, build_worker_facts
+from app.session.worker_joining import build_lost_stage, build_worker_data
 from loadgen.process import LoadError
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
@@ -72,7 +72,7 @@ class StageRunner:
         seed: int,
         limits: LimitMonitor,
         interruption: Interruption,
-        ceilings: GeneratorCapacity,
+        capacity: GeneratorCapacity,
         workload: Workload,
         replay: Replay | None = None,
         warm_up_again: Callable[[], object] = lambda: None,
@@ -81,7 +81,7 @@ class StageRunner:
         self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
         self._interruption, self._target_end_reason = interruption, target_end_reason
-        self._ceilings, self._workload = ceilings, workload
+        self._ceilings, self._workload = capacity, workload
         self._replay = replay or Replay(None, now_ns)
         self._warm_up_again, self._needs_warmup = warm_up_again, self._replay.needs_warmup
         self._running: _Running | None = None
@@ -139,7 +139,7 @@ class StageRunner:
             self.token_sources.update(batch["tokens_from"].drop_null().to_pylist())
 
         max_rate_per_s = (
-            peak_rate(resolved_stage.arrivals) if isinstance(resolved_stage.arrivals, OpenArrivals) else 0.0
+            compute_peak_rate(resolved_stage.arrivals) if isinstance(resolved_stage.arrivals, OpenArrivals) else 0.0
         )
         running = self._running = _Running(index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s)
         try:
@@ -242,7 +242,7 @@ class StageRunner:
     ) -> StageData:
         arrivals, workload = stage.arrivals, self._workload
         rates = (stage_ended.rates or arrivals.rates) if isinstance(arrivals, OpenArrivals) else ()
-        capacity = self._ceilings.for_connected_workers(stage_ended.workers)
+        capacity = self._ceilings.scale_to_connected_workers(stage_ended.workers)
         return StageData(
             index=stage_ended.index,
             name=stage.name,
@@ -250,7 +250,7 @@ class StageRunner:
             repeat=stage.repeat,
             tags=stage.tags,
             arrival_kind=_arrival_kind(arrivals, workload),
-            rate_per_s=single_rate(rates),
+            rate_per_s=get_single_rate(rates),
             duration_s=duration_s,
             extended_s=duration_s - stage.duration_s,
             start_ns=stage_ended.start_ns,
@@ -268,7 +268,7 @@ class StageRunner:
             sessions=_has_sessions(workload),
             lead_in_s=stage.lead_in_s,
             rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
-            workers=build_worker_facts(stage_ended.workers),
+            workers=build_worker_data(stage_ended.workers),
             worker_cpu_wait_s=stage_ended.cpu_wait_s,
             is_generator_capacity_lower_bound=capacity.is_lower_bound,
             requests_output_lengths=has_output_lengths(workload),

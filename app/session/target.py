@@ -39,7 +39,7 @@ _HINTS: dict[str | int | None, str] = {
 _MISSING_METADATA_HINT = "Requests are built from the model's metadata. Check target.model and the server log."
 
 
-def unreachable_hint(report: PreflightDone) -> str | None:
+def find_unreachable_hint(report: PreflightDone) -> str | None:
     """Return a hint if no load can be measured: no connection, no permission, wrong protocol, or no metadata to build
     requests from.
 
@@ -52,7 +52,7 @@ def unreachable_hint(report: PreflightDone) -> str | None:
 
 def require_reachable(report: PreflightDone, url: str) -> None:
     """Raise UnavailableError if no load can be measured."""
-    hint = unreachable_hint(report)
+    hint = find_unreachable_hint(report)
     if hint is not None:
         raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=hint)
 
@@ -157,18 +157,18 @@ _NO_KEEP_ALIVE_NOTE = (
 
 
 class TargetRunner:
-    """Starts and prepares the target of a run. Started resources are closed by `parts_running`."""
+    """Starts and prepares the target of a run. Started resources are closed by `resources`."""
 
     def __init__(
         self,
         spec: RunSpec,
-        parts: SessionDependencies,
+        dependencies: SessionDependencies,
         run_log: RunLog,
         wait_context: WaitContext,
-        parts_running: ExitStack,
+        resources: ExitStack,
     ) -> None:
-        self._spec, self._dependencies, self._run_log = spec, parts, run_log
-        self._wait_context, self._resources = wait_context, parts_running
+        self._spec, self._dependencies, self._run_log = spec, dependencies, run_log
+        self._wait_context, self._resources = wait_context, resources
         self._server: StartedServer | None = None
         self._processes: list[tuple[str, Callable[[], str | None]]] = []
         """Name of each process started for the target, and a function that returns how it ended."""
@@ -232,7 +232,7 @@ class TargetRunner:
         if report.error is None:
             self._first_response_ns = report.end_ns or self._dependencies.now_ns()
         self._apply_preflight(report, load)
-        cold_start = self.cold_start(None)
+        cold_start = self.compute_cold_start(None)
         self._run_log.emit(
             events.TargetReady(
                 self._dependencies.now_ns(), cold_start.ready_ms.value, cold_start.first_response_ms.value
@@ -245,7 +245,7 @@ class TargetRunner:
         end_texts = ((name, get_end_reason()) for name, get_end_reason in self._processes)
         return next((f"{name} {end_text}" for name, end_text in end_texts if end_text is not None), None)
 
-    def end_check(self) -> Check | None:
+    def check_processes(self) -> Check | None:
         """Return an INVALID check if a process of the target exited during the run; `None` otherwise."""
         end_text = self.end_reason()
         if end_text is None:
@@ -256,7 +256,7 @@ class TargetRunner:
             hint += f" Last output: {lines[-1]}" if lines else " The server printed no output."
         return Check(TARGET_PROCESS, end_text, None, None, "INVALID", hint)
 
-    def cold_start(self, steady_ns: int | None) -> ColdStart:
+    def compute_cold_start(self, steady_ns: int | None) -> ColdStart:
         warms_up = self._spec.warmup_s > 0
         return estimate_cold_start(
             self._start_ns, self._ready_ns, self._first_response_ns, steady_ns, warms_up=warms_up

@@ -4,7 +4,7 @@ warm-up stages."""
 from __future__ import annotations
 
 from app.analysis.warmup import WINDOWS, is_stable
-from app.session.rates import build_search_arrivals, warmup_arrivals
+from app.session.rates import build_search_arrivals, build_warmup_arrivals
 from app.session.spec import ResolvedStage, RunSpec
 from app.session.stages import StageRunner
 from loadgen.records import Arrivals
@@ -51,4 +51,4 @@ def _build_arrivals(spec: RunSpec) -> Arrivals | None:
     if spec.search is not None:
         return build_search_arrivals(spec.search, spec.search.start_per_s)
     first = spec.stages[0]
-    return None if first.rate_share is not None else warmup_arrivals(first.arrivals, first.duration_s)
+    return None if first.rate_share is not None else build_warmup_arrivals(first.arrivals, first.duration_s)

@@ -14,7 +14,7 @@ from loadgen.process import LoadError
 from loadgen.records import Joining, LoadWorker, StageEnded, WorkerStageResult
 
 
-def worker_join_callback(run_log: RunLog, interruption: Interruption) -> Callable[[Joining], None]:
+def build_join_callback(run_log: RunLog, interruption: Interruption) -> Callable[[Joining], None]:
     """Return a callback that reports how many workers have joined.
 
     The callback raises LoadError if the user has requested a stop, so that the run does not wait for the missing
@@ -32,7 +32,7 @@ def worker_join_callback(run_log: RunLog, interruption: Interruption) -> Callabl
     return report_joining
 
 
-def build_worker_facts(parts: Sequence[WorkerStageResult]) -> tuple[WorkerData, ...]:
+def build_worker_data(worker_results: Sequence[WorkerStageResult]) -> tuple[WorkerData, ...]:
     """Convert the stage results of the workers to records of the result."""
     return tuple(
         WorkerData(
@@ -46,11 +46,11 @@ def build_worker_facts(parts: Sequence[WorkerStageResult]) -> tuple[WorkerData, 
             lost_ns=worker_result.lost_ns,
             cpu_wait_s=worker_result.cpu_wait_s,
         )
-        for worker_result in parts
+        for worker_result in worker_results
     )
 
 
-def build_lost_stage(index: int, watch: StageMonitor, start_ns: int, now_ns: int, load: Load) -> StageEnded:
+def build_lost_stage(index: int, monitor: StageMonitor, start_ns: int, now_ns: int, load: Load) -> StageEnded:
     """Build the end report of a stage that lost all its workers, from the data that they had reported until then."""
     workers = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
     return StageEnded(
@@ -62,15 +62,15 @@ def build_lost_stage(index: int, watch: StageMonitor, start_ns: int, now_ns: int
         cpu_s=0.0,
         connections_opened=0,
         stopped_early=True,
-        first_errors=watch.observed_errors,
+        first_errors=monitor.observed_errors,
         workers=tuple(
             WorkerStageResult(
                 worker=worker.index,
                 host=worker.host,
                 pid=worker.pid,
                 cpu_s=0.0,
-                sent=watch.sent_by_worker[worker.index],
-                max_lag_ms=watch.max_lag_ms,
+                sent=monitor.sent_by_worker[worker.index],
+                max_lag_ms=monitor.max_lag_ms,
                 lost_ns=now_ns,
             )
             for worker in workers

@@ -29,24 +29,24 @@ Bound = tuple[str, float, float, float]
 """Name of a value, the value, its minimum and its maximum."""
 
 
-def find_impossible_input(question: PlanningInputs) -> str | None:
+def find_impossible_input(plan_inputs: PlanningInputs) -> str | None:
     """Return a description of the first impossible value among the inputs of a plan; `None` if all inputs are
     possible."""
-    return next(_iter_impossible(question), None)
+    return next(_iter_impossible(plan_inputs), None)
 
 
-def _iter_impossible(question: PlanningInputs) -> Iterator[str]:
-    yield from _find_nan(msgspec.to_builtins(question), "inputs")
-    if question.traffic.rows is not None and (problem := find_rows_error(question.traffic.rows)) is not None:
+def _iter_impossible(plan_inputs: PlanningInputs) -> Iterator[str]:
+    yield from _find_nan(msgspec.to_builtins(plan_inputs), "inputs")
+    if plan_inputs.traffic.rows is not None and (problem := find_rows_error(plan_inputs.traffic.rows)) is not None:
         yield problem
-    samples = [question.traffic.token_sample, *(target.token_sample for target in question.measured)]
+    samples = [plan_inputs.traffic.token_sample, *(target.token_sample for target in plan_inputs.measured)]
     yield from (
         problem for sample in samples if sample is not None and (problem := find_sample_error(sample)) is not None
     )
-    for name, value, minimum, maximum in _bounds(question):
+    for name, value, minimum, maximum in _bounds(plan_inputs):
         if not minimum <= value <= maximum:
             yield f"{name} is {value:g}, but must be {minimum:g} to {maximum:g}"
-    for target in question.measured:
+    for target in plan_inputs.measured:
         for fitted in () if target.fit is None else target.fit.services:
             unknown = next((name for name in fitted.parameters if name not in fitted.service.__struct_fields__), None)
             if unknown is not None:
@@ -66,8 +66,8 @@ def _find_nan(value: object, name: str) -> Iterator[str]:
         yield f"{name} is not a number"
 
 
-def _bounds(question: PlanningInputs) -> Iterator[Bound]:
-    traffic, limits = question.traffic, question.limits
+def _bounds(plan_inputs: PlanningInputs) -> Iterator[Bound]:
+    traffic, limits = plan_inputs.traffic, plan_inputs.limits
     yield "traffic.peak_per_s", traffic.peak_per_s, _MIN, 1e7
     yield "traffic.growth_per_year", traffic.growth_per_year, _MIN - 1, 100.0
     yield "the number of traffic.hourly_share", len(traffic.hourly_share), 24, 24
@@ -91,11 +91,11 @@ def _bounds(question: PlanningInputs) -> Iterator[Bound]:
     yield "limits.redundancy", limits.redundancy, 0, 999
     yield "limits.zones", limits.zones, 1, 9
     yield "limits.surge", limits.surge, 0, 1000
-    for offer in question.catalog.offers:
+    for offer in plan_inputs.catalog.offers:
         yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MAX
         yield f"the vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000
         yield f"the accelerators of {offer.key}", offer.accelerator_count, 0.0, 1_000
-    for target in question.measured:
+    for target in plan_inputs.measured:
         yield from _target_bounds(target)
 
 

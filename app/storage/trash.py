@@ -41,7 +41,8 @@ def delete_runs(runs: list[StoredRun], now: datetime) -> None:
     for run in runs:
         target = folder / run.directory.resolve().name
         if target.exists():  # the run was deleted, imported and deleted again within a second
-            raise UsageError(f"{target.name} was deleted less than a second ago")
+            what = f"{target.name} cannot be deleted: a run of this name was deleted in the same second"
+            raise UsageError(what, hint="Try again.")
         _move(run.directory.resolve(), target)
 
 

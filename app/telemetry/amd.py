@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from app.telemetry.nvml_query import RETRY_NS, Readings
+from app.telemetry.nvml_query import RETRY_INTERVAL_NS, Readings
 
 _UNSUPPORTED = {2, 3, 10}
 """Error codes of `amdsmi` for features that the GPU lacks, that the library does not support, or that are not
@@ -75,7 +75,7 @@ _QUERIES: tuple[tuple[tuple[str, ...], Callable[[ModuleType, Any], Readings]], .
 )
 
 
-def amd_readers() -> tuple[AmdReader, ...]:
+def create_amd_readers() -> tuple[AmdReader, ...]:
     """Return a reader if `amdsmi` is installed, otherwise an empty tuple. Without a driver, the reader yields no
     readings."""
     return (AmdReader(),) if importlib.util.find_spec("amdsmi") else ()
@@ -122,7 +122,7 @@ class AmdReader:
                 readings |= query(self._smi, self._handles[index])
             except self._smi.AmdSmiLibraryException as error:
                 if error.get_error_code() in _UNSUPPORTED:
-                    self._retry_at_ns[index, metrics] = at_ns + RETRY_NS
+                    self._retry_at_ns[index, metrics] = at_ns + RETRY_INTERVAL_NS
             except (KeyError, TypeError, ValueError):
                 pass  # other versions of the package use other formats
         return readings

@@ -24,19 +24,19 @@ class CoreReader:
         timer has passed."""
         before_s, self._last_s = self._last_s, _read_core_times()
         return {
-            core: None if core not in before_s else busy_percent(before_s[core], times_s)
+            core: None if core not in before_s else compute_utilization_percent(before_s[core], times_s)
             for core, times_s in self._last_s.items()
         }
 
 
-def busy_percent(before_s: tuple[float, float], now_s: tuple[float, float]) -> float | None:
+def compute_utilization_percent(before_s: tuple[float, float], now_s: tuple[float, float]) -> float | None:
     """Compute the CPU utilization in percent (0 to 100) between two readings of busy and total core-seconds; None if no
     time passed or the counters were reset."""
     busy_s, total_s = now_s[0] - before_s[0], now_s[1] - before_s[1]
     return min(100.0, max(0.0, 100 * busy_s / total_s)) if total_s > 0 else None
 
 
-def busy_and_total(times: Any) -> tuple[float, float]:
+def sum_busy_and_total_s(times: Any) -> tuple[float, float]:
     """Return the busy and the total core-seconds of CPU times from psutil. Idle and iowait are not busy."""
     # Linux also counts guest time in `user`.
     total_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
@@ -48,7 +48,7 @@ def _read_core_times() -> dict[int, tuple[float, float]]:
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else times_by_core.keys()
     # In a container, the affinity mask may contain higher numbers than the listed cores.
     cores = [core for core in times_by_core if core in usable] or list(times_by_core)
-    return {core: busy_and_total(times_by_core[core]) for core in cores}
+    return {core: sum_busy_and_total_s(times_by_core[core]) for core in cores}
 
 
 _UNLIMITED_BYTES = 2**60
@@ -65,7 +65,7 @@ class Cgroup:
     _cpu_directory: Path | None = None
     _memory_directory: Path | None = None
 
-    def cpu_used_s(self) -> float | None:
+    def read_cpu_used_s(self) -> float | None:
         """Return the CPU time in seconds that the group has used since its creation; None if unknown."""
         directory = self._cpu_directory
         if directory is None:
@@ -76,7 +76,7 @@ class Cgroup:
         usage_ns = _read_int(directory / "cpuacct.usage")
         return None if usage_ns is None else usage_ns / 1e9
 
-    def memory_used_bytes(self) -> int | None:
+    def read_memory_used_bytes(self) -> int | None:
         """Return the memory usage of the group in bytes, without inactive file pages, which the OS reclaims under
         memory pressure; None if unknown."""
         directory = self._memory_directory

@@ -16,13 +16,13 @@ class ClockReading:
     wall_ns: int
     boottime_ns: int | None
 
-    def wall_to_monotonic_ratio(self, earlier: ClockReading) -> float | None:
+    def compute_wall_to_monotonic_ratio(self, earlier: ClockReading) -> float | None:
         """Return the ratio of elapsed wall time to elapsed monotonic time since an earlier reading; None if no time has
         passed."""
         elapsed_ns = self.monotonic_ns - earlier.monotonic_ns
         return (self.wall_ns - earlier.wall_ns) / elapsed_ns if elapsed_ns > 0 else None
 
-    def suspended_since(self, earlier: ClockReading) -> float | None:
+    def compute_suspended_s(self, earlier: ClockReading) -> float | None:
         """Return the time in seconds for which the machine was suspended since an earlier reading; None if not reported
         by the OS."""
         if self.boottime_ns is None or earlier.boottime_ns is None:
@@ -37,7 +37,7 @@ def read_clock() -> ClockReading:
     return ClockReading(time.perf_counter_ns(), time.time_ns(), boottime_ns)
 
 
-def clock_resolution_ns(samples: int = 1_000) -> int:
+def measure_clock_resolution_ns(samples: int = 1_000) -> int:
     """Measure the smallest observed step of the monotonic clock in ns, including the duration of a reading."""
     readings_ns = [time.perf_counter_ns() for _ in range(samples)]
     steps_ns = [after - before for before, after in pairwise(readings_ns) if after > before]

@@ -13,9 +13,9 @@ import psutil
 
 from app.records.result import Environment, Gpu
 from app.telemetry.cgroup import read_cgroup
-from app.telemetry.clock import clock_resolution_ns
+from app.telemetry.clock import measure_clock_resolution_ns
 from app.telemetry.gpu import open_gpus
-from app.telemetry.host import usable_cores, usable_memory_gib
+from app.telemetry.host import count_usable_cores, get_usable_memory_gib
 
 PACKAGES = ("onnxruntime-gpu", "onnxruntime", "locust", "numpy", "pandas", "uvloop", "httptools", "pyarrow")
 
@@ -25,7 +25,7 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
     must test them, because only a child process may load them."""
     cgroup = read_cgroup()
     logical = psutil.cpu_count() or 1
-    usable = usable_cores(cgroup)
+    usable = count_usable_cores(cgroup)
     with open_gpus() as gpus:
         environment = Environment(
             host=platform.node(),
@@ -35,7 +35,7 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
             cpu_architecture=platform.machine(),
             physical_cores=psutil.cpu_count(logical=False),
             logical_cores=logical,
-            memory_gib=usable_memory_gib(cgroup),
+            memory_gib=get_usable_memory_gib(cgroup),
             cpu_governor=_read_cpu_governor(),
             cpu_limit_cores=usable if usable < logical else None,
             gpus=tuple(reader.description for reader in gpus.readers),
@@ -43,14 +43,14 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
             onnxruntime=onnxruntime_version,
             providers=providers,
             packages=_read_package_versions(),
-            clock_resolution_ns=clock_resolution_ns(),
+            clock_resolution_ns=measure_clock_resolution_ns(),
             fingerprint="",
             gpu_note=gpus.note,
         )
-    return msgspec.structs.replace(environment, fingerprint=fingerprint(environment))
+    return msgspec.structs.replace(environment, fingerprint=compute_fingerprint(environment))
 
 
-def fingerprint(environment: Environment) -> str:
+def compute_fingerprint(environment: Environment) -> str:
     """Return a hash of the environment that ignores names, serial numbers and clock resolution. Measurements from
     machines with the same hash are comparable."""
     normalized = msgspec.structs.replace(
@@ -90,7 +90,7 @@ def _read_cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | No
     return ", ".join(sorted(governors)) or None
 
 
-def runtime_packages() -> tuple[tuple[str, str], ...]:
+def list_runtime_packages() -> tuple[tuple[str, str], ...]:
     """Return the package names and versions of the installed builds of ONNX Runtime."""
     return tuple(
         (name, version) for name, version in _read_package_versions().items() if name.startswith("onnxruntime")

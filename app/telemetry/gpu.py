@@ -12,8 +12,15 @@ from typing import Any
 
 import pynvml
 
-from app.telemetry.gpu_description import describe_gpu, none_on_error, used_gib, uuid_hash
-from app.telemetry.nvml_query import LOST_ERRORS, RETRY_NS, UNSUPPORTED_ERRORS, MetricQuery, NvmlQueryRunner, Readings
+from app.telemetry.gpu_description import call_or_none, describe_gpu, hash_uuid, read_used_gib
+from app.telemetry.nvml_query import (
+    LOST_ERRORS,
+    RETRY_INTERVAL_NS,
+    UNSUPPORTED_ERRORS,
+    MetricQuery,
+    NvmlQueryRunner,
+    Readings,
+)
 
 _TX, _RX = "gpu_pcie_tx_mb_per_s", "gpu_pcie_rx_mb_per_s"
 
@@ -81,7 +88,7 @@ class FieldReader:
         if self._query.is_lost:
             return readings
         if self._retry_all_at_ns is None or self._retry_all_at_ns <= at_ns:
-            self._retry_all_at_ns = at_ns + RETRY_NS
+            self._retry_all_at_ns = at_ns + RETRY_INTERVAL_NS
             if len(self._metrics) < len(FIELDS):
                 self._prepare(tuple(FIELDS))
         try:
@@ -143,7 +150,7 @@ def _read_utilization(handle: Any) -> tuple[float, float]:
 # These queries run at every tick; queries that may take the driver long are in gpu_slow.py.
 _QUERIES = (
     MetricQuery(("gpu_utilization_percent", "gpu_memory_busy_percent"), (_read_utilization,)),
-    MetricQuery(("gpu_memory_gib",), (lambda handle: (used_gib(handle),),)),
+    MetricQuery(("gpu_memory_gib",), (lambda handle: (read_used_gib(handle),),)),
     MetricQuery(
         ("gpu_temperature_c",),
         (
@@ -207,14 +214,14 @@ class Gpus:
 
         The index of a GPU never changes, so the index of a new GPU may differ from the driver's index.
         """
-        count = none_on_error(pynvml.nvmlDeviceGetCount)
+        count = call_or_none(pynvml.nvmlDeviceGetCount)
         if count is None or count == self.device_count:
             return
         self.device_count = count
         handles, notes = _open_handles(count)
         self.note = "; ".join(notes) or None
         readers_by_id = {reader.description.uuid_hash: reader for reader in self.readers}
-        handles_by_id = {uuid_hash(handle): (index, handle) for index, handle in handles}
+        handles_by_id = {hash_uuid(handle): (index, handle) for index, handle in handles}
         for gpu_id, reader in readers_by_id.items():
             if gpu_id is not None and gpu_id not in handles_by_id and not notes:
                 reader.query.is_lost = True
@@ -245,11 +252,11 @@ def open_gpus() -> Iterator[Gpus]:
             pynvml.nvmlShutdown()
 
 
-def gpu_memory_used_gib() -> dict[int, float]:
+def read_gpu_memory_used_gib() -> dict[int, float]:
     """Return the current memory usage of each GPU in GiB, by GPU index. GPUs that do not report it are omitted; the
     result is empty without a driver."""
     with open_gpus() as gpus:
-        used_by_index = {reader.index: none_on_error(used_gib, reader.handle) for reader in gpus.readers}
+        used_by_index = {reader.index: call_or_none(read_used_gib, reader.handle) for reader in gpus.readers}
     return {index: gib for index, gib in used_by_index.items() if gib is not None}
 
 
@@ -265,7 +272,7 @@ def _find_gpus() -> Gpus:
             readers.append(GpuReader(index, handle))
         except pynvml.NVMLError as error:
             notes.append(f"GPU {index}: {error}")
-    return Gpus(tuple(readers), none_on_error(pynvml.nvmlSystemGetDriverVersion), "; ".join(notes) or None, count)
+    return Gpus(tuple(readers), call_or_none(pynvml.nvmlSystemGetDriverVersion), "; ".join(notes) or None, count)
 
 
 def _open_handles(count: int) -> tuple[list[tuple[int, Any]], list[str]]:

@@ -16,35 +16,35 @@ GIB = 2**30
 
 
 def describe_gpu(index: int, handle: Any) -> Gpu:
-    memory_bytes = none_on_error(total_bytes, handle)
-    lowest_mw, highest_mw = none_on_error(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle) or (None, None)
+    memory_bytes = call_or_none(read_total_bytes, handle)
+    lowest_mw, highest_mw = call_or_none(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle) or (None, None)
     return Gpu(
         index=index,
         name=pynvml.nvmlDeviceGetName(handle),
-        uuid_hash=uuid_hash(handle),
+        uuid_hash=hash_uuid(handle),
         memory_gib=None if memory_bytes is None else memory_bytes / GIB,
-        power_limit_w=_to_watts(none_on_error(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
-        power_limit_default_w=_to_watts(none_on_error(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
+        power_limit_w=_to_watts(call_or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
+        power_limit_default_w=_to_watts(call_or_none(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
         power_limit_lowest_w=_to_watts(lowest_mw),
         power_limit_highest_w=_to_watts(highest_mw),
-        max_sm_clock_mhz=none_on_error(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
-        max_memory_clock_mhz=none_on_error(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM),
-        pcie_generation=none_on_error(pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
-        pcie_width=none_on_error(pynvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
-        pcie_max_generation=none_on_error(pynvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
-        pcie_max_width=none_on_error(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
-        vbios=none_on_error(pynvml.nvmlDeviceGetVbiosVersion, handle),
-        driver=none_on_error(pynvml.nvmlSystemGetDriverVersion),
-        cuda_driver=_format_cuda_version(none_on_error(pynvml.nvmlSystemGetCudaDriverVersion_v2)),
-        mig=tuple(_describe_mig(index, instance) for index, instance in mig_handles(handle)),
+        max_sm_clock_mhz=call_or_none(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        max_memory_clock_mhz=call_or_none(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+        pcie_generation=call_or_none(pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
+        pcie_width=call_or_none(pynvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
+        pcie_max_generation=call_or_none(pynvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
+        pcie_max_width=call_or_none(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        vbios=call_or_none(pynvml.nvmlDeviceGetVbiosVersion, handle),
+        driver=call_or_none(pynvml.nvmlSystemGetDriverVersion),
+        cuda_driver=_format_cuda_version(call_or_none(pynvml.nvmlSystemGetCudaDriverVersion_v2)),
+        mig=tuple(_describe_mig(index, instance) for index, instance in iterate_mig_handles(handle)),
     )
 
 
-def mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
+def iterate_mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
     """Yield the driver's index (which may have gaps) and the handle of each MIG instance of a GPU; nothing if MIG is
     disabled."""
-    for index in range(none_on_error(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
-        instance = none_on_error(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+    for index in range(call_or_none(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
+        instance = call_or_none(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if instance is not None:
             yield index, instance
 
@@ -58,22 +58,22 @@ def read_memory(handle: Any) -> Any:
         return pynvml.nvmlDeviceGetMemoryInfo(handle)
 
 
-def total_bytes(handle: Any) -> int:
+def read_total_bytes(handle: Any) -> int:
     return int(read_memory(handle).total)
 
 
-def used_gib(handle: Any) -> float:
+def read_used_gib(handle: Any) -> float:
     return float(read_memory(handle).used / GIB)
 
 
-def uuid_hash(handle: Any) -> str | None:
+def hash_uuid(handle: Any) -> str | None:
     """Return a hash of the GPU's UUID, which identifies the GPU without revealing the serial number; None if not
     supported."""
-    uuid = none_on_error(pynvml.nvmlDeviceGetUUID, handle)
+    uuid = call_or_none(pynvml.nvmlDeviceGetUUID, handle)
     return None if uuid is None else hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
 
-def none_on_error(call: Callable[..., Any], *arguments: Any) -> Any:
+def call_or_none(call: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return call(*arguments)
     except pynvml.NVMLError:
@@ -81,11 +81,11 @@ def none_on_error(call: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _describe_mig(index: int, handle: Any) -> MigInstance:
-    memory_bytes = none_on_error(total_bytes, handle)
+    memory_bytes = call_or_none(read_total_bytes, handle)
     return MigInstance(
         index=index,
-        name=none_on_error(pynvml.nvmlDeviceGetName, handle) or "MIG instance",
-        uuid_hash=uuid_hash(handle),
+        name=call_or_none(pynvml.nvmlDeviceGetName, handle) or "MIG instance",
+        uuid_hash=hash_uuid(handle),
         memory_gib=None if memory_bytes is None else memory_bytes / GIB,
     )
 
@@ -105,7 +105,7 @@ def list_processes(gpu: int, handle: Any) -> Iterator[GpuProcess]:
         yield GpuProcess(gpu, process.pid, None if process.usedGpuMemory is None else process.usedGpuMemory / GIB)
 
 
-def foreign_processes(processes: Iterable[GpuProcess], own_pids: Collection[int]) -> tuple[GpuProcess, ...]:
+def find_foreign_processes(processes: Iterable[GpuProcess], own_pids: Collection[int]) -> tuple[GpuProcess, ...]:
     """Return the processes that are neither in `own_pids` nor descendants of processes in `own_pids`.
 
     Processes that this machine or container cannot see are not foreign: they have ended, or their PIDs are from outside

@@ -9,10 +9,10 @@ import pynvml
 
 from app.records.gpu import GpuProcess
 from app.telemetry.gpu import GpuReader, Gpus
-from app.telemetry.gpu_description import list_processes, mig_handles, none_on_error, used_gib
+from app.telemetry.gpu_description import call_or_none, iterate_mig_handles, list_processes, read_used_gib
 from app.telemetry.nvml_query import MetricQuery, Readings
 
-RESCAN_NS = 10_000_000_000
+RESCAN_INTERVAL_NS = 10_000_000_000
 
 
 def _read_ecc_errors(handle: Any, error: int) -> tuple[float]:
@@ -76,9 +76,9 @@ class SlowGpuReader:
         """Yield the readings of each source: gpuN for a GPU, gpuN/migI for a MIG instance, and gpuN/pidP for a process
         on the GPU."""
         if self._rescan_at_ns is None or at_ns >= self._rescan_at_ns:
-            self._rescan_at_ns = at_ns + RESCAN_NS
+            self._rescan_at_ns = at_ns + RESCAN_INTERVAL_NS
             self._gpus.rescan()
-            self._mig = {reader.index: tuple(mig_handles(reader.handle)) for reader in self._gpus.readers}
+            self._mig = {reader.index: tuple(iterate_mig_handles(reader.handle)) for reader in self._gpus.readers}
         for reader in self._gpus.readers:
             yield from self._read_gpu(reader, at_ns)
 
@@ -94,5 +94,5 @@ class SlowGpuReader:
             yield f"{source}/pid{process.pid}", {"gpu_process_memory_gib": process.memory_gib}
         for mig_index, handle in self._mig.get(index, ()):
             # NVML does not report the utilization of a MIG instance.
-            memory_gib = None if reader.is_lost else none_on_error(used_gib, handle)
+            memory_gib = None if reader.is_lost else call_or_none(read_used_gib, handle)
             yield f"{source}/mig{mig_index}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilization_percent": None}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from app.telemetry.cgroup import Cgroup, CoreReader, busy_and_total, busy_percent, read_cgroup
+from app.telemetry.cgroup import Cgroup, CoreReader, compute_utilization_percent, read_cgroup, sum_busy_and_total_s
 
 _LOOPBACKS = ("lo", "lo0")
 _Totals = dict[str, tuple[int, int]]
@@ -98,12 +98,12 @@ def count_local_ports(path: Path = _PORT_RANGE_PATH) -> int | None:
 
 
 GIB = 2**30
-DETAILS_NS = 1_000_000_000
+DETAILS_INTERVAL_NS = 1_000_000_000
 """Interval in ns between readings of cores and transfers. They are read less often than the totals, because core times
 have a resolution of 10 ms and a large machine has many cores and networks."""
 
 
-def usable_cores(cgroup: Cgroup) -> float:
+def count_usable_cores(cgroup: Cgroup) -> float:
     """Return the number of cores that this process can use: the cores of the machine, limited by CPU affinity and by
     the container."""
     logical = psutil.cpu_count() or 1
@@ -111,7 +111,7 @@ def usable_cores(cgroup: Cgroup) -> float:
     return min(logical, affinity, cgroup.cpu_limit_cores or logical)
 
 
-def usable_memory_gib(cgroup: Cgroup) -> float:
+def get_usable_memory_gib(cgroup: Cgroup) -> float:
     """Return the total memory in GiB of the machine, or the memory limit of the container if it is lower."""
     total_bytes = psutil.virtual_memory().total
     return min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB
@@ -128,19 +128,19 @@ class HostReader:
             _select_limit_below(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
         )
         self._last_ns = at_ns
-        self._last_used_s = self._cgroup.cpu_used_s()
-        self._last_times_s = busy_and_total_s()
+        self._last_used_s = self._cgroup.read_cpu_used_s()
+        self._last_times_s = read_busy_and_total_s()
         self._cores = CoreReader()
         self._transfers = TransferReader(at_ns)
-        self._details_due_ns = at_ns + DETAILS_NS
+        self._details_due_ns = at_ns + DETAILS_INTERVAL_NS
 
-    def readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
+    def iterate_readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
         """Yield the readings of each source: `host` at each call; once per second also the transfers of `host`, and the
         cores as `host/core0` and so on."""
         yield "host", self.read(at_ns)
         if at_ns < self._details_due_ns:
             return
-        self._details_due_ns = at_ns + DETAILS_NS
+        self._details_due_ns = at_ns + DETAILS_INTERVAL_NS
         yield "host", self._transfers.read(at_ns)
         for core, percent in self._cores.read().items():
             yield f"host/core{core}", {"core_cpu_percent": percent}
@@ -151,12 +151,12 @@ class HostReader:
         return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._read_memory_gib()}
 
     def _read_machine_percent(self) -> float | None:
-        before_s, self._last_times_s = self._last_times_s, busy_and_total_s()
-        return busy_percent(before_s, self._last_times_s)
+        before_s, self._last_times_s = self._last_times_s, read_busy_and_total_s()
+        return compute_utilization_percent(before_s, self._last_times_s)
 
     def _read_container_percent(self, at_ns: int) -> float | None:
         before_s, before_ns = self._last_used_s, self._last_ns
-        used_s = self._last_used_s = self._cgroup.cpu_used_s()
+        used_s = self._last_used_s = self._cgroup.read_cpu_used_s()
         self._last_ns = at_ns
         if used_s is None or before_s is None or self._limit_cores is None or at_ns <= before_ns:
             return None
@@ -164,7 +164,7 @@ class HostReader:
 
     def _read_memory_gib(self) -> float | None:
         if self._is_memory_limited:
-            used = self._cgroup.memory_used_bytes()
+            used = self._cgroup.read_memory_used_bytes()
             return None if used is None else used / GIB
         memory = psutil.virtual_memory()
         return (memory.total - memory.available) / GIB
@@ -174,6 +174,6 @@ def _select_limit_below(limit: float | None, machine: float | None) -> float | N
     return limit if limit is not None and machine is not None and limit < machine else None
 
 
-def busy_and_total_s() -> tuple[float, float]:
+def read_busy_and_total_s() -> tuple[float, float]:
     """Return the busy and the total core-seconds of the machine since it started."""
-    return busy_and_total(psutil.cpu_times())
+    return sum_busy_and_total_s(psutil.cpu_times())

@@ -11,24 +11,24 @@ import psutil
 from app.records.calibration import BUSY_LIMIT_CORES
 from app.records.result import Check, CheckId, Environment
 from app.telemetry.cgroup import read_cgroup
-from app.telemetry.host import GIB, busy_and_total_s
+from app.telemetry.host import GIB, read_busy_and_total_s
 
-FREE_MEMORY_LIMIT_GIB = 1.0
-CORES_LIMIT = 2
-CLOCK_LIMIT_NS = 1_000
+MIN_FREE_MEMORY_GIB = 1.0
+MIN_CORES = 2
+MAX_CLOCK_RESOLUTION_NS = 1_000
 NVIDIA_PROVIDERS = {"cuda", "tensorrt"}
 
 
 @dataclass(frozen=True)
 class MachineLoad:
-    """Load on the machine before a measurement. `busy_cores` is the number of cores that other processes use;
+    """Load on the machine before a measurement. `used_cores` is the number of cores that other processes use;
     `free_memory_gib` is the available memory."""
 
-    busy_cores: float
+    used_cores: float
     free_memory_gib: float
 
 
-def machine_checks(environment: Environment) -> tuple[Check, ...]:
+def check_machine(environment: Environment) -> tuple[Check, ...]:
     """Run all machine checks. The call takes half a second to measure the load of other processes."""
     return evaluate_machine(environment, read_machine_load())
 
@@ -37,21 +37,21 @@ def read_machine_load(window_s: float = 0.5, sleep: Callable[[float], None] = ti
     start_ns, busy_s = time.perf_counter_ns(), _read_other_cpu_s()
     sleep(window_s)
     elapsed_s = (time.perf_counter_ns() - start_ns) / 1e9
-    return MachineLoad(max(0.0, _read_other_cpu_s() - busy_s) / elapsed_s, free_memory_bytes() / GIB)
+    return MachineLoad(max(0.0, _read_other_cpu_s() - busy_s) / elapsed_s, read_free_memory_bytes() / GIB)
 
 
 def _read_other_cpu_s() -> float:
-    busy_s, _ = busy_and_total_s()
+    busy_s, _ = read_busy_and_total_s()
     own_times = psutil.Process().cpu_times()
     return busy_s - own_times.user - own_times.system
 
 
-def free_memory_bytes() -> int:
+def read_free_memory_bytes() -> int:
     """Return the available memory in bytes of the machine, or the unused part of the container's memory limit if it is
     lower."""
     available = psutil.virtual_memory().available
     cgroup = read_cgroup()
-    used = cgroup.memory_used_bytes()
+    used = cgroup.read_memory_used_bytes()
     if cgroup.memory_limit_bytes is None or used is None:
         return available
     return min(available, cgroup.memory_limit_bytes - used)
@@ -74,19 +74,19 @@ def _check_cores(environment: Environment) -> Check:
     hint = (
         "The load generator and the endpoint would share one core. Add cores, or run the endpoint on another machine."
     )
-    return _build_check("cores", cores, CORES_LIMIT, "cores", cores >= CORES_LIMIT, hint)
+    return _build_check("cores", cores, MIN_CORES, "cores", cores >= MIN_CORES, hint)
 
 
 def _check_other_load(load: MachineLoad) -> Check:
     hint = "Other processes are using the CPU. Stop them, or expect noisy results."
-    is_quiet = load.busy_cores <= BUSY_LIMIT_CORES
-    return _build_check("other_load", round(load.busy_cores, 2), BUSY_LIMIT_CORES, "cores", is_quiet, hint)
+    is_quiet = load.used_cores <= BUSY_LIMIT_CORES
+    return _build_check("other_load", round(load.used_cores, 2), BUSY_LIMIT_CORES, "cores", is_quiet, hint)
 
 
 def _check_free_memory(load: MachineLoad) -> Check:
     hint = "Free some memory. If the machine swaps, the results depend on the disk."
-    is_enough = load.free_memory_gib >= FREE_MEMORY_LIMIT_GIB
-    return _build_check("free_memory", round(load.free_memory_gib, 2), FREE_MEMORY_LIMIT_GIB, "GiB", is_enough, hint)
+    is_enough = load.free_memory_gib >= MIN_FREE_MEMORY_GIB
+    return _build_check("free_memory", round(load.free_memory_gib, 2), MIN_FREE_MEMORY_GIB, "GiB", is_enough, hint)
 
 
 def _check_power_governor(environment: Environment) -> Check:
@@ -98,7 +98,9 @@ def _check_power_governor(environment: Environment) -> Check:
 def _check_clock_resolution(environment: Environment) -> Check:
     hint = "Choose a finer clock source (`tsc` in /sys/devices/system/clocksource on Linux)."
     resolution_ns = environment.clock_resolution_ns
-    return _build_check("clock_resolution", resolution_ns, CLOCK_LIMIT_NS, "ns", resolution_ns <= CLOCK_LIMIT_NS, hint)
+    return _build_check(
+        "clock_resolution", resolution_ns, MAX_CLOCK_RESOLUTION_NS, "ns", resolution_ns <= MAX_CLOCK_RESOLUTION_NS, hint
+    )
 
 
 def _check_gpus(environment: Environment) -> Check:

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from app.records.gpu import list_throttle_reasons
 from app.records.machine import GpuState, MachineNow
 from app.records.result import Environment, Gpu
-from app.telemetry.amd import AmdReader, amd_readers
+from app.telemetry.amd import AmdReader, create_amd_readers
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import Gpus, open_gpus
-from app.telemetry.host import HostReader, usable_cores, usable_memory_gib
+from app.telemetry.host import HostReader, count_usable_cores, get_usable_memory_gib
 from app.telemetry.nvml_query import Readings
 
 _NO_READINGS: Readings = {}
@@ -51,8 +51,8 @@ class MachineReader:
             return build_machine_state(
                 readings,
                 (reader.description for reader in gpus.readers),
-                cores=usable_cores(cgroup),
-                memory_total_gib=usable_memory_gib(cgroup),
+                cores=count_usable_cores(cgroup),
+                memory_total_gib=get_usable_memory_gib(cgroup),
                 driver=gpus.driver,
                 gpu_note=gpus.note,
             )
@@ -66,7 +66,7 @@ class MachineReader:
     def _open_gpus(self) -> Gpus:
         if self._gpus is None:
             self._gpus = self._exit_stack.enter_context(open_gpus())
-            self._amd = amd_readers()
+            self._amd = create_amd_readers()
         return self._gpus
 
 

@@ -36,7 +36,7 @@ class Sample(NamedTuple):
     labels_text: str
     value: float
 
-    def labels(self) -> dict[str, str]:
+    def parse_labels(self) -> dict[str, str]:
         """Parse the labels, up to the first invalid label."""
         labels, position = {}, 0
         while (match := _LABEL.match(self.labels_text, position)) is not None:
@@ -63,7 +63,7 @@ def _parse_finite(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-LIMIT_S = 2.0
+TIMEOUT_S = 2.0
 _MAX_BYTES = 8 * 2**20
 _BLOCK_BYTES = 65_536
 
@@ -181,7 +181,7 @@ class _ResponseHandler:
         self.is_complete = True
 
 
-def read_metrics(endpoint: Endpoint, timeout_s: float = LIMIT_S) -> tuple[Samples | None, ...]:
+def read_metrics(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> tuple[Samples | None, ...]:
     """Fetch /metrics from the server of each URL, one after another, within `timeout_s` in total. The result has one
     entry per URL, None for a server without metrics.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pynvml
 
-RETRY_NS = 60_000_000_000
+RETRY_INTERVAL_NS = 60_000_000_000
 
 Readings = dict[str, float | None]
 
@@ -61,5 +61,5 @@ class NvmlQueryRunner:
                 break
             else:
                 self._call_indices.pop(query, None)
-                self._retry_at_ns[query] = at_ns + RETRY_NS
+                self._retry_at_ns[query] = at_ns + RETRY_INTERVAL_NS
         return dict.fromkeys(query.metrics)

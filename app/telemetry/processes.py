@@ -13,8 +13,8 @@ import psutil
 
 from app.telemetry.host import GIB
 
-SWEEP_NS = 5_000_000_000
-SWEEP_SHARE = 200
+SWEEP_INTERVAL_NS = 5_000_000_000
+MAX_SWEEP_CPU_DIVISOR = 200
 """Limit for the search for child processes, which reads every process of the machine: the search may use at most
 1/SWEEP_SHARE of a core."""
 
@@ -124,7 +124,7 @@ class ProcessReader:
         with self._lock:
             self._watched[source] = pid
 
-    def readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
+    def iterate_readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
         """Yield the readings of each source: `<source>_cpu_cores` since the last reading, and the current
         `<source>_memory_gib`."""
         for source, cores in self.read(at_ns).items():
@@ -158,7 +158,7 @@ class ProcessReader:
             )
             tree.set_processes(families[source].difference(*nested))
         duration_ns = self._now() - start_ns
-        self._sweep_due_ns = at_ns + max(SWEEP_NS, SWEEP_SHARE * duration_ns)
+        self._sweep_due_ns = at_ns + max(SWEEP_INTERVAL_NS, MAX_SWEEP_CPU_DIVISOR * duration_ns)
 
 
 _NON_PROCESS_TIMES = ("idle", "iowait", "irq", "softirq", "interrupt", "dpc", "guest", "guest_nice")
@@ -167,23 +167,23 @@ Linux also counts guest time in `user`."""
 
 
 @dataclass(frozen=True)
-class CoreUse:
-    """Core-seconds since an arbitrary reference time: `busy_s` of all processes, including time stolen by other virtual
+class CoreUsage:
+    """Core-seconds since an arbitrary reference time: `used_s` of all processes, including time stolen by other virtual
     machines; `idle_s`; and `own_s` of this process and the requested processes, None if a process cannot be read."""
 
     at_ns: int
-    busy_s: float
+    used_s: float
     idle_s: float
     own_s: float | None
 
 
-def read_core_use(pids: Collection[int]) -> CoreUse:
+def read_core_use(pids: Collection[int]) -> CoreUsage:
     own_times_s = [read_cpu_s(pid) for pid in {os.getpid(), *pids}]
     known_times_s = [cpu_s for cpu_s in own_times_s if cpu_s is not None]
     times = _read_core_times()
-    return CoreUse(
+    return CoreUsage(
         at_ns=time.perf_counter_ns(),
-        busy_s=sum(
+        used_s=sum(
             sum(core_times) - sum(getattr(core_times, name, 0.0) for name in _NON_PROCESS_TIMES) for core_times in times
         ),
         idle_s=sum(core_times.idle + getattr(core_times, "iowait", 0.0) for core_times in times),

@@ -17,9 +17,9 @@ from app.telemetry.gpu_slow import SlowGpuReader
 from app.telemetry.host import HostReader
 from app.telemetry.processes import ProcessReader
 
-BATCH_NS = 1_000_000_000
-HOST_NS = 100_000_000
-HANG_S = 2.0
+BATCH_INTERVAL_NS = 1_000_000_000
+HOST_INTERVAL_NS = 100_000_000
+HANG_TIMEOUT_S = 2.0
 """Time in seconds without a response of the driver after which a GPU counts as lost. `close` waits at most this long
 for the sampling threads."""
 
@@ -28,7 +28,7 @@ Wait = Callable[[threading.Event, float], bool]
 _Row = tuple[int, str, str, float | None]
 
 
-def ticks(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool]) -> Iterator[int]:
+def iterate_ticks(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool]) -> Iterator[int]:
     """Yield the sampling times in ns, on a schedule without drift, until `wait` returns True.
 
     If a sample takes longer than an interval, the missed ticks are skipped and later ticks are not shifted.
@@ -95,7 +95,7 @@ class Sampler:
         """Indices of the GPUs that were lost since `start` or whose driver hangs. The tuple may be up to one tick
         old."""
         current_read = self._current_read
-        if current_read is not None and self._now() - current_read[1] > HANG_S * 1e9:
+        if current_read is not None and self._now() - current_read[1] > HANG_TIMEOUT_S * 1e9:
             return tuple(sorted({*self._lost_gpus, current_read[0]}))
         return self._lost_gpus
 
@@ -132,23 +132,23 @@ class Sampler:
             self._stop.set()
 
     def _ticks(self, interval_ns: int) -> Iterator[int]:
-        return ticks(interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
+        return iterate_ticks(interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
 
     def _sample_host(self, sink: Sink, threads: Sequence[threading.Thread]) -> None:
-        host_ticks = self._ticks(HOST_NS)
+        host_ticks = self._ticks(HOST_INTERVAL_NS)
         start_ns = next(host_ticks)  # the first tick is the reference for the second
         host = HostReader(start_ns)
         self._processes.read(start_ns)
-        flush_due_ns = start_ns + BATCH_NS
+        flush_due_ns = start_ns + BATCH_INTERVAL_NS
         for due_ns in host_ticks:
             at_ns = self._now()
-            for source, readings in (*host.readings(at_ns), *self._processes.readings(at_ns)):
+            for source, readings in (*host.iterate_readings(at_ns), *self._processes.iterate_readings(at_ns)):
                 self._add_rows(at_ns, source, readings)
             if due_ns >= flush_due_ns:
-                flush_due_ns = due_ns + BATCH_NS
+                flush_due_ns = due_ns + BATCH_INTERVAL_NS
                 self._flush(sink)
         # Use real time instead of `now`: a hanging thread would stop the simulated clock of a test.
-        deadline_s = time.monotonic() + HANG_S
+        deadline_s = time.monotonic() + HANG_TIMEOUT_S
         for thread in threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))
         self._flush(sink)

@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import NamedTuple
 
-from app.telemetry.cgroup import busy_percent
-from app.telemetry.metrics_page import LIMIT_S, Headers, Sample, ScrapedPage, fetch_page, make_deadline, parse_samples
+from app.telemetry.cgroup import compute_utilization_percent
+from app.telemetry.metrics_page import TIMEOUT_S, Headers, Sample, ScrapedPage, fetch_page, make_deadline, parse_samples
 from loadgen.records import Tls
 from loadgen.transport.address import parse_url
 from loadgen.transport.tls import build_tls_context
@@ -58,7 +58,7 @@ def _has_labels(sample: Sample, required: Mapping[str, str]) -> bool:
     # Fast check: most samples of a long page do not contain the value at all.
     if any(f'"{value}"' not in sample.labels_text for value in required.values() if value.isalnum()):
         return False
-    labels = sample.labels() if required else {}
+    labels = sample.parse_labels() if required else {}
     return all(labels.get(name) == value for name, value in required.items())
 
 
@@ -75,7 +75,7 @@ def name_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
         if len(samples) == 1:
             yield name, samples[0]
             continue
-        labels = [sample.labels() for sample in samples]
+        labels = [sample.parse_labels() for sample in samples]
         label_names = _select_distinguishing_labels(labels)
         sample_by_full_name: dict[str, Sample] = {}
         for sample, sample_labels in zip(samples, labels, strict=True):
@@ -196,7 +196,7 @@ class ScrapeReadings:
     are `host`, `gpu0` or `gpu0/mig3`."""
 
     def __init__(self) -> None:
-        self.readings: dict[str, dict[str, float]] = {}
+        self.readings_by_source: dict[str, dict[str, float]] = {}
         self._uuids: dict[str, str] = {}
         self._ambiguous: set[str] = set()
         self._triton_gpus: dict[str, str] = {}
@@ -210,11 +210,11 @@ class ScrapeReadings:
             self._add_dcgm(sample)
         elif (mapping := _TRITON_GPU_METRICS.get(sample.name)) is not None:
             # Triton does not report an index, so the GPUs are numbered in the order of the page.
-            uuid = sample.labels().get("gpu_uuid", "")
+            uuid = sample.parse_labels().get("gpu_uuid", "")
             self._add(self._triton_gpus.setdefault(uuid, f"gpu{len(self._triton_gpus)}"), mapping, sample.value)
 
     def _add_dcgm(self, sample: Sample) -> None:
-        labels = sample.labels()
+        labels = sample.parse_labels()
         gpu, mig = labels.get("gpu", ""), labels.get("GPU_I_ID", "")
         if _NUMBER.fullmatch(gpu) is None or (mig and _NUMBER.fullmatch(mig) is None):
             return
@@ -228,12 +228,12 @@ class ScrapeReadings:
         that case their readings are discarded, and the user must select a node by labels."""
         if source in self._ambiguous or self._uuids.setdefault(source, uuid) != uuid:
             self._ambiguous.add(source)
-            self.readings.pop(source, None)
+            self.readings_by_source.pop(source, None)
         return source not in self._ambiguous
 
     def _add(self, source: str, mapping: _MetricMapping, value: float) -> None:
         value *= mapping.factor
-        readings = self.readings.setdefault(source, {})
+        readings = self.readings_by_source.setdefault(source, {})
         previous = readings.get(mapping.metric)
         if previous is not None:
             value = previous + value if mapping.is_added else max(previous, value)
@@ -264,7 +264,7 @@ def read_node_metrics(samples: Iterable[Sample]) -> NodeMetrics:
     single_values: dict[str, float] = {}
     for sample in samples:
         if sample.name == "node_cpu_seconds_total":
-            mode = sample.labels().get("mode", "")
+            mode = sample.parse_labels().get("mode", "")
             seconds_by_mode[mode] = seconds_by_mode.get(mode, 0.0) + sample.value
         elif sample.name in _SINGLE_NODE_METRICS:
             if sample.name in single_values:  # a page of several nodes; labels must select a node
@@ -304,7 +304,7 @@ class Scraper:
         labels: Mapping[str, str] | None = None,
         headers: Headers = (),
         tls: Tls | None = None,
-        timeout_s: float = LIMIT_S,
+        timeout_s: float = TIMEOUT_S,
         now: Callable[[], int] = time.perf_counter_ns,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -345,12 +345,16 @@ class Scraper:
         node, scraped = read_node_metrics(chosen), ScrapeReadings()
         for sample in chosen:
             scraped.add(sample)
-        readings_by_source: _Readings = {source: dict(readings) for source, readings in scraped.readings.items()}
+        readings_by_source: _Readings = {
+            source: dict(readings) for source, readings in scraped.readings_by_source.items()
+        }
         if node.memory_gib is not None:
             readings_by_source.setdefault("host", {})["host_memory_gib"] = node.memory_gib
         cpu_before_s, self._node_cpu_s = self._node_cpu_s, node.cpu_s
         if cpu_before_s is not None and node.cpu_s is not None:
-            readings_by_source.setdefault("host", {})["host_cpu_percent"] = busy_percent(cpu_before_s, node.cpu_s)
+            readings_by_source.setdefault("host", {})["host_cpu_percent"] = compute_utilization_percent(
+                cpu_before_s, node.cpu_s
+            )
         clock_s = _parse_date(page.date) if node.clock_s is None else node.clock_s
         readings_by_source[""] = {
             **{name: sample.value for name, sample in name_series(chosen) if self._limiter.accepts(name, sample)},

@@ -13,7 +13,7 @@ from app.session.calibration import measure_capacity
 from app.session.interruption import Interruption
 from app.storage.calibrations import load_calibration, store_calibration
 from app.telemetry.processes import read_core_use
-from app.wiring.dependencies import wall_now
+from app.wiring.dependencies import get_utc_now
 from app.wiring.machine import inspect_machine
 from app.wiring.reference_server import NullServerProcess
 from app.wiring.workers import DEFAULT_TOKEN_REFERENCE, count_usable_workers, parse_address, read_token, resolve_address
@@ -23,7 +23,7 @@ from loadgen.records import Gather, Join
 OnStep = Callable[[LoadKind, int, CalibrationStep], None]
 
 
-def worker_counts(cores: float | None = None) -> tuple[int, ...]:
+def list_worker_counts(cores: float | None = None) -> tuple[int, ...]:
     """Return the numbers of workers to calibrate: 1, 2, 4 and so on, up to one worker per available core. If `cores` is
     `None`, the cores of this machine are used."""
     max_workers = count_usable_workers(cores)
@@ -50,7 +50,7 @@ def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step
             raise MeasurementError(error.message, hint=error.hint) from error
     calibration = Calibration(
         capacities=tuple(capacities),
-        measured_at=wall_now().isoformat(timespec="seconds"),
+        measured_at=get_utc_now().isoformat(timespec="seconds"),
         fingerprint=environment.fingerprint,
         pacing=pacing,
         event_loop=event_loop,
@@ -72,7 +72,7 @@ def _measure_capacities(
 _MAX_WAIT_S = 86_400.0
 
 
-def join_command(master: str, token: str | None, wait: str) -> Join:
+def parse_join_options(master: str, token: str | None, wait: str) -> Join:
     """Parse the command-line options with which workers join a master. Raises UsageError for invalid options, and
     UnavailableError for a host name that cannot be resolved."""
     address = parse_address("--master", master)
@@ -82,11 +82,11 @@ def join_command(master: str, token: str | None, wait: str) -> Join:
     return Join(address.host, address.port, secret, wait_s)
 
 
-def local_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
+def load_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
     """Return the calibrated capacity per worker for the given number of workers, in requests/s and streamed chunks/s;
     `None` if unknown. Takes about one second."""
     environment, _ = inspect_machine()
-    calibration = load_calibration(environment.fingerprint, wall_now())
+    calibration = load_calibration(environment.fingerprint, get_utc_now())
     if calibration is None:
         return None, None
     return _get_per_worker(calibration.find_capacity("plain", workers), workers), _get_per_worker(

@@ -21,7 +21,7 @@ from app.wiring.endpoint import require_permission
 from app.wiring.machine import build_sampler, inspect_for_run
 from app.wiring.reference_server import NullServerProcess, find_mock_protocol, start_scripted
 from app.wiring.server_process import ServerProcess, start_embedded_endpoint
-from loadgen.machine import max_descriptor_limit
+from loadgen.machine import get_max_descriptors
 from loadgen.process import LoadProcess
 from loadgen.records import Gather, Joining
 
@@ -44,17 +44,17 @@ def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gathe
         read_clock=read_clock,
         read_core_use=read_core_use,
         now_ns=time.perf_counter_ns,
-        wall_now=wall_now,
+        wall_now=get_utc_now,
         start_scripted=None if protocol is None else (lambda: start_scripted(protocol)),
         start_server=ServerProcess,
         read_metrics=read_metrics,
         load_selftest=load_selftest,
-        local_limits=MachineLimits(max_descriptor_limit(), count_local_ports()),
+        local_limits=MachineLimits(get_max_descriptors(), count_local_ports()),
         require_permission=(lambda _: None) if profile.target.permitted else require_permission,
     )
 
 
-def wall_now() -> datetime.datetime:
+def get_utc_now() -> datetime.datetime:
     """Return the current time in UTC."""
     return datetime.datetime.now(datetime.UTC)
 

@@ -16,7 +16,7 @@ from app.records.offers import Catalog
 from app.records.result import DeclaredHardware, Hardware
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import open_gpus
-from app.telemetry.host import usable_cores
+from app.telemetry.host import count_usable_cores
 from app.wiring.endpoint import resolve_addresses
 
 
@@ -25,17 +25,17 @@ def find_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None
 
     Also `None` for a scripted target, whose response times belong to no hardware, so that nothing is planned from it.
     """
-    declared = declared_hardware(profile, catalog)
+    declared = find_declared_hardware(profile, catalog)
     if declared is not None or not is_local_target(profile):
         return declared
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
             return None  # It is unknown which processor the target uses.
-    return this_machine()
+    return describe_this_machine()
 
 
-def this_machine() -> Hardware:
-    cores, architecture = usable_cores(read_cgroup()), _read_architecture()
+def describe_this_machine() -> Hardware:
+    cores, architecture = count_usable_cores(read_cgroup()), _read_architecture()
     return Hardware(
         f"this machine ({cores:g} vCPUs, {architecture})", vcpus=cores, architecture=architecture, is_this_machine=True
     )
@@ -67,7 +67,7 @@ def _is_served_on_cpu(profile: EndpointProfile) -> bool:
     return serve is not None and serve.provider == "cpu"
 
 
-def declared_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
+def find_declared_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
     settings = profile.target.hardware
     return None if settings is None else resolve_hardware(settings, catalog)
 

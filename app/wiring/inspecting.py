@@ -18,9 +18,9 @@ _GIB = 2**30
 _INTEGER_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"})
 
 
-def inspect_with_gpus(model: Path, given_shapes: ShapeOverrides) -> ModelInspection:
+def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInspection:
     """Inspect a model and compare it with GPUs. Raises UsageError if the file is not a valid model or is rejected."""
-    metadata = inspect_model(model, given_shapes)
+    metadata = inspect_model(model, shape_overrides)
     with open_gpus() as gpus:
         local_gpus = [reader.description for reader in gpus.readers]
         note = gpus.note
@@ -28,17 +28,19 @@ def inspect_with_gpus(model: Path, given_shapes: ShapeOverrides) -> ModelInspect
 
 
 def fit_gpus(
-    facts: ModelMetadata, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]
+    metadata: ModelMetadata, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]
 ) -> tuple[GpuFit, ...]:
     """Return how the model fits each GPU: the GPUs of this machine first, then those of the catalog in order of memory.
 
     GPUs with unknown memory are omitted. The result is empty if the costs of the model are unknown."""
     catalog_gpus = tuple(catalog_gpus)
-    if not facts.costs:
+    if not metadata.costs:
         return ()
-    catalog_fits = [_fit(facts, gpu.name, gpu.memory_gib, gpu, is_here=False) for gpu in catalog_gpus if gpu.memory_gib]
+    catalog_fits = [
+        _fit(metadata, gpu.name, gpu.memory_gib, gpu, is_here=False) for gpu in catalog_gpus if gpu.memory_gib
+    ]
     return (
-        *_local_fits(facts, local_gpus, catalog_gpus),
+        *_local_fits(metadata, local_gpus, catalog_gpus),
         *sorted(catalog_fits, key=lambda fit: (fit.memory_gib, fit.name)),
     )
 

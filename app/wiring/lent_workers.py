@@ -12,7 +12,7 @@ from typing import IO, BinaryIO, cast
 from app.errors import MeasurementError, UnavailableError
 from loadgen.child import StderrTail, describe_exit, start_module, terminate_within
 from loadgen.frames import encode_message_frame, read_report
-from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_SENT_AWAY, Join, Ready
+from loadgen.records import EXIT_DISMISSED, EXIT_MASTER_LOST, EXIT_NO_MASTER, Join, Ready
 
 _EXIT_LIMIT_S = 1.0
 _POLL_S = 0.2
@@ -113,9 +113,9 @@ class LentWorkers:
         if EXIT_NO_MASTER in codes:
             message = self._workers[codes.index(EXIT_NO_MASTER)].stderr_text
             raise UnavailableError(message or "no master was found", hint=_TOKEN_HINT)
-        _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_SENT_AWAY])
-        if EXIT_SENT_AWAY in codes and None not in codes:
-            message = self._workers[codes.index(EXIT_SENT_AWAY)].stderr_text
+        _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_DISMISSED])
+        if EXIT_DISMISSED in codes and None not in codes:
+            message = self._workers[codes.index(EXIT_DISMISSED)].stderr_text
             raise UnavailableError("the master accepted no worker of this machine", hint=message)
         if None not in codes:
             raise UnavailableError("the run ended before any worker of this machine had joined")
@@ -126,7 +126,7 @@ def _require_clean_exit(workers: Sequence[_Worker]) -> None:
         if worker.code == EXIT_MASTER_LOST:
             hint = "The network may have failed, or the run was killed."
             raise MeasurementError(worker.stderr_text or "the connection to the master was lost", hint=hint)
-        if worker.code == EXIT_SENT_AWAY:
+        if worker.code == EXIT_DISMISSED:
             raise MeasurementError("the run continued without a load worker of this machine", hint=worker.stderr_text)
         if worker.code:
             raise MeasurementError(

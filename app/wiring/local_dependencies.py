@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.analysis.local.roofline import Arithmetic, card_peaks
+from app.analysis.local.roofline import DataType, get_published_peaks
 from app.errors import SizewiseError
 from app.inference.datasets.labeled import load_labeled_rows, select_calibration_rows
 from app.inference.inspection.client import inspect_model
@@ -32,15 +32,15 @@ from app.session.machine import find_gpus
 from app.storage.calibrations import load_selftest
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import read_clock
-from app.telemetry.environment import runtime_packages
-from app.telemetry.gpu import gpu_memory_used_gib
-from app.telemetry.gpu_description import foreign_processes
-from app.wiring.dependencies import wall_now
+from app.telemetry.environment import list_runtime_packages
+from app.telemetry.gpu import read_gpu_memory_used_gib
+from app.telemetry.gpu_description import find_foreign_processes
+from app.wiring.dependencies import get_utc_now
 from app.wiring.inspecting import find_catalog_gpu
 from app.wiring.machine import build_sampler, inspect_for_run
 
 _CONVERSION_LIMIT_S = 1800.0
-_ARITHMETIC: dict[Precision, Arithmetic] = {
+_ARITHMETIC: dict[Precision, DataType] = {
     "as-is": "fp32",
     "fp16": "fp16",
     "int8-dynamic": "int8",
@@ -58,13 +58,13 @@ def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDe
         start_variant=_start_variant,
         compute_cost=compute_cost,
         find_peaks=_PeakRateCache().find,
-        find_foreign_processes=foreign_processes,
-        read_gpu_memory_gib=gpu_memory_used_gib,
+        find_foreign_processes=find_foreign_processes,
+        read_gpu_memory_gib=read_gpu_memory_used_gib,
         telemetry=build_sampler(profile),
         store=store,
         read_clock=read_clock,
         now_ns=time.perf_counter_ns,
-        wall_now=wall_now,
+        wall_now=get_utc_now,
         pause=time.sleep,
         load_selftest=load_selftest,
     )
@@ -149,7 +149,7 @@ def _cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
     The name is a hash of everything that the content depends on."""
     if variant_spec.variant.provider not in _CACHING_PROVIDERS:
         return None
-    versions = [f"{name} {version}" for name, version in runtime_packages()]
+    versions = [f"{name} {version}" for name, version in list_runtime_packages()]
     key_parts = (
         sha256,
         variant_spec.variant.provider,
@@ -177,7 +177,7 @@ class _PeakRateCache:
         if variant_spec.variant.provider in NVIDIA:
             gpu = next(iter(find_gpus(variant_spec.variant, environment.gpus)), None)
             catalog_gpu = None if gpu is None else find_catalog_gpu(gpu.name, load_catalog().accelerators.values())
-            return None if catalog_gpu is None else card_peaks(catalog_gpu, data_type)
+            return None if catalog_gpu is None else get_published_peaks(catalog_gpu, data_type)
         if variant_spec.variant.provider != "cpu":
             return None
         key = (variant_spec.settings.threads, weight_bytes)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
-from app.analysis.gating import DEFAULT, Gating
+from app.analysis.gating import DEFAULT_GATING, Gating
 from app.inference.job import SessionSettings
 from app.inference.providers import NVIDIA
 from app.profiles.local import LocalProfile, LocalTarget, ShareOfMax, VariantSettings
@@ -20,8 +20,8 @@ from app.records.offers import Offer
 from app.records.result import Hardware, Target
 from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec, VariantSpec
 from app.session.spec import LimitSpec
-from app.telemetry.machine_checks import free_memory_bytes
-from app.wiring.hardware import resolve_hardware, this_machine
+from app.telemetry.machine_checks import read_free_memory_bytes
+from app.wiring.hardware import describe_this_machine, resolve_hardware
 
 _SPARE_SHARE = 0.9
 _MIN_MEMORY_BYTES = 2**30
@@ -30,7 +30,7 @@ _DEFAULT_SHARE = 0.7
 """Default load of the server scenario, as a fraction of the variant's maximum throughput."""
 
 
-def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT) -> LocalSpec:
+def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT_GATING) -> LocalSpec:
     """Resolve a profile to the specification of a local run. Nothing is started. Raises UsageError."""
     target, load, offer = profile.target, profile.load, _build_offer(profile)
     data = _build_data(profile)
@@ -57,16 +57,16 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         limits=LimitSpec(profile.limits.duration_s),
         gating=gating,
         memory_limit_bytes=profile.limits.memory_bytes,
-        spare_memory_bytes=spare_memory_bytes(),
+        default_memory_limit_bytes=compute_default_memory_limit_bytes(),
         usd_per_hour=None if offer is None else offer.on_demand_usd_per_hour,
         price_note=None if offer is None else f"price from {offer.as_of.isoformat()}, {offer.source}",
         workload_hash=compute_workload_hash(profile),
     )
 
 
-def spare_memory_bytes() -> int:
+def compute_default_memory_limit_bytes() -> int:
     """Return the default memory limit of a variant on this machine in bytes."""
-    return max(_MIN_MEMORY_BYTES, round(_SPARE_SHARE * free_memory_bytes()))
+    return max(_MIN_MEMORY_BYTES, round(_SPARE_SHARE * read_free_memory_bytes()))
 
 
 def build_variants(profile: LocalProfile) -> tuple[Variant, ...]:
@@ -172,7 +172,7 @@ def _build_data(profile: LocalProfile) -> DataSpec:
 def _build_hardware(profile: LocalProfile) -> Hardware:
     if profile.target.hardware is not None:
         return resolve_hardware(profile.target.hardware, load_catalog())
-    return this_machine()
+    return describe_this_machine()
 
 
 def _build_offer(profile: LocalProfile) -> Offer | None:

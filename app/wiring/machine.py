@@ -15,9 +15,9 @@ from app.profiles.telemetry import ScrapeSettings
 from app.records.machine import MachineInfo, UnavailableProvider
 from app.records.result import Check, Environment
 from app.storage.file_systems import MOUNTS, find_network_mount
-from app.telemetry.amd import amd_readers
+from app.telemetry.amd import create_amd_readers
 from app.telemetry.environment import read_environment
-from app.telemetry.machine_checks import machine_checks
+from app.telemetry.machine_checks import check_machine
 from app.telemetry.sampler import Sampler
 from app.telemetry.scrape import Scraper
 from app.wiring.endpoint import require_permission
@@ -31,7 +31,7 @@ def read_machine_metadata() -> MachineInfo:
     probe = probe_providers()
     environment = read_environment(probe.working, probe.runtime_version)
     unavailable = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.unavailable)
-    return MachineInfo(environment, machine_checks(environment), unavailable)
+    return MachineInfo(environment, check_machine(environment), unavailable)
 
 
 def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
@@ -43,10 +43,10 @@ def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
 def inspect_for_run(run_directory: Path) -> tuple[Environment, tuple[Check, ...]]:
     """Return the environment of this machine, and the checks of it and of the run directory."""
     environment, checks = inspect_machine()
-    return environment, (*checks, *directory_checks(run_directory))
+    return environment, (*checks, *check_directory(run_directory))
 
 
-def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
+def check_directory(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
     """Return a WARN check if the directory is on a network file system; otherwise no checks."""
     mount = find_network_mount(run_directory, mounts)
     if mount is None:
@@ -58,7 +58,7 @@ def directory_checks(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check,
 def build_sampler(profile: Profile) -> Sampler:
     """Build the telemetry sampler of a profile, without starting it. Raises UsageError and UnavailableError."""
     require_allowed(profile)
-    return Sampler(pollers=(*amd_readers(), *(_build_scraper(settings) for settings in profile.telemetry)))
+    return Sampler(pollers=(*create_amd_readers(), *(_build_scraper(settings) for settings in profile.telemetry)))
 
 
 def _build_scraper(settings: ScrapeSettings) -> Scraper:

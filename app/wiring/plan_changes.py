@@ -21,23 +21,23 @@ from app.records.traffic import Traffic
 PRICE_PREFIX = "price."
 
 
-def apply_change(question: PlanningInputs, change: str) -> PlanningInputs:
+def apply_change(plan_inputs: PlanningInputs, change: str) -> PlanningInputs:
     """Return the plan inputs with one change: `key=value` of a plan, `price.OFFER=USD/h`, or `speed=1.3`."""
     key, equals, value = change.partition("=")
     if not equals:
         raise UsageError(f"--what-if {change} is not key=value", hint="Use the form --what-if traffic.peak=2000/s.")
     if key == "speed":
-        return _apply_speed(question, value)
+        return _apply_speed(plan_inputs, value)
     if key.startswith(PRICE_PREFIX):
-        return apply_prices(question, (change,), option="--what-if")
-    return apply_overrides(question, (change,))
+        return apply_prices(plan_inputs, (change,), option="--what-if")
+    return apply_overrides(plan_inputs, (change,))
 
 
-def apply_overrides(question: PlanningInputs, overrides: Sequence[str]) -> PlanningInputs:
+def apply_overrides(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> PlanningInputs:
     """Return the plan inputs with the overrides applied to limits, traffic, SLO and prices."""
     traffic_overrides: list[str] = []
     plan_overrides: list[str] = []
-    slo = question.slo
+    slo = plan_inputs.slo
     prices = [override for override in overrides if override.startswith(PRICE_PREFIX)]
     for override in (candidate for candidate in overrides if candidate not in prices):
         key, _, value = override.partition("=")
@@ -52,9 +52,9 @@ def apply_overrides(question: PlanningInputs, overrides: Sequence[str]) -> Plann
                 f"{key} is not an input of a plan", hint="Use traffic.…, plan.…, slo, price.OFFER or speed."
             )
     updated = msgspec.structs.replace(
-        question,
-        limits=_apply_limits(question, plan_overrides),
-        traffic=_apply_traffic(question.traffic, traffic_overrides),
+        plan_inputs,
+        limits=_apply_limits(plan_inputs, plan_overrides),
+        traffic=_apply_traffic(plan_inputs.traffic, traffic_overrides),
         slo=slo,
     )
     return apply_prices(updated, prices)
@@ -129,22 +129,22 @@ def _apply_speed(plan_inputs: PlanningInputs, value: str) -> PlanningInputs:
     return msgspec.structs.replace(plan_inputs, measured=targets)
 
 
-def apply_prices(question: PlanningInputs, changes: Sequence[str], *, option: str = "--set") -> PlanningInputs:
+def apply_prices(plan_inputs: PlanningInputs, changes: Sequence[str], *, option: str = "--set") -> PlanningInputs:
     """Return the plan inputs with the user's prices, each in the format `price.OFFER=USD/h`. The price of the kind that
     the plan uses is replaced."""
-    prices = dict(_parse_price(question, change, option) for change in changes)
+    prices = dict(_parse_price(plan_inputs, change, option) for change in changes)
     if not prices:
-        return question
-    field = _PRICE_FIELDS[question.limits.price]
+        return plan_inputs
+    field = _PRICE_FIELDS[plan_inputs.limits.price]
     offers = tuple(
         msgspec.structs.replace(
-            offer, owned=None, as_of=question.today, source=USER_SOURCE, **{field: prices[offer.key]}
+            offer, owned=None, as_of=plan_inputs.today, source=USER_SOURCE, **{field: prices[offer.key]}
         )
         if offer.key in prices
         else offer
-        for offer in question.catalog.offers
+        for offer in plan_inputs.catalog.offers
     )
-    return msgspec.structs.replace(question, catalog=msgspec.structs.replace(question.catalog, offers=offers))
+    return msgspec.structs.replace(plan_inputs, catalog=msgspec.structs.replace(plan_inputs.catalog, offers=offers))
 
 
 def _parse_price(plan_inputs: PlanningInputs, change: str, option: str) -> tuple[str, float]:

@@ -21,7 +21,7 @@ from app.records.planned_work import PlannedSearch, PlannedWork
 from app.records.result import Objective
 from app.records.search import SearchSpec
 from app.session.local.variant_stages import MAX_PROBES
-from app.session.rate_search import PROBE_DRAIN_S, next_probe, step_duration_s
+from app.session.rate_search import PROBE_DRAIN_S, compute_step_duration_s, next_probe
 from app.session.spec import StageSpec
 from app.session.warmup import MAX_DRAIN_S, MAX_WINDOWS
 from app.wiring.local_spec import build_scenarios
@@ -113,7 +113,7 @@ def estimate_work(profile: Profile, catalog: Catalog) -> PlannedWork:
 def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> PlannedWork:
     load, total_s = profile.load, profile.target.timeouts.total_s
     stages = build_stages(load)
-    search = None if load.search is None else preview_search(load.search, profile.slo, total_s)
+    search = None if load.search is None else estimate_search(load.search, profile.slo, total_s)
     window_s = load.warmup_s / _EXPECTED_WINDOWS
     stages_s = sum(stage.total_duration_s for stage in stages)
     duration_s = load.warmup_s + stages_s + (0.0 if search is None else search.duration_s[0])
@@ -147,7 +147,7 @@ def _expected_requests(stage: StageSpec) -> float | None:
             return None
 
 
-def preview_search(search_spec: SearchSpec, slo: tuple[Objective, ...], max_response_s: float) -> PlannedSearch:
+def estimate_search(search_spec: SearchSpec, slo: tuple[Objective, ...], max_response_s: float) -> PlannedSearch:
     """Estimate a rate search by simulating it on servers that sustain a known rate and fail above it."""
     simulations = [
         _simulate_search(search_spec, slo, max_response_s, search_spec.start_per_s * factor)
@@ -166,7 +166,7 @@ def _simulate_search(
     search: SearchSpec, slo: tuple[Objective, ...], max_response_s: float, sustained_per_s: float
 ) -> tuple[int, float, float]:
     rates = simulate_probes(search, slo, sustained_per_s)
-    holds_s = [step_duration_s(search.step_duration_s, rate, slo) for rate in rates]
+    holds_s = [compute_step_duration_s(search.step_duration_s, rate, slo) for rate in rates]
     drains_s = len(rates) * min(PROBE_DRAIN_S, max_response_s)
     sent = math.fsum(rate * duration_s for rate, duration_s in zip(rates, holds_s, strict=True))
     return len(rates), math.fsum(holds_s) + drains_s, sent
@@ -180,7 +180,7 @@ def simulate_probes(search_spec: SearchSpec, slo: tuple[Objective, ...], sustain
     while (probe := next_probe(search, search_spec, slo, elapsed_s)) is not None:
         rates.append(probe.rate_per_s)
         search.record(probe, probe.rate_per_s <= sustained_per_s)
-        elapsed_s += step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo)
+        elapsed_s += compute_step_duration_s(search_spec.step_duration_s, probe.rate_per_s, slo)
     return tuple(rates)
 
 

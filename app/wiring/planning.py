@@ -54,7 +54,7 @@ class PlanRequest(msgspec.Struct, frozen=True):
     what_if: tuple[str, ...] = ()
 
 
-def build_question(request: PlanRequest, today: datetime.date) -> PlanningInputs:
+def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInputs:
     """Build the inputs of a plan. Raises UsageError, which states what is missing."""
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):

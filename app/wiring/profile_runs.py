@@ -66,18 +66,18 @@ class ProfileRuns:
         }
         self._interruption, self._emit = interruption, emit
 
-    def measure(self, turn: PairRun) -> Result | None:
+    def measure(self, pair_run: PairRun) -> Result | None:
         """Run one profile and return its result; `None` if the run exceeded its time limit and was ended. Raises
         ComparedRunError if the run has no comparable result, or if the comparison was interrupted."""
         if self._interruption.code is not None:
             raise ComparedRunError("the comparison was interrupted between two runs", self._interruption.code)
-        directory = (runs_home() / new_run_id(self._names[turn.side], datetime.now(UTC))).absolute()
+        directory = (runs_home() / new_run_id(self._names[pair_run.side], datetime.now(UTC))).absolute()
         directory_text = str(directory)
-        self._emit(PairRunStarted(time.perf_counter_ns(), turn.pair, turn.side, directory_text, turn.pairs))
-        result = self._run_child(turn, directory)
+        self._emit(PairRunStarted(time.perf_counter_ns(), pair_run.pair, pair_run.side, directory_text, pair_run.pairs))
+        result = self._run_child(pair_run, directory)
         if result is not None:
             status = result.verdict.status
-            self._emit(PairRunFinished(time.perf_counter_ns(), turn.pair, turn.side, directory_text, status))
+            self._emit(PairRunFinished(time.perf_counter_ns(), pair_run.pair, pair_run.side, directory_text, status))
         return result
 
     def _run_child(self, pair_run: PairRun, directory: Path) -> Result | None:

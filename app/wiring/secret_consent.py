@@ -15,7 +15,7 @@ ALLOWED_HOSTS_VARIABLE = "SIZEWISE_ALLOW_SECRETS"
 """Environment variable with a comma-separated list of hosts to which secrets may be sent, for use in CI."""
 
 
-def secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.environ) -> tuple[AllowedSecrets, ...]:
+def find_secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.environ) -> tuple[AllowedSecrets, ...]:
     """Return the secrets that the profile sends to hosts that have not been allowed yet."""
     allowed_hosts = {host.strip().casefold() for host in environment.get(ALLOWED_HOSTS_VARIABLE, "").split(",")}
     requested = (
@@ -37,7 +37,7 @@ def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
 
 def require_allowed(profile: Profile) -> None:
     """Raise UsageError if the profile sends a secret to a host that is not allowed."""
-    for secrets in secrets_to_allow(profile):
+    for secrets in find_secrets_to_allow(profile):
         references = ", ".join(secrets.references)
         hint = (
             f"If you trust that host, run once with --allow-secrets {secrets.host}, or set "

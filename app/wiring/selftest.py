@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.analysis.estimates import distribution
+from app.analysis.estimates import compute_distribution
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
 from app.session.selftest.bench import SelfTestDependencies
@@ -18,7 +18,7 @@ from app.storage.calibrations import store_selftest
 from app.storage.run_directory import RunWriter, StoredRun
 from app.telemetry.clock import read_clock
 from app.telemetry.processes import read_core_use
-from app.wiring.dependencies import wall_now
+from app.wiring.dependencies import get_utc_now
 from app.wiring.machine import inspect_machine
 from app.wiring.reference_server import NullServerProcess, ReferenceServer
 from loadgen.process import LoadProcess
@@ -46,12 +46,12 @@ def build_selftest_dependencies(fingerprint: str, folder: Path) -> SelfTestDepen
         start_scripted=start_script,
         start_null_server=NullServerProcess,
         read_core_use=read_core_use,
-        estimate_percentiles=distribution,
+        estimate_percentiles=compute_distribution,
         open_store=lambda: RunWriter(folder / "run"),
         open_run=StoredRun,
         read_clock=read_clock,
         now_ns=time.perf_counter_ns,
-        wall_now=wall_now,
+        wall_now=get_utc_now,
     )
 
 

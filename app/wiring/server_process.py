@@ -199,7 +199,7 @@ def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
             queue_delay_s=serve.queue_delay_s,
             queue_limit=serve.queue_limit,
             leave_with_stdin=True,
-            limits=ConnectionLimits(connections=_MAX_CLIENTS),
+            limits=ConnectionLimits(max_connections=_MAX_CLIENTS),
         )
     )
     endpoint.start()

@@ -24,7 +24,7 @@ from app.records.day import SimulatedDay
 from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
 from app.storage.plan_file import is_plan_file, read_plan
-from app.wiring.planning import PlanRequest, build_question
+from app.wiring.planning import PlanRequest, build_plan_inputs
 
 BUSIEST = "busiest"
 _MAX_DAYS = 5 * 366
@@ -75,7 +75,7 @@ def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, Plann
         raise UsageError(
             f"{source} does not exist", hint="Create a plan file with `sizewise plan RUN --out plan.yaml`."
         )
-    question = build_question(PlanRequest((source,)), today)
+    question = build_plan_inputs(PlanRequest((source,)), today)
     return plan_fleets(question), question
 
 

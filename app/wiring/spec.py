@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime
 from urllib.parse import urlsplit
 
-from app.analysis.gating import DEFAULT, Gating
+from app.analysis.gating import DEFAULT_GATING, Gating
 from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
@@ -26,7 +26,7 @@ from app.wiring.proxy import format_proxy
 from app.wiring.reference_server import SCRIPTED_NOTE as SCRIPTED
 from app.wiring.reference_server import find_mock_protocol
 from app.wiring.stages import build_stages
-from app.wiring.workload import build_workload, chance_accuracy
+from app.wiring.workload import build_workload, compute_label_chance_accuracy
 from loadgen.records import Endpoint
 
 _SECONDS_PER_BATCH = 0.6
@@ -84,7 +84,7 @@ def build_spec(
     *,
     today: datetime.date,
     recalibrate: bool,
-    gating: Gating = DEFAULT,
+    gating: Gating = DEFAULT_GATING,
     is_demonstration: bool = False,
 ) -> RunSpec:
     """Resolve a profile to a run specification: secrets, addresses, hardware and prices. Nothing is started. Raises
@@ -115,7 +115,7 @@ def build_spec(
         gating=gating,
         notes=_build_notes(profile, endpoint),
         workload_hash=compute_workload_hash(profile),
-        chance_accuracy=chance_accuracy(profile),
+        chance_accuracy=compute_label_chance_accuracy(profile),
         is_demonstration=is_demonstration,
     )
 

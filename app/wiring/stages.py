@@ -48,7 +48,7 @@ def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
     )
 
 
-def trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
+def compute_trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
     """Return the input and output tokens as little-endian int32 bytes, in order of the arrivals of the stage that
     replays the trace; if `stage` is `None`, in order of the trace."""
     recorded: Trace = read_trace(trace)

@@ -18,7 +18,7 @@ from app.profiles.profile import EndpointProfile, GeneratingProfile, LocustProfi
 from app.profiles.secrets import redact
 from app.profiles.target import HttpTarget, LocustTarget
 from app.records.trial import ConnectionTest, Problem, TlsInfo
-from app.session.target import unreachable_hint
+from app.session.target import find_unreachable_hint
 from app.wiring.endpoint import build_endpoint, require_permission
 from app.wiring.reference_server import find_mock_protocol, start_scripted
 from app.wiring.server_process import start_embedded_endpoint
@@ -147,7 +147,7 @@ def _build_connection_test(
     target = profile.target
     wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
     problem = classify_problem(report, wants_stream=wants_stream)
-    unreachable = unreachable_hint(report)
+    unreachable = find_unreachable_hint(report)
     remedy = unreachable or (None if problem is None else _REMEDIES[problem])
     if problem == "connect" and target.start is not None:
         remedy = _START_HINT

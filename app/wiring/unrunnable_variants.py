@@ -10,12 +10,12 @@ import msgspec
 from app.errors import UsageError
 from app.inference.inspection.client import inspect_model
 from app.inference.probe import ProviderProbe, probe_providers
-from app.inference.providers import too_many_threads_message, usable_cores
+from app.inference.providers import count_usable_cores, format_too_many_threads
 from app.profiles.local import LocalProfile, VariantSettings
 from app.profiles.serve import model_path
 from app.records.model import ModelMetadata, ShapeOverrides
 from app.records.planned_work import ImpossibleVariant
-from app.wiring.local_spec import build_variants, spare_memory_bytes
+from app.wiring.local_spec import build_variants, compute_default_memory_limit_bytes
 
 _RELATIVE_WEIGHT_SIZE: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
 """Size of the weights at each precision, relative to the original; int8 activations are counted at their original
@@ -35,19 +35,19 @@ class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
 
 
-def local_machine() -> LocalMachine:
+def inspect_local_machine() -> LocalMachine:
     """Inspect this machine. Takes about one second, because execution providers are tried in a child process. Raises
     MeasurementError if that fails."""
     probe = probe_providers()
     return LocalMachine(
         working=probe.working,
-        refused=refusal_reasons(probe),
-        cores=usable_cores(),
-        memory_bytes=spare_memory_bytes(),
+        refused=get_unavailability_reasons(probe),
+        cores=count_usable_cores(),
+        memory_bytes=compute_default_memory_limit_bytes(),
     )
 
 
-def refusal_reasons(probe: ProviderProbe) -> dict[str, str]:
+def get_unavailability_reasons(probe: ProviderProbe) -> dict[str, str]:
     """Return the reason for each unavailable execution provider."""
     return {refusal.provider: refusal.reason for refusal in probe.unavailable}
 
@@ -97,7 +97,7 @@ def _find_obstacles(
     elif variant.provider not in machine.working:
         yield "target.providers", f"{variant.provider} is not in this build of ONNX Runtime"
     if variant.threads > machine.cores:
-        yield "target.threads", too_many_threads_message(variant.threads, machine.cores)
+        yield "target.threads", format_too_many_threads(variant.threads, machine.cores)
     if not isinstance(metadata, ModelMetadata):
         return
     if not metadata.batch_axes and metadata.costs and metadata.costs[0].batch != variant.batch:
@@ -114,14 +114,14 @@ def _find_obstacles(
         )
 
 
-def estimate_memory(facts: ModelMetadata, batch: int, precision: str = "as-is") -> int | None:
+def estimate_memory(metadata: ModelMetadata, batch: int, precision: str = "as-is") -> int | None:
     """Estimate the memory of one inference in bytes, from the weights and live activations; `None` if unknown."""
-    memory_bytes = next((cost.memory_bytes for cost in facts.costs if cost.batch == batch), None)
-    if memory_bytes is None and facts.memory_growth is not None:
-        memory_bytes = facts.memory_growth.fixed + facts.memory_growth.per_row * batch
+    memory_bytes = next((cost.memory_bytes for cost in metadata.costs if cost.batch == batch), None)
+    if memory_bytes is None and metadata.memory_growth is not None:
+        memory_bytes = metadata.memory_growth.fixed + metadata.memory_growth.per_row * batch
     if memory_bytes is None:
         return None
-    weights = min(facts.parameters.bytes, memory_bytes)
+    weights = min(metadata.parameters.bytes, memory_bytes)
     relative_size = _RELATIVE_WEIGHT_SIZE[precision]
     return round(weights * relative_size + (memory_bytes - weights) * (relative_size if precision == "fp16" else 1.0))
 

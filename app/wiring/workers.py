@@ -18,7 +18,7 @@ from app.profiles.endpoint import EndpointSettings
 from app.profiles.permission import is_loopback
 from app.profiles.profile import EndpointProfile, LocustProfile
 from app.telemetry.cgroup import read_cgroup
-from app.telemetry.host import usable_cores
+from app.telemetry.host import count_usable_cores
 from loadgen.curve import MIN_TOKEN_CHARS
 from loadgen.records import Gather
 from loadgen.sanitizing import format_host_port
@@ -134,7 +134,7 @@ def count_spare_workers(profile: EndpointProfile, cores: float | None = None) ->
 
 def count_usable_workers(cores: float | None = None) -> int:
     """Return the number of available CPU cores, which is the maximum useful number of workers; at least 1."""
-    return max(1, int(usable_cores(read_cgroup()) if cores is None else cores))
+    return max(1, int(count_usable_cores(read_cgroup()) if cores is None else cores))
 
 
 def is_endpoint_local(profile: EndpointProfile) -> bool:

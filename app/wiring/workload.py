@@ -27,7 +27,7 @@ from app.profiles.profile import (
 )
 from app.profiles.prompts import PromptDatasetSettings, PromptSettings, TextDatasetSettings, TextSettings
 from app.profiles.workload import encode_body
-from app.wiring.stages import trace_lengths
+from app.wiring.stages import compute_trace_lengths
 from loadgen.workloads import (
     DatasetPrompts,
     HttpWorkload,
@@ -125,7 +125,7 @@ def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfil
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.trace is not None
     replay_stage = next((stage for stage in profile.load.stages if stage.trace is not None), None)
-    return TracePrompts(*trace_lengths(profile.workload.trace, replay_stage, profile.load.seed))
+    return TracePrompts(*compute_trace_lengths(profile.workload.trace, replay_stage, profile.load.seed))
 
 
 def _generate(settings: TextSettings) -> SyntheticPrompts:
@@ -161,7 +161,7 @@ def _build_oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
     )
 
 
-def chance_accuracy(profile: EndpointProfile) -> float | None:
+def compute_label_chance_accuracy(profile: EndpointProfile) -> float | None:
     """Return the accuracy of always predicting the most frequent label; `None` without labels, or if they cannot be
     read, which the load worker reports."""
     if not isinstance(profile, OipProfile | OipGrpcProfile):

@@ -127,7 +127,7 @@ def main() -> None:
     try:
         LocustProcess(commands, reports).run()
     except WorkloadError as error:
-        reports.send(Failed(message=str(error), hint=error.hint, is_workload_wrong=True))
+        reports.send(Failed(message=str(error), hint=error.hint, is_workload_invalid=True))
     except Exception as error:
         traceback.print_exc()
         reports.send(Failed(message=f"the process that runs the Locust test failed: {type(error).__name__}: {error}"))

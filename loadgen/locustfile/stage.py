@@ -14,7 +14,7 @@ from locust.runners import STATE_CLEANUP
 
 from loadgen.frames import ReportWriter
 from loadgen.locustfile.requests import RequestLog
-from loadgen.machine import cpu_wait_between_s, read_cpu_wait_s
+from loadgen.machine import read_cpu_wait_s, subtract_cpu_wait_s
 from loadgen.protocols.prepared import WorkloadError
 from loadgen.records import ClosedArrivals, Progress, StageEnded, StagePlan, StageStarted
 
@@ -23,19 +23,21 @@ _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class LocustStage:
-    """A stage of a Locust test: the number of users is the concurrency of the stage. Users are spawned at `spawn_per_s`
-    from the start of the lead-in.
+    """A stage of a Locust test: the number of users is the concurrency of the stage. Users are spawned at
+    `spawn_rate_per_s` from the start of the lead-in.
 
     At the end, users have `drain_s` seconds to finish their current task. Requests that are interrupted then have no
     row, because Locust does not report them.
     """
 
-    def __init__(self, plan: StagePlan, spawn_per_s: float, environment: Environment, reports: ReportWriter) -> None:
+    def __init__(
+        self, plan: StagePlan, spawn_rate_per_s: float, environment: Environment, reports: ReportWriter
+    ) -> None:
         if not isinstance(plan.arrivals, ClosedArrivals):
             raise WorkloadError(
                 "a Locust test controls its own request times", hint="Set a concurrency for the stages."
             )
-        self._plan, self._users, self._spawn_per_s = plan, plan.arrivals.concurrency, spawn_per_s
+        self._plan, self._users, self._spawn_per_s = plan, plan.arrivals.concurrency, spawn_rate_per_s
         self._environment, self._reports = environment, reports
         assert environment.runner is not None
         self._runner = environment.runner
@@ -93,7 +95,7 @@ class LocustStage:
                 cpu_s=time.process_time() - cpu_s,
                 connections_opened=0,
                 stopped_early=self._was_stopped,
-                cpu_wait_s=cpu_wait_between_s(waited_before_s, read_cpu_wait_s(thread)),
+                cpu_wait_s=subtract_cpu_wait_s(waited_before_s, read_cpu_wait_s(thread)),
                 first_errors=log.first_errors,
                 duration_s=self._duration_s,
             )

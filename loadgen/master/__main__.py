@@ -26,7 +26,7 @@ from loadgen.machine import raise_descriptor_limit
 from loadgen.master.controller import MasterController
 from loadgen.master.frame_writer import FrameWriterThread
 from loadgen.master.gathering import JoinCriteria
-from loadgen.master.sockets import BindError, GuardedMaster, GuardedServer, is_loopback, local_address, resolve_host
+from loadgen.master.sockets import BindError, GuardedMaster, GuardedServer, get_local_address, is_loopback, resolve_host
 from loadgen.master.worker_pool import LocalWorker
 from loadgen.records import Command, Failed, Gather, Join, Quit
 from loadgen.sanitizing import format_host_port
@@ -79,7 +79,7 @@ class Master:
         try:
             work()
         except GatherError as error:
-            self._fail(Failed(str(error), hint=error.hint, is_workload_wrong=True))
+            self._fail(Failed(str(error), hint=error.hint, is_workload_invalid=True))
         except Exception as error:
             traceback.print_exc()
             self._fail(Failed(f"the master of the load workers failed: {type(error).__name__}: {error}"))
@@ -114,7 +114,7 @@ class Master:
         """Start listening for workers, and start the local workers. Raises GatherError."""
         server, token = _bind_server(gather, self._on_invalid_message)
         self._runner = GuardedMaster(server, self._on_message, self._spawn)
-        join = Join(local_address(server.address), server.port, token)
+        join = Join(get_local_address(server.address), server.port, token)
         self._local_workers = tuple(LocalWorker(join) for _ in range(gather.local))
         now_ns = time.perf_counter_ns
         gathering = JoinCriteria(gather, format_host_port(server.address, server.port), self._local_workers, now_ns())

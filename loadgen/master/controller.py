@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 
 from loadgen.master.gathering import JoinCriteria
-from loadgen.master.merging import PreflightRound, name_host_in_failure
+from loadgen.master.merging import PreflightRound, add_host_to_failure
 from loadgen.master.registration import WorkerChannel, WorkerRegistration, decode_untrusted_report
 from loadgen.master.stage import DistributedStage, StageListener
 from loadgen.master.worker_pool import RemoteWorker, WorkerPool
@@ -42,7 +42,7 @@ class MasterController:
 
     def __init__(
         self,
-        gathering: JoinCriteria,
+        join_criteria: JoinCriteria,
         channel: WorkerChannel,
         listener: StageListener,
         on_failed: Callable[[Failed], None],
@@ -50,7 +50,7 @@ class MasterController:
     ) -> None:
         self._channel, self._engine, self._on_failed, self._now_ns = channel, listener, on_failed, now_ns
         self._pool = WorkerPool()
-        self._registration = WorkerRegistration(self._pool, gathering, channel, listener)
+        self._registration = WorkerRegistration(self._pool, join_criteria, channel, listener)
         self._preflight: PreflightRound | None = None
         self._stage: DistributedStage | None = None
         self._unreported_losses: list[RemoteWorker] = []
@@ -157,21 +157,21 @@ class MasterController:
         self._stage.on_rows(worker, body)
 
     def _on_failed_report(self, worker: RemoteWorker, failed: Failed) -> None:
-        if failed.error is None and not failed.is_workload_wrong:
+        if failed.error is None and not failed.is_workload_invalid:
             self._evict_worker(worker, f"failed: {failed.message}")
         elif self._pool.has_several_hosts:
-            self._on_failed(name_host_in_failure(worker.hello.host, failed))
+            self._on_failed(add_host_to_failure(worker.hello.host, failed))
         else:
             self._on_failed(failed)
 
     def _check_preflight(self) -> None:
-        result = None if self._preflight is None else self._preflight.result()
+        result = None if self._preflight is None else self._preflight.get_result()
         if result is not None:
             self._preflight = None
             self._engine.send(result)
 
     def _check_stage(self) -> None:
-        if self._stage is not None and self._stage.is_over:
+        if self._stage is not None and self._stage.has_ended:
             self._stage = None
 
     def _evict_worker(self, worker: RemoteWorker, reason: str) -> None:

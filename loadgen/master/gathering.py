@@ -22,7 +22,7 @@ class JoinCriteria:
         self._stopped_since_ns: dict[int, int] = {}
         """Time in ns since which a local worker has been suspended (SIGSTOP), by process ID."""
 
-    def admit(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
+    def check_join(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
         """Return a worker for the sender of Hello, or the reason why the sender cannot join the pool."""
         sender_name = f"the worker at {hello.host} (process {hello.pid})"
         if hello.protocol_version != WIRE_VERSION:
@@ -45,12 +45,12 @@ class JoinCriteria:
         """Return a failure if the expected workers can no longer all join or the time limit has passed, otherwise
         None."""
         for local in self._local_workers:
-            exit_status = local.exit_status()
+            exit_status = local.describe_exit()
             if exit_status is not None:
                 return Failed(
                     f"a load worker of this machine {exit_status} before all workers had joined", hint=local.stderr_tail
                 )
-            if not local.is_stopped:
+            if not local.is_suspended:
                 self._stopped_since_ns.pop(local.pid, None)
             elif now_ns - self._stopped_since_ns.setdefault(local.pid, now_ns) >= MAX_SILENCE_NS:
                 return Failed(f"process {local.pid}, a load worker of this machine, is suspended", hint=SUSPENDED_HINT)

@@ -39,7 +39,7 @@ def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightD
     )
 
 
-def name_host_in_failure(host: str, failed: Failed) -> Failed:
+def add_host_to_failure(host: str, failed: Failed) -> Failed:
     """Return the failure with the name of its host added to the message, for runs with more than one host."""
     return msgspec.structs.replace(failed, message=_prefix_host(failed.message, host))
 
@@ -55,7 +55,7 @@ def merge_progress(index: int, at_ns: int, latest: Sequence[Progress]) -> Progre
         failed=sum(progress.failed for progress in latest),
         in_flight=sum_known(progress.in_flight for progress in latest),
         max_lag_ms=max((progress.max_lag_ms for progress in latest), default=0.0),
-        first_errors=earliest_errors(progress.first_errors for progress in latest),
+        first_errors=merge_first_errors(progress.first_errors for progress in latest),
     )
 
 
@@ -88,7 +88,7 @@ def merge_stage_ends(
     )
 
 
-def earliest_errors(errors_by_worker: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
+def merge_first_errors(errors_by_worker: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
     """Return the first error of each class, ordered by time."""
     first: dict[str, FirstError] = {}
     for error in sorted((error for errors in errors_by_worker for error in errors), key=lambda error: error.at_ns):
@@ -131,7 +131,7 @@ class PreflightRound:
         if host_index is None:
             raise ValueError("sent an unexpected PreflightDone report")
         del self._pending[host_index]
-        end_ns = None if done.end_ns is None else worker.clock_line().to_master_ns(done.end_ns)
+        end_ns = None if done.end_ns is None else worker.fit_clock_line().to_master_ns(done.end_ns)
         self._results[host_index] = msgspec.structs.replace(done, end_ns=end_ns)
 
     def on_worker_lost(self, worker: RemoteWorker) -> None:
@@ -140,7 +140,7 @@ class PreflightRound:
                 del self._pending[host_index]
                 self._request(host_index)
 
-    def result(self) -> PreflightDone | None:
+    def get_result(self) -> PreflightDone | None:
         """Return the merged result, or None while a request is pending."""
         if self._pending or not self._results:
             return None

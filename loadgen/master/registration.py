@@ -132,9 +132,9 @@ class WorkerChannel(Protocol):
 
 class WorkerRegistration:
     def __init__(
-        self, pool: WorkerPool, gathering: JoinCriteria, channel: WorkerChannel, engine: StageListener
+        self, pool: WorkerPool, join_criteria: JoinCriteria, channel: WorkerChannel, engine: StageListener
     ) -> None:
-        self._pool, self._gathering, self._channel, self._engine = pool, gathering, channel, engine
+        self._pool, self._gathering, self._channel, self._engine = pool, join_criteria, channel, engine
         self.is_open = True
         self._reported_joined = -1
         self._logged_rejections: list[str] = []
@@ -155,7 +155,7 @@ class WorkerRegistration:
                 "expected workers have joined",
             )
             return
-        worker = self._gathering.admit(client, hello, self._pool, now_ns)
+        worker = self._gathering.check_join(client, hello, self._pool, now_ns)
         if isinstance(worker, str):
             self.reject(client, worker)
             return

@@ -48,7 +48,7 @@ class ClockOffset(msgspec.Struct, frozen=True):
     round_trip_ns: int
 
 
-class ClockLine(msgspec.Struct, frozen=True):
+class ClockModel(msgspec.Struct, frozen=True):
     """Linear model of a worker's clock: it is ahead of the master's clock by `offset_ns` when it reads `origin_ns`, and
     gains `slope` nanoseconds per nanosecond."""
 
@@ -67,14 +67,14 @@ class ClockLine(msgspec.Struct, frozen=True):
         elapsed_ns = master_ns + self.offset_ns - self.origin_ns
         return self.origin_ns + elapsed_ns + round(elapsed_ns * self.slope / (1 - self.slope))
 
-    def distance_ns(self, reading: ClockOffset) -> int:
-        return abs(reading.offset_ns - self._compute_ahead_ns(reading.at_ns))
+    def compute_deviation_ns(self, offset: ClockOffset) -> int:
+        return abs(offset.offset_ns - self._compute_ahead_ns(offset.at_ns))
 
     def _compute_ahead_ns(self, worker_ns: int) -> int:
         return self.offset_ns + round((worker_ns - self.origin_ns) * self.slope)
 
 
-SAME_CLOCK = ClockLine()
+SAME_CLOCK = ClockModel()
 
 
 class WorkerClock:
@@ -102,25 +102,25 @@ class WorkerClock:
             self._best = reading
 
     @property
-    def readings(self) -> tuple[ClockOffset, ...]:
+    def offsets(self) -> tuple[ClockOffset, ...]:
         return tuple(chain(self._window_bests, () if self._best is None else (self._best,)))
 
     @property
     def round_trip_ns(self) -> int:
         """Longest round trip of the offsets in use, in ns; 0 without offsets."""
-        return max((reading.round_trip_ns for reading in self.readings), default=0)
+        return max((reading.round_trip_ns for reading in self.offsets), default=0)
 
-    def fit_line(self) -> ClockLine:
+    def fit_line(self) -> ClockModel:
         """Fit a line to the clock offsets by least squares. Raises ValueError before the first offset."""
-        return fit_clock_line(self.readings)
+        return fit_clock_line(self.offsets)
 
-    def residual_ms(self, line: ClockLine) -> float:
+    def compute_residual_ms(self, line: ClockModel) -> float:
         """Return the maximum deviation of the clock offsets from the line in ms, including half the round trip."""
-        return max(line.distance_ns(reading) + reading.round_trip_ns / 2 for reading in self.readings) / 1e6
+        return max(line.compute_deviation_ns(reading) + reading.round_trip_ns / 2 for reading in self.offsets) / 1e6
 
 
-def fit_clock_line(readings: tuple[ClockOffset, ...]) -> ClockLine:
-    """Fit a line to clock offsets by weighted least squares. Raises ValueError if `readings` is empty.
+def fit_clock_line(offsets: tuple[ClockOffset, ...]) -> ClockModel:
+    """Fit a line to clock offsets by weighted least squares. Raises ValueError if `offsets` is empty.
 
     A constant asymmetry between the two directions shifts all offsets equally and does not change the slope. Half of
     the time beyond the shortest round trip is the error of an offset, because that time was spent waiting in one of the
@@ -128,18 +128,18 @@ def fit_clock_line(readings: tuple[ClockOffset, ...]) -> ClockLine:
     second contain no information about the slope, and a line fitted to their errors would be off by milliseconds at the
     end of a stage.
     """
-    if not readings:
+    if not offsets:
         raise ValueError("the worker's clock was not read")
-    origin = readings[-1]
-    at = np.array([reading.at_ns - origin.at_ns for reading in readings], np.float64)
-    offset = np.array([reading.offset_ns - origin.offset_ns for reading in readings], np.float64)
-    round_trips = np.array([reading.round_trip_ns for reading in readings], np.float64)
+    origin = offsets[-1]
+    at = np.array([reading.at_ns - origin.at_ns for reading in offsets], np.float64)
+    offset = np.array([reading.offset_ns - origin.offset_ns for reading in offsets], np.float64)
+    round_trips = np.array([reading.round_trip_ns for reading in offsets], np.float64)
     weight = 1 / (((round_trips - round_trips.min()) / 2) ** 2 + _MIN_ERROR_NS**2)
     mean_at, mean_offset = np.average(at, weights=weight), np.average(offset, weights=weight)
     spread = (weight * (at - mean_at) ** 2).sum() + 1 / _TYPICAL_SLOPE**2
     slope = float((weight * (at - mean_at) * (offset - mean_offset)).sum() / spread)
     slope = min(max(slope, -_MAX_SLOPE), _MAX_SLOPE)
-    return ClockLine(origin.at_ns, origin.offset_ns + round(mean_offset - slope * mean_at), slope)
+    return ClockModel(origin.at_ns, origin.offset_ns + round(mean_offset - slope * mean_at), slope)
 
 
 _TIME_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.int64() and field.name.endswith("_ns"))
@@ -156,17 +156,17 @@ class RebasedRows(msgspec.Struct, frozen=True):
     max_lag_ms: float | None
 
 
-def rebase_rows(body: bytes, stage: int, share: int, worker: int, line: ClockLine) -> RebasedRows:
+def rebase_rows(body: bytes, stage: int, share_index: int, worker: int, line: ClockModel) -> RebasedRows:
     """Convert a worker's batch of rows to the master's clock by `line`, and set the worker index to `worker`.
 
     `share` is the worker's position in the stage, which the rows contain as worker index. A batch that needs no change
     is returned unchanged. Raises ValueError if `body` is not a valid batch of this stage and worker, or has too many
     rows.
     """
-    batch = _decode_valid_rows(body, stage, share)
+    batch = _decode_valid_rows(body, stage, share_index)
     sent = batch.num_rows - batch.column("sent_ns").null_count
     max_lag_ms = _compute_max_lag_ms(batch)  # a difference of times of the same clock
-    if worker != share or line != SAME_CLOCK:
+    if worker != share_index or line != SAME_CLOCK:
         body = encode_rows(_rebase_batch(batch, worker, line))
     return RebasedRows(body, sent, max_lag_ms)
 
@@ -198,7 +198,7 @@ def _compute_max_lag_ms(batch: pa.RecordBatch) -> float | None:
     return float(lag_ns.max()) / 1e6 if lag_ns.size else None
 
 
-def _rebase_batch(batch: pa.RecordBatch, worker: int, line: ClockLine) -> pa.RecordBatch:
+def _rebase_batch(batch: pa.RecordBatch, worker: int, line: ClockModel) -> pa.RecordBatch:
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     columns["worker"] = _build_constant_array(worker, pa.int16(), batch.num_rows)
     if line != SAME_CLOCK:
@@ -207,13 +207,13 @@ def _rebase_batch(batch: pa.RecordBatch, worker: int, line: ClockLine) -> pa.Rec
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=REQUEST_SCHEMA)
 
 
-def _rebase_times(times: pa.Array, line: ClockLine) -> pa.Array:
+def _rebase_times(times: pa.Array, line: ClockModel) -> pa.Array:
     """Convert an array of times to the master's clock; null values stay null."""
     rebased = pa.py_buffer(line.to_master_times(_get_values(times)))
     return pa.Array.from_buffers(times.type, len(times), [times.buffers()[0], rebased], times.null_count)
 
 
-def _rebase_lists(lists: pa.Array, line: ClockLine) -> pa.Array:
+def _rebase_lists(lists: pa.Array, line: ClockModel) -> pa.Array:
     rebased = _rebase_times(lists.values, line)
     return pa.Array.from_buffers(lists.type, len(lists), lists.buffers()[:2], lists.null_count, children=[rebased])
 

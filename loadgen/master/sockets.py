@@ -60,7 +60,7 @@ def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback
 
 
-def local_address(address: str) -> str:
+def get_local_address(address: str) -> str:
     """Return the address at which local processes reach a server that listens at `address`: the loopback address if the
     server listens on all interfaces, otherwise `address`."""
     ip = ipaddress.ip_address(address)
@@ -217,7 +217,7 @@ class GuardedMaster(MasterRunner):
 
         self._spawn(start)
 
-    def shut_down(self, within_s: float) -> None:
+    def shut_down(self, timeout_s: float) -> None:
         """Stop receiving, wait for queued messages to be sent until the timeout expires, and close the socket."""
         self.greenlet.kill(block=True)
-        self._server.shut_down(within_s)
+        self._server.shut_down(timeout_s)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from loadgen.master.merging import earliest_errors, merge_progress, merge_stage_ends, sum_known
-from loadgen.master.rows import ClockLine, rebase_rows
+from loadgen.master.merging import merge_first_errors, merge_progress, merge_stage_ends, sum_known
+from loadgen.master.rows import ClockModel, rebase_rows
 from loadgen.master.worker_pool import RemoteWorker
 from loadgen.records import (
     ChangeRate,
@@ -19,13 +19,13 @@ from loadgen.records import (
     Progress,
     Report,
     RunStage,
-    Share,
     StageEnded,
     StagePlan,
     StagePrepared,
     StageStarted,
     StartStage,
     StopStage,
+    WorkerShare,
     WorkerStageResult,
 )
 
@@ -49,7 +49,7 @@ class WorkerStage:
 
     def __init__(self, worker: RemoteWorker, share: int) -> None:
         self.worker, self.share = worker, share
-        self.clock_line: ClockLine | None = None
+        self.clock_line: ClockModel | None = None
         self.is_prepared = False
         self.started: StageStarted | None = None
         self.progress: Progress | None = None
@@ -71,7 +71,7 @@ class WorkerStage:
         the stage."""
         if self.ended is not None:
             raise ValueError("sent rows after the end of the stage")
-        self.clock_line = self.clock_line or self.worker.clock_line()
+        self.clock_line = self.clock_line or self.worker.fit_clock_line()
         rebased = rebase_rows(body, stage, self.share, self.worker.index, self.clock_line)
         self._sent += rebased.sent
         self._max_lag_ms = max(self._max_lag_ms, rebased.max_lag_ms or 0.0)
@@ -90,7 +90,7 @@ class WorkerStage:
             # that had no response yet.
             sent=max(self._sent, progress.sent if progress else 0),
             max_lag_ms=max(self._max_lag_ms, progress.max_lag_ms if progress else 0.0),
-            clock_residual_ms=None if self.clock_line is None else worker.residual_ms(self.clock_line),
+            clock_residual_ms=None if self.clock_line is None else worker.compute_residual_ms(self.clock_line),
             lost_ns=max(worker.last_received_ns, since_ns)
             if worker.lost_reason is not None and self.ended is None
             else None,
@@ -117,12 +117,12 @@ class DistributedStage:
         self._worker_stages = {worker.client: WorkerStage(worker, share) for share, worker in enumerate(workers)}
         self._lost_before = [WorkerStage(worker, 0) for worker in lost_before]
         self._start_ns: int | None = None
-        self._is_stopped = self._is_start_reported = self.is_over = False
+        self._is_stopped = self._is_start_reported = self.has_ended = False
         self._next_progress_ns = 0
         self._early_rows: list[bytes] = []
         """Batches of rows received before all workers had reported their start."""
         for worker_stage in self._worker_stages.values():
-            send(worker_stage.worker, RunStage(plan, Share(worker_stage.share, len(workers))))
+            send(worker_stage.worker, RunStage(plan, WorkerShare(worker_stage.share, len(workers))))
 
     def on_report(self, worker: RemoteWorker, report: StagePrepared | StageStarted | Progress | StageEnded) -> None:
         """Handle a worker's report. Raises ValueError if the report is of a different stage or out of order."""
@@ -140,7 +140,7 @@ class DistributedStage:
                     report, first_errors=_rebase_errors(report.first_errors, line)
                 )
             case StageEnded():
-                line = worker_stage.clock_line or worker.clock_line()
+                line = worker_stage.clock_line or worker.fit_clock_line()
                 worker_stage.ended = msgspec.structs.replace(
                     report,
                     end_ns=line.to_master_ns(report.end_ns),
@@ -190,7 +190,7 @@ class DistributedStage:
         remaining = [
             worker_stage for worker_stage in self._worker_stages.values() if worker_stage.worker.lost_reason is None
         ]
-        if not remaining or self.is_over:
+        if not remaining or self.has_ended:
             return
         if self._start_ns is None and all(worker_stage.is_prepared or worker_stage.ended for worker_stage in remaining):
             self._start(remaining)
@@ -212,7 +212,7 @@ class DistributedStage:
         self._start_ns = self._now_ns() + lead_ns
         for worker_stage in remaining:
             # Use the same clock line for the whole stage, so that the times of the rows do not jump.
-            worker_stage.clock_line = worker_stage.clock_line or worker_stage.worker.clock_line()
+            worker_stage.clock_line = worker_stage.clock_line or worker_stage.worker.fit_clock_line()
             if worker_stage.ended is None:
                 self._send(
                     worker_stage.worker,
@@ -227,7 +227,7 @@ class DistributedStage:
         self._early_rows.clear()
 
     def _end(self) -> None:
-        self.is_over = True
+        self.has_ended = True
         worker_stages = list(self._worker_stages.values())
         ends = [worker_stage.ended for worker_stage in worker_stages if worker_stage.ended is not None]
         start_ns = ends[0].start_ns if self._start_ns is None else self._start_ns
@@ -237,7 +237,7 @@ class DistributedStage:
             *(worker_stage.summarize() for worker_stage in self._lost_before),
         )
         worker_results = sorted(results, key=lambda result: result.worker)
-        first_errors = earliest_errors(worker_stage.first_errors for worker_stage in worker_stages)
+        first_errors = merge_first_errors(worker_stage.first_errors for worker_stage in worker_stages)
         self._engine.send(
             merge_stage_ends(
                 self._plan.index, start_ns, self._sum_scheduled(), ends, tuple(worker_results), first_errors
@@ -264,8 +264,8 @@ class DistributedStage:
             if worker_stage.is_awaited:
                 self._send(worker_stage.worker, command(worker_stage))
 
-    def _get_clock_line(self, worker_stage: WorkerStage) -> ClockLine:
-        return worker_stage.clock_line or worker_stage.worker.clock_line()
+    def _get_clock_line(self, worker_stage: WorkerStage) -> ClockModel:
+        return worker_stage.clock_line or worker_stage.worker.fit_clock_line()
 
     def _compute_lead_ns(self) -> int:
         workers = [worker_stage.worker for worker_stage in self._worker_stages.values() if worker_stage.is_awaited]
@@ -274,5 +274,5 @@ class DistributedStage:
         return _NETWORK_LEAD_NS + _LEAD_ROUND_TRIPS * max(worker.round_trip_ns for worker in workers)
 
 
-def _rebase_errors(first_errors: tuple[FirstError, ...], line: ClockLine) -> tuple[FirstError, ...]:
+def _rebase_errors(first_errors: tuple[FirstError, ...], line: ClockModel) -> tuple[FirstError, ...]:
     return tuple(msgspec.structs.replace(error, at_ns=line.to_master_ns(error.at_ns)) for error in first_errors)

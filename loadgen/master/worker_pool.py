@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Iterator
 from typing import IO, cast
 
-from loadgen.child import StderrTail, describe_exit, is_stopped, read_cpu_s, start_module, terminate_within
+from loadgen.child import StderrTail, describe_exit, is_suspended, read_cpu_s, start_module, terminate_within
 from loadgen.frames import encode_message_frame
-from loadgen.master.rows import SAME_CLOCK, ClockLine, WorkerClock
+from loadgen.master.rows import SAME_CLOCK, ClockModel, WorkerClock
 from loadgen.records import Hello, Join, LoadWorker, Pong
 
 
@@ -24,14 +24,14 @@ class LocalWorker:
             self._stdin.write(encode_message_frame(join))
             self._stdin.flush()
 
-    def exit_status(self) -> str | None:
+    def describe_exit(self) -> str | None:
         """Return how the process ended, such as "ended with code 1"; None while the process runs."""
         code = self._child.poll()
         return None if code is None else describe_exit(code)
 
     @property
-    def is_stopped(self) -> bool:
-        return is_stopped(self.pid)
+    def is_suspended(self) -> bool:
+        return is_suspended(self.pid)
 
     @property
     def used_cpu_s(self) -> float | None:
@@ -46,10 +46,10 @@ class LocalWorker:
         with contextlib.suppress(OSError):
             self._stdin.close()
 
-    def terminate_within(self, within_s: float) -> None:
+    def terminate_within(self, timeout_s: float) -> None:
         """End the process; kill it if it has not exited when the timeout expires. Blocks."""
         self.close_stdin()
-        terminate_within(within_s, self._child)
+        terminate_within(timeout_s, self._child)
 
     def kill(self) -> None:
         self._child.kill()
@@ -108,11 +108,11 @@ class RemoteWorker:
     def round_trip_ns(self) -> int:
         return 0 if self.clock is None else self.clock.round_trip_ns
 
-    def clock_line(self) -> ClockLine:
+    def fit_clock_line(self) -> ClockModel:
         return SAME_CLOCK if self.clock is None else self.clock.fit_line()
 
-    def residual_ms(self, line: ClockLine) -> float | None:
-        return None if self.clock is None else self.clock.residual_ms(line)
+    def compute_residual_ms(self, line: ClockModel) -> float | None:
+        return None if self.clock is None else self.clock.compute_residual_ms(line)
 
     def start_ping_if_due(self, now_ns: int) -> bool:
         """Return True if a ping is due, and record the ping as sent; the caller must then send it immediately."""
@@ -134,9 +134,9 @@ class RemoteWorker:
         if not self.has_clock_offset:
             self._next_ping_ns = now_ns
 
-    def loss_reason(self, now_ns: int) -> str | None:
+    def find_loss_reason(self, now_ns: int) -> str | None:
         """Return the reason why the worker counts as lost, or None if it does not."""
-        exit_status = None if self.local is None else self.local.exit_status()
+        exit_status = None if self.local is None else self.local.describe_exit()
         if exit_status is not None:
             self._ended_ns = self._ended_ns or now_ns
             return exit_status if now_ns - self._ended_ns >= _EXIT_GRACE_NS else None
@@ -147,7 +147,7 @@ class RemoteWorker:
             elif self._used_cpu_s is None and self.local is not None:
                 self._used_cpu_s = self.local.used_cpu_s
             return None
-        if self.local is not None and self.local.is_stopped:
+        if self.local is not None and self.local.is_suspended:
             return f"did not respond for {MAX_SILENCE_NS / 1e9:g} s: the worker's process is suspended"
         has_longer_limit = not self.is_sending or self._is_starved()
         limit_ns = _MAX_SILENCE_PREPARING_NS if has_longer_limit else MAX_SILENCE_NS
@@ -228,5 +228,7 @@ class WorkerPool:
                 worker.last_received_ns = min(now_ns, worker.last_received_ns + paused_ns)
         self._polled_ns = now_ns
         return [
-            (worker, reason) for worker in self.active_workers if (reason := worker.loss_reason(now_ns)) is not None
+            (worker, reason)
+            for worker in self.active_workers
+            if (reason := worker.find_loss_reason(now_ns)) is not None
         ]

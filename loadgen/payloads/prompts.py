@@ -48,7 +48,7 @@ class Session(msgspec.Struct, frozen=True):
     think_ns: list[int]
 
 
-def single_prompt_session(prompt: Prompt) -> Session:
+def build_single_prompt_session(prompt: Prompt) -> Session:
     return Session([prompt], [0])
 
 
@@ -77,7 +77,7 @@ def generate_sessions(
         prefix = next(prefixes)
         if count == 1:
             texts_ = tuple(text_generator.generate(tokens) for tokens in input_tokens)
-            yield single_prompt_session(Prompt(texts_, prefix, output_tokens=output_tokens[0]))
+            yield build_single_prompt_session(Prompt(texts_, prefix, output_tokens=output_tokens[0]))
         else:
             think_ns = think_time_rng.exponential(prompts.think_s * 1e9, count)
             yield Session(
@@ -105,7 +105,9 @@ def draw_session_lengths(
         yield [next(inputs) for _ in range(max(count, texts))], [next(outputs) for _ in range(count)]
 
 
-def sessions_from_trace(trace: TracePrompts, text_generator: TextGenerator, limit_bytes: int) -> Iterator[Session]:
+def build_sessions_from_trace(
+    trace: TracePrompts, text_generator: TextGenerator, limit_bytes: int
+) -> Iterator[Session]:
     """Yield one single-prompt session per request of the trace; lengths below 1 are replaced by 1. Raises PromptError
     if the trace is invalid or a request exceeds `limit_bytes`."""
     if not trace.input_tokens or len(trace.input_tokens) != len(trace.output_tokens) or len(trace.input_tokens) % 4:
@@ -117,10 +119,12 @@ def sessions_from_trace(trace: TracePrompts, text_generator: TextGenerator, limi
             if number == 0:
                 raise PromptError(f"a single request would exceed {limit_bytes >> 20} MiB")
             return
-        yield single_prompt_session(Prompt((text_generator.generate(tokens),), output_tokens=max(output_tokens, 1)))
+        yield build_single_prompt_session(
+            Prompt((text_generator.generate(tokens),), output_tokens=max(output_tokens, 1))
+        )
 
 
-def sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) -> Iterator[Session]:
+def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) -> Iterator[Session]:
     """Yield one single-prompt session per row of the dataset. Raises PromptError and DatasetError."""
     for number, row in enumerate(reader, 1):
         value = _get_cell(row.row, prompts.prompt, number)
@@ -130,13 +134,13 @@ def sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) -> Ite
             else _parse_token_count(_get_cell(row.row, prompts.output_tokens, number), number)
         )
         if isinstance(value, bytes):
-            yield single_prompt_session(Prompt((_decode_text(value, row.name),), output_tokens=output_tokens))
+            yield build_single_prompt_session(Prompt((_decode_text(value, row.name),), output_tokens=output_tokens))
         elif isinstance(value, str):
-            yield single_prompt_session(Prompt((value,), output_tokens=output_tokens))
+            yield build_single_prompt_session(Prompt((value,), output_tokens=output_tokens))
         elif isinstance(value, list) and value and all(isinstance(text, str) for text in value):
-            yield single_prompt_session(Prompt(tuple(value), output_tokens=output_tokens))
+            yield build_single_prompt_session(Prompt(tuple(value), output_tokens=output_tokens))
         else:
-            yield single_prompt_session(
+            yield build_single_prompt_session(
                 Prompt((), messages=_parse_messages(value, number), output_tokens=output_tokens)
             )
 

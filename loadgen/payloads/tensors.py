@@ -155,10 +155,10 @@ def to_bytes(tensor: Tensor) -> bytes:
     """Serialize a tensor for the binary extension: little-endian, in row-major order. Strings are length-prefixed."""
     if tensor.dtype.kind not in "SU":
         return tensor.tobytes()
-    return b"".join(len(text).to_bytes(4, "little") + text for text in map(encode_text, tensor.ravel().tolist()))
+    return b"".join(len(text).to_bytes(4, "little") + text for text in map(encode_string, tensor.ravel().tolist()))
 
 
-def encode_text(value: str | bytes) -> bytes:
+def encode_string(value: str | bytes) -> bytes:
     """Encode an element of a BYTES tensor; strings are encoded as UTF-8."""
     return value.encode() if isinstance(value, str) else value
 
@@ -178,23 +178,23 @@ _NAME_OUTPUT_HINT = "Set workload.output to the name of the output with the clas
 class AmbiguousOutputError(Exception):
     """Raised when no output, or more than one output, can contain the classes. `hint` suggests what to change."""
 
-    def __init__(self, message: str, hint: str = _NAME_OUTPUT_HINT, *, is_none: bool = False) -> None:
+    def __init__(self, message: str, hint: str = _NAME_OUTPUT_HINT, *, has_no_candidate: bool = False) -> None:
         super().__init__(message)
-        self.hint, self.has_no_candidate = hint, is_none
+        self.hint, self.has_no_candidate = hint, has_no_candidate
 
 
-def find_class_output(outputs: Sequence[NamedTensor], rows: int, wanted: str | None = None) -> int:
+def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: str | None = None) -> int:
     """Return the index of the output that contains the class, or the class scores, of each of the first `rows` rows.
 
-    Select the output named `wanted`; without a name, the only output with one integer per row, or else the only output
-    with one score per class. Raises AmbiguousOutputError if there is no such output, or more than one.
+    Select the output named `output_name`; without a name, the only output with one integer per row, or else the only
+    output with one score per class. Raises AmbiguousOutputError if there is no such output, or more than one.
     """
-    kinds = [output_kind(tensor, rows) for _, tensor in outputs]
-    if wanted is not None:
-        index = next((number for number, (name, _) in enumerate(outputs) if name == wanted), None)
+    kinds = [classify_output(tensor, rows) for _, tensor in outputs]
+    if output_name is not None:
+        index = next((number for number, (name, _) in enumerate(outputs) if name == output_name), None)
         if index is None:
             raise AmbiguousOutputError(
-                f"the model has no output {wanted!r}; available outputs: {_format_outputs(outputs)}"
+                f"the model has no output {output_name!r}; available outputs: {_format_outputs(outputs)}"
             )
         if kinds[index] is None:
             raise AmbiguousOutputError(
@@ -213,11 +213,11 @@ def find_class_output(outputs: Sequence[NamedTensor], rows: int, wanted: str | N
     raise AmbiguousOutputError(
         f"no output of the model has a class or scores for each row: {_format_outputs(outputs)}",
         "Accuracy requires one integer per row, or one score per class. Use such a model, or remove workload.labels.",
-        is_none=True,
+        has_no_candidate=True,
     )
 
 
-def output_kind(tensor: Tensor, rows: int) -> OutputKind | None:
+def classify_output(tensor: Tensor, rows: int) -> OutputKind | None:
     """Return whether an output contains a class or class scores for each row; None if it contains neither."""
     if not tensor.ndim or len(tensor) < rows or not rows:
         return None

@@ -31,7 +31,7 @@ class _Placeholder(NamedTuple):
     is_in_string: bool
 
 
-class Template:
+class BodyTemplate:
     """Template of a request body with placeholders.
 
     If `is_json` is true, raises WorkloadError unless the template is valid JSON; if None, JSON is detected.
@@ -77,7 +77,7 @@ class PathTemplate:
         self._parts = _split_placeholders(text)
 
     @property
-    def has_holes(self) -> bool:
+    def has_placeholders(self) -> bool:
         return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> str:
@@ -195,16 +195,16 @@ def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> 
         check=build_check(workload.expect),
         label=f"{method} {address.format_url(path)}",
         is_head=method == "HEAD",
-        picks=draw_picks(workload.popularity, len(requests), workload.seed),
-        notes=omitted_request_notes(requests, is_truncated or (reader is not None and reader.is_truncated)),
+        request_indices=draw_picks(workload.popularity, len(requests), workload.seed),
+        notes=build_omitted_request_notes(requests, is_truncated or (reader is not None and reader.is_truncated)),
     )
 
 
 def _build_fixed_requests(workload: HttpWorkload, method: str, path: str) -> Iterator[RequestParts]:
-    if PathTemplate(workload.path or "").has_holes:
+    if PathTemplate(workload.path or "").has_placeholders:
         raise WorkloadError("the path contains a {{column}}, but no dataset is set")
     if workload.template is not None:
-        template = Template(workload.template, is_json=_is_json_type(workload.content_type), is_csv=False)
+        template = BodyTemplate(workload.template, is_json=_is_json_type(workload.content_type), is_csv=False)
         if template.has_placeholders:
             raise WorkloadError("the template contains a {{column}}, but no dataset is set")
         yield RequestParts(path, template.fill({}), workload.content_type or _get_template_type(template))
@@ -218,7 +218,7 @@ def _build_filled_requests(
     workload: HttpWorkload, method: str, path: str, reader: DatasetReader
 ) -> Iterator[RequestParts]:
     path_template = PathTemplate(workload.path or "")
-    build_path = path_template.fill if path_template.has_holes else lambda _row: path
+    build_path = path_template.fill if path_template.has_placeholders else lambda _row: path
     build_body = _new_body_builder(workload, method, reader.format)
     for row in reader:
         yield RequestParts(build_path(row.row), *build_body(row))
@@ -231,7 +231,7 @@ _BodyAndType = tuple[bytes | None, str | None]
 def _new_body_builder(workload: HttpWorkload, method: str, format_: str) -> Callable[[DatasetRow], _BodyAndType]:
     is_csv, explicit_type = format_ == "csv", workload.content_type
     if workload.template is not None:
-        template = Template(workload.template, is_json=_is_json_type(explicit_type), is_csv=is_csv)
+        template = BodyTemplate(workload.template, is_json=_is_json_type(explicit_type), is_csv=is_csv)
         content_type = explicit_type or _get_template_type(template)
         return lambda row: (template.fill(row.row), content_type)
     if method in _BODILESS:
@@ -251,7 +251,7 @@ def _is_json_type(content_type: str | None) -> bool | None:
     return essence == "application/json" or essence.endswith("+json")
 
 
-def _get_template_type(template: Template) -> str:
+def _get_template_type(template: BodyTemplate) -> str:
     return "application/json" if template.is_json else "text/plain; charset=utf-8"
 
 
@@ -272,7 +272,7 @@ def encode_within_memory(
     return requests, False
 
 
-def omitted_request_notes(requests: Sequence[bytes], is_truncated: bool) -> tuple[str, ...]:
+def build_omitted_request_notes(requests: Sequence[bytes], is_truncated: bool) -> tuple[str, ...]:
     if not is_truncated:
         return ()
     return (

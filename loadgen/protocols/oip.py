@@ -7,9 +7,16 @@ from typing import Protocol
 
 from loadgen.payloads.datasets import draw_picks
 from loadgen.payloads.tensors import AmbiguousOutputError, NamedTensor, TensorError, TensorInput, find_class_output
-from loadgen.protocols.http import omitted_request_notes
+from loadgen.protocols.http import build_omitted_request_notes
 from loadgen.protocols.oip_http import OipHttp
-from loadgen.protocols.oip_tensors import Inputs, Labels, RequestInputs, ResponseError, deduplicate_outputs, load_inputs
+from loadgen.protocols.oip_tensors import (
+    Labels,
+    ModelInputs,
+    RequestInputs,
+    ResponseError,
+    deduplicate_outputs,
+    load_inputs,
+)
 from loadgen.protocols.prepared import (
     MAX_REQUESTS_BYTES,
     CheckResponse,
@@ -63,7 +70,9 @@ async def build_oip(
     try:
         inputs = load_inputs(workload, specs)
         is_binary = workload.binary and await _accepts_binary(transport, inputs, send)
-        requests, is_truncated = _within_memory(transport.encode_request(part, is_binary) for part in inputs.requests())
+        requests, is_truncated = _within_memory(
+            transport.encode_request(part, is_binary) for part in inputs.iterate_requests()
+        )
     except TensorError as error:
         raise WorkloadError(
             str(error), hint="Use the input names as array names in the .npz file, with rows as the first axis."
@@ -74,7 +83,7 @@ async def build_oip(
             hint="Check that the file contains the rows of a whole request, and that a request is smaller than "
             f"{MAX_REQUESTS_BYTES >> 20} MiB.",
         )
-    labels = inputs.labels(len(requests))
+    labels = inputs.get_labels(len(requests))
     class_index = None
     if labels is not None:
         class_index = await _find_class_index(transport, requests[0], workload, send)
@@ -84,8 +93,8 @@ async def build_oip(
         check=transport.build_check(labels, class_index),
         label=transport.label,
         new_reader=transport.new_reader,
-        picks=draw_picks(workload.popularity, len(requests), workload.seed),
-        notes=(*rejection_notes, *omitted_request_notes(requests, is_truncated)),
+        request_indices=draw_picks(workload.popularity, len(requests), workload.seed),
+        notes=(*rejection_notes, *build_omitted_request_notes(requests, is_truncated)),
     )
 
 
@@ -98,9 +107,9 @@ def _new_transport(workload: OipWorkload, endpoint: Endpoint, address: Address) 
     return OipGrpc(workload, address)
 
 
-async def _accepts_binary(transport: OipTransport, inputs: Inputs, send: SendGrpcRequest) -> bool:
+async def _accepts_binary(transport: OipTransport, inputs: ModelInputs, send: SendGrpcRequest) -> bool:
     """Return False if the server rejects a binary request but accepts the same request without binary tensors."""
-    part = next(inputs.requests(), None)
+    part = next(inputs.iterate_requests(), None)
     if part is None or not transport.is_refusal(await send(transport.encode_request(part, True))):
         return True
     try:

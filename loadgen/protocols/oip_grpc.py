@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from loadgen.payloads.tensors import DTYPES, NamedTensor, Tensor, TensorError, TensorInput, encode_text, to_bytes
+from loadgen.payloads.tensors import DTYPES, NamedTensor, Tensor, TensorError, TensorInput, encode_string, to_bytes
 from loadgen.protocols.oip_tensors import (
     EMPTY_TENSOR,
     Labels,
@@ -16,8 +16,8 @@ from loadgen.protocols.oip_tensors import (
     ResponseError,
     build_check,
     check_outputs,
+    count_elements,
     decode_tensor,
-    element_count,
     reshape,
 )
 from loadgen.protocols.open_inference_pb2 import (
@@ -55,7 +55,7 @@ _FIELD_BY_DATATYPE = {
 _MAX_RESPONSES = 1_000_000
 
 
-def infer_method(workload: OipWorkload) -> str:
+def get_infer_method(workload: OipWorkload) -> str:
     return f"{_SERVICE}/{'ModelStreamInfer' if workload.transport == 'grpc-stream' else 'ModelInfer'}"
 
 
@@ -66,7 +66,7 @@ class OipGrpc:
         self._model, self._version = workload.model, workload.version or ""
         self._address = address
         self._is_streamed = workload.transport == "grpc-stream"
-        self.label = format_grpc_method(address, infer_method(workload))
+        self.label = format_grpc_method(address, get_infer_method(workload))
         self.new_reader = OipStreamReader if self._is_streamed else None
 
     async def fetch_inputs(self, send: SendGrpcRequest) -> tuple[TensorInput, ...]:
@@ -212,7 +212,7 @@ def _decode_contents(datatype: str, shape: tuple[int, ...], contents: InferTenso
     if field is None:
         raise ResponseError
     elements: Sequence[Any] = getattr(contents, field)
-    if len(elements) != element_count(shape):
+    if len(elements) != count_elements(shape):
         raise ResponseError
     if datatype == "BYTES":
         return EMPTY_TENSOR
@@ -230,7 +230,7 @@ def _encode_contents(spec: TensorInput, tensor: Tensor) -> InferTensorContents:
         raise TensorError(f"{spec.name} has datatype {spec.datatype}, which gRPC supports as raw bytes only")
     elements = tensor.ravel().tolist()
     if spec.datatype == "BYTES":
-        elements = [encode_text(element) for element in elements]
+        elements = [encode_string(element) for element in elements]
     contents = InferTensorContents()
     getattr(contents, field).extend(elements)
     return contents

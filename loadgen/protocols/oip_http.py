@@ -18,8 +18,8 @@ from loadgen.protocols.oip_tensors import (
     RequestInputs,
     ResponseError,
     build_check,
+    count_elements,
     decode_tensor,
-    element_count,
     reshape,
 )
 from loadgen.protocols.prepared import CheckResponse, SendRequest, TargetError, request_or_raise
@@ -107,7 +107,7 @@ def _decode_list(output: _Output) -> Tensor:
         tensor = np.array(output.data, dtype)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ResponseError from error
-    if tensor.size != element_count(output.shape):
+    if tensor.size != count_elements(output.shape):
         raise ResponseError
     if not is_text:
         return reshape(tensor, output.shape)
@@ -129,7 +129,7 @@ class OipHttp:
 
     def __init__(self, workload: OipWorkload, endpoint: Endpoint, address: Address) -> None:
         self._endpoint, self._address = endpoint, address
-        self._model_path = model_path(address, workload.model, workload.version)
+        self._model_path = format_model_path(address, workload.model, workload.version)
         self._path = f"{self._model_path}/infer"
         self.label = f"POST {address.format_url(self._path)}"
 
@@ -155,7 +155,7 @@ class OipHttp:
         return build_check(lambda exchange: read_outputs(exchange.headers, exchange.body), labels, class_index)
 
 
-def model_path(address: Address, model: str, version: str | None) -> str:
+def format_model_path(address: Address, model: str, version: str | None) -> str:
     versions = "" if version is None else f"/versions/{quote(version, safe='')}"
     return f"{address.path.partition('?')[0].rstrip('/')}/v2/models/{quote(model, safe='')}{versions}"
 
@@ -177,11 +177,11 @@ def encode_json(inputs: RequestInputs) -> tuple[Fields, bytes]:
     return [("Content-Type", "application/json")], msgspec.json.encode({"inputs": descriptions})
 
 
-def encode_binary(part: RequestInputs) -> tuple[Fields, bytes]:
-    blobs = [to_bytes(tensor) for _, tensor in part]
+def encode_binary(inputs: RequestInputs) -> tuple[Fields, bytes]:
+    blobs = [to_bytes(tensor) for _, tensor in inputs]
     descriptions = [
         {**_describe_input(spec, tensor), "parameters": {"binary_data_size": len(blob)}}
-        for (spec, tensor), blob in zip(part, blobs, strict=True)
+        for (spec, tensor), blob in zip(inputs, blobs, strict=True)
     ]
     head = msgspec.json.encode({"inputs": descriptions, "parameters": {"binary_data_output": True}})
     fields = [("Content-Type", "application/octet-stream"), ("Inference-Header-Content-Length", str(len(head)))]

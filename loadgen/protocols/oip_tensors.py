@@ -38,7 +38,7 @@ class ResponseError(Exception):
     """Raised when a response does not conform to the protocol."""
 
 
-def element_count(shape: tuple[int, ...]) -> int:
+def count_elements(shape: tuple[int, ...]) -> int:
     """Return the number of elements of a tensor. Raises ResponseError for an invalid shape."""
     if len(shape) > _MAX_AXES or any(size < 0 for size in shape):
         raise ResponseError
@@ -55,7 +55,7 @@ def reshape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 def decode_tensor(datatype: str, shape: tuple[int, ...], blob: bytes, offset: int, size: int) -> Tensor:
     """Decode a little-endian tensor in row-major order from `size` bytes of `blob` at `offset`. Raises
     ResponseError."""
-    count = element_count(shape)
+    count = count_elements(shape)
     if datatype == "BYTES":
         _validate_strings(blob[offset : offset + size], count)
         return EMPTY_TENSOR
@@ -144,7 +144,7 @@ RequestInputs = list[tuple[TensorInput, Tensor]]
 """Specifications and tensors of the inputs of one request."""
 
 
-class Inputs(msgspec.Struct, frozen=True):
+class ModelInputs(msgspec.Struct, frozen=True):
     """Input arrays by input name, and the correct class of each row if there are labels.
 
     If an array has as many axes as the model's input, its first axis is the row, which is the batch axis of the input.
@@ -157,7 +157,7 @@ class Inputs(msgspec.Struct, frozen=True):
     rows: int
     row_labels: Labels | None
 
-    def requests(self) -> Iterator[RequestInputs]:
+    def iterate_requests(self) -> Iterator[RequestInputs]:
         """Yield the inputs of each request. Trailing rows that do not fill a request are omitted."""
         is_whole = {spec.name: self.arrays[spec.name].ndim == len(spec.shape) + 1 for spec in self.specs}
         counts = [
@@ -167,14 +167,14 @@ class Inputs(msgspec.Struct, frozen=True):
             rows = slice(index * self.rows, (index + 1) * self.rows)
             yield [(spec, self.arrays[spec.name][index if is_whole[spec.name] else rows]) for spec in self.specs]
 
-    def labels(self, requests: int) -> Labels | None:
+    def get_labels(self, requests: int) -> Labels | None:
         """Return the labels of the first `requests` requests with shape (requests, rows), or None without labels."""
         if self.row_labels is None:
             return None
         return self.row_labels[: requests * self.rows].reshape(requests, self.rows)
 
 
-def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> Inputs:
+def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> ModelInputs:
     """Load or generate the input arrays of a workload. Raises TensorError if they do not match the model's inputs."""
     rows = workload.rows_per_request
     if rows < 1:
@@ -184,12 +184,12 @@ def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> Inputs:
     if workload.tensors is None:
         if workload.labels is not None:
             raise TensorError("labels require tensors, because the correct class of generated inputs is unknown")
-        return Inputs(specs, _generate_arrays(specs, rows, workload.seed), rows, None)
+        return ModelInputs(specs, _generate_arrays(specs, rows, workload.seed), rows, None)
     file_arrays = read_npz(workload.tensors)
     arrays = select_inputs(file_arrays, specs)
     for spec in specs:
         _validate_axes(spec, arrays[spec.name], rows)
-    return Inputs(specs, arrays, rows, _select_labels(workload.labels, file_arrays, len(arrays[specs[0].name])))
+    return ModelInputs(specs, arrays, rows, _select_labels(workload.labels, file_arrays, len(arrays[specs[0].name])))
 
 
 def _generate_arrays(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:

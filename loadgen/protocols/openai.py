@@ -8,20 +8,26 @@ import numpy as np
 
 from loadgen.payloads.datasets import DatasetError, DatasetReader, draw_picks
 from loadgen.payloads.lengths import LengthError
-from loadgen.payloads.prompts import PromptError, Session, generate_sessions, sessions_from_dataset, sessions_from_trace
+from loadgen.payloads.prompts import (
+    PromptError,
+    Session,
+    build_sessions_from_dataset,
+    build_sessions_from_trace,
+    generate_sessions,
+)
 from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_counter
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.openai_bodies import (
     Api,
     build_body,
+    build_reranking_sessions,
     count_results,
+    decode_extra_body,
     decode_response,
     encode_body,
+    get_max_output_tokens,
     hash_prompt,
-    max_output_tokens,
     merge_patch,
-    read_extra,
-    reranking_sessions,
 )
 from loadgen.protocols.openai_chunks import CountTokens
 from loadgen.protocols.openai_stream import OpenAiReader
@@ -40,7 +46,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SyntheticPrompts, TracePrompts
 
-PATHS: dict[Api, str] = {
+PATH_BY_API: dict[Api, str] = {
     "chat": "/chat/completions",
     "completions": "/completions",
     "responses": "/responses",
@@ -55,7 +61,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     Responses are read as streams if the request body, after merging `extra_body`, sets `stream`.
     """
     base, _, query = address.path.partition("?")
-    path = base.rstrip("/") + PATHS[workload.api] + (f"?{query}" if query else "")
+    path = base.rstrip("/") + PATH_BY_API[workload.api] + (f"?{query}" if query else "")
     try:
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
         text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
@@ -71,7 +77,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         check=_build_check(workload.api, packed.result_counts, count_tokens),
         label=f"POST {address.format_url(path)}",
         new_reader=(lambda: OpenAiReader(workload.api, count_tokens)) if is_stream else None,
-        picks=_build_picks(workload, packed),
+        request_indices=_build_picks(workload, packed),
         max_output_tokens=packed.tokens_asked if any(packed.tokens_asked) else None,
         distinct_prompts=len(packed.prompts),
         sessions=packed.sessions if len(packed.starts) < len(packed.requests) else None,
@@ -122,11 +128,11 @@ class _PromptSource:
                 )
             case TracePrompts():
                 self._expected_count = len(prompts.input_tokens) // 4
-                return sessions_from_trace(prompts, self._text_generator, MAX_REQUESTS_BYTES)
+                return build_sessions_from_trace(prompts, self._text_generator, MAX_REQUESTS_BYTES)
             case DatasetPrompts():
                 self._reader = DatasetReader(prompts.dataset, MAX_REQUESTS_BYTES)
-                sessions = sessions_from_dataset(prompts, self._reader)
-                return reranking_sessions(sessions, workload.documents) if workload.api == "rerank" else sessions
+                sessions = build_sessions_from_dataset(prompts, self._reader)
+                return build_reranking_sessions(sessions, workload.documents) if workload.api == "rerank" else sessions
 
 
 class _PackedRequests:
@@ -170,7 +176,7 @@ class _PackedRequests:
 def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callable[[bytes], bytes]) -> _PackedRequests:
     """Serialize as many complete sessions as fit into the memory limit."""
     packed = _PackedRequests()
-    extra = read_extra(workload.extra_body)
+    extra = decode_extra_body(workload.extra_body)
     remaining_bytes = MAX_REQUESTS_BYTES
     for session in sessions:
         requests: list[bytes] = []
@@ -179,7 +185,7 @@ def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callab
             body = merge_patch(build_body(workload, prompt), extra)
             packed.is_stream = body.get("stream") is True
             requests.append(request(encode_body(body)))
-            tokens_asked.append(max_output_tokens(body))
+            tokens_asked.append(get_max_output_tokens(body))
             packed.prompts.add(hash_prompt(body))
             remaining_bytes -= len(requests[-1])
             if remaining_bytes < 0:

@@ -10,15 +10,15 @@ from typing import Any, Literal
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.payloads.prompts import Prompt, PromptError, Session, single_prompt_session
+from loadgen.payloads.prompts import Prompt, PromptError, Session, build_single_prompt_session
 from loadgen.protocols.openai_chunks import (
-    MALFORMED,
     ContentPart,
     CountTokens,
+    DecodeErrors,
     Envelope,
     Message,
+    parse_token_count,
     parse_usage,
-    plausible_count,
 )
 from loadgen.protocols.prepared import WorkloadError
 from loadgen.transport.exchange import Tokens
@@ -49,7 +49,7 @@ def decode_response(
         if api == "rerank":
             return _read_ranking(body, expected_results)
         return _read_response(body, count_tokens) if api == "responses" else _read_choices(body, count_tokens)
-    except MALFORMED:
+    except DecodeErrors:
         return DecodedResponse("bad-output" if _is_error(body) else "bad-payload", Tokens())
 
 
@@ -60,7 +60,7 @@ class _ErrorResponse(msgspec.Struct):
 def _is_error(body: bytes) -> bool:
     try:
         return bool(decode_json(body, _ErrorResponse).error)
-    except MALFORMED:
+    except DecodeErrors:
         return False
 
 
@@ -185,7 +185,7 @@ def _read_embeddings(body: bytes, expected: int) -> DecodedResponse:
 
 def _parse_tokens_in(usage: object) -> int | None:
     """Return the number of input tokens of a response without output tokens, whose total may be reported instead."""
-    total = plausible_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
+    total = parse_token_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
     input_tokens = parse_usage(usage)[0]
     return total if input_tokens is None else input_tokens
 
@@ -230,7 +230,7 @@ _LENGTH_KEYS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "min
 Body = dict[str, Any]
 
 
-def read_extra(extra: bytes) -> Body:
+def decode_extra_body(extra: bytes) -> Body:
     """Decode extra_body. Raises WorkloadError if it is not a JSON object."""
     try:
         return decode_json(extra, Body)
@@ -292,7 +292,7 @@ def count_results(api: Api, prompt: Prompt) -> int:
     return len(prompt.texts) - 1 if api == "rerank" else len(prompt.texts)
 
 
-def max_output_tokens(body: Body) -> int | None:
+def get_max_output_tokens(body: Body) -> int | None:
     """Return the maximum number of output tokens that the body requests, or None. Like in servers, the newer parameter
     name takes precedence."""
     limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
@@ -304,7 +304,7 @@ def hash_prompt(body: Body) -> int:
     return hash(encode_body({key: value for key, value in body.items() if key not in _LENGTH_KEYS}))
 
 
-def reranking_sessions(sessions: Iterator[Session], documents: int) -> Iterator[Session]:
+def build_reranking_sessions(sessions: Iterator[Session], documents: int) -> Iterator[Session]:
     """Build reranking prompts. A list of strings is a query and its documents. A single string is a query, whose
     documents are the following rows."""
     prompts = [prompt for session in sessions for prompt in session.prompts]
@@ -317,7 +317,7 @@ def reranking_sessions(sessions: Iterator[Session], documents: int) -> Iterator[
         if len(prompt.texts) == 1:
             documents_ = (single_texts[(index + step) % len(single_texts)] for step in range(1, count + 1))
             prompt, index = Prompt((single_texts[index], *documents_)), index + 1
-        yield single_prompt_session(prompt)
+        yield build_single_prompt_session(prompt)
 
 
 def _build_prompt_fields(api: Api, prompt: Prompt) -> Body:

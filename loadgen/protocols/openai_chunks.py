@@ -25,7 +25,7 @@ _STRING_OVERHEAD_BYTES = 64
 _USAGE_NAMES = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 
-def plausible_count(count: object) -> int | None:
+def parse_token_count(count: object) -> int | None:
     """Return the token count that a server reports, or None if the value is not a plausible count."""
     return count if type(count) is int and 0 <= count <= MAX_TOKENS else None
 
@@ -36,7 +36,7 @@ def parse_usage(usage: object) -> tuple[int | None, int | None]:
         return None, None
     for name_in, name_out in _USAGE_NAMES:
         if name_in in usage or name_out in usage:
-            return plausible_count(usage.get(name_in)), plausible_count(usage.get(name_out))
+            return parse_token_count(usage.get(name_in)), parse_token_count(usage.get(name_out))
     return None, None
 
 
@@ -130,7 +130,7 @@ class TokenCounter:
 
 _MAX_CHOICES = 1024
 DONE = b"[DONE]"
-MALFORMED = msgspec.DecodeError
+DecodeErrors = msgspec.DecodeError
 
 
 class ContentPart(msgspec.Struct, gc=False):
@@ -217,7 +217,7 @@ class ChunkEventHandler:
         counter.has_begun = True
         try:
             chunk = _decode(data)
-        except MALFORMED:
+        except DecodeErrors:
             self._is_done = data.strip() == DONE
             return None if self._is_done else "bad-output" if name == b"error" else "bad-payload"
         if chunk.error or chunk.kind == "error" or name == b"error":

@@ -11,7 +11,7 @@ import msgspec
 
 from loadgen.decoding import json_decoder
 from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
-from loadgen.protocols.openai_chunks import DONE, MALFORMED, ChunkEventHandler, CountTokens, TokenCounter
+from loadgen.protocols.openai_chunks import DONE, ChunkEventHandler, CountTokens, DecodeErrors, TokenCounter
 from loadgen.transport.exchange import Headers, Tokens, find_header
 
 MAX_LINE_BYTES = 2**20
@@ -43,21 +43,21 @@ class EventSplitter:
         self._is_at_start = True
         self._is_between = False
 
-    def feed(self, piece: bytes) -> list[Event]:
+    def feed(self, data: bytes) -> list[Event]:
         """Return the events that `piece` completes."""
-        if not self._is_between or len(piece) > MAX_LINE_BYTES:
-            return self._feed_lines(piece)
-        if b"\r" in piece:
-            if piece.count(b"\r") != piece.count(b"\r\n"):
-                return self._feed_lines(piece)
-            piece = piece.replace(b"\r\n", b"\n")
-        if not piece.endswith(b"\n\n"):
-            return self._feed_lines(piece)
+        if not self._is_between or len(data) > MAX_LINE_BYTES:
+            return self._feed_lines(data)
+        if b"\r" in data:
+            if data.count(b"\r") != data.count(b"\r\n"):
+                return self._feed_lines(data)
+            data = data.replace(b"\r\n", b"\n")
+        if not data.endswith(b"\n\n"):
+            return self._feed_lines(data)
         # Fast path for a chunk of complete events. Most chunks of most streams are a single complete event.
-        if piece.startswith(b"data: ") and piece.find(b"\n") == len(piece) - 2:
-            return [(piece[6:-2], b"")]
+        if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2:
+            return [(data[6:-2], b"")]
         events: list[Event] = []
-        for block in piece[:-2].split(b"\n\n"):
+        for block in data[:-2].split(b"\n\n"):
             if block.startswith(b"data: ") and b"\n" not in block:
                 events.append((block[6:], b""))
             else:
@@ -171,7 +171,7 @@ class ResponsesEventHandler:
         counter.has_begun = True
         try:
             event = _decode(data)
-        except MALFORMED:
+        except DecodeErrors:
             return "bad-output" if name == b"error" else "bad-payload"
         counter.first_event_ns = counter.first_event_ns or at_ns
         kind = event.type or name.decode("utf-8", "replace")

@@ -45,7 +45,7 @@ CheckResponse = Callable[[Exchange], ResponseCheck]
 """Function that checks a complete response, streamed or not. It may set the `tokens` of the exchange."""
 
 
-Identify = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[ResponseCheck]]
+IdentifyServer = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[ResponseCheck]]
 """Function that checks whether the server implements the protocol.
 
 The preflight calls it with a valid response and a function that sends a further request. It may set the `detail` of
@@ -60,7 +60,7 @@ class Sessions(msgspec.Struct, frozen=True):
     session. `think_ns[n]` is the think time in ns between the response to request n and the next request.
     """
 
-    next_number: Sequence[int | None]
+    next_request_index: Sequence[int | None]
     think_ns: Sequence[int]
 
 
@@ -78,13 +78,13 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     is_head: bool = False
     new_reader: Callable[[], StreamReader] | None = None
-    picks: Sequence[int] | None = None
+    request_indices: Sequence[int] | None = None
     max_output_tokens: Sequence[int | None] | None = None
     sessions: Sessions | None = None
     distinct_prompts: int | None = None
     """Number of distinct prompts in the requests; None if the requests contain no prompts."""
     notes: tuple[str, ...] = ()
-    identify: Identify | None = None
+    identify: IdentifyServer | None = None
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:

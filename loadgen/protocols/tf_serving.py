@@ -14,7 +14,7 @@ import numpy as np
 from loadgen.decoding import decode_json, json_decoder
 from loadgen.payloads.datasets import draw_picks
 from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, generate_inputs, read_npz, select_inputs
-from loadgen.protocols.http import RequestParts, encode_request, encode_within_memory, omitted_request_notes
+from loadgen.protocols.http import RequestParts, build_omitted_request_notes, encode_request, encode_within_memory
 from loadgen.protocols.prepared import (
     MAX_REQUESTS_BYTES,
     RESPONSE_OK,
@@ -111,8 +111,8 @@ async def build_tf_serving(
         requests=requests,
         check=check_prediction,
         label=f"POST {address.format_url(f'{base}:predict')}",
-        picks=draw_picks(workload.popularity, len(requests), workload.seed),
-        notes=(*notes, *omitted_request_notes(requests, is_truncated)),
+        request_indices=draw_picks(workload.popularity, len(requests), workload.seed),
+        notes=(*notes, *build_omitted_request_notes(requests, is_truncated)),
     )
 
 

@@ -17,9 +17,9 @@ import msgspec
 
 from loadgen.decoding import json_decoder
 from loadgen.payloads.tensors import DTYPES, TensorInput
-from loadgen.reference.openai_mock import openai_handler
+from loadgen.reference.openai_mock import build_openai_handler
 from loadgen.reference.playback import ResponseScript
-from loadgen.reference.requests import Request, RequestHandler, error_response, json_response
+from loadgen.reference.requests import Request, RequestHandler, build_error_response, build_json_response
 from loadgen.reference.script import (
     FifoService,
     HttpMock,
@@ -33,13 +33,13 @@ from loadgen.reference.script import (
 MAX_ROWS = 65_536
 
 
-def output_shape(spec: TensorInput, rows: int) -> list[int]:
+def compute_output_shape(spec: TensorInput, rows: int) -> list[int]:
     if not spec.shape:
         return []
     return [rows if spec.shape[0] < 0 else spec.shape[0], *(1 if size < 0 else size for size in spec.shape[1:])]
 
 
-def zero_value(spec: TensorInput) -> str | float | bool:
+def get_zero_value(spec: TensorInput) -> str | float | bool:
     if spec.datatype == "BYTES":
         return ""
     if spec.datatype == "BOOL":
@@ -47,7 +47,7 @@ def zero_value(spec: TensorInput) -> str | float | bool:
     return 0.0 if spec.datatype.startswith("FP") else 0
 
 
-def nested_list(value: object, shape: Sequence[int]) -> Any:
+def build_nested_list(value: object, shape: Sequence[int]) -> Any:
     for size in reversed(shape):
         value = [value] * size
     return value
@@ -80,7 +80,7 @@ class _OipRequest(msgspec.Struct, frozen=True):
 _decode_oip = json_decoder(_OipRequest)
 
 
-def oip_handler(mock: OipMock) -> RequestHandler:
+def build_oip_handler(mock: OipMock) -> RequestHandler:
     """Build the request handler of a mock OIP server. Raises ValueError if a datatype of the model does not exist."""
     check_datatypes([*mock.inputs, *mock.outputs])
     base = re.compile(f"/v2/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/]+)?(/ready|/infer)?")
@@ -90,36 +90,36 @@ def oip_handler(mock: OipMock) -> RequestHandler:
 
     def handle(request: Request) -> ResponseScript | None:
         if request.path in ("/v2", "/v2/health/ready", "/v2/health/live"):
-            return json_response(0, b'{"name": "scripted", "version": "1", "extensions": ["binary_tensor_data"]}')
+            return build_json_response(0, b'{"name": "scripted", "version": "1", "extensions": ["binary_tensor_data"]}')
         match = base.fullmatch(request.path)
         if match is None:
             return None
         if match[2] == "/infer":
             return infer(request)
-        return json_response(0, b"{}" if match[2] else metadata)
+        return build_json_response(0, b"{}" if match[2] else metadata)
 
     return handle
 
 
-def _build_infer_handler(face: OipMock) -> RequestHandler:
-    service = FifoService(face.service_model)
+def _build_infer_handler(mock: OipMock) -> RequestHandler:
+    service = FifoService(mock.service_model)
 
     @lru_cache(64)
     def cached_outputs(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
-        return _encode_oip_outputs(face, rows, is_binary)
+        return _encode_oip_outputs(mock, rows, is_binary)
 
     def infer(request: Request) -> ResponseScript:
         match = _HEAD_SIZE.search(request.head)
         try:
             inference = _decode_oip(request.body[: int(match[1])] if match else request.body)
         except msgspec.DecodeError:
-            return error_response(400, "the body cannot be read")
-        problem = _describe_input_error(face.inputs, inference.inputs)
+            return build_error_response(400, "the body cannot be read")
+        problem = _describe_input_error(mock.inputs, inference.inputs)
         if problem is not None:
-            return error_response(400, problem)
+            return build_error_response(400, problem)
         rows = inference.inputs[0].shape[0] if inference.inputs and inference.inputs[0].shape else 1
         body, fields = cached_outputs(rows, inference.parameters.binary_data_output)
-        return json_response(sum(service.schedule(request.at_ns, rows=rows)), body, fields=fields)
+        return build_json_response(sum(service.schedule(request.at_ns, rows=rows)), body, fields=fields)
 
     return infer
 
@@ -142,20 +142,20 @@ def _describe_input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]
     return None
 
 
-def _encode_oip_outputs(face: OipMock, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+def _encode_oip_outputs(mock: OipMock, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
     """Return the body and the header fields of an inference response."""
     descriptions: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for spec in face.outputs:
-        shape = output_shape(spec, rows)
+    for spec in mock.outputs:
+        shape = compute_output_shape(spec, rows)
         description: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
         if is_binary:
             blobs.append(bytes(prod(shape) * (4 if spec.datatype == "BYTES" else DTYPES[spec.datatype].itemsize)))
             description["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
-            description["data"] = [zero_value(spec)] * prod(shape)
+            description["data"] = [get_zero_value(spec)] * prod(shape)
         descriptions.append(description)
-    head = msgspec.json.encode({"model_name": face.model, "model_version": "1", "outputs": descriptions})
+    head = msgspec.json.encode({"model_name": mock.model, "model_version": "1", "outputs": descriptions})
     fields = (f"Inference-Header-Content-Length: {len(head)}",) if is_binary else ()
     return head + b"".join(blobs), fields
 
@@ -169,14 +169,14 @@ class _TfServingRequest(msgspec.Struct, frozen=True):
 _decode_tf_serving = json_decoder(_TfServingRequest)
 
 
-def tf_serving_handler(face: TfServingMock) -> RequestHandler:
+def build_tf_serving_handler(mock: TfServingMock) -> RequestHandler:
     """Build the request handler of a mock TensorFlow Serving server. Raises ValueError if a datatype of the model does
     not exist."""
-    check_datatypes([*face.inputs, *face.outputs])
-    base = re.compile(f"/v1/models/{re.escape(quote(face.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?")
-    metadata = msgspec.json.encode(_build_metadata(face))
+    check_datatypes([*mock.inputs, *mock.outputs])
+    base = re.compile(f"/v1/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?")
+    metadata = msgspec.json.encode(_build_metadata(mock))
     state = b'{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}'
-    predict = _build_predict_handler(face)
+    predict = _build_predict_handler(mock)
 
     def handle(request: Request) -> ResponseScript | None:
         match = base.fullmatch(request.path)
@@ -184,41 +184,44 @@ def tf_serving_handler(face: TfServingMock) -> RequestHandler:
             return None
         if match[2] == ":predict":
             return predict(request)
-        return json_response(0, metadata if match[2] else state)
+        return build_json_response(0, metadata if match[2] else state)
 
     return handle
 
 
-def _build_predict_handler(face: TfServingMock) -> RequestHandler:
-    service = FifoService(face.service_model)
+def _build_predict_handler(mock: TfServingMock) -> RequestHandler:
+    service = FifoService(mock.service_model)
 
     @lru_cache(64)
     def cached_body(rows: int, is_by_row: bool) -> bytes:
-        return msgspec.json.encode(_build_tf_serving_outputs(face, rows, is_by_row))
+        return msgspec.json.encode(_build_tf_serving_outputs(mock, rows, is_by_row))
 
     def predict(request: Request) -> ResponseScript:
         try:
             prediction = _decode_tf_serving(request.body)
         except msgspec.DecodeError:
-            return error_response(400, "the body cannot be read")
+            return build_error_response(400, "the body cannot be read")
         if (prediction.instances is None) == (
             not memoryview(prediction.inputs)
-        ) or prediction.signature_name != face.signature:
-            return error_response(400, "send instances or inputs that match the model's signature")
+        ) or prediction.signature_name != mock.signature:
+            return build_error_response(400, "send instances or inputs that match the model's signature")
         rows = 1 if prediction.instances is None else len(prediction.instances)
         if not 0 < rows <= MAX_ROWS:
-            return error_response(400, "too many rows")
-        return json_response(
+            return build_error_response(400, "too many rows")
+        return build_json_response(
             sum(service.schedule(request.at_ns, rows=rows)), cached_body(rows, prediction.instances is not None)
         )
 
     return predict
 
 
-def _build_tf_serving_outputs(face: TfServingMock, rows: int, is_by_row: bool) -> dict[str, Any]:
+def _build_tf_serving_outputs(mock: TfServingMock, rows: int, is_by_row: bool) -> dict[str, Any]:
     """Return the outputs as JSON fields: by row (`predictions`) or by column (`outputs`). A single output has no
     name."""
-    columns = {spec.name: nested_list(zero_value(spec), [rows, *output_shape(spec, rows)[1:]]) for spec in face.outputs}
+    columns = {
+        spec.name: build_nested_list(get_zero_value(spec), [rows, *compute_output_shape(spec, rows)[1:]])
+        for spec in mock.outputs
+    }
     single = next(iter(columns.values())) if len(columns) == 1 else None
     if not is_by_row:
         return {"outputs": columns if single is None else single}
@@ -230,11 +233,11 @@ def _build_tf_serving_outputs(face: TfServingMock, rows: int, is_by_row: bool) -
 _DTYPES = {"FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING"}
 
 
-def _build_metadata(face: TfServingMock) -> dict[str, Any]:
-    signature = {"inputs": _build_tensor_infos(face.inputs), "outputs": _build_tensor_infos(face.outputs)}
+def _build_metadata(mock: TfServingMock) -> dict[str, Any]:
+    signature = {"inputs": _build_tensor_infos(mock.inputs), "outputs": _build_tensor_infos(mock.outputs)}
     return {
-        "model_spec": {"name": face.model, "signature_name": "", "version": "1"},
-        "metadata": {"signature_def": {"signature_def": {face.signature: signature}}},
+        "model_spec": {"name": mock.model, "signature_name": "", "version": "1"},
+        "metadata": {"signature_def": {"signature_def": {mock.signature: signature}}},
     }
 
 
@@ -248,39 +251,39 @@ def _build_tensor_infos(specs: Sequence[TensorInput]) -> dict[str, Any]:
     }
 
 
-def build_handler(face: MockProtocol) -> RequestHandler:
+def build_handler(mock: MockProtocol) -> RequestHandler:
     """Build the request handler of a mock protocol. Raises ValueError if the settings are invalid."""
-    match face:
+    match mock:
         case HttpMock():
-            return _build_http_handler(face)
+            return _build_http_handler(mock)
         case OpenAiMock():
-            return openai_handler(face)
+            return build_openai_handler(mock)
         case OipMock():
-            return oip_handler(face)
+            return build_oip_handler(mock)
         case TfServingMock():
-            return tf_serving_handler(face)
+            return build_tf_serving_handler(mock)
         case TorchServeMock():
-            return _build_torchserve_handler(face)
+            return _build_torchserve_handler(mock)
         case _:
-            assert_never(face)
+            assert_never(mock)
 
 
-def _build_http_handler(face: HttpMock) -> RequestHandler:
-    service, body = FifoService(face.service_model), msgspec.json.encode(face.response)
+def _build_http_handler(mock: HttpMock) -> RequestHandler:
+    service, body = FifoService(mock.service_model), msgspec.json.encode(mock.response)
 
     def handle(request: Request) -> ResponseScript | None:
-        return _serve_json(service, request, body) if face.path in (None, request.path) else None
+        return _serve_json(service, request, body) if mock.path in (None, request.path) else None
 
     return handle
 
 
-def _build_torchserve_handler(face: TorchServeMock) -> RequestHandler:
-    service, body = FifoService(face.service_model), msgspec.json.encode(face.response)
-    path = f"/predictions/{quote(face.model, safe='')}"
+def _build_torchserve_handler(mock: TorchServeMock) -> RequestHandler:
+    service, body = FifoService(mock.service_model), msgspec.json.encode(mock.response)
+    path = f"/predictions/{quote(mock.model, safe='')}"
 
     def handle(request: Request) -> ResponseScript | None:
         if request.path == "/ping":
-            return json_response(0, b'{"status": "Healthy"}')
+            return build_json_response(0, b'{"status": "Healthy"}')
         if request.path == path or request.path.startswith(f"{path}/"):
             return _serve_json(service, request, body)
         return None
@@ -289,4 +292,4 @@ def _build_torchserve_handler(face: TorchServeMock) -> RequestHandler:
 
 
 def _serve_json(service: FifoService, request: Request, body: bytes) -> ResponseScript:
-    return json_response(sum(service.schedule(request.at_ns)), body)
+    return build_json_response(sum(service.schedule(request.at_ns)), body)

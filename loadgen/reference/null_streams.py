@@ -13,7 +13,7 @@ from typing import cast
 
 from loadgen.pacing import alarm_factory
 from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
-from loadgen.reference.openai_events import SSE, Generation, openai_stream
+from loadgen.reference.openai_events import SSE, Generation, build_openai_stream
 from loadgen.reference.playback import LAST_CHUNK, SocketWriter, encode_chunk, encode_head
 
 CHUNKS = 32
@@ -43,7 +43,7 @@ def decode_due_ns(encoded_tick: int, near_ns: int) -> int:
 def _build_pieces() -> tuple[bytes, bytes, bytes]:
     """Return the head with the first chunk, a middle chunk, and the last chunk with the end of the response."""
     generation = Generation(tokens=CHUNKS, role_chunk=False, reported_tokens=(int(_PLACEHOLDER), CHUNKS))
-    events = [encode_chunk(data) for _, data in openai_stream(generation, 0.0, 0.0)]
+    events = [encode_chunk(data) for _, data in build_openai_stream(generation, 0.0, 0.0)]
     head = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
     return head + events[0], events[1], b"".join(events[CHUNKS - 1 :]) + LAST_CHUNK
 

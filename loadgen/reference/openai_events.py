@@ -1,7 +1,7 @@
 """Build streamed responses of an OpenAI-compatible server, valid or faulty.
 
-A body is a list of pieces with send times. `chunked` and `until_close` convert a body to a Stream, which other
-functions can truncate, slice or repeat.
+A body is a list of pieces with send times. `build_chunked_stream` and `build_stream_until_close` convert a body to a
+Stream, which other functions can truncate, slice or repeat.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ SSE = ("Content-Type: text/event-stream", "Cache-Control: no-cache")
 _BLOCK = b"x" * 65_536
 
 
-def chunked(body: Pieces, *, head_s: float = 0.0, status: int = 200, fields: Sequence[str] = SSE) -> Stream:
+def build_chunked_stream(
+    body: Pieces, *, head_s: float = 0.0, status: int = 200, fields: Sequence[str] = SSE
+) -> Stream:
     """Return a stream that sends the head at `head_s` and then each piece of the body as one HTTP chunk."""
     head = (head_s, encode_head(status, [*fields, "Transfer-Encoding: chunked"]))
     end_s = body[-1][0] if body else head_s
     return Stream((head, *((at_s, encode_chunk(data)) for at_s, data in body), (end_s, LAST_CHUNK)))
 
 
-def until_close(body: Pieces, *, version: Literal["1.0", "1.1"] = "1.0", fields: Sequence[str] = SSE) -> Stream:
+def build_stream_until_close(
+    body: Pieces, *, version: Literal["1.0", "1.1"] = "1.0", fields: Sequence[str] = SSE
+) -> Stream:
     """Return a stream whose body ends when the connection is closed, as in HTTP/1.0."""
     return Stream(((0.0, encode_head(200, fields, version)), *body), end="close")
 
 
-def with_connection_close(stream: Stream) -> Stream:
+def add_connection_close(stream: Stream) -> Stream:
     """Return the stream with a `Connection: close` header; the connection is closed after the response."""
     (at_s, head), *rest = stream.pieces
     return Stream(((at_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), end="close")
@@ -57,14 +61,14 @@ def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Strea
     return Stream(tuple(pieces), end=stream.end)
 
 
-def endless(body: Pieces, *, repeated: int, period_s: float) -> Stream:
-    """Return a stream that never ends: the last `repeated` chunks are repeated every `period_s` seconds."""
-    return Stream(chunked(body).pieces[:-1], end="repeat", repeated=repeated, period_s=period_s)
+def build_endless_stream(body: Pieces, *, repeat_count: int, period_s: float) -> Stream:
+    """Return a stream that never ends: the last `repeat_count` chunks are repeated every `period_s` seconds."""
+    return Stream(build_chunked_stream(body).pieces[:-1], end="repeat", repeated=repeat_count, period_s=period_s)
 
 
-def single_line_event(total_bytes: int) -> Stream:
+def build_single_line_event(total_bytes: int) -> Stream:
     """Return a stream with a single event, whose data is one line of about `total_bytes` bytes."""
-    start, last = chunked([(0.0, b"data: ")]).pieces[:-1], (0.0, LAST_CHUNK)
+    start, last = build_chunked_stream([(0.0, b"data: ")]).pieces[:-1], (0.0, LAST_CHUNK)
     # All pieces are the same object, so that they use the memory of one piece.
     return Stream((*start, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last))
 
@@ -102,7 +106,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         return self.reported_tokens or (self.input_tokens, self.reasoning + self.tokens)
 
 
-def openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
+def build_openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
     """Return the events of a streamed response with their send times in seconds.
 
     The role is sent at 0 and the first event with tokens at `first_s`. Each later event with tokens is sent `gap_s`

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.reference.openai_events import SSE, Api, Generation, build_response, openai_stream
+from loadgen.reference.openai_events import SSE, Api, Generation, build_openai_stream, build_response
 from loadgen.reference.playback import LAST_CHUNK, ResponseScript, encode_chunk, encode_head
-from loadgen.reference.requests import Request, RequestHandler, error_response, json_response
+from loadgen.reference.requests import Request, RequestHandler, build_error_response, build_json_response
 from loadgen.reference.script import FifoService, OpenAiMock
 
 _STREAM_HEAD = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
@@ -47,40 +47,40 @@ _GENERATING_APIS: dict[str, Api] = {
 Handle = Callable[[Request, _OpenAiRequest], ResponseScript]
 
 
-def openai_handler(face: OpenAiMock) -> RequestHandler:
-    service = FifoService(face.service_model)
-    models = {"object": "list", "data": [{"id": face.model, "object": "model", "created": 0, "owned_by": "sizewise"}]}
+def build_openai_handler(mock: OpenAiMock) -> RequestHandler:
+    service = FifoService(mock.service_model)
+    models = {"object": "list", "data": [{"id": mock.model, "object": "model", "created": 0, "owned_by": "sizewise"}]}
     models_body = msgspec.json.encode(models)
     handlers: dict[str, Handle] = {
-        "/v1/embeddings": lambda request, body: _build_embeddings(face, service, request, body),
+        "/v1/embeddings": lambda request, body: _build_embeddings(mock, service, request, body),
         "/v1/rerank": lambda request, body: _build_ranking(service, request, body),
     }
-    handlers |= {path: _generator(face, service, api) for path, api in _GENERATING_APIS.items()}
+    handlers |= {path: _generator(mock, service, api) for path, api in _GENERATING_APIS.items()}
 
     def handle_request(request: Request) -> ResponseScript | None:
         if request.path in ("/v1/models", "/health"):
-            return json_response(0, models_body)
+            return build_json_response(0, models_body)
         handle = handlers.get(request.path)
         if handle is None:
             return None
         try:
             body = _decode(request.body)
         except msgspec.DecodeError:
-            return error_response(400, "the body is not a valid request")
-        return handle(request, body) if body.model == face.model else error_response(404, _NOT_FOUND)
+            return build_error_response(400, "the body is not a valid request")
+        return handle(request, body) if body.model == mock.model else build_error_response(404, _NOT_FOUND)
 
     return handle_request
 
 
-def _generator(face: OpenAiMock, service: FifoService, api: Api) -> Handle:
+def _generator(mock: OpenAiMock, service: FifoService, api: Api) -> Handle:
     def handle(request: Request, body: _OpenAiRequest) -> ResponseScript:
-        tokens = body.tokens(face.output_tokens)
+        tokens = body.tokens(mock.output_tokens)
         if not 0 < tokens <= _MAX_TOKENS:
-            return error_response(400, "the requested number of tokens is not supported")
+            return build_error_response(400, "the requested number of tokens is not supported")
         generation = Generation(
             tokens=tokens,
             api=api,
-            model=face.model,
+            model=mock.model,
             input_tokens=_count_spaces(request.body),
             usage=api == "responses" or (body.stream_options is not None and body.stream_options.include_usage),
         )
@@ -88,7 +88,7 @@ def _generator(face: OpenAiMock, service: FifoService, api: Api) -> Handle:
         if body.stream:
             return _build_stream(generation, wait_ns, first_ns, service.gap_ns)
         due_ns = wait_ns + first_ns + (tokens - 1) * service.gap_ns
-        return json_response(due_ns, msgspec.json.encode(build_response(generation)))
+        return build_json_response(due_ns, msgspec.json.encode(build_response(generation)))
 
     return handle
 
@@ -104,28 +104,28 @@ def _count_spaces(body: bytes) -> int:
 
 def _build_stream(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) -> ResponseScript:
     """Build a streamed response. The head, and the role if the API has one, are sent when processing begins."""
-    pieces = openai_stream(generation, first_ns / 1e9, gap_ns / 1e9)
+    pieces = build_openai_stream(generation, first_ns / 1e9, gap_ns / 1e9)
     offsets = [wait_ns, *(wait_ns + round(at_s * 1e9) for at_s, _ in pieces)]
     data = [_STREAM_HEAD, *(encode_chunk(event) for _, event in pieces)]
     data[-1] += LAST_CHUNK
     return ResponseScript(offsets, data)
 
 
-def _build_embeddings(face: OpenAiMock, service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
+def _build_embeddings(mock: OpenAiMock, service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
     inputs: Any = decode_json(body.input)
     texts = len(inputs) if isinstance(inputs, list) and inputs and not isinstance(inputs[0], int) else 1
-    vector = [0.5] * face.embedding_size
+    vector = [0.5] * mock.embedding_size
     response = {
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": vector} for index in range(texts)],
-        "model": face.model,
+        "model": mock.model,
         "usage": {"prompt_tokens": _count_spaces(request.body), "total_tokens": _count_spaces(request.body)},
     }
-    return json_response(sum(service.schedule(request.at_ns, rows=texts)), msgspec.json.encode(response))
+    return build_json_response(sum(service.schedule(request.at_ns, rows=texts)), msgspec.json.encode(response))
 
 
 def _build_ranking(service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
     count = len(body.documents)
     results = [{"index": index, "relevance_score": 1 - index / (count + 1)} for index in range(count)]
     response = {"id": "scripted-1", "results": results, "usage": {"total_tokens": _count_spaces(request.body)}}
-    return json_response(sum(service.schedule(request.at_ns, rows=count)), msgspec.json.encode(response))
+    return build_json_response(sum(service.schedule(request.at_ns, rows=count)), msgspec.json.encode(response))

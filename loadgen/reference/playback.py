@@ -109,7 +109,7 @@ class ResponsePlayback:
             self._wire.reset()
 
 
-def script_stream(stream: Stream, delay_ns: int) -> ResponseScript:
+def build_stream_script(stream: Stream, delay_ns: int) -> ResponseScript:
     repeated = stream.repeated if stream.end == "repeat" else 0
     once_count = len(stream.pieces) - repeated
     pieces = [*_join_simultaneous(stream.pieces[:once_count]), *stream.pieces[once_count:]]
@@ -132,7 +132,7 @@ _MILLISECOND_NS = 1_000_000
 _CLOSING = ("until-close", "close-after", "close-unsaid", "cut-body", "drop", "http-1.0")
 
 
-def script_reply(reply: Reply, delay_ns: int, *, is_head: bool) -> ResponseScript:
+def build_reply_script(reply: Reply, delay_ns: int, *, is_head: bool) -> ResponseScript:
     mode = reply.mode
     head, body = _encode_head_and_body(reply)
     end: End = "close" if mode in _CLOSING else "reset" if mode == "reset" else "open"

@@ -31,10 +31,10 @@ def parse_request(data: bytes, at_ns: int) -> Request:
     return Request(method, target.partition("?")[0], head, body, at_ns)
 
 
-def json_response(due_ns: int, body: bytes, status: int = 200, fields: tuple[str, ...] = ()) -> ResponseScript:
+def build_json_response(due_ns: int, body: bytes, status: int = 200, fields: tuple[str, ...] = ()) -> ResponseScript:
     lines = ["Content-Type: application/json", f"Content-Length: {len(body)}", *fields]
     return ResponseScript([due_ns], [encode_head(status, lines) + body])
 
 
-def error_response(status: int, message: str) -> ResponseScript:
-    return json_response(0, msgspec.json.encode({"error": message}), status)
+def build_error_response(status: int, message: str) -> ResponseScript:
+    return build_json_response(0, msgspec.json.encode({"error": message}), status)

@@ -24,7 +24,13 @@ from loadgen.decoding import decode_json
 from loadgen.pacing import TimerQueue, alarm_factory
 from loadgen.reference.child import RequestSplitter, new_event_loop, serve_until_stdin_closes
 from loadgen.reference.mock_protocols import build_handler
-from loadgen.reference.playback import ResponsePlayback, ResponseScript, SocketWriter, script_reply, script_stream
+from loadgen.reference.playback import (
+    ResponsePlayback,
+    ResponseScript,
+    SocketWriter,
+    build_reply_script,
+    build_stream_script,
+)
 from loadgen.reference.requests import parse_request
 from loadgen.reference.script import Reply, ReplyMode, Script, Stream, build_freeze
 
@@ -69,13 +75,13 @@ class ScriptedServer:
         """Close every connection from the server side, as servers do with idle connections."""
         self._loop.call_soon_threadsafe(self._close_all)
 
-    def protocol(self) -> asyncio.Protocol:
+    def create_protocol(self) -> asyncio.Protocol:
         if self._timer_queue is None:
             self._timer_queue = TimerQueue(self._continue_playback, alarm_factory(asyncio.get_running_loop()))
         self.connections += 1
         return _Connection(self)
 
-    def respond(self, request: bytes, wire: SocketWriter) -> None:
+    def respond(self, request: bytes, writer: SocketWriter) -> None:
         """Respond to a request that has just been received. Must be called on the event loop's thread."""
         at_ns = time.perf_counter_ns()
         self.received_ns.append(at_ns)
@@ -84,7 +90,7 @@ class ScriptedServer:
         if self._delay_for_freeze is None and self._script.freeze_s:
             self._delay_for_freeze = build_freeze(self._script, at_ns)
         self._continue_playback(
-            at_ns, ResponsePlayback(wire, self._responses.select(request, at_ns), at_ns, self._delay_for_freeze)
+            at_ns, ResponsePlayback(writer, self._responses.select(request, at_ns), at_ns, self._delay_for_freeze)
         )
 
     def _continue_playback(self, _due_ns: int, playback: ResponsePlayback) -> None:
@@ -94,7 +100,7 @@ class ScriptedServer:
 
     def _serve(self) -> None:
         server = self._loop.run_until_complete(
-            self._loop.create_server(self.protocol, "127.0.0.1", 0, ssl=self._tls, backlog=4096)
+            self._loop.create_server(self.create_protocol, "127.0.0.1", 0, ssl=self._tls, backlog=4096)
         )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
@@ -119,7 +125,7 @@ class _ResponseSelector:
         self._default = _build_response_scripts(script.reply, delay_ns)
         self._by_path = {path: _build_response_scripts(reply, delay_ns) for path, reply in script.paths.items()}
         self._handlers = [build_handler(face) for face in script.protocols]
-        self._not_ready = script_reply(Reply(503), 0, is_head=False)
+        self._not_ready = build_reply_script(Reply(503), 0, is_head=False)
         self._ready_ns = time.perf_counter_ns() + round(script.ready_after_s * 1e9)
 
     def select(self, data: bytes, at_ns: int) -> ResponseScript:
@@ -143,9 +149,9 @@ class _ResponseSelector:
 def _build_response_scripts(reply: Reply | Stream, delay_ns: int) -> tuple[ResponseScript, ResponseScript]:
     """Return two response scripts: for all methods except HEAD, and for HEAD."""
     if isinstance(reply, Stream):
-        script = script_stream(reply, delay_ns)
+        script = build_stream_script(reply, delay_ns)
         return script, script
-    return script_reply(reply, delay_ns, is_head=False), script_reply(reply, delay_ns, is_head=True)
+    return build_reply_script(reply, delay_ns, is_head=False), build_reply_script(reply, delay_ns, is_head=True)
 
 
 class _Connection(asyncio.Protocol):
@@ -182,7 +188,7 @@ def main() -> None:
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         sys.exit(f"the script cannot be used: {error}")
     with contextlib.suppress(KeyboardInterrupt):
-        serve_until_stdin_closes(server.protocol, options.port)
+        serve_until_stdin_closes(server.create_protocol, options.port)
     if options.log is not None:
         options.log.write_text("".join(f"{at_ns}\n" for at_ns in server.received_ns))
 

@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
         exchange.on_done(exchange)
 
     def _end_unfinished(self, exchange: Exchange, error: Exception | None) -> None:
-        if error is None and self._response.ends_with_connection():
+        if error is None and self._response.is_ended_by_connection():
             self._store_response(exchange)
             self._end(exchange, is_keep_alive=False)
         else:

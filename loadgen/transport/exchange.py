@@ -40,7 +40,7 @@ class StreamReader(Protocol):
         """Description of the error, without any content of the response; None without an error."""
         ...
 
-    def feed(self, piece: bytes, at_ns: int, /) -> str | None:
+    def feed(self, data: bytes, at_ns: int, /) -> str | None:
         """Read data that was received at `at_ns`. Return an error class to end the exchange and close the connection,
         otherwise None."""
         ...

@@ -14,7 +14,7 @@ from loadgen.transport.address import Address, UrlError, parse_grpc_url
 from loadgen.transport.balance import BalancedPools
 from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, ResolveError, Transport
 from loadgen.transport.grpc_calls import GrpcServer, PooledChannel, StreamChannel, UnaryChannel
-from loadgen.transport.grpc_channel import build_metadata, channel_options, load_credentials
+from loadgen.transport.grpc_channel import build_channel_options, build_metadata, load_credentials
 from loadgen.transport.grpc_status import CallEnd
 
 MAX_RECEIVING_BYTES = 512 * 2**20
@@ -96,7 +96,7 @@ class GrpcPool:
         self._method, self._new_channel, self._max_calls = method, new_channel, max_calls
         self._metadata = build_metadata(endpoint)
         credentials = load_credentials(endpoint.tls) if address.is_tls else None
-        self._server = GrpcServer(loop, "", channel_options(endpoint, address), credentials, endpoint.timeouts)
+        self._server = GrpcServer(loop, "", build_channel_options(endpoint, address), credentials, endpoint.timeouts)
         self._channels: list[PooledChannel] = []
         self._calls: set[_Call] = set()
         self._waiting: deque[Exchange] = deque()

@@ -54,9 +54,9 @@ class UnaryChannel:
     """A channel for unary calls. The end of a call is timestamped on gRPC's thread, so that a blocked event loop does
     not delay the timestamp."""
 
-    def __init__(self, peer: GrpcServer) -> None:
-        self._peer = peer
-        target, options, credentials = peer.target, peer.options, peer.credentials
+    def __init__(self, server: GrpcServer) -> None:
+        self._peer = server
+        target, options, credentials = server.target, server.options, server.credentials
         self._channel = (
             grpc.insecure_channel(target, options)
             if credentials is None
@@ -101,9 +101,9 @@ class StreamChannel:
     the exchange has no reader, the messages are joined as the body.
     """
 
-    def __init__(self, peer: GrpcServer) -> None:
-        self._peer = peer
-        target, options, credentials = peer.target, peer.options, peer.credentials
+    def __init__(self, server: GrpcServer) -> None:
+        self._peer = server
+        target, options, credentials = server.target, server.options, server.credentials
         self._channel = (
             grpc.aio.insecure_channel(target, options)
             if credentials is None

@@ -65,7 +65,7 @@ def _read_pem(path: str) -> bytes:
         raise TlsFileError(f"the certificates or keys in {path} cannot be read: {error.strerror}") from error
 
 
-def channel_options(endpoint: Endpoint, address: Address) -> Options:
+def build_channel_options(endpoint: Endpoint, address: Address) -> Options:
     connect_ms = max(1, round(endpoint.timeouts.connect_s * 1e3))
     agent = next((value for name, value in endpoint.headers if name.lower() == "user-agent"), "sizewise")
     authority = next((value for name, value in endpoint.headers if name.lower() == "host"), address.authority)

@@ -36,7 +36,7 @@ def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transp
                     address,
                     endpoint,
                     max_connections=max_connections,
-                    built_for=addresses[0],
+                    request_address=addresses[0],
                     received_bytes=received,
                 )
             )

@@ -37,19 +37,19 @@ class ConnectionPool:
         endpoint: Endpoint,
         *,
         max_connections: int | None = None,
-        built_for: Address | None = None,
+        request_address: Address | None = None,
         received_bytes: ReceivedBytes | None = None,
     ) -> None:
         """Create the pool. Raises EndpointError if the endpoint's settings are invalid.
 
-        `built_for` is the address in the Host header of the requests, if it differs from `address`. `received_bytes` is
-        shared by all pools of the worker.
+        `request_address` is the address in the Host header of the requests, if it differs from `address`.
+        `received_bytes` is shared by all pools of the worker.
         """
         proxy = None if endpoint.proxy is None or endpoint.unix_socket is not None else parse_proxy_url(endpoint.proxy)
         self._loop, self._timeouts = loop, endpoint.timeouts
         self._max_connections = max_connections or endpoint.max_connections
         self._route = build_route(loop, address, endpoint, proxy)
-        self._rewrite = build_rewrite(address, built_for or address, proxy)
+        self._rewrite = build_rewrite(address, request_address or address, proxy)
         self._heads, self._received = HeadCache(), received_bytes or ReceivedBytes()
         self._idle: dict[Connection, None] = {}
         self._connections: set[Connection] = set()

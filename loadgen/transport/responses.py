@@ -169,7 +169,7 @@ class ResponseParser:
             self._all_received.total -= self._own_bytes
             self._own_bytes = 0
 
-    def ends_with_connection(self) -> bool:
+    def is_ended_by_connection(self) -> bool:
         """Return True if the response has neither a length nor chunks, so that it ends when the connection is
         closed."""
         has_length = find_header(self.headers, b"content-length") is not None

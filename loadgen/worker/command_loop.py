@@ -31,13 +31,13 @@ from loadgen.worker.target import SendingTarget
 
 _HINT_LIMIT = "Raise the limit on this machine (`ulimit -n` for open files), or reduce the rate or the concurrency."
 
-PACING = "timerfd" if HAS_TIMERFD else "sleep"
+PACING_MECHANISM = "timerfd" if HAS_TIMERFD else "sleep"
 
 
 def build_failure(error: Exception) -> Failed:
     """Build the report of an error, for the engine or the master."""
     if isinstance(error, WorkloadError):
-        return Failed(message=str(error), hint=error.hint, is_workload_wrong=True)
+        return Failed(message=str(error), hint=error.hint, is_workload_invalid=True)
     if isinstance(error, TargetError):
         return Failed(message=str(error), error=error.error)
     traceback.print_exception(error)

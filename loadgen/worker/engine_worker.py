@@ -10,7 +10,7 @@ from typing import BinaryIO, NoReturn
 
 from loadgen.frames import ReportWriter, read_command
 from loadgen.records import Quit, Ready
-from loadgen.worker.command_loop import PACING, Worker, build_failure
+from loadgen.worker.command_loop import PACING_MECHANISM, Worker, build_failure
 from loadgen.worker.sender import LocustRunner, Sender
 
 
@@ -19,7 +19,7 @@ def serve_engine(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
         sender, locust_runner = Sender(), LocustRunner()
         locust_runner.start_local()
         worker = Worker(sender, locust_runner, reports)
-        reports.send(Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop))
+        reports.send(Ready(pid=os.getpid(), pacing=PACING_MECHANISM, event_loop=sender.event_loop))
         threading.Thread(
             target=_execute_commands, args=(commands, worker, reports), name="commands", daemon=True
         ).start()

@@ -17,9 +17,9 @@ import gevent
 from loadgen.frames import ReportWriter, read_command
 from loadgen.machine import get_clock_id
 from loadgen.records import (
+    EXIT_DISMISSED,
     EXIT_MASTER_LOST,
     EXIT_NO_MASTER,
-    EXIT_SENT_AWAY,
     WIRE_VERSION,
     Command,
     Hello,
@@ -28,7 +28,7 @@ from loadgen.records import (
     Ready,
 )
 from loadgen.sanitizing import format_host_port, sanitize_text
-from loadgen.worker.command_loop import PACING, Worker, build_failure
+from loadgen.worker.command_loop import PACING_MECHANISM, Worker, build_failure
 from loadgen.worker.master_connection import MasterConnection, NoMasterError
 from loadgen.worker.sender import LocustRunner, Sender
 
@@ -62,7 +62,7 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
         if isinstance(command, Quit):  # immediately, even if the thread that executes commands is blocked
             if command.reason is None:
                 os._exit(0)
-            _exit(EXIT_SENT_AWAY, f"the master dismissed this worker: {sanitize_text(command.reason)}")
+            _exit(EXIT_DISMISSED, f"the master dismissed this worker: {sanitize_text(command.reason)}")
         received.put(command)
 
     sender, locust_runner = Sender(), LocustRunner()
@@ -75,7 +75,7 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
         )
     except NoMasterError as error:
         _exit(EXIT_NO_MASTER, str(error))
-    ready = Ready(pid=os.getpid(), pacing=PACING, event_loop=sender.event_loop)
+    ready = Ready(pid=os.getpid(), pacing=PACING_MECHANISM, event_loop=sender.event_loop)
     worker = Worker(sender, locust_runner, connection)
     watch_args = (connection, worker, lost_text, lambda: reports.send(ready))
     threading.Thread(target=_watch_master, args=watch_args, name="watch", daemon=True).start()
@@ -97,7 +97,7 @@ def _build_hello(join: Join, event_loop: str) -> Hello:
         host=socket.gethostname(),
         pid=os.getpid(),
         clock=get_clock_id(),
-        pacing=PACING,
+        pacing=PACING_MECHANISM,
         event_loop=event_loop,
         capacity_per_s=join.capacity_per_s,
         chunk_capacity_per_s=join.chunk_capacity_per_s,

@@ -38,7 +38,7 @@ class Sender:
         thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
-    def cpu_wait_s(self) -> float | None:
+    def read_cpu_wait_s(self) -> float | None:
         """Return the seconds since the sending thread began in which it was ready to run but had no CPU core; None if
         not reported by the OS."""
         return None if self._thread.native_id is None else read_cpu_wait_s(self._thread.native_id)

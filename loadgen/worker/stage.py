@@ -15,10 +15,18 @@ import numpy as np
 from loadgen.arrivals import Offsets, Rates, clip_rates
 from loadgen.protocols.expectation import judge_status
 from loadgen.protocols.prepared import PreparedWorkload, check_response, classify_status, describe_failure
-from loadgen.records import MAX_SAMPLE_CHARS, NOT_STARTED, ClosedArrivals, FirstError, OpenArrivals, Share, StagePlan
+from loadgen.records import (
+    MAX_SAMPLE_CHARS,
+    NOT_STARTED,
+    ClosedArrivals,
+    FirstError,
+    OpenArrivals,
+    StagePlan,
+    WorkerShare,
+)
 from loadgen.sanitizing import sanitize_line
 from loadgen.transport.exchange import Exchange, Headers, Transport
-from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, iterate_schedule_ns, share_size
+from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, compute_share_size, iterate_schedule_ns
 
 _NO_FREE_CONNECTION = "no connection was free until the end of the stage"
 
@@ -60,7 +68,7 @@ class SendingStage:
     def __init__(
         self,
         plan: StagePlan,
-        share: Share,
+        share: WorkerShare,
         offsets: Offsets | None,
         start_ns: int,
         transport: Transport,
@@ -74,7 +82,7 @@ class SendingStage:
         self.max_output_tokens = workload.max_output_tokens
         self._check = None if workload.check is judge_status else workload.check
         self._on_rejected_key = on_rejected_key
-        self._limit = None if plan.max_requests is None else share_size(plan.max_requests, share)
+        self._limit = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
         self.start_ns = start_ns
         self.lead_in_start_ns = start_ns - round(plan.lead_in_s * 1e9)
@@ -82,7 +90,7 @@ class SendingStage:
         self._end_ns = start_ns + round(plan.duration_s * 1e9)
         self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
         self._offsets = offsets
-        self._first_index, self._index_step = share.index, share.of
+        self._first_index, self._index_step = share.index, share.worker_count
         is_scheduled = offsets is not None and workload.sessions is None
         self.scheduled = len(offsets) if offsets is not None and is_scheduled else None
         self._traffic = self._new_traffic(plan, offsets, workload, loop)
@@ -143,7 +151,7 @@ class SendingStage:
             self.scheduled = len(self._offsets)
         self._traffic.replace(iterate_schedule_ns(self._offsets[arrived:], self.start_ns))
 
-    def extend(self, duration_s: float, later: Offsets | None) -> None:
+    def extend(self, duration_s: float, later_offsets: Offsets | None) -> None:
         """Extend the measured part of the stage to `duration_s` seconds.
 
         `later` are the additional arrivals of an open loop; it is None for a closed loop, whose clients continue. A
@@ -155,8 +163,8 @@ class SendingStage:
         end_ns = self.start_ns + round(duration_s * 1e9)
         if isinstance(traffic, ClosedTraffic):
             traffic.extend(end_ns)
-        elif isinstance(traffic, OpenTraffic) and self._offsets is not None and later is not None:
-            self._offsets = np.concatenate([self._offsets, later])[: self._limit]
+        elif isinstance(traffic, OpenTraffic) and self._offsets is not None and later_offsets is not None:
+            self._offsets = np.concatenate([self._offsets, later_offsets])[: self._limit]
             if self.scheduled is not None:
                 self.scheduled = len(self._offsets)
             traffic.extend(iterate_schedule_ns(self._offsets[traffic.started_count :], self.start_ns), end_ns)
@@ -164,7 +172,7 @@ class SendingStage:
             return
         self.duration_s, self._end_ns = duration_s, end_ns
 
-    def executed_rates(self) -> Rates:
+    def get_executed_rates(self) -> Rates:
         """Return the executed rate curve of open arrivals, up to the end or stop of the stage; empty for other
         arrivals."""
         until_s = (self._end_ns - self.start_ns) / 1e9

@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import wait
 
 from loadgen.frames import ReportSink
-from loadgen.machine import cpu_wait_between_s
+from loadgen.machine import subtract_cpu_wait_s
 from loadgen.protocols.prepared import PreparedWorkload
 from loadgen.records import (
     BATCH_ROWS,
@@ -109,12 +109,12 @@ class StageRun:
         self.is_sending = True
         stage = self._sender.call(self._begin(target, prepared)).result()
         self._redraw()
-        opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.cpu_wait_s()
+        opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.read_cpu_wait_s()
         self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
         self._send(stage, target)
         self.is_sending = False
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_s
-        waited_s = cpu_wait_between_s(waited_s, self._sender.cpu_wait_s())
+        waited_s = subtract_cpu_wait_s(waited_s, self._sender.read_cpu_wait_s())
         self._send_rows(stage)
         self._listener.send(
             StageEnded(
@@ -126,7 +126,7 @@ class StageRun:
                 cpu_s=cpu_s,
                 connections_opened=target.transport.opened - opened,
                 stopped_early=stage.was_stopped,
-                rates=stage.executed_rates(),
+                rates=stage.get_executed_rates(),
                 cpu_wait_s=waited_s,
                 first_errors=describe_first_errors(stage.first_errors),
                 duration_s=stage.duration_s,
@@ -134,13 +134,13 @@ class StageRun:
         )
 
     def _send(self, stage: SendingStage, target: SendingTarget) -> None:
-        memory_limit = target.memory_limit()
+        memory_limit = target.create_memory_limit()
         sending = self._sender.call(stage.run())
         next_progress_ns = 0
         while not wait((sending,), _SEND_ROWS_INTERVAL_S).done:
             self._send_rows(stage)
             if memory_limit is not None and memory_limit.is_exceeded:
-                self._sender.loop.call_soon_threadsafe(target.shed)
+                self._sender.loop.call_soon_threadsafe(target.shed_load)
             now_ns = time.perf_counter_ns()
             if now_ns >= next_progress_ns:
                 next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS

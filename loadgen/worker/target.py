@@ -22,7 +22,7 @@ from loadgen.protocols.prepared import (
     describe_outcome,
     get_tokens,
 )
-from loadgen.records import Endpoint, KeyFile, PreflightDone, Share
+from loadgen.records import Endpoint, KeyFile, PreflightDone, WorkerShare
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
 from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.http_transport import new_transport
@@ -87,12 +87,12 @@ class ApiKeys:
         headers = [(file.header, value) for file, value in zip(self._files, self._values, strict=True)]
         return msgspec.structs.replace(self._base_endpoint, headers=(*self._base_endpoint.headers, *headers))
 
-    def set_requests(self, requests: list[bytes], on_new: Callable[[Endpoint], None] | None) -> None:
+    def set_requests(self, requests: list[bytes], on_renewed: Callable[[Endpoint], None] | None) -> None:
         """Set the requests in which a renewed key is replaced in place.
 
-        After a renewal, `on_new` is called with the new endpoint, for transports that add the headers themselves.
+        After a renewal, `on_renewed` is called with the new endpoint, for transports that add the headers themselves.
         """
-        self._requests, self._on_new = requests, on_new
+        self._requests, self._on_new = requests, on_renewed
 
     def on_unauthorized(self) -> None:
         """Handle a 401 response: read the key files again, at most once per second."""
@@ -149,7 +149,7 @@ _SAFE_HEADERS = frozenset(
 """Names of the response headers that contain no secrets and are reported unredacted."""
 _MAX_REPORTED_HEADERS, _MAX_HEADER_CHARS = 40, 200
 
-_WHOLE_SHARE = Share()
+_WHOLE_SHARE = WorkerShare()
 
 
 class SendingTarget:
@@ -166,14 +166,14 @@ class SendingTarget:
         self._worker_count = 1
         self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
-    async def prepare(self, share: Share = _WHOLE_SHARE) -> PreparedWorkload:
+    async def prepare(self, share: WorkerShare = _WHOLE_SHARE) -> PreparedWorkload:
         """Resolve the host, and build the requests if they have not been built. Raises TargetError and WorkloadError.
 
         `max_connections` applies to all workers together, so the connections are reopened if the number of workers has
         changed.
         """
-        if share.of != self._worker_count:
-            self._split_connections(share.of)
+        if share.worker_count != self._worker_count:
+            self._split_connections(share.worker_count)
         try:
             await self.transport.resolve()
         except ResolveError as error:
@@ -190,7 +190,7 @@ class SendingTarget:
         except TargetError as error:
             return PreflightDone(error.error, error.status, str(error), service_ms=None, can_send=False)
         reader = None if prepared.new_reader is None else prepared.new_reader()
-        number = 0 if prepared.picks is None else int(prepared.picks[0])
+        number = 0 if prepared.request_indices is None else int(prepared.request_indices[0])
         closed_before = self.transport.closed_idle
         exchange = await self._send(prepared.requests[number], number, prepared.is_head, reader)
         check = check_response(prepared.check, exchange)
@@ -216,7 +216,7 @@ class SendingTarget:
             headers=_redact_headers(exchange.headers),
         )
 
-    def memory_limit(self) -> MemoryLimit | None:
+    def create_memory_limit(self) -> MemoryLimit | None:
         """Return the limit of this process's memory growth in a stage; `shed` must be called when it is exceeded.
 
         Return None if the transport limits the data that it buffers, as over HTTP. May be called from any thread.
@@ -227,7 +227,7 @@ class SendingTarget:
 
         return MemoryLimit(MAX_RECEIVING_BYTES)
 
-    def shed(self) -> None:
+    def shed_load(self) -> None:
         """End all requests in flight, because their responses use too much memory of this machine."""
         if (shed := getattr(self.transport, "shed", None)) is not None:
             shed()
@@ -300,11 +300,11 @@ def _open_transport(
             transport = new_transport(loop, endpoint)
             return parse_url(endpoint.urls[0]), transport
         # Import gRPC only when it is used: the import takes 0.1 s.
-        from loadgen.protocols.oip_grpc import infer_method
+        from loadgen.protocols.oip_grpc import get_infer_method
         from loadgen.transport.grpc import new_grpc_transport
 
         is_streamed = workload.transport == "grpc-stream"
-        transport = new_grpc_transport(loop, endpoint, infer_method(workload), is_streamed=is_streamed)
+        transport = new_grpc_transport(loop, endpoint, get_infer_method(workload), is_streamed=is_streamed)
         return parse_grpc_url(endpoint.urls[0]), transport
     except EndpointError as error:
         raise WorkloadError(str(error)) from error

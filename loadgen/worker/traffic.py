@@ -16,7 +16,7 @@ import numpy as np
 from loadgen.arrivals import Offsets, compute_offsets_ns
 from loadgen.pacing import Pacer, TimerQueue, alarm_factory
 from loadgen.protocols.prepared import PreparedWorkload, Sessions
-from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
+from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan, WorkerShare
 from loadgen.transport.exchange import Exchange
 
 _MAX_DRAWN = 50_000_000
@@ -27,9 +27,9 @@ _ROUNDING_NS = 1_000
 an earlier time, by less than this."""
 
 
-def share_size(count: int, share: Share) -> int:
+def compute_share_size(count: int, worker_share: WorkerShare) -> int:
     """Return how many of `count` items this worker gets if the items are distributed to the workers in turn."""
-    return len(range(share.index, count, share.of))
+    return len(range(worker_share.index, count, worker_share.worker_count))
 
 
 class Schedule:
@@ -40,7 +40,7 @@ class Schedule:
     the same changes in the same order draw the same arrivals.
     """
 
-    def __init__(self, plan: StagePlan, share: Share) -> None:
+    def __init__(self, plan: StagePlan, share: WorkerShare) -> None:
         assert not isinstance(plan.arrivals, ClosedArrivals)
         self._plan, self._share, self._arrivals = plan, share, plan.arrivals
         self._duration_s = plan.duration_s
@@ -51,7 +51,7 @@ class Schedule:
 
     @property
     def own_offsets(self) -> Offsets:
-        return self._all_offsets[self._share.index :: self._share.of]
+        return self._all_offsets[self._share.index :: self._share.worker_count]
 
     def change_rate(self, rate_per_s: float, at_ns: int, number: int) -> Offsets | None:
         """Change the rate from `at_ns` on, and return this worker's arrivals after `at_ns`, in ns relative to `at_ns`.
@@ -71,7 +71,7 @@ class Schedule:
         if plan.max_requests is not None:
             later = later[: plan.max_requests - len(earlier)]
         self._all_offsets = np.concatenate([earlier, later + at_ns])
-        return later[(share.index - len(earlier)) % share.of :: share.of]
+        return later[(share.index - len(earlier)) % share.worker_count :: share.worker_count]
 
     def extend(self, duration_s: float, number: int) -> Offsets | None:
         """Extend the schedule to `duration_s`, and return this worker's arrivals between the previous and the new end.
@@ -90,7 +90,7 @@ class Schedule:
             later = later[: max(0, self._plan.max_requests - count)]
         self._duration_s = duration_s
         self._all_offsets = np.concatenate([self._all_offsets, later])
-        return later[(share.index - count) % share.of :: share.of]
+        return later[(share.index - count) % share.worker_count :: share.worker_count]
 
     def _draw(self, arrivals: OpenArrivals, remaining_s: float, number: int) -> Offsets:
         remaining_s = max(0.0, min(remaining_s, _MAX_DRAWN / self._rate_per_s))
@@ -137,7 +137,7 @@ class OpenTraffic:
         send: Send,
         on_end: Callable[[], None],
         prepared: PreparedWorkload,
-        share: Share,
+        share: WorkerShare,
         loop: asyncio.AbstractEventLoop,
         schedule_ns: Iterator[int],
         end_ns: int,
@@ -163,13 +163,13 @@ class OpenTraffic:
 
     def replace(self, schedule_ns: Iterator[int]) -> None:
         """Replace the remaining arrivals."""
-        self._pacer.replace(schedule_ns)
+        self._pacer.replace_schedule(schedule_ns)
 
     def extend(self, schedule_ns: Iterator[int], end_ns: int) -> None:
         """Extend the stage to `end_ns` and replace the remaining arrivals. Sessions that the previous end interrupted
         are not resumed."""
         self._end_ns = end_ns
-        self._pacer.replace(schedule_ns, end_ns)
+        self._pacer.replace_schedule(schedule_ns, end_ns)
 
     def on_response(self, exchange: Exchange) -> None:
         if self._session_queue is None or self._sessions is None or exchange.error is not None:
@@ -203,14 +203,14 @@ class ClosedTraffic:
         send: Send,
         on_end: Callable[[], None],
         prepared: PreparedWorkload,
-        share: Share,
+        share: WorkerShare,
         loop: asyncio.AbstractEventLoop,
         clients: ClosedArrivals,
         span_ns: tuple[int, int],
         seed: int,
     ) -> None:
         self._send, self._on_end = send, on_end
-        self._concurrency = share_size(clients.concurrency, share)
+        self._concurrency = compute_share_size(clients.concurrency, share)
         self._start_ns, self._end_ns = span_ns
         self._request_numbers = _iterate_request_indices(prepared, share)
         self._sessions = prepared.sessions
@@ -266,16 +266,18 @@ class ClosedTraffic:
             self._send(next(self._request_numbers) if number is None else number, due_ns)
 
 
-def _iterate_request_indices(prepared: PreparedWorkload, share: Share) -> Iterator[int]:
+def _iterate_request_indices(prepared: PreparedWorkload, share: WorkerShare) -> Iterator[int]:
     """Return the index of the prepared request for each arrival of this worker. It depends on the position of the
     arrival among the arrivals of all workers."""
-    picks = range(len(prepared.requests)) if prepared.picks is None else list(map(int, prepared.picks))
-    return islice(cycle(picks), share.index, None, share.of)
+    picks = (
+        range(len(prepared.requests)) if prepared.request_indices is None else list(map(int, prepared.request_indices))
+    )
+    return islice(cycle(picks), share.index, None, share.worker_count)
 
 
 def _find_next_in_session(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
     """Return the due time in ns and the index of the next request of the session; None at the end of the session."""
-    number = sessions.next_number[exchange.request_index]
+    number = sessions.next_request_index[exchange.request_index]
     if number is None or exchange.end_ns is None:
         return None
     return exchange.end_ns + sessions.think_ns[exchange.request_index], number

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from app.analysis.objectives import parse_objective
-from app.analysis.sample_size import needed_samples
+from app.analysis.sample_size import count_needed_samples
 from app.analysis.search import RateSearch
 from app.planning.fleet_rate import FleetShape, find_highest_rate
 from app.planning.fleets import plan_fleets
@@ -139,7 +139,9 @@ def rung(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> Measure
     """As a run tells it: percentiles that have samples enough, and what was answered inside the stage."""
     ordered, count = np.sort(latencies_s), latencies_s.size
     known = {
-        name: float(ordered[math.ceil(q * count) - 1]) for name, q in QUANTILES.items() if count >= needed_samples(q)
+        name: float(ordered[math.ceil(q * count) - 1])
+        for name, q in QUANTILES.items()
+        if count >= count_needed_samples(q)
     }
     duration_s = count / per_s
     ends_s = np.sort(rng.uniform(0, duration_s, count)) + latencies_s
@@ -166,7 +168,7 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
         search.record(probe, held)
         rungs.append(rung(probe.rate_per_s, latencies_s, rng))
         points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, held))
-    found = search.outcome().max_rate_per_s or search.outcome().bracket[0]
+    found = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]
     if found is None:
         return None
     curve = CapacityCurve(tuple(points), f"latency_ms.{objective.aggregate}", found, None, None)
@@ -191,7 +193,7 @@ def true_rate(truth: Truth) -> float:
 
 def _alone(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
     """Round robin over 64 gives each replica every 64th of a Poisson stream, and random its own."""
-    goal, in_production = shape.goals.time_goals[0], truth._replace(speed=1.0)
+    goal, in_production = shape.goals.latency_goals[0], truth._replace(speed=1.0)
     every = CELL if truth.router == "round_robin" else 1
 
     def missed_by(per_s: float) -> float:

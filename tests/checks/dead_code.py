@@ -26,7 +26,8 @@ CALLED_BY_LIBRARIES = (
 CALLED_BY_TEMPLATES = "price_kinds"
 CALLED_BY_TESTS = (
     "compile_all extrapolate_service summarize_stage is_panicking "
-    "close_connections endless single_line_event slice_stream until_close with_connection_close "  # scripted server
+    "add_connection_close build_endless_stream build_single_line_event build_stream_until_close close_connections "
+    "slice_stream "  # these two lines: of the scripted server
     "drop_hint edit_price has_listed is_painting notice_text selected_index shown_texts unavailable_reasons"
 )  # the last line: of the window
 _DATA = frozenset({"attribute", "variable"})

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from app.planning.extrapolation import RateKind, Ratio, estimate_ratio
 from app.planning.memory import BYTES_PER_PARAMETER, compute_usable_bytes
-from app.planning.rates import Refusal, find_peak_per_s
+from app.planning.rates import Unavailable, find_peak_per_s
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import Accelerator, Workload
 from tests.checks.published import load_published
@@ -62,7 +62,7 @@ def pairs(taken_for: Workload | None = None) -> list[Pair]:
         for one, two in itertools.permutations(results, 2):
             here, there = cards[one.accelerator_key], cards[two.accelerator_key]
             ratio = estimate_ratio(here, there, taken_for or work, dtype, goal)
-            if isinstance(ratio, Refusal):
+            if isinstance(ratio, Unavailable):
                 raise AssertionError(ratio.reason)
             measured = math.log(two.samples_per_s_each / one.samples_per_s_each)
             cut = _fits(model, here, dtype) != _fits(model, there, dtype)
@@ -79,7 +79,7 @@ def _fits(model: str, card: Accelerator, dtype: str) -> bool:
 
 def _logs(here: Accelerator, there: Accelerator, dtype: str) -> tuple[float, float, float]:
     first, second = find_peak_per_s(here, dtype), find_peak_per_s(there, dtype)
-    if isinstance(first, Refusal) or isinstance(second, Refusal):
+    if isinstance(first, Unavailable) or isinstance(second, Unavailable):
         raise AssertionError(f"{here.key} and {there.key} have no {dtype} peak")
     bandwidth = (there.memory_bandwidth_gb_s or 0) / (here.memory_bandwidth_gb_s or 1)
     return math.log(second / first), math.log(bandwidth), math.log((there.tdp_w or 0) / (here.tdp_w or 1))

@@ -63,7 +63,7 @@ def _check(result: PublishedResult, tokens_per_s: float, model: LanguageModel, p
     found = size_replica(deployment)
     if not isinstance(found, Replica):
         raise AssertionError(found.reason)
-    expected = found.per_s * answer_tokens / degree
+    expected = found.rate_per_s * answer_tokens / degree
     return Check(result, found, tokens_per_s / result.accelerator_count, expected)
 
 

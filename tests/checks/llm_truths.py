@@ -353,7 +353,7 @@ def measure(truth: Truth, objectives: tuple[Objective, ...], rng: np.random.Gene
         search = RateSearch(truth.saturation_per_s * float(rng.uniform(0.1, 0.3)), repeats=2, max_probes=12)
         while (probe := search.next_probe()) is not None:
             search.record(probe, held(probe.rate_per_s))
-        outcome = search.outcome()
+        outcome = search.get_outcome()
         return stages, outcome.max_rate_per_s or outcome.bracket[0] or 0.0
     shares = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0)
     passed = [share for share in shares if held(share * truth.saturation_per_s)]
@@ -496,7 +496,7 @@ def check(seed: int, number: int) -> Outcome:
         outcome, needed=truth.replicas, bought=fleet.instances, p10=fleet.instances_needed.p10,
         p90=fleet.instances_needed.p90, stated=chances.planned, rate_ratio=capacity / per_s, fitted=fitted,
         is_above_a_miss=capacity > misses * (1 + 1e-9),
-        is_below_a_pass=peak_per_s / max(1, fleet.instances - 1) < 0.8 * evidence.passed_per_s,
+        is_below_a_pass=peak_per_s / max(1, fleet.instances - 1) < 0.8 * evidence.passed_rate_per_s,
     )  # fmt: skip
 
 

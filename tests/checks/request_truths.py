@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from app.analysis.objectives import parse_objective
-from app.analysis.sample_size import needed_samples
+from app.analysis.sample_size import count_needed_samples
 from app.analysis.search import RateSearch
 from app.planning.fleets import plan_fleets
 from app.planning.service_models.evidence import collect_evidence
@@ -214,7 +214,7 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
         search.record(probe, met)
         load_points.append(_load_point(probe.rate_per_s, latencies_s, rng))
         points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, met))
-    found = search.outcome().max_rate_per_s or search.outcome().bracket[0]
+    found = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]
     if found is None:
         return None
     curve = CapacityCurve(tuple(points), f"latency_ms.{truth.aggregate}", found, None, None)
@@ -225,7 +225,9 @@ def _load_point(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> 
     """Percentiles that have samples enough, and what completed within the stage."""
     ordered, count = np.sort(latencies_s), latencies_s.size
     known = {
-        name: float(ordered[math.ceil(q * count) - 1]) for name, q in QUANTILES.items() if count >= needed_samples(q)
+        name: float(ordered[math.ceil(q * count) - 1])
+        for name, q in QUANTILES.items()
+        if count >= count_needed_samples(q)
     }
     duration_s = count / per_s
     ends_s = np.sort(rng.uniform(0, duration_s, count)) + latencies_s
@@ -310,7 +312,7 @@ def checked(seed: int, number: int) -> Outcome:
         bought=fleet.instances, p10=needs.p10, p90=needs.p90,
         stated=None if fleet.slo_probabilities is None else fleet.slo_probabilities.planned,
         is_above_a_miss=capacity > misses * (1 + 1e-9),
-        is_below_a_pass=each_per_s < 0.8 * evidence.passed_per_s,
+        is_below_a_pass=each_per_s < 0.8 * evidence.passed_rate_per_s,
         seconds=time.monotonic() - started,
     )  # fmt: skip
 

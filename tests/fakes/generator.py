@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.session.dependencies import NullServer
-from app.telemetry.processes import CoreUse
+from app.telemetry.processes import CoreUsage
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import (
     REQUEST_SCHEMA,
@@ -128,19 +128,19 @@ class FakeMachine:
     def __init__(self, others: float, stages: Collection[int] | None = None, *, idle: float = 0.1) -> None:
         self._others, self._stages, self._idle = others, stages, idle
         self._read = 0
-        self._use = CoreUse(at_ns=10**12, busy_s=1_000.0, idle_s=500.0, own_s=20.0)
+        self._use = CoreUsage(at_ns=10**12, used_s=1_000.0, idle_s=500.0, own_s=20.0)
         self.pids: Collection[int] = ()
 
-    def __call__(self, pids: Collection[int]) -> CoreUse:
+    def __call__(self, pids: Collection[int]) -> CoreUsage:
         self.pids = pids
         stage, is_after = divmod(self._read, 2)
         self._read += 1
         if is_after:
             others = self._others if self._stages is None or stage in self._stages else 0.0
             use = self._use
-            self._use = CoreUse(
+            self._use = CoreUsage(
                 use.at_ns + 800_000_000,
-                use.busy_s + 0.8 * (others + 0.5 + 0.3),
+                use.used_s + 0.8 * (others + 0.5 + 0.3),
                 use.idle_s + 0.8 * self._idle,
                 (use.own_s or 0.0) + 0.8 * 0.5,
             )

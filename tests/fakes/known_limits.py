@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from app.analysis.abort import FIRST_RESPONSES, is_over_saturated
 from app.analysis.objectives import binding_objectives, find_estimate, is_met, parse_objective
-from app.analysis.sample_size import needed_samples
+from app.analysis.sample_size import count_needed_samples
 from app.records.result import Estimate, Objective, Stage, Verdict, Window
 from app.session.spec import ResolvedStage
 from loadgen.arrivals import compute_offsets_ns
@@ -223,6 +223,6 @@ def _metrics(answers: Answers, left_s: Floats) -> dict[str, dict[str, Estimate]]
 
 
 def _p95(times_s: Floats) -> Estimate:
-    if times_s.size < needed_samples(0.95):
+    if times_s.size < count_needed_samples(0.95):
         return Estimate(None, reason="too few")
     return Estimate(float(np.quantile(times_s, 0.95, method="inverted_cdf")) * 1e3)

@@ -14,7 +14,7 @@ from loadgen.reference.scripted import Script, ScriptedServer
 async def serve(host: str, delay_s: float) -> None:
     scripted = ScriptedServer(Script(delay_s=delay_s), stores_requests=False)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(scripted.protocol, host, 0, backlog=4096)
+    server = await loop.create_server(scripted.create_protocol, host, 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     while await loop.run_in_executor(None, sys.stdin.readline):
         print(json.dumps(scripted.received_ns), flush=True)

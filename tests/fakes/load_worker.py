@@ -175,12 +175,14 @@ class FakeLoadWorker:
         assert self._stage is not None
         plan, share = self._stage.plan, self._stage.share
         assert not isinstance(plan.arrivals, ClosedArrivals)
-        offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[share.index :: share.of]
+        offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[
+            share.index :: share.worker_count
+        ]
         intended, count = self._start_ns + offsets, len(offsets)
         known = {
             "stage": pa.array(np.full(count, plan.index, np.int32)),
             "worker": pa.array(np.full(count, share.index, np.int16)),
-            "index": pa.array(share.index + share.of * np.arange(count)),
+            "index": pa.array(share.index + share.worker_count * np.arange(count)),
             "intended_ns": pa.array(intended),
             "sent_ns": pa.array(intended + LATE_NS),
             "end_ns": pa.array(intended + 2_000_000),

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from app.analysis.estimates import distribution, share
+from app.analysis.estimates import compute_distribution, estimate_proportion
 from app.analysis.local.accuracy import compute_accuracy
 from app.analysis.local.variants import mark_variant_headlines
 from app.analysis.validity import compute_verdict
@@ -65,14 +65,14 @@ def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | Non
     times_ms = random.gamma(900, call_ms / 900, _CALLS)
     checks = () if check is None else (check,)
     metrics = {
-        "service_ms": distribution(times_ms),
-        "prepare_ms": distribution(times_ms * 0.01),
-        "execute_ms": distribution(times_ms),
-        "post_process_ms": distribution(times_ms * 0.02),
+        "service_ms": compute_distribution(times_ms),
+        "prepare_ms": compute_distribution(times_ms * 0.01),
+        "execute_ms": compute_distribution(times_ms),
+        "post_process_ms": compute_distribution(times_ms * 0.02),
         "throughput_per_s": {"value": _around(1e3 * of.batch / call_ms)},
     }
     if scenario == "server":
-        metrics["latency_ms"] = distribution(times_ms * 1.5)
+        metrics["latency_ms"] = compute_distribution(times_ms * 1.5)
     start_ns = START_NS + number * 2_000_000_000
     return Stage(
         name=f"{scenario}{' at 50/s' if scenario == 'server' else ''}: {of.label}",
@@ -226,7 +226,7 @@ def _fidelity(of: Variant) -> Fidelity:
     is_equal = of.precision == "as-is"
     return Fidelity(
         rows=64,
-        top1_agreement=share(64 if is_equal else 63, 64),
+        top1_agreement=estimate_proportion(64 if is_equal else 63, 64),
         cosine_mean=1.0 if is_equal else 0.9991,
         cosine_min=1.0 if is_equal else 0.9972,
         max_abs=0.0 if is_equal else 0.21,

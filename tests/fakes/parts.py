@@ -18,7 +18,7 @@ from app.session.dependencies import NullServer, RunningVariant, ServedEndpoint,
 from app.session.spec import StartSpec
 from app.storage.run_directory import RunWriter
 from app.telemetry.clock import ClockReading
-from app.telemetry.processes import CoreUse
+from app.telemetry.processes import CoreUsage
 from loadgen.records import Endpoint
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -140,7 +140,7 @@ def fake_parts(
     calibration: Calibration | None = CALIBRATION,
     start_null_server: Callable[[LoadKind], NullServer] = no_null_server,
     store_calibration: Callable[[Calibration], object] = lambda _: None,
-    read_core_use: Callable[[Collection[int]], CoreUse | None] = lambda _: None,
+    read_core_use: Callable[[Collection[int]], CoreUsage | None] = lambda _: None,
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None,
     local_limits: MachineLimits = _NO_LIMITS,
 ) -> SessionDependencies:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.analysis.estimates import distribution, rate, share
+from app.analysis.estimates import compute_distribution, estimate_proportion, estimate_rate
 from app.analysis.headline import mark_headline
 from app.records.result import (
     Cause,
@@ -223,7 +223,7 @@ def _stage(
     latency_ms = ((ok["end_ns"] - ok["intended_ns"]) / 1e6).to_numpy()
     service_ms = ((ok["end_ns"] - ok["sent_ns"]) / 1e6).to_numpy()
     failed = len(frame) - len(ok)
-    latency = distribution(latency_ms)
+    latency = compute_distribution(latency_ms)
     p95 = latency["p95"].value
     edges = (window.start_ns, window.end_ns)
     good = ok["end_ns"].to_numpy()[latency_ms < LIMIT_MS]
@@ -235,14 +235,14 @@ def _stage(
         variant=None,
         window=window,
         offered_per_s=Estimate(per_s, n=len(frame)),
-        achieved_per_s=rate(frame["sent_ns"].to_numpy(), edges),
-        good_per_s=rate(good, edges),
+        achieved_per_s=estimate_rate(frame["sent_ns"].to_numpy(), edges),
+        good_per_s=estimate_rate(good, edges),
         completed=len(ok),
         errors={"http-4xx": failed} if failed else {},
         metrics={
             "latency_ms": latency,
-            "service_ms": distribution(service_ms),
-            "error_rate": {"value": share(failed, len(frame))},
+            "service_ms": compute_distribution(service_ms),
+            "error_rate": {"value": estimate_proportion(failed, len(frame))},
         },
         verdict=Verdict("VALID"),
         scheduled_per_s=per_s,
@@ -257,7 +257,7 @@ def _local() -> tuple[Stage, ...]:
     for number, batch in enumerate((1, 2, 4, 8, 16, 32)):
         call_s = random.gamma(400, (0.0009 + 0.0014 * batch) / 400, 600)
         metrics = {
-            "service_ms": distribution(call_s * 1e3),
+            "service_ms": compute_distribution(call_s * 1e3),
             "throughput_per_s": {"value": Estimate(600 * batch / float(call_s.sum()), n=600)},
         }
         if number == 0:
@@ -265,7 +265,7 @@ def _local() -> tuple[Stage, ...]:
                 "library_load_ms": {"value": Estimate(212.0, n=1)},
                 "session_build_ms": {"value": Estimate(38.2, n=1)},
                 "first_inference_ms": {"value": Estimate(6.1, n=1)},
-                "accuracy": {"value": share(443, 450)},
+                "accuracy": {"value": estimate_proportion(443, 450)},
             }
         closed = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
         stages.append(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec.structs import replace
 
-from app.analysis.estimates import distribution
+from app.analysis.estimates import compute_distribution
 from app.session.selftest.bench import SelfTestDependencies
 from app.storage.run_directory import RunWriter, StoredRun
 from app.telemetry.clock import ClockReading
@@ -170,7 +170,7 @@ def true_parts(folder: Path, *, servers: Servers | None = None, **changed: Any) 
         start_scripted=servers.start,
         start_null_server=null_servers()[1],
         read_core_use=lambda _: None,
-        estimate_percentiles=distribution,
+        estimate_percentiles=compute_distribution,
         open_store=lambda: RunWriter(folder / "run"),
         open_run=StoredRun,
         read_clock=lambda: ClockReading(clock.now_ns, 10**18 + clock.now_ns, clock.now_ns),

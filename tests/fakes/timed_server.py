@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import cast
 
-from app.serving.batching import Batcher, BatchQueue, BatchResult, WaitingRequest
+from app.serving.batching import Batcher, BatchQueue, BatchResult, QueuedRequest
 from loadgen.pacing import TimerQueue, alarm_factory
 from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
 from loadgen.reference.null import REPLY
@@ -27,7 +27,7 @@ _QUEUE_LIMIT = 100_000
 
 
 def batches(fixed_s: float, per_row_s: float, max_rows: int, delay_s: float, later: Later) -> Callable[[Reply], None]:
-    def submit(batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
+    def submit(batch: list[QueuedRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         later(fixed_s + per_row_s * len(batch), lambda: done([()] * len(batch)))
 
     batcher = Batcher(

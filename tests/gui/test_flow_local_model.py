@@ -28,7 +28,7 @@ def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable
     press(qtbot, editor.batch, "8")  # of 1 and 8, which a new run begins with
     press(qtbot, editor_of_scenarios(window), "offline")
     form = page.form
-    for key, text in (("warmup", "1s"), ("at_least", "200ms"), ("at_most", "1s"), ("cold_starts", "0")):
+    for key, text in (("warmup", "1s"), ("min_duration", "200ms"), ("max_duration", "1s"), ("cold_starts", "0")):
         fill_in(qtbot, form.find_part(("load", key)).editor.line, text)
     qtbot.waitUntil(page.head.start.isEnabled, timeout=20_000)
     qtbot.waitUntil(lambda: "The run measures 1 stage on this machine" in preview.start_summary.text(), timeout=20_000)

@@ -29,10 +29,10 @@ from loadgen.records import (
     Progress,
     Quit,
     RunStage,
-    Share,
     StagePlan,
     StartStage,
     StopStage,
+    WorkerShare,
 )
 from loadgen.workloads import HttpWorkload, LocustWorkload, OipWorkload
 
@@ -53,7 +53,7 @@ ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
         Configure(Endpoint(()), LocustWorkload("f.py", ("A", "B"))),
         RunStage(StagePlan(1, "s", OpenArrivals("gamma", ((0.0, 1.0), (2.0, 3.0)), 2.0), 10, 3)),
         RunStage(StagePlan(1, "s", ClosedArrivals(5, 0.1), 10, 3, lead_in_s=2.0)),
-        RunStage(StagePlan(1, "s", ClosedArrivals(5), 10, 3), Share(2, 3)),
+        RunStage(StagePlan(1, "s", ClosedArrivals(5), 10, 3), WorkerShare(2, 3)),
         StartStage(1, 2**62),
         ChangeRate(12.5, 2**62),
         Join("h", 5557, "token", capacity_per_s=1000.0),

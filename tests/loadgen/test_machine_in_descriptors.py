@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loadgen.machine import MAX_DESCRIPTORS, max_descriptor_limit, raise_descriptor_limit
+from loadgen.machine import MAX_DESCRIPTORS, get_max_descriptors, raise_descriptor_limit
 
 if sys.platform == "win32":
     pytest.skip("Windows has no limit on sockets", allow_module_level=True)
@@ -21,7 +21,7 @@ def hard() -> Iterator[int]:
 def test_the_soft_limit_is_raised_as_far_as_the_hard_one_allows(hard: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
     expected = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    assert max_descriptor_limit() == expected
+    assert get_max_descriptors() == expected
     raise_descriptor_limit()
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (expected, hard)
 
@@ -31,4 +31,4 @@ def test_a_higher_soft_limit_stays(hard: int) -> None:
         pytest.skip("the hard limit of this machine is not above it")
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_DESCRIPTORS + 1, hard))
     raise_descriptor_limit()
-    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == max_descriptor_limit() == MAX_DESCRIPTORS + 1
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == get_max_descriptors() == MAX_DESCRIPTORS + 1

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from loadgen.machine import cpu_wait_between_s, read_cpu_wait_s
+from loadgen.machine import read_cpu_wait_s, subtract_cpu_wait_s
 
 pytestmark = pytest.mark.timing
 
@@ -27,7 +27,7 @@ def test_a_thread_that_shares_its_core_with_a_busy_process_waits_for_it() -> Non
             before, until_s = read_cpu_wait_s(threading.get_native_id()), time.thread_time() + 0.2
             while time.thread_time() < until_s:
                 pass
-            waits.append(cpu_wait_between_s(before, read_cpu_wait_s(threading.get_native_id())))
+            waits.append(subtract_cpu_wait_s(before, read_cpu_wait_s(threading.get_native_id())))
             busy.kill()
 
     thread = threading.Thread(target=run)
@@ -40,6 +40,6 @@ def test_a_thread_that_shares_its_core_with_a_busy_process_waits_for_it() -> Non
 
 def test_of_a_thread_that_is_none_of_ours_nothing_is_known() -> None:
     assert read_cpu_wait_s(2**22 + 1) is None
-    assert cpu_wait_between_s(None, 1.0) is None
-    assert cpu_wait_between_s(1.0, None) is None
-    assert cpu_wait_between_s(1.0, 1.5) == 0.5
+    assert subtract_cpu_wait_s(None, 1.0) is None
+    assert subtract_cpu_wait_s(1.0, None) is None
+    assert subtract_cpu_wait_s(1.0, 1.5) == 0.5

@@ -117,7 +117,7 @@ def test_the_end_is_not_told_before_its_time() -> None:
 def test_what_is_left_of_a_schedule_can_be_replaced() -> None:
     paced = Paced([100, 200, 300])
     paced.wake_at(100)
-    paced.pacer.replace([150, 160])
+    paced.pacer.replace_schedule([150, 160])
     assert paced.alarm.at_ns == 150
     paced.wake_at(400)
     assert [intended for intended, _ in paced.sent] == [100, 150, 160]
@@ -127,7 +127,7 @@ def test_what_is_left_of_a_schedule_can_be_replaced() -> None:
 def test_a_schedule_cannot_be_replaced_after_its_end() -> None:
     paced = Paced([100])
     paced.wake_at(100)
-    paced.pacer.replace([150])
+    paced.pacer.replace_schedule([150])
     assert (len(paced.sent), paced.ends) == (1, 1)
 
 

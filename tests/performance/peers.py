@@ -17,7 +17,7 @@ import numpy as np
 
 from loadgen.process import LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint
-from loadgen.reference.openai_events import Generation, chunked, openai_stream
+from loadgen.reference.openai_events import Generation, build_chunked_stream, build_openai_stream
 from loadgen.reference.script import Reply, Script
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.performance.load_worker import play
@@ -45,7 +45,9 @@ WORKLOAD = OpenAiWorkload("chat", MODEL, SyntheticPrompts(FixedLength(PROMPT_WOR
 
 
 def answering(first_s: float, gap_s: float) -> Script:
-    stream = chunked(openai_stream(Generation(tokens=TOKENS, role_chunk=False), first_s, gap_s), head_s=first_s)
+    stream = build_chunked_stream(
+        build_openai_stream(Generation(tokens=TOKENS, role_chunk=False), first_s, gap_s), head_s=first_s
+    )
     models = b'{"object": "list", "data": [{"id": "scripted", "object": "model"}]}'
     return Script(reply=stream, paths={"/health": Reply(), "/v1/models": Reply(body=models)})
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from app.telemetry.host import DETAILS_NS, HostReader
+from app.telemetry.host import DETAILS_INTERVAL_NS, HostReader
 from app.telemetry.processes import ProcessReader
 from app.telemetry.scrape import Scraper
 from tests.fakes import exporters
@@ -31,10 +31,10 @@ def main() -> None:
     for source, pid in zip("abc", [child.pid for child in children] + [os.getpid()], strict=True):
         processes.watch(source, pid)
     processes.read(0)
-    due = iter(range(DETAILS_NS, 10**18, DETAILS_NS))
-    whole = cost_us(lambda: list(host.readings(0)))
-    details = cost_us(lambda: list(host.readings(next(due)))) - whole
-    watched = cost_us(lambda: list(processes.readings(1)))
+    due = iter(range(DETAILS_INTERVAL_NS, 10**18, DETAILS_INTERVAL_NS))
+    whole = cost_us(lambda: list(host.iterate_readings(0)))
+    details = cost_us(lambda: list(host.iterate_readings(next(due)))) - whole
+    watched = cost_us(lambda: list(processes.iterate_readings(1)))
     print(
         f"host {whole:.0f} µs, its details {details:.0f} µs once a second, three processes {watched:.0f} µs: ", end=""
     )

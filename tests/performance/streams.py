@@ -19,7 +19,7 @@ import pandas as pd
 
 from loadgen.process import LoadProcess
 from loadgen.records import Arrivals, ClosedArrivals, Endpoint, OpenArrivals, TraceArrivals
-from loadgen.reference.openai_events import Generation, chunked, openai_stream
+from loadgen.reference.openai_events import Generation, build_chunked_stream, build_openai_stream
 from loadgen.reference.script import Script, Stream
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.performance.load_worker import play
@@ -90,7 +90,9 @@ def _told(errors_ms: list[npt.NDArray[np.float64]]) -> str:
 
 
 def bench_coalesced(seconds: float) -> None:
-    whole = b"".join(data for _, data in chunked(openai_stream(Generation(tokens=BLAST_TOKENS), 0, 0)).pieces)
+    whole = b"".join(
+        data for _, data in build_chunked_stream(build_openai_stream(Generation(tokens=BLAST_TOKENS), 0, 0)).pieces
+    )
     with playing(Stream(((0.0, whole),))) as load:
         play(load, ClosedArrivals(8), 0.5)
         rates, costs = [], []
@@ -108,7 +110,7 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; medians of {REPEATS}")
     # the head comes with the first token: 200 heads at once would make the server late for its own schedule
     generation = Generation(tokens=TOKENS, role_chunk=False)
-    with playing(chunked(openai_stream(generation, FIRST_S, GAP_S), head_s=FIRST_S)) as load:
+    with playing(build_chunked_stream(build_openai_stream(generation, FIRST_S, GAP_S), head_s=FIRST_S)) as load:
         play(load, at_once(), 0.1)  # connections made
         bench_alone(load, seconds)
         bench_exact("at once", load, at_once(), 0.1)

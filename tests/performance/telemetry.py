@@ -44,7 +44,7 @@ def measure() -> None:
     from app.telemetry.gpu import open_gpus
     from app.telemetry.gpu_slow import SlowGpuReader
     from app.telemetry.host import HostReader
-    from app.telemetry.processes import SWEEP_NS, ProcessReader
+    from app.telemetry.processes import SWEEP_INTERVAL_NS, ProcessReader
 
     children = [
         subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
@@ -57,7 +57,7 @@ def measure() -> None:
     processes.read(0)
     show("host", lambda: host.read(1))
     show("three processes", lambda: processes.read(1))
-    beat = iter(range(SWEEP_NS, 10**18, 10**12))
+    beat = iter(range(SWEEP_INTERVAL_NS, 10**18, 10**12))
     show("three processes, looking for children", lambda: processes.read(next(beat)), repeats=50)
     with open_gpus() as gpus:
         if gpus.readers:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.selftest.bench import Bench
+from app.session.selftest.bench import SelfTestBench
 from app.session.selftest.checks import check_injection
 from app.session.spec import LimitSpec
 from app.wiring.selftest import build_selftest_dependencies, start_script
@@ -58,7 +58,7 @@ def test_a_real_server_that_lies_about_its_delay_is_found_out(tmp_path: Path) ->
     load, store = parts.start_load(), parts.open_store()
     try:
         limits = LimitMonitor(LimitSpec(duration_s=30.0), parts.now_ns())
-        found = [*check_injection(Bench(parts, load, store, limits, Interruption()))]
+        found = [*check_injection(SelfTestBench(parts, load, store, limits, Interruption()))]
     finally:
         load.close()
         store.close()

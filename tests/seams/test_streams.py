@@ -13,14 +13,14 @@ from loadgen.records import Endpoint, Timeouts
 from loadgen.reference.openai_events import (
     Generation,
     Pieces,
-    chunked,
-    endless,
-    openai_stream,
-    single_line_event,
+    add_connection_close,
+    build_chunked_stream,
+    build_endless_stream,
+    build_openai_stream,
+    build_single_line_event,
+    build_stream_until_close,
     slice_stream,
     truncate,
-    until_close,
-    with_connection_close,
 )
 from loadgen.reference.script import Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
@@ -53,7 +53,7 @@ def played(
 
 
 def made(tokens: int = 5, first_s: float = 0.01, gap_s: float = 0.005, **more: object) -> Pieces:
-    return openai_stream(msgspec.structs.replace(Generation(tokens=tokens), **more), first_s, gap_s)
+    return build_openai_stream(msgspec.structs.replace(Generation(tokens=tokens), **more), first_s, gap_s)
 
 
 def whole(rows: pd.DataFrame) -> None:
@@ -65,7 +65,7 @@ def whole(rows: pd.DataFrame) -> None:
 @pytest.mark.parametrize("text", ["tok ", " ", "\n", "é€😀"])
 def test_bytes_one_by_one_are_the_same_tokens(load: LoadProcess, text: str) -> None:
     """Cuts fall inside UTF-8 sequences, inside CRLF, inside chunk sizes."""
-    stream = slice_stream(chunked(made(text=text)), 1, interval_s=0.0002)
+    stream = slice_stream(build_chunked_stream(made(text=text)), 1, interval_s=0.0002)
     rows = played(load, stream, rate=10, duration=0.5).rows
     whole(rows)
     assert set(rows["tokens_out"]) == {5}
@@ -78,7 +78,9 @@ def test_what_is_no_token_is_not_taken_for_one(load: LoadProcess) -> None:
     """The role comes at once, an empty delta in the middle; usage is not asked for and does not come."""
     first, *rest = made(tokens=3, first_s=0.1, usage=False)
     empty = (0.12, rest[0][1].replace(b"tok ", b""))
-    rows = played(load, chunked([first, rest[0], empty, *((at_s + 0.1, event) for at_s, event in rest[1:])])).rows
+    rows = played(
+        load, build_chunked_stream([first, rest[0], empty, *((at_s + 0.1, event) for at_s, event in rest[1:])])
+    ).rows
     whole(rows)
     assert [len(times) for times in rows["chunk_ns"]] == [3] * 5
     assert set(rows["tokens_from"]) == {"chunks"}
@@ -88,7 +90,7 @@ def test_what_is_no_token_is_not_taken_for_one(load: LoadProcess) -> None:
 
 @pytest.mark.timing
 def test_reasoning_comes_before_the_first_output(load: LoadProcess) -> None:
-    rows = played(load, chunked(made(tokens=2, reasoning=4, gap_s=0.02)), rate=25, duration=1).rows
+    rows = played(load, build_chunked_stream(made(tokens=2, reasoning=4, gap_s=0.02)), rate=25, duration=1).rows
     assert rows["error"].isna().all()
     gap_ms = (rows["first_output_ns"] - rows["first_token_ns"]) / 1e6
     assert gap_ms.median() == pytest.approx(80, abs=5)
@@ -100,27 +102,32 @@ def test_reasoning_comes_before_the_first_output(load: LoadProcess) -> None:
     [Generation(tokens=10, per_chunk=4), Generation(tokens=5, tool_call=True, finish_reason="tool_calls")],
 )
 def test_several_tokens_an_event_and_the_arguments_of_a_tool_count(load: LoadProcess, generation: Generation) -> None:
-    rows = played(load, chunked(openai_stream(generation, 0.01, 0.005))).rows
+    rows = played(load, build_chunked_stream(build_openai_stream(generation, 0.01, 0.005))).rows
     whole(rows)
     assert set(rows["tokens_out"]) == {generation.tokens}
     assert rows["first_token_ns"].notna().all()
 
 
 def test_wrong_usage_is_the_servers_word(load: LoadProcess) -> None:
-    rows = played(load, chunked(made(reported_tokens=(7, 99)))).rows
+    rows = played(load, build_chunked_stream(made(reported_tokens=(7, 99)))).rows
     whole(rows)
     assert (set(rows["tokens_in"]), set(rows["tokens_out"]), set(rows["tokens_from"])) == ({7}, {99}, {"server"})
     assert [len(times) for times in rows["chunk_ns"]] == [5] * 5
 
 
 def test_an_answer_without_tokens_has_no_first_one(load: LoadProcess) -> None:
-    rows = played(load, chunked(made(tokens=0))).rows
+    rows = played(load, build_chunked_stream(made(tokens=0))).rows
     whole(rows)
     assert rows["first_token_ns"].isna().all()
 
 
 @pytest.mark.parametrize(
-    "stream", [with_connection_close(chunked(made())), until_close(made()), until_close(made(), version="1.1")]
+    "stream",
+    [
+        add_connection_close(build_chunked_stream(made())),
+        build_stream_until_close(made()),
+        build_stream_until_close(made(), version="1.1"),
+    ],
 )
 def test_connections_that_are_closed_after_each_answer_do_no_harm(load: LoadProcess, stream: Stream) -> None:
     rows = played(load, stream).rows
@@ -131,11 +138,11 @@ def test_connections_that_are_closed_after_each_answer_do_no_harm(load: LoadProc
 @pytest.mark.parametrize(
     ("stream", "tokens"),
     [
-        (truncate(chunked(made()), 4, "reset"), 2),
-        (truncate(chunked(made()), 4, "close"), 2),
-        (chunked(made(finish_reason=None)), 5),
-        (chunked(made(finish_reason=None, done=False)), 5),
-        (until_close(made(finish_reason=None, usage=False, done=False)), 5),
+        (truncate(build_chunked_stream(made()), 4, "reset"), 2),
+        (truncate(build_chunked_stream(made()), 4, "close"), 2),
+        (build_chunked_stream(made(finish_reason=None)), 5),
+        (build_chunked_stream(made(finish_reason=None, done=False)), 5),
+        (build_stream_until_close(made(finish_reason=None, usage=False, done=False)), 5),
     ],
     ids=["reset", "closed", "no-finish-reason", "no-done-either", "old-http-cut"],
 )
@@ -147,14 +154,14 @@ def test_a_stream_that_does_not_end_as_it_should_is_truncated(load: LoadProcess,
 
 @pytest.mark.timing
 def test_a_stream_that_stalls_ends_at_the_idle_timeout(load: LoadProcess) -> None:
-    rows = played(load, truncate(chunked(made()), 4, "open"), timeouts=SHORT).rows
+    rows = played(load, truncate(build_chunked_stream(made()), 4, "open"), timeouts=SHORT).rows
     assert list(rows["error"]) == ["timeout"] * 5
     assert [len(times) for times in rows["chunk_ns"]] == [2] * 5
 
 
 @pytest.mark.timing
 def test_a_stream_that_never_ends_is_cut_at_the_total_timeout(load: LoadProcess) -> None:
-    stream = endless(made(finish_reason=None, usage=False, done=False), repeated=1, period_s=0.02)
+    stream = build_endless_stream(made(finish_reason=None, usage=False, done=False), repeat_count=1, period_s=0.02)
     rows = played(load, stream, timeouts=SHORT).rows
     assert list(rows["error"]) == ["timeout"] * 5
     assert ((rows["end_ns"] - rows["sent_ns"]) / 1e9).max() < TOTAL_S + 0.5
@@ -178,14 +185,14 @@ def test_answers_that_are_no_streams_have_their_class(load: LoadProcess, reply: 
 
 def test_memory_stays_bounded_whatever_a_server_sends(load: LoadProcess) -> None:
     load_rss = _resident_bytes(load.pid)
-    rows = played(load, single_line_event(256 * MIB), rate=20).rows
+    rows = played(load, build_single_line_event(256 * MIB), rate=20).rows
     assert list(rows["error"]) == ["bad-payload"] * 2
     assert _resident_bytes(load.pid) - load_rss < 64 * MIB
 
 
 @pytest.mark.timing
 def test_times_are_those_that_were_played(load: LoadProcess) -> None:
-    rows = played(load, chunked(made(tokens=20, first_s=0.1, gap_s=0.02)), rate=40, duration=1).rows
+    rows = played(load, build_chunked_stream(made(tokens=20, first_s=0.1, gap_s=0.02)), rate=40, duration=1).rows
     assert rows["error"].isna().all()
     ttft_ms = (rows["first_token_ns"] - rows["sent_ns"]) / 1e6
     gaps_ms = np.concatenate([np.diff(times) for times in rows["chunk_ns"]]) / 1e6

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from app.analysis.arrivals import build_arrivals_key, build_process_key, format_search_arrivals
-from app.analysis.comparisons.metric_pairs import list_places
+from app.analysis.comparisons.metric_pairs import list_comparable_stages
 from app.records.comparison import DifferenceId, EnvironmentDifference
 from app.records.result import Environment, Result, Target
 
@@ -262,7 +262,7 @@ def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[object, .
     arrivals_by_stage: dict[str, dict[tuple[object, ...], str]] = {}
     for run in runs:
         is_own = run.tool.name == "sizewise"
-        for comparable_stage, stage in list_places(run, is_single_model=False):
+        for comparable_stage, stage in list_comparable_stages(run, is_single_model=False):
             if stage.variant is None:
                 key = is_own, *build_arrivals_key(stage)
                 arrivals_by_stage.setdefault(comparable_stage.stage_name, {})[key] = stage.arrivals or NOT_REPORTED

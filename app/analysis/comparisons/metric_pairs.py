@@ -26,7 +26,7 @@ _STAGE_FIELDS = ("achieved_per_s", "good_per_s")
 _SEARCH = "search"
 
 
-class StagePlace(msgspec.Struct, frozen=True):
+class ComparableStage(msgspec.Struct, frozen=True):
     """Stage or variant for which a metric was measured. `stage_name` is the display name; `key` is equal for comparable
     stages of different runs."""
 
@@ -42,12 +42,12 @@ class MetricPair(StageMetric, frozen=True):
     repeats: Repeats
 
 
-Key = tuple[tuple[str, ...], str, str]
+MetricPairKey = tuple[tuple[str, ...], str, str]
 """Identifies a metric pair: stage key, metric and aggregate."""
 
 
 class _Value(msgspec.Struct, frozen=True):
-    stage_place: StagePlace
+    stage_place: ComparableStage
     estimate: Estimate
     has_latency: bool = True
 
@@ -76,7 +76,7 @@ def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) 
     return tuple(sorted(paired, key=lambda comparable: not comparable.is_headline))
 
 
-def list_places(result: Result, *, is_single_model: bool) -> Iterator[tuple[StagePlace, Stage]]:
+def list_comparable_stages(result: Result, *, is_single_model: bool) -> Iterator[tuple[ComparableStage, Stage]]:
     """Yield each comparable stage with its key. Warm-ups, INVALID stages and the pooled stage of a search are skipped;
     the individual holds are included."""
     has_other_load = any(
@@ -87,12 +87,12 @@ def list_places(result: Result, *, is_single_model: bool) -> Iterator[tuple[Stag
             continue
         if stage.variant is None:
             is_probe = stage.kind == "probe" or (has_other_load and SWEEP_TAG in stage.tags)
-            yield StagePlace((stage.name,), stage.name, not is_probe), stage
+            yield ComparableStage((stage.name,), stage.name, not is_probe), stage
             continue
         scenario = stage.tags.get("scenario", "")
         rate = "" if stage.scheduled_per_s is None else f"{stage.scheduled_per_s:.4g}/s"
         variant = msgspec.structs.replace(stage.variant, model="") if is_single_model else stage.variant
-        yield StagePlace((variant.label, scenario, rate), stage.name, result.local is not None), stage
+        yield ComparableStage((variant.label, scenario, rate), stage.name, result.local is not None), stage
 
 
 def _load_stages(result: Result) -> Iterator[Stage]:
@@ -103,11 +103,11 @@ def _get_models(result: Result) -> set[str]:
     return {stage.variant.model for stage in result.stages if stage.variant is not None}
 
 
-def _collect_side(runs: Sequence[Result], has_single_model: bool) -> dict[Key, list[_Value]]:
+def _collect_side(runs: Sequence[Result], has_single_model: bool) -> dict[MetricPairKey, list[_Value]]:
     values_by_run = [_read_values(run, has_single_model) for run in runs]
     if len(values_by_run) == 1:
         return values_by_run[0]
-    merged: dict[Key, list[_Value]] = {}
+    merged: dict[MetricPairKey, list[_Value]] = {}
     for values in values_by_run:
         for key, stage_values in values.items():
             median = compute_median([value.estimate for value in stage_values])
@@ -115,12 +115,12 @@ def _collect_side(runs: Sequence[Result], has_single_model: bool) -> dict[Key, l
     return merged
 
 
-def _read_values(result: Result, has_single_model: bool) -> dict[Key, list[_Value]]:
-    values_by_key: dict[Key, list[_Value]] = {}
+def _read_values(result: Result, has_single_model: bool) -> dict[MetricPairKey, list[_Value]]:
+    values_by_key: dict[MetricPairKey, list[_Value]] = {}
     if result.max_rate is not None and result.max_rate.per_s.value is not None:
-        stage_place = StagePlace((_SEARCH,), _SEARCH, is_loaded=True)
+        stage_place = ComparableStage((_SEARCH,), _SEARCH, is_loaded=True)
         values_by_key[(stage_place.key, MAX_RATE, "value")] = [_Value(stage_place, result.max_rate.per_s)]
-    for stage_place, stage in list_places(result, is_single_model=has_single_model):
+    for stage_place, stage in list_comparable_stages(result, is_single_model=has_single_model):
         has_latency = any(estimate.value is not None for estimate in stage.metrics.get("latency_ms", {}).values())
         for metric, aggregates in _build_metrics(stage).items():
             for aggregate, estimate in aggregates.items():
@@ -137,7 +137,7 @@ def _build_metrics(stage: Stage) -> dict[str, dict[str, Estimate]]:
 
 
 def _build_comparable(
-    key: Key, before: list[_Value], after: list[_Value], objectives: set[tuple[str, str | None]]
+    key: MetricPairKey, before: list[_Value], after: list[_Value], objectives: set[tuple[str, str | None]]
 ) -> MetricPair:
     _, metric, aggregate_name = key
     aggregate, stage_place = None if aggregate_name == "value" else aggregate_name, after[0].stage_place

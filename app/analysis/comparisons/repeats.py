@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from app.analysis.estimates import percentile
+from app.analysis.estimates import estimate_percentile
 from app.analysis.sample_size import ALPHA
 from app.records.estimate import Estimate
 
@@ -59,7 +59,7 @@ def compute_median(side: Sequence[Estimate]) -> Estimate:
     if len(side) == 1:
         return side[0]
     values = _read_values(side)
-    return Estimate(float(np.median(values)), percentile(values, 0.5).ci95, values.size)
+    return Estimate(float(np.median(values)), estimate_percentile(values, 0.5).ci95, values.size)
 
 
 def compute_ratio(repeats: Repeats) -> Estimate:

@@ -19,7 +19,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.requests import LINEAR, Aggregates, ObservedRequests, compute_rate, linear_percentiles
+from app.analysis.definitions.requests import (
+    LINEAR_PERCENTILES_NOTE,
+    Aggregates,
+    ObservedRequests,
+    compute_linear_percentiles,
+    compute_rate,
+)
 from app.records.definitions import ToolMetrics
 
 _WHY = {
@@ -36,14 +42,14 @@ _WHY = {
     "output_tokens_per_s": "tokens of successful requests divided by the same duration",
 }
 _NOTES = (
-    f"{LINEAR}; p95 is in AIPerf's files, not in its console output",
+    f"{LINEAR_PERCENTILES_NOTE}; p95 is in AIPerf's files, not in its console output",
     ("by default, AIPerf counts tokens with its own tokenizer; the counts here are those stored in the rows"),
 )
 
 
 def compute_aiperf_metrics(requests: ObservedRequests) -> ToolMetrics:
-    e2e_ms = requests.ms_since_send(requests.last_ns)
-    metrics = {"e2e_ms": linear_percentiles(e2e_ms)}
+    e2e_ms = requests.compute_ms_since_send(requests.last_ns)
+    metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms)}
     if requests.is_streamed:
         metrics |= _streamed(requests, e2e_ms)
     bounds = int(requests.sent_ns.min(initial=np.iinfo(np.int64).max)), int(requests.last_ns.max(initial=0))
@@ -61,10 +67,10 @@ def compute_aiperf_metrics(requests: ObservedRequests) -> ToolMetrics:
 
 
 def _streamed(requests: ObservedRequests, e2e_ms: np.ndarray) -> dict[str, Aggregates]:
-    ttft_ms = requests.ms_since_send(requests.first_token_ns)
+    ttft_ms = requests.compute_ms_since_send(requests.first_token_ns)
     steps = np.where(requests.tokens_out >= 2, requests.tokens_out - 1, np.nan)
     return {
-        "ttft_ms": linear_percentiles(ttft_ms),
-        "itl_ms": linear_percentiles((e2e_ms - ttft_ms) / steps),
-        "icl_ms": linear_percentiles(requests.deltas.gaps_ms()),
+        "ttft_ms": compute_linear_percentiles(ttft_ms),
+        "itl_ms": compute_linear_percentiles((e2e_ms - ttft_ms) / steps),
+        "icl_ms": compute_linear_percentiles(requests.deltas.compute_gaps_ms()),
     }

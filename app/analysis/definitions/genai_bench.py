@@ -17,7 +17,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.requests import LINEAR, Aggregates, ObservedRequests, compute_rate, linear_percentiles
+from app.analysis.definitions.requests import (
+    LINEAR_PERCENTILES_NOTE,
+    Aggregates,
+    ObservedRequests,
+    compute_linear_percentiles,
+    compute_rate,
+)
 from app.records.definitions import ToolMetrics
 
 _MIN_OUTPUT_MS = 1.0
@@ -31,7 +37,7 @@ _WHY = {
     "output_tokens_per_s": "tokens of successful requests divided by the same duration",
 }
 _NOTES = (
-    LINEAR,
+    LINEAR_PERCENTILES_NOTE,
     "genai-bench opens a connection for every request, and its TTFT and E2E include the connection time; rows measured "
     "with keep-alive do not include it",
     "no requests are trimmed: --warmup-ratio and --cooldown-ratio are off by default",
@@ -39,8 +45,8 @@ _NOTES = (
 
 
 def compute_genai_bench_metrics(requests: ObservedRequests) -> ToolMetrics:
-    e2e_ms = requests.ms_since_send(requests.end_ns)
-    metrics = {"e2e_ms": linear_percentiles(e2e_ms)}
+    e2e_ms = requests.compute_ms_since_send(requests.end_ns)
+    metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms)}
     if requests.is_streamed:
         metrics |= _streamed(requests, e2e_ms)
     bounds = requests.stage_start_ns, requests.last_end_ns
@@ -58,7 +64,7 @@ def compute_genai_bench_metrics(requests: ObservedRequests) -> ToolMetrics:
 
 
 def _streamed(requests: ObservedRequests, e2e_ms: np.ndarray) -> dict[str, Aggregates]:
-    ttft_ms = requests.ms_since_send(requests.first_token_ns)
+    ttft_ms = requests.compute_ms_since_send(requests.first_token_ns)
     output_ms = e2e_ms - ttft_ms
     steps = np.where((requests.tokens_out > 1) & (output_ms >= _MIN_OUTPUT_MS), requests.tokens_out - 1, np.nan)
-    return {"ttft_ms": linear_percentiles(ttft_ms), "tpot_ms": linear_percentiles(output_ms / steps)}
+    return {"ttft_ms": compute_linear_percentiles(ttft_ms), "tpot_ms": compute_linear_percentiles(output_ms / steps)}

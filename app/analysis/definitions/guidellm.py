@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.analysis.definitions.requests import Aggregates, ObservedRequests, compute_rate, weighted_percentiles
+from app.analysis.definitions.requests import Aggregates, ObservedRequests, compute_rate, compute_weighted_percentiles
 from app.records.definitions import ToolMetrics
 
 _WHY = {
@@ -46,7 +46,9 @@ _NOTES = (
 def compute_guidellm_metrics(requests: ObservedRequests) -> ToolMetrics:
     tokens = np.nan_to_num(requests.tokens_out)
     metrics = {
-        "e2e_ms": weighted_percentiles(requests.ms_since_send(requests.end_ns), np.ones(requests.response_count))
+        "e2e_ms": compute_weighted_percentiles(
+            requests.compute_ms_since_send(requests.end_ns), np.ones(requests.response_count)
+        )
     }
     if requests.is_streamed:
         metrics |= _streamed(requests, tokens)
@@ -66,12 +68,12 @@ def compute_guidellm_metrics(requests: ObservedRequests) -> ToolMetrics:
 
 def _streamed(requests: ObservedRequests, tokens: np.ndarray) -> dict[str, Aggregates]:
     has_token = requests.first_token_ns > 0
-    first_ms = np.nan_to_num(requests.ms_since_send(requests.first_token_ns))
-    last_ms = requests.ms_since_send(requests.last_ns)
+    first_ms = np.nan_to_num(requests.compute_ms_since_send(requests.first_token_ns))
+    last_ms = requests.compute_ms_since_send(requests.last_ns)
     steps = np.maximum(tokens - 1, 0)
     itl_ms = np.where(has_token & (steps > 0), (last_ms - first_ms) / np.maximum(steps, 1), 0.0)
     return {
-        "ttft_ms": weighted_percentiles(first_ms, np.ones(requests.response_count)),
-        "itl_ms": weighted_percentiles(itl_ms, steps),
-        "tpot_ms": weighted_percentiles(last_ms / np.maximum(tokens, 1), tokens),
+        "ttft_ms": compute_weighted_percentiles(first_ms, np.ones(requests.response_count)),
+        "itl_ms": compute_weighted_percentiles(itl_ms, steps),
+        "tpot_ms": compute_weighted_percentiles(last_ms / np.maximum(tokens, 1), tokens),
     }

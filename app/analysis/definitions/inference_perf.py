@@ -20,12 +20,12 @@ import numpy as np
 
 from app.analysis.columns import Floats, Mask
 from app.analysis.definitions.requests import (
-    LINEAR,
+    LINEAR_PERCENTILES_NOTE,
     Aggregates,
     Deltas,
     ObservedRequests,
+    compute_linear_percentiles,
     compute_rate,
-    linear_percentiles,
     withhold,
 )
 from app.records.definitions import ToolMetrics
@@ -46,23 +46,23 @@ _WHY = {
     "output_tokens_per_s": "content tokens of these requests divided by the same duration",
 }
 _NOTES = (
-    f"{LINEAR}; p95 and p99 are in inference-perf's files, not in its console output",
+    f"{LINEAR_PERCENTILES_NOTE}; p95 and p99 are in inference-perf's files, not in its console output",
     ("by default, inference-perf counts tokens with its own tokenizer; the counts here are those stored in the rows"),
     "inference-perf does not count tool calls as content; here they are counted",
 )
 
 
 def compute_inference_perf_metrics(requests: ObservedRequests) -> ToolMetrics:
-    e2e_ms, tokens = requests.ms_since_send(requests.end_ns), _compute_content_tokens(requests)
+    e2e_ms, tokens = requests.compute_ms_since_send(requests.end_ns), _compute_content_tokens(requests)
     is_known = not np.isnan(tokens).any()
-    metrics = {"e2e_ms": linear_percentiles(e2e_ms)}
+    metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms)}
     if requests.is_streamed:
         metrics |= _streamed(requests, tokens, is_known)
     bounds = requests.first_sent_ns, requests.last_end_ns
     metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
     if requests.has_token_counts:
         per_token_ms = np.where(tokens > 0, e2e_ms / np.maximum(tokens, 1), 0.0)
-        metrics["ntpot_ms"] = linear_percentiles(per_token_ms) if is_known else withhold(_REASONING_UNKNOWN)
+        metrics["ntpot_ms"] = compute_linear_percentiles(per_token_ms) if is_known else withhold(_REASONING_UNKNOWN)
         rate = compute_rate(float(tokens.sum()), *bounds) if is_known else withhold(_REASONING_UNKNOWN, ("value",))
         metrics["output_tokens_per_s"] = rate
     return ToolMetrics(
@@ -85,11 +85,13 @@ def _streamed(requests: ObservedRequests, tokens: Floats, is_known: bool) -> dic
     return {
         "ttft_ms": withhold(_REASONING_UNKNOWN)
         if is_unclear.any()
-        else linear_percentiles(np.where(has_several, requests.ms_since_send(requests.first_output_ns), np.nan)),
+        else compute_linear_percentiles(
+            np.where(has_several, requests.compute_ms_since_send(requests.first_output_ns), np.nan)
+        ),
         "itl_ms": withhold(_CHUNKS_UNKNOWN)
         if np.any(content.tokens == 0)
-        else linear_percentiles(_compute_token_gaps_ms(content)),
-        "tpot_ms": linear_percentiles((requests.last_ns - requests.first_output_ns) / 1e6 / steps)
+        else compute_linear_percentiles(_compute_token_gaps_ms(content)),
+        "tpot_ms": compute_linear_percentiles((requests.last_ns - requests.first_output_ns) / 1e6 / steps)
         if is_known
         else withhold(_REASONING_UNKNOWN),
     }
@@ -101,7 +103,7 @@ def _content(requests: ObservedRequests) -> Deltas:
 
 
 def _compute_token_gaps_ms(content: Deltas) -> Floats:
-    return np.concatenate((content.gaps_ms(), np.zeros(int((content.tokens - 1).sum()))))
+    return np.concatenate((content.compute_gaps_ms(), np.zeros(int((content.tokens - 1).sum()))))
 
 
 def _compute_content_tokens(requests: ObservedRequests) -> Floats:

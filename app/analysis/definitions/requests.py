@@ -17,10 +17,10 @@ from app.records.result import Estimate, Stage
 
 Aggregates = dict[str, Estimate]
 
-LINEAR = "percentiles are interpolated linearly between the two nearest values, even in small samples"
+LINEAR_PERCENTILES_NOTE = "percentiles are interpolated linearly between the two nearest values, even in small samples"
 
 
-def linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
+def compute_linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
     """Compute the aggregates with NumPy's default percentiles: linear interpolation between the values next to rank (n
     − 1) q. NaN values are ignored."""
     known = values[~np.isnan(values)]
@@ -32,7 +32,7 @@ def linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES)
     }
 
 
-def weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
+def compute_weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
     """Compute the weighted mean and weighted percentiles. A percentile is the smallest value at which the cumulative
     weight reaches it.
 
@@ -77,7 +77,7 @@ class Deltas:
     def select(self, mask: Mask) -> Deltas:
         return Deltas(self.response_index[mask], self.at_ns[mask], self.tokens[mask])
 
-    def gaps_ms(self) -> Floats:
+    def compute_gaps_ms(self) -> Floats:
         """Compute the gaps between successive deltas of the same response in ms, pooled over all responses."""
         return np.asarray(np.diff(self.at_ns)[np.diff(self.response_index) == 0] / 1e6)
 
@@ -120,7 +120,7 @@ class ObservedRequests:
     def has_token_counts(self) -> bool:
         return not np.isnan(self.tokens_out).all()
 
-    def ms_since_send(self, times_ns: Nanoseconds) -> Floats:
+    def compute_ms_since_send(self, times_ns: Nanoseconds) -> Floats:
         """Convert timestamps to ms since the send of each request; NaN for unknown timestamps."""
         return np.where(times_ns > 0, (times_ns - self.sent_ns) / 1e6, np.nan)
 

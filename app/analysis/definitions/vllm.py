@@ -19,11 +19,11 @@ import numpy as np
 
 from app.analysis.columns import Floats, Nanoseconds
 from app.analysis.definitions.requests import (
-    LINEAR,
+    LINEAR_PERCENTILES_NOTE,
     Aggregates,
     ObservedRequests,
+    compute_linear_percentiles,
     compute_rate,
-    linear_percentiles,
     withhold,
 )
 from app.records.definitions import ToolMetrics
@@ -43,15 +43,15 @@ _WHY = {
     "output_tokens_per_s": "tokens of successful requests divided by the same duration",
 }
 _NOTES = (
-    f"{LINEAR}; p90 and p95 only with --metric-percentiles",
+    f"{LINEAR_PERCENTILES_NOTE}; p90 and p95 only with --metric-percentiles",
     "empty messages after the first, such as the one with the finish reason, are not in the rows; vLLM counts them "
     "as messages, which adds to ITL, TPOT and E2E",
 )
 
 
 def compute_vllm_metrics(requests: ObservedRequests) -> ToolMetrics:
-    e2e_ms = requests.ms_since_send(requests.last_ns)
-    metrics = {"e2e_ms": linear_percentiles(e2e_ms, _PRINTED)}
+    e2e_ms = requests.compute_ms_since_send(requests.last_ns)
+    metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms, _PRINTED)}
     if requests.is_streamed:
         metrics |= _streamed(requests, e2e_ms)
     bounds = requests.stage_start_ns, requests.last_end_ns
@@ -71,14 +71,14 @@ def compute_vllm_metrics(requests: ObservedRequests) -> ToolMetrics:
 def _streamed(requests: ObservedRequests, e2e_ms: Floats) -> dict[str, Aggregates]:
     if not np.any(requests.first_event_ns > 0):
         return dict.fromkeys(("ttft_ms", "itl_ms", "tpot_ms"), withhold(_NO_FIRST_EVENT, _PRINTED))
-    ttft_ms = requests.ms_since_send(requests.first_event_ns)
+    ttft_ms = requests.compute_ms_since_send(requests.first_event_ns)
     steps = np.where(requests.tokens_out > 1, requests.tokens_out - 1, np.nan)
     return {
-        "ttft_ms": linear_percentiles(ttft_ms, _PRINTED),
-        "itl_ms": linear_percentiles(
-            np.concatenate((requests.deltas.gaps_ms(), _compute_gaps_to_first_delta_ms(requests))), _PRINTED
+        "ttft_ms": compute_linear_percentiles(ttft_ms, _PRINTED),
+        "itl_ms": compute_linear_percentiles(
+            np.concatenate((requests.deltas.compute_gaps_ms(), _compute_gaps_to_first_delta_ms(requests))), _PRINTED
         ),
-        "tpot_ms": linear_percentiles((e2e_ms - ttft_ms) / steps, _PRINTED),
+        "tpot_ms": compute_linear_percentiles((e2e_ms - ttft_ms) / steps, _PRINTED),
     }
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy import special
 
 from app.analysis.columns import Floats
-from app.analysis.estimates import share
+from app.analysis.estimates import estimate_proportion
 from app.analysis.sample_size import ALPHA
 from app.errors import UsageError
 from app.records.local import Accuracy
@@ -102,24 +102,24 @@ class PairedCounts(msgspec.Struct, frozen=True):
     """Counts of rows: predicted correctly by both, only by the variant, only by the reference."""
 
     rows: int
-    both: int
+    both_correct: int
     only_variant: int
     only_reference: int
 
     @property
-    def variant(self) -> int:
-        return self.both + self.only_variant
+    def variant_correct(self) -> int:
+        return self.both_correct + self.only_variant
 
     @property
-    def reference(self) -> int:
-        return self.both + self.only_reference
+    def reference_correct(self) -> int:
+        return self.both_correct + self.only_reference
 
     @property
     def difference(self) -> float:
         return (self.only_variant - self.only_reference) / self.rows
 
 
-def difference_interval(counts: PairedCounts) -> tuple[float, float]:
+def compute_difference_interval(counts: PairedCounts) -> tuple[float, float]:
     """Compute the confidence interval of the variant's accuracy minus the reference's."""
 
     def is_within(difference: float) -> bool:
@@ -129,13 +129,13 @@ def difference_interval(counts: PairedCounts) -> tuple[float, float]:
     return _bisect(is_within, counts.difference, -1.0), _bisect(is_within, counts.difference, 1.0)
 
 
-def ratio_interval(counts: PairedCounts) -> tuple[float, float]:
+def compute_ratio_interval(counts: PairedCounts) -> tuple[float, float]:
     """Compute the confidence interval of the variant's accuracy divided by the reference's. The reference must have
     predicted at least one row correctly."""
-    ratio = counts.variant / counts.reference
+    ratio = counts.variant_correct / counts.reference_correct
 
     def is_within(assumed_ratio: float) -> bool:
-        distance = counts.variant - assumed_ratio * counts.reference
+        distance = counts.variant_correct - assumed_ratio * counts.reference_correct
         return distance**2 <= _Z**2 * _compute_ratio_variance(counts, assumed_ratio)
 
     upper = max(1.0, 2 * ratio)
@@ -144,7 +144,7 @@ def ratio_interval(counts: PairedCounts) -> tuple[float, float]:
     return _bisect(is_within, ratio, 0.0), _bisect(is_within, ratio, upper)
 
 
-def mcnemar(counts: PairedCounts) -> float:
+def compute_mcnemar_p_value(counts: PairedCounts) -> float:
     """Compute the two-sided mid-p value of McNemar's test: the exact binomial test on the rows that only one side
     predicted correctly.
 
@@ -169,8 +169,8 @@ def _compute_difference_variance(counts: PairedCounts, difference: float) -> flo
 def _compute_ratio_variance(counts: PairedCounts, ratio: float) -> float:
     """Compute the variance of the number of correct rows of the variant minus `ratio` times that of the reference,
     under the maximum-likelihood proportions for the given ratio."""
-    correct = counts.both + counts.only_variant + counts.only_reference
-    linear = counts.reference * ratio**2 - (counts.variant + 2 * counts.only_reference)
+    correct = counts.both_correct + counts.only_variant + counts.only_reference
+    linear = counts.reference_correct * ratio**2 - (counts.variant_correct + 2 * counts.only_reference)
     constant = counts.only_reference * (1 - ratio) * correct / counts.rows
     ml_share = _compute_upper_root(counts.rows * (1 + ratio), linear, constant)
     return max(0.0, counts.rows * (1 + ratio) * ml_share + correct * (ratio - 1))
@@ -257,13 +257,13 @@ def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
 
 
 def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
-    value = share(round(float(now.sum())), now.size)
+    value = estimate_proportion(round(float(now.sum())), now.size)
     if reference_scores is None or not now.size:
         return _build_without_reference("top-1", value)
     is_variant_right, is_reference_right = now > 0, reference_scores > 0
     counts = PairedCounts(
         rows=now.size,
-        both=int(np.count_nonzero(is_variant_right & is_reference_right)),
+        both_correct=int(np.count_nonzero(is_variant_right & is_reference_right)),
         only_variant=int(np.count_nonzero(is_variant_right & ~is_reference_right)),
         only_reference=int(np.count_nonzero(~is_variant_right & is_reference_right)),
     )
@@ -271,12 +271,12 @@ def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
     return Accuracy(
         metric="top-1",
         value=value,
-        reference=share(counts.reference, now.size),
-        change=Estimate(counts.difference, difference_interval(counts), now.size),
-        retained=Estimate(counts.variant / counts.reference, ratio_interval(counts), now.size)
-        if counts.reference
+        reference=estimate_proportion(counts.reference_correct, now.size),
+        change=Estimate(counts.difference, compute_difference_interval(counts), now.size),
+        retained=Estimate(counts.variant_correct / counts.reference_correct, compute_ratio_interval(counts), now.size)
+        if counts.reference_correct
         else undefined,
-        p_value=mcnemar(counts),
+        p_value=compute_mcnemar_p_value(counts),
         test="McNemar",
     )
 

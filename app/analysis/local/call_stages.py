@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import Nanoseconds, read_times
-from app.analysis.drift import CHANGE_LIMIT, latency_drift
-from app.analysis.estimates import distribution, rate
+from app.analysis.drift import CHANGE_LIMIT, compute_latency_drift
+from app.analysis.estimates import compute_distribution, estimate_rate
 from app.analysis.number_format import format_number
 from app.analysis.rows import NOT_STARTED
 from app.analysis.validity import compute_verdict, grade_high
@@ -70,7 +70,7 @@ class CallRows:
         return durations_ms
 
 
-def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
+def read_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage) -> CallRows:
     """Read the calls of a stage. `rows` includes the warm-up of the stage, which is dropped."""
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
     begin_ns, has_begun = read_times(frame["begin_ns"])
@@ -79,8 +79,8 @@ def read_calls(rows: pd.DataFrame | pa.Table, facts: CallStage) -> CallRows:
     query, stream = (
         read_times(frame[name])[0] for name in ("query", "stream")
     )  # a call that never began has no stream
-    inside = has_begun & (begin_ns >= facts.start_ns)
-    if facts.scenario in ("server", "multi-stream"):
+    inside = has_begun & (begin_ns >= stage_data.start_ns)
+    if stage_data.scenario in ("server", "multi-stream"):
         inside &= has_schedule
     end_ns = read_times(frame["end_ns"])[0]
     order = np.flatnonzero(inside)
@@ -119,17 +119,17 @@ _MIN_CALLS_FOR_P99 = 100
 _MAX_LOOP_SHARE = 0.05
 
 
-def call_checks(calls: CallRows, facts: CallStage) -> tuple[Check, ...]:
+def call_checks(calls: CallRows, stage_data: CallStage) -> tuple[Check, ...]:
     if not len(calls):
         return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "No call completed. Increase load.max_duration."),)
-    checks = [_warm_up_check(facts), _count_check(calls), _steady_check(calls, facts)]
-    if facts.stopped_early:
-        checks.append(_interruption_check(facts))
-    elif facts.scenario == "server":
+    checks = [_warm_up_check(stage_data), _count_check(calls), _steady_check(calls, stage_data)]
+    if stage_data.stopped_early:
+        checks.append(_interruption_check(stage_data))
+    elif stage_data.scenario == "server":
         checks += [_never_started_check(calls), _lateness_check(calls)]
     else:
-        checks.append(_precision_check(facts))
-    if facts.scenario == "single-stream":
+        checks.append(_precision_check(stage_data))
+    if stage_data.scenario == "single-stream":
         checks.append(_loop_check(calls))
     return tuple(checks)
 
@@ -181,7 +181,7 @@ def _steady_check(calls: CallRows, stage_data: CallStage) -> Check:
     because a growing backlog is not a steady state."""
     waits_ms = (calls.end_ns - calls.intended_ns) / 1e6
     is_server = stage_data.scenario == "server"
-    drift = latency_drift(waits_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
+    drift = compute_latency_drift(waits_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
     if drift is None:
         return Check("steady_times", None, CHANGE_LIMIT, "share", "VALID")
     return grade_high(
@@ -231,41 +231,41 @@ _INFINITE_MS = 1e15
 _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
 
 
-def summarize_calls(rows: pd.DataFrame | pa.Table, facts: CallStage, checks: Sequence[Check] = ()) -> Stage:
+def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks: Sequence[Check] = ()) -> Stage:
     """Build the stage from its calls. `rows` includes the warm-up; `checks` are the checks of the variant as a
     whole."""
-    calls = read_calls(rows, facts)
-    window = Window(facts.start_ns, facts.end_ns)
+    calls = read_calls(rows, stage_data)
+    window = Window(stage_data.start_ns, stage_data.end_ns)
     bounds = (window.start_ns, window.end_ns)
-    all_checks = (*checks, *call_checks(calls, facts))
-    is_server = facts.scenario == "server"
+    all_checks = (*checks, *call_checks(calls, stage_data))
+    is_server = stage_data.scenario == "server"
     intended_ns = np.concatenate([calls.intended_ns, calls.never_started_ns]) if is_server else calls.intended_ns
     return Stage(
-        name=stage_name(facts),
+        name=format_stage_name(stage_data),
         kind="steady" if is_server else "closed",
         repeat=1,
-        tags={"scenario": facts.scenario} | ({SEARCH_TAG: "yes"} if facts.in_search else {}),
-        variant=facts.variant,
+        tags={"scenario": stage_data.scenario} | ({SEARCH_TAG: "yes"} if stage_data.in_search else {}),
+        variant=stage_data.variant,
         window=window,
-        offered_per_s=rate(np.sort(intended_ns), bounds) if is_server else _CLOSED_LOOP,
-        achieved_per_s=rate(np.sort(calls.begin_ns), bounds),
+        offered_per_s=estimate_rate(np.sort(intended_ns), bounds) if is_server else _CLOSED_LOOP,
+        achieved_per_s=estimate_rate(np.sort(calls.begin_ns), bounds),
         good_per_s=Estimate(None, reason="individual calls of a local model are not evaluated"),
         completed=len(calls),
         errors={NOT_STARTED: len(calls.never_started_ns)} if len(calls.never_started_ns) else {},
-        metrics=_build_metrics(calls, facts, bounds),
+        metrics=_build_metrics(calls, stage_data, bounds),
         verdict=compute_verdict(all_checks),
         checks=all_checks,
-        scheduled_per_s=facts.rate_per_s,
-        concurrency=_get_concurrency(facts),
+        scheduled_per_s=stage_data.rate_per_s,
+        concurrency=_get_concurrency(stage_data),
         arrivals="Poisson" if is_server else None,
         arrival_kind="poisson" if is_server else None,
     )
 
 
-def stage_name(facts: CallStage) -> str:
+def format_stage_name(stage_data: CallStage) -> str:
     """Return the display name of the stage, such as `offline: digits cpu as-is, batch 8`."""
-    rate_suffix = "" if facts.rate_per_s is None else f" at {format_number(facts.rate_per_s)}/s"
-    return f"{facts.scenario}{rate_suffix}: {facts.variant.label}"
+    rate_suffix = "" if stage_data.rate_per_s is None else f" at {format_number(stage_data.rate_per_s)}/s"
+    return f"{stage_data.scenario}{rate_suffix}: {stage_data.variant.label}"
 
 
 def _get_concurrency(stage_data: CallStage) -> int | None:
@@ -280,12 +280,12 @@ def _get_concurrency(stage_data: CallStage) -> int | None:
 
 
 def _build_metrics(calls: CallRows, stage_data: CallStage, bounds: tuple[int, int]) -> dict[str, dict[str, Estimate]]:
-    metrics = {"service_ms": distribution(calls.service_ms)}
+    metrics = {"service_ms": compute_distribution(calls.service_ms)}
     if stage_data.scenario == "server":
         metrics["latency_ms"] = _compute_arrival_latency_ms(calls)
-        metrics["send_lag_ms"] = distribution(compute_lateness_ms(calls))
+        metrics["send_lag_ms"] = compute_distribution(compute_lateness_ms(calls))
     if stage_data.scenario == "multi-stream":
-        metrics["latency_ms"] = distribution(_compute_query_ms(calls))
+        metrics["latency_ms"] = compute_distribution(_compute_query_ms(calls))
     for part in CALL_PARTS:
         if not part.startswith("copy") or calls.has_separate_copies:
             metrics[part] = _part_distribution(calls.part_ms(part))
@@ -297,7 +297,7 @@ def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds: tuple[in
     """Compute the throughput in rows per second. In a closed loop, calls that were running at the end count by the
     fraction inside the stage; otherwise a stage of few long calls would appear too slow."""
     end_ns = bounds[1]
-    completed_rate = rate(
+    completed_rate = estimate_rate(
         calls.end_ns, (bounds[0], end_ns + 1)
     )  # include the last call of a single stream, which ends exactly at `end_ns`
     is_running_at_end = (calls.begin_ns < end_ns) & (calls.end_ns > end_ns)
@@ -318,7 +318,7 @@ def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds: tuple[in
 def _part_distribution(values_ms: Floats) -> dict[str, Estimate]:
     return {
         name: estimate
-        for name, estimate in distribution(values_ms).items()
+        for name, estimate in compute_distribution(values_ms).items()
         if name in ("p50", "p95", "p99", "mean", "max")
     }
 
@@ -329,9 +329,9 @@ def _compute_arrival_latency_ms(calls: CallRows) -> dict[str, Estimate]:
     latencies_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
     never_started = len(calls.never_started_ns)
     if not never_started:
-        return distribution(latencies_ms)
+        return compute_distribution(latencies_ms)
     reason = f"{never_started:,} calls were never started because the model could not keep up"
-    estimates = distribution(np.concatenate([latencies_ms, np.full(never_started, _INFINITE_MS)]))
+    estimates = compute_distribution(np.concatenate([latencies_ms, np.full(never_started, _INFINITE_MS)]))
     return {
         name: Estimate(None, reason=reason) if name == "mean" else _withhold_infinite(estimate, reason)
         for name, estimate in estimates.items()

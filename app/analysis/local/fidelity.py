@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import special
 
 from app.analysis.columns import Floats, Mask
-from app.analysis.estimates import percentile, share
+from app.analysis.estimates import estimate_percentile, estimate_proportion
 from app.errors import UsageError
 from app.records.local import Fidelity
 
@@ -54,13 +54,13 @@ def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
     finite_rows = rows_compared[rows_compared["is_finite"]]
     return Fidelity(
         rows=rows,
-        top1_agreement=share(int(rows_compared["agrees"].sum()), rows) if has_scores else None,
+        top1_agreement=estimate_proportion(int(rows_compared["agrees"].sum()), rows) if has_scores else None,
         cosine_mean=_reduce_finite(finite_rows["cosine"], np.mean) if width > 1 else None,
         cosine_min=_reduce_finite(finite_rows["cosine"], np.min) if width > 1 else None,
         max_abs=_reduce_finite(finite_rows["max_abs"], np.max),
         sqnr_db=_compute_decibels(float(finite_rows["signal"].sum()), float(finite_rows["noise"].sum())),
         kl_mean=_reduce_finite(finite_rows["divergence"], np.mean) if has_scores else None,
-        kl_p99=percentile(finite_rows["divergence"], 0.99).value if has_scores else None,
+        kl_p99=estimate_percentile(finite_rows["divergence"], 0.99).value if has_scores else None,
         is_equal=bool(rows_compared["is_equal"].all()),
         not_finite=int(rows_compared["not_finite"].sum()),
     )

@@ -67,18 +67,20 @@ MIN_BYTES_NOTE = "bytes from the graph: each weight, input and output counted on
 MOVED_BYTES_NOTE = "bytes from the graph, without fusion or caching"
 
 
-def format_compute_bound(place: RooflinePosition) -> str:
-    intensity = _format_intensity(place, place.cost.min_bytes)
-    arithmetic = _format_arithmetic(place)
-    return f"compute bound: {arithmetic}, {intensity} ({MIN_BYTES_NOTE}){_format_caveat(place.peaks)}"
+def format_compute_bound(position: RooflinePosition) -> str:
+    intensity = _format_intensity(position, position.cost.min_bytes)
+    arithmetic = _format_arithmetic(position)
+    return f"compute bound: {arithmetic}, {intensity} ({MIN_BYTES_NOTE}){_format_caveat(position.peaks)}"
 
 
-def format_memory_bound(place: RooflinePosition, moved_bytes: int, model: str) -> str:
-    intensity = _format_intensity(place, moved_bytes)
-    return f"memory bound: {_format_traffic(place, moved_bytes)}, {intensity} ({model}){_format_caveat(place.peaks)}"
+def format_memory_bound(position: RooflinePosition, moved_bytes: int, model: str) -> str:
+    intensity = _format_intensity(position, moved_bytes)
+    return (
+        f"memory bound: {_format_traffic(position, moved_bytes)}, {intensity} ({model}){_format_caveat(position.peaks)}"
+    )
 
 
-def format_launch_bound(place: RooflinePosition, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
+def format_launch_bound(position: RooflinePosition, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
     overhead_per_node = (
         (f", {format_number(fixed_ms * 1e3 / nodes, 2)} µs per operator for {nodes:,} operators") if nodes else ""
     )
@@ -86,8 +88,10 @@ def format_launch_bound(place: RooflinePosition, fixed_share: float, fixed_ms: f
         f"{_format_percent(fixed_share)} of the call time does not depend on the batch size "
         f"({format_number(fixed_ms, 3)} ms{overhead_per_node})"
     )
-    roofline_text = f"it reaches {_format_percent(place.roofline_share)} of the roofline: {_format_dominant(place)}"
-    return f"launch or host bound: {fixed_text}, and {roofline_text}{_format_caveat(place.peaks)}"
+    roofline_text = (
+        f"it reaches {_format_percent(position.roofline_share)} of the roofline: {_format_dominant(position)}"
+    )
+    return f"launch or host bound: {fixed_text}, and {roofline_text}{_format_caveat(position.peaks)}"
 
 
 def format_copy_bound(copies_ms: float, execute_ms: float) -> str:
@@ -102,30 +106,29 @@ def format_host_bound(host_ms: float, execute_ms: float) -> str:
     )
 
 
-def format_faster_than_peak(place: RooflinePosition) -> str:
+def format_faster_than_peak(position: RooflinePosition) -> str:
     return (
-        f"unknown: {_format_arithmetic(place)}, which is above the peak; the peak is too low, or refers to another "
-        f"data type{_format_caveat(place.peaks)}"
+        f"unknown: {_format_arithmetic(position)}, which is above the peak; the peak is too low, or refers to another "
+        f"data type{_format_caveat(position.peaks)}"
     )
 
 
-def format_faster_than_memory(place: RooflinePosition) -> str:
+def format_faster_than_memory(position: RooflinePosition) -> str:
     return (
-        f"no single bottleneck: {_format_traffic(place, place.cost.min_bytes)}, which is above the memory bandwidth, "
-        f"so caches serve part of the data or not all of it is read; {_format_arithmetic(place)} "
-        f"({MIN_BYTES_NOTE}){_format_caveat(place.peaks)}"
+        f"no single bottleneck: {_format_traffic(position, position.cost.min_bytes)}, which is above the memory "
+        f"bandwidth, so caches serve part of the data or not all of it is read; {_format_arithmetic(position)} "
+        f"({MIN_BYTES_NOTE}){_format_caveat(position.peaks)}"
     )
 
 
-def format_no_bottleneck(place: RooflinePosition, fixed_share: float | None) -> str:
+def format_no_bottleneck(position: RooflinePosition, fixed_share: float | None) -> str:
     fixed_text = (
         "the fraction of call time that does not depend on the batch size is unknown (measure more batch sizes)"
         if fixed_share is None
         else f"{_format_percent(fixed_share)} of the call time does not depend on the batch size"
     )
-    return (
-        f"no single bottleneck: {_format_dominant(place)}; {fixed_text} ({MIN_BYTES_NOTE}){_format_caveat(place.peaks)}"
-    )
+    caveat = _format_caveat(position.peaks)
+    return f"no single bottleneck: {_format_dominant(position)}; {fixed_text} ({MIN_BYTES_NOTE}){caveat}"
 
 
 def format_unknown_bottleneck(missing: str, fixed_share: float | None) -> str:
@@ -199,7 +202,7 @@ _MIN_FIXED_SHARE = 0.5
 _MAX_COPY_RATIO = 0.5
 
 
-class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
+class CallDurations(msgspec.Struct, frozen=True, kw_only=True):
     """Median durations of the parts of a call at one batch size, with one call at a time; `None` for a part that was
     not measured separately."""
 
@@ -211,7 +214,11 @@ class CallTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_bottleneck(
-    times: CallTimes, cost: BatchCost | None, peaks: Peaks | None, batch_model: BatchModel | None, nodes: int | None
+    call_durations: CallDurations,
+    cost: BatchCost | None,
+    peaks: Peaks | None,
+    batch_model: BatchModel | None,
+    nodes: int | None,
 ) -> Bottleneck:
     """Determine the bottleneck of a variant.
 
@@ -219,11 +226,11 @@ def find_bottleneck(
     type and the threads that ran; `batch_model` is the batch latency model of the execution; `nodes` is the number of
     operators in a call. Rates and intensity of the result use the minimum memory traffic; if the bottleneck is
     described as unfused memory traffic, they use all bytes that operators read and write."""
-    position = locate_on_roofline(times.execute_ms, cost, peaks)
-    limit, sentence = _find_bottleneck_outside_execution(times) or _find_bottleneck_of_execution(
-        times, cost, peaks, position, batch_model, nodes
+    position = locate_on_roofline(call_durations.execute_ms, cost, peaks)
+    limit, sentence = _find_bottleneck_outside_execution(call_durations) or _find_bottleneck_of_execution(
+        call_durations, cost, peaks, position, batch_model, nodes
     )
-    execute_s = times.execute_ms / 1e3 if times.execute_ms else None
+    execute_s = call_durations.execute_ms / 1e3 if call_durations.execute_ms else None
     is_moved = position is not None and limit == "memory" and not _is_near_memory_roof(position)
     moved_bytes = None if cost is None else cost.moved_bytes if is_moved else cost.min_bytes
     return Bottleneck(
@@ -237,7 +244,7 @@ def find_bottleneck(
     )
 
 
-def _find_bottleneck_outside_execution(call_times: CallTimes) -> tuple[BottleneckKind, str] | None:
+def _find_bottleneck_outside_execution(call_times: CallDurations) -> tuple[BottleneckKind, str] | None:
     """Return a bottleneck outside the execution (copies or host), if it takes a large part of a call; otherwise
     `None`."""
     if not call_times.execute_ms:
@@ -252,7 +259,7 @@ def _find_bottleneck_outside_execution(call_times: CallTimes) -> tuple[Bottlenec
 
 
 def _find_bottleneck_of_execution(
-    call_times: CallTimes,
+    call_times: CallDurations,
     cost: BatchCost | None,
     peaks: Peaks | None,
     position: RooflinePosition | None,
@@ -301,7 +308,7 @@ def _compute_fixed_part(batch_model: BatchModel | None, cost: BatchCost | None) 
     return t0_ms, t0_ms / (t0_ms + t1_ms * cost.batch)
 
 
-def _format_missing(call_times: CallTimes, cost: BatchCost | None, peaks: Peaks | None) -> str:
+def _format_missing(call_times: CallDurations, cost: BatchCost | None, peaks: Peaks | None) -> str:
     if not call_times.execute_ms:
         return "execution time was not measured"
     if cost is None:
@@ -311,14 +318,14 @@ def _format_missing(call_times: CallTimes, cost: BatchCost | None, peaks: Peaks 
     return f"the peak FLOP/s for this data type or the peak memory bandwidth of {peaks.name} is unknown"
 
 
-Arithmetic = Literal["fp32", "fp16", "int8"]
+DataType = Literal["fp32", "fp16", "int8"]
 
 
-def card_peaks(accelerator: Accelerator, arithmetic: Arithmetic) -> Peaks:
+def get_published_peaks(accelerator: Accelerator, data_type: DataType) -> Peaks:
     """Return the published peaks of a GPU. The fp32 peak excludes tensor cores; a runtime that rounds inputs to TF32
     can exceed it."""
     tera_per_s = {"fp32": accelerator.fp32_tflops, "fp16": accelerator.fp16_tflops, "int8": accelerator.int8_tops}
-    peak, bandwidth_gb_s = tera_per_s[arithmetic], accelerator.memory_bandwidth_gb_s
+    peak, bandwidth_gb_s = tera_per_s[data_type], accelerator.memory_bandwidth_gb_s
     return Peaks(
         name=f"{accelerator.vendor} {accelerator.name}",
         flops_per_s=None if peak is None else peak * 1e12,

@@ -17,7 +17,7 @@ from app.analysis.gating import evaluate_gate, filter_by_tags
 from app.analysis.headline import set_headline
 from app.analysis.local.call_stages import SEARCH_TAG, find_max_throughput
 from app.analysis.objectives import evaluate_objective, find_estimate, is_met
-from app.analysis.rescoring import mark_rescored
+from app.analysis.rescoring import mark_reevaluated
 from app.analysis.rows import NOT_STARTED
 from app.errors import ExitCode, UsageError
 from app.records.estimate import Estimate, Variant
@@ -52,7 +52,7 @@ def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple
     return stage, find_estimate(stage, objective)
 
 
-def find_missed(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
+def find_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
     """Return the objectives that a variant violates by point estimate in these stages, or for which it has no estimate.
     Objectives that can only warn are excluded."""
     estimates = [
@@ -61,15 +61,15 @@ def find_missed(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tupl
     return tuple((objective, estimate) for objective, estimate in estimates if not is_met(objective, estimate))
 
 
-def find_missed_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
+def find_violated_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
     """Return the objectives violated before the end of the run. Metrics that are known only after the run, such as
     accuracy and telemetry, are ignored."""
-    return find_missed(
+    return find_violated(
         [objective for objective in slo if any(objective.metric in stage.metrics for stage in stages)], stages
     )
 
 
-def is_certainly_missed(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
+def is_certainly_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
     """Return True if an objective is violated by a known value. A missing value does not count, unless the latency is
     infinite."""
     headline = select_headline_stages(slo, stages)
@@ -116,13 +116,13 @@ def mark_variant_headlines(slo: Sequence[Objective], stages: Sequence[Stage]) ->
     return set_headline(stages, headline)
 
 
-NO_BEST_TEXTS: dict[NoBestReason, str] = {
+NO_BEST_MESSAGES: dict[NoBestReason, str] = {
     "not_trusted": "no variant has a valid measurement",
     "open": "no variant was shown to meet every objective",
     "missed": "no variant met every objective",
     "cut_short": "the run ended before it was evaluated",
 }
-NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_TEXTS["missed"])
+NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_MESSAGES["missed"])
 
 
 class VariantResult(msgspec.Struct, frozen=True):
@@ -135,8 +135,8 @@ class VariantResult(msgspec.Struct, frozen=True):
         """Return the headline stages of the variant, without the failed rates of a search."""
         return select_headline_stages(slo, self.stages)
 
-    def find_missed(self, slo: Sequence[Objective]) -> tuple[tuple[Objective, Estimate], ...]:
-        return find_missed(slo, self.headline_stages(slo))
+    def find_violated(self, slo: Sequence[Objective]) -> tuple[tuple[Objective, Estimate], ...]:
+        return find_violated(slo, self.headline_stages(slo))
 
     def is_reliable(self, slo: Sequence[Objective]) -> bool:
         """Return True if the variant was measured completely and none of its headline stages is INVALID."""
@@ -152,9 +152,9 @@ def find_best(
     reliable = [variant for variant in variants if variant.is_reliable(slo)]
     if not reliable:
         return None, "not_trusted"
-    passed = [variant for variant in reliable if not variant.find_missed(slo)]
+    passed = [variant for variant in reliable if not variant.find_violated(slo)]
     if not passed:
-        is_open = any(not is_certainly_missed(slo, variant.stages) for variant in reliable)
+        is_open = any(not is_certainly_violated(slo, variant.stages) for variant in reliable)
         return None, "open" if is_open else "missed"
     return max(passed, key=lambda variant: _compute_throughput(variant).value or 0.0), None
 
@@ -177,7 +177,7 @@ def find_equally_fast(
     candidates = [
         variant
         for variant in variants
-        if variant is not best and variant.is_reliable(slo) and not variant.find_missed(slo)
+        if variant is not best and variant.is_reliable(slo) and not variant.find_violated(slo)
     ]
     return tuple(
         variant.data.variant
@@ -190,7 +190,7 @@ def find_nearest(variants: Sequence[VariantResult], slo: Sequence[Objective]) ->
     """Find the variant that violated the fewest objectives; of several, the fastest."""
 
     def distance(variant: VariantResult) -> tuple[int, float]:
-        return len(variant.find_missed(slo)), -(_compute_throughput(variant).value or 0.0)
+        return len(variant.find_violated(slo)), -(_compute_throughput(variant).value or 0.0)
 
     return min((variant for variant in variants if variant.stages), key=distance, default=None)
 
@@ -212,7 +212,7 @@ def evaluate_variant_gate(gate: Objective, evaluated_on: Sequence[Stage], stages
     return evaluate_variant_objective(gate, selected if gate.tags else evaluated_on)
 
 
-def rescore_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
+def reevaluate_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
     """Re-evaluate a stored local run with another SLO. Raises UsageError if the stored run searched for the max rate
     within its own SLO."""
     assert original.local is not None
@@ -239,7 +239,7 @@ def rescore_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
     is_missed = reason == "missed" and all(evaluated.outcome != "FAIL" for evaluated in slo_results)
     extra_causes = [NO_VARIANT] if is_missed else []
     stages = mark_variant_headlines(slo, original.stages)
-    return mark_rescored(
+    return mark_reevaluated(
         replace(original, local=local, stages=stages, slo=slo_results, gates=gates), original, slo, None, extra_causes
     )
 
@@ -255,12 +255,12 @@ class VariantPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy as a proportion (0 to 1); higher is better."""
 
 
-def usd_per_million_rows(rows_per_s: float, usd_per_hour: float) -> float:
+def compute_usd_per_million_rows(rows_per_s: float, usd_per_hour: float) -> float:
     """Compute the cost in USD per million rows on a machine that is never idle."""
     return usd_per_hour / 3600 / rows_per_s * 1e6
 
 
-def machine_s_per_thousand_rows(rows_per_s: float) -> float:
+def compute_machine_s_per_thousand_rows(rows_per_s: float) -> float:
     """Compute the machine time in seconds per thousand rows, as the cost of a machine without a price."""
     return 1e3 / rows_per_s
 

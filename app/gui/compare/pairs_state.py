@@ -54,7 +54,7 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
 
     def eta_s(self) -> float | None:
         at_ns = self.progress.at_ns
-        return None if at_ns is None or not self.is_running else self.progress.eta_s(at_ns)
+        return None if at_ns is None or not self.is_running else self.progress.estimate_eta_s(at_ns)
 
 
 def apply_event(state: PairsState, event: Event) -> PairsState:

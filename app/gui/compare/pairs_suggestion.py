@@ -112,12 +112,12 @@ def build_launch(
 def secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, ...]:
     """Return the secrets of both profiles that would be sent to hosts that are not allowed yet."""
     from app.profiles.loading import load_profile
-    from app.wiring.secret_consent import secrets_to_allow
+    from app.wiring.secret_consent import find_secrets_to_allow
 
     to_allow: dict[AllowedSecrets, None] = {}
     for path in (suggestion.base, suggestion.candidate):
         try:
-            secrets = () if path is None else secrets_to_allow(load_profile(path))
+            secrets = () if path is None else find_secrets_to_allow(load_profile(path))
         except SizewiseError:  # the command itself reports this error
             continue
         to_allow.update(dict.fromkeys(secrets))

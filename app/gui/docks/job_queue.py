@@ -59,7 +59,7 @@ class Job(msgspec.Struct, frozen=True):
         longer than the last run of the same name."""
         if self.state != "running" or self.progress is None:
             return None
-        planned_s = self.progress.eta_s(self.progress.at_ns or 0)
+        planned_s = self.progress.estimate_eta_s(self.progress.at_ns or 0)
         if planned_s is not None:
             return planned_s
         remaining_s = None if self.last_duration_s is None else self.last_duration_s - self.progress.elapsed_s

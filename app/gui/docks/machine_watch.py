@@ -77,7 +77,7 @@ class MachineWatch(QObject):
         if self._is_checking or self.state.capabilities is not None or self._run is not None:
             return
         self._is_checking = True
-        submit(self, _check_machine, self._set_facts, self._on_check_failed)
+        submit(self, _check_machine, self._set_metadata, self._on_check_failed)
 
     def check_again(self) -> None:
         self._set_state(msgspec.structs.replace(self.state, capabilities=None, problem=None))
@@ -114,9 +114,9 @@ class MachineWatch(QObject):
     def _set_now(self, now: MachineNow) -> None:
         self._set_state(msgspec.structs.replace(self.state, readings=now))
 
-    def _set_facts(self, facts: MachineInfo) -> None:
+    def _set_metadata(self, machine_info: MachineInfo) -> None:
         self._is_checking = False
-        self._set_state(msgspec.structs.replace(self.state, capabilities=facts, problem=None))
+        self._set_state(msgspec.structs.replace(self.state, capabilities=machine_info, problem=None))
 
     def _on_check_failed(self, error: Exception) -> None:
         self._is_checking = False

@@ -72,10 +72,10 @@ def machine_lines(state: MachineState) -> tuple[MachineLine, ...]:
     )
 
 
-def _cpu(facts: MachineInfo | None, now: MachineNow | None) -> MachineLine:
+def _cpu(machine_info: MachineInfo | None, now: MachineNow | None) -> MachineLine:
     parts = []
-    if facts is not None:
-        parts.append(shorten(facts.environment.cpu_model or facts.environment.cpu_architecture))
+    if machine_info is not None:
+        parts.append(shorten(machine_info.environment.cpu_model or machine_info.environment.cpu_architecture))
     if now is not None:
         template = "{cores} cores, {percent} busy"
         parts.append(template.format(cores=cell(now.cores), percent=format_reading(now.cpu_percent, "%")))
@@ -132,27 +132,27 @@ def _providers(state: MachineState) -> MachineLine:
     return MachineLine(title, f"{names} (ONNX Runtime {version})")
 
 
-def _power(facts: MachineInfo | None) -> MachineLine:
-    if facts is None:
+def _power(machine_info: MachineInfo | None) -> MachineLine:
+    if machine_info is None:
         return MachineLine("Power mode", _READING)
-    return MachineLine("Power mode", facts.environment.cpu_governor or "n/a, not reported by this OS")
+    return MachineLine("Power mode", machine_info.environment.cpu_governor or "n/a, not reported by this OS")
 
 
-def _problems(facts: MachineInfo | None) -> tuple[MachineLine, ...]:
+def _problems(machine_info: MachineInfo | None) -> tuple[MachineLine, ...]:
     """Return a line with a hint for each property of this machine that limits the quality of measurements. A missing
     GPU is not a problem."""
-    if facts is None:
+    if machine_info is None:
         return ()
     warnings = [
         MachineLine(check.name[:1].upper() + check.name[1:], _problem_text(check.value, check.unit, check.hint), "warn")
-        for check in facts.checks
+        for check in machine_info.checks
         if check.verdict != "VALID"
     ]
-    if not facts.environment.gpus:
+    if not machine_info.environment.gpus:
         return tuple(warnings)
     unavailable = [
         MachineLine(f"{provider.provider} unavailable", provider.reason, "warn")
-        for provider in facts.unavailable_providers
+        for provider in machine_info.unavailable_providers
     ]
     return (*warnings, *unavailable)
 

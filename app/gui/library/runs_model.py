@@ -28,8 +28,8 @@ _NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "o
 
 
 class RunsModel(FrameModel):
-    """Qt model of the stored runs. `ticked` holds the run directories in the order of ticking; the first ticked run
-    is the baseline of a comparison."""
+    """Qt model of the stored runs. `ticked` holds the run directories in the order in which they were checked; the
+    first checked run is the baseline of a comparison."""
 
     ticks_changed = Signal()
 

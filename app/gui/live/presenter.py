@@ -126,7 +126,7 @@ class LivePresenter:
             done=progress.completed,
             total=progress.total,
             elapsed_s=max(0.0, (now_ns - since_ns) / 1e9),
-            eta_s=progress.eta_s(now_ns) if is_running else None,
+            eta_s=progress.estimate_eta_s(now_ns) if is_running else None,
             validity=None if verdict is None else verdict.status,
             reasons=() if verdict is None else verdict.reasons,
         )

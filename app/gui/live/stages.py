@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.analysis.number_format import format_number
-from app.analysis.run_progress import format_load, stage_duration_s, stage_elapsed_s
+from app.analysis.run_progress import compute_stage_elapsed_s, format_load, get_stage_duration_s
 from app.gui.live.state import Band, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
@@ -151,7 +151,7 @@ class LiveStages:
     def update_progress(self, snapshot: Snapshot) -> None:
         stage = self._running
         if stage is not None and stage.index in self._cells:
-            share = stage_elapsed_s(stage, snapshot.at_ns) / max(stage_duration_s(stage), 1e-9)
+            share = compute_stage_elapsed_s(stage, snapshot.at_ns) / max(get_stage_duration_s(stage), 1e-9)
             self._cells[stage.index] = replace(self._cells[stage.index], share_done=share)
 
     def change(self, event: RateChanged | StageExtended) -> None:

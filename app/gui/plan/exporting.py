@@ -21,7 +21,7 @@ DIRECTORY_KINDS: tuple[ExportKind, ...] = ("k8s", "kserve", "terraform", "csv")
 
 
 def write_export(
-    kind: ExportKind, plan: Plan, question: PlanningInputs, command: str, destination: Path
+    kind: ExportKind, plan: Plan, plan_inputs: PlanningInputs, command: str, destination: Path
 ) -> tuple[Path, ...]:
     """Write an export and return the paths of its files. `destination` is a file for a plan or report, otherwise a
     directory.
@@ -30,10 +30,10 @@ def write_export(
     """
     tool = f"sizewise {__version__}"
     if kind == "plan":
-        write_plan(destination, PlanFile(2, tool, plan, question))
+        write_plan(destination, PlanFile(2, tool, plan, plan_inputs))
         return (destination,)
     if kind == "report":
-        files = {destination.name: render(build_plan_report(plan, question, tool, command), "html")}
+        files = {destination.name: render(build_plan_report(plan, plan_inputs, tool, command), "html")}
         return _written(destination.parent, files)
     return _written(destination, export_plan(plan, kind, ExportSettings()))
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import card_name
+from app.planning.rates import format_accelerator_name
 from app.records.offers import Accelerator, Catalog, Offer
 from app.wiring.planning import PlanRequest
 
@@ -54,11 +54,11 @@ def with_hardware(request: PlanRequest, overrides: tuple[str, ...]) -> PlanReque
 
 def _gpu_text(card: Accelerator) -> str:
     memory = "" if card.memory_gib is None else f", {card.memory_gib:g} GiB"
-    return f"{card_name(card)}{memory} – GPU"
+    return f"{format_accelerator_name(card)}{memory} – GPU"
 
 
-def _offer_text(name: str, offer: Offer, catalogue: Catalog) -> str:
-    card = catalogue.accelerators.get(offer.accelerator or "")
-    parts = [] if card is None else [f"{offer.accelerator_count:g} × {card_name(card)}"]
+def _offer_text(name: str, offer: Offer, catalog: Catalog) -> str:
+    card = catalog.accelerators.get(offer.accelerator or "")
+    parts = [] if card is None else [f"{offer.accelerator_count:g} × {format_accelerator_name(card)}"]
     parts += [] if offer.vcpus is None else [f"{offer.vcpus:g} vCPUs"]
     return f"{name} – {', '.join(parts)}" if parts else name

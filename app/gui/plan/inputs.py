@@ -60,10 +60,10 @@ class PlanInputs(SideColumn):
         if self._shown_loaded is not state.loaded:
             self._shown_loaded = state.loaded
             self.traffic.reset(state.loaded.traffic_source, state.loaded.inputs.traffic.peak_per_s)
-        self.traffic.show_question(question, state.edits)
+        self.traffic.show_inputs(question, state.edits)
         self.slo.show_slo(state.edits.slo or _texts(question), _texts(state.loaded.inputs))
         for row in self.rows.values():
-            row.show_question(question, state.edits)
+            row.show_inputs(question, state.edits)
 
     def _request_slo(self, texts: tuple[str, ...] | None) -> None:
         """Request a different SLO. An empty SLO is ignored, since a plan needs at least one objective."""
@@ -78,8 +78,8 @@ class PlanInputs(SideColumn):
         self._slo_stroke = new_stroke()
 
 
-def _texts(question: PlanningInputs) -> tuple[str, ...]:
-    return tuple(objective.text for objective in question.slo)
+def _texts(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+    return tuple(objective.text for objective in plan_inputs.slo)
 
 
 def _percent(share: float) -> str:
@@ -216,13 +216,13 @@ def _unlimited(field: NumberField) -> NumberField:
     return field
 
 
-def _providers(question: PlanningInputs) -> tuple[str, ...]:
-    return tuple({offer.provider for offer in question.catalog.offers})
+def _providers(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+    return tuple({offer.provider for offer in plan_inputs.catalog.offers})
 
 
-def _regions(question: PlanningInputs) -> tuple[str, ...]:
-    return tuple({offer.region for offer in question.catalog.offers})
+def _regions(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+    return tuple({offer.region for offer in plan_inputs.catalog.offers})
 
 
-def _vendors(question: PlanningInputs) -> tuple[str, ...]:
-    return tuple({card.vendor for card in question.catalog.accelerators.values()})
+def _vendors(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+    return tuple({card.vendor for card in plan_inputs.catalog.accelerators.values()})

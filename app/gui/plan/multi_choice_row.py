@@ -53,10 +53,10 @@ class MultiChoiceRow(InputRow):
         self.column.addWidget(self._inner)
         self._inner.hide()
 
-    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
-        super().show_question(question, edits)
-        ticked = self._read(question)
-        names = tuple(sorted({*self._all_names(question), *ticked}))
+    def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
+        super().show_inputs(plan_inputs, edits)
+        ticked = self._read(plan_inputs)
+        names = tuple(sorted({*self._all_names(plan_inputs), *ticked}))
         self._is_showing = True
         if names != self._names:
             self._fill(names)

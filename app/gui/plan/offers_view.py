@@ -112,11 +112,11 @@ class CustomOfferForm(QFrame):
         from app.errors import SizewiseError
         from app.profiles.pricing.catalog import load_catalog
         from app.profiles.pricing.price_list import read_price_list
-        from app.wiring.dependencies import wall_now
+        from app.wiring.dependencies import get_utc_now
 
         try:
             path = write_price_list(self.to_row())
-            problems = read_price_list(path, self._catalogue or load_catalog(), wall_now().date()).problems
+            problems = read_price_list(path, self._catalogue or load_catalog(), get_utc_now().date()).problems
         except (OSError, SizewiseError) as error:
             self._show_problem(str(error))
             return
@@ -301,12 +301,12 @@ class OffersView(QWidget):
                 self.price_list_requested.emit(Path(url.toLocalFile()))
 
 
-def _original_prices(question: PlanningInputs, edited: dict[str, str]) -> dict[str, float | None]:
-    return {offer.key: _price(offer, question) for offer in question.catalog.offers if offer.key in edited}
+def _original_prices(plan_inputs: PlanningInputs, edited: dict[str, str]) -> dict[str, float | None]:
+    return {offer.key: _price(offer, plan_inputs) for offer in plan_inputs.catalog.offers if offer.key in edited}
 
 
-def _price(offer: Offer, question: PlanningInputs) -> float | None:
-    kind = question.limits.price
+def _price(offer: Offer, plan_inputs: PlanningInputs) -> float | None:
+    kind = plan_inputs.limits.price
     if kind == "spot":
         return offer.spot_usd_per_hour
     return offer.reserved_1y_usd_per_hour if kind == "reserved 1y" else offer.on_demand_usd_per_hour

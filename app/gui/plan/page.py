@@ -148,7 +148,7 @@ class PlanPage(Page):
             self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set your own under Traffic."))
 
     def _show_error(self, state: PlanState) -> None:
-        """Show an error once, until it is resolved."""
+        """Show each new error once, and hide it when it is resolved."""
         if state.error is self._shown_error:
             return
         if state.request_without_hardware is not None:  # the hardware picker explains this error and how to resolve it

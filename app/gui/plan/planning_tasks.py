@@ -17,7 +17,7 @@ from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
 from app.storage.plan_file import is_plan_file
 from app.wiring.plan_changes import apply_overrides
-from app.wiring.planning import NoTrafficError, PlanRequest, build_question
+from app.wiring.planning import NoTrafficError, PlanRequest, build_plan_inputs
 
 _ASSUMED_TRAFFIC = "traffic.peak=100/s"
 
@@ -34,39 +34,39 @@ def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
 
     Raises SizewiseError on failure.
     """
-    build_cached_question.cache_clear()  # the sources may have changed since the plan inputs were cached
+    build_cached_inputs.cache_clear()  # the sources may have changed since the plan inputs were cached
     is_assumed = False
     try:
-        question = build_cached_question(request, today)
+        question = build_cached_inputs(request, today)
     except NoTrafficError:
         is_assumed = True
         request = msgspec.structs.replace(request, overrides=(*request.overrides, _ASSUMED_TRAFFIC))
-        question = build_cached_question(request, today)
+        question = build_cached_inputs(request, today)
     return LoadedSources(request, question, _traffic_source(request), _needs_refit(request), is_assumed)
 
 
 @lru_cache(maxsize=4)
-def build_cached_question(request: PlanRequest, today: datetime.date) -> PlanningInputs:
+def build_cached_inputs(request: PlanRequest, today: datetime.date) -> PlanningInputs:
     """Build the plan inputs of a request. The inputs are cached, since reading runs and fitting service models takes
     seconds and is independent of edits."""
-    return build_question(request, today)
+    return build_plan_inputs(request, today)
 
 
-def build_edited_question(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanningInputs:
+def build_edited_inputs(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanningInputs:
     """Return the plan inputs that `sizewise plan` would build with these edits on its command line."""
     if edits.prices or (loaded.needs_refit and edits.slo is not None):
         request = apply_to_request(loaded.request, Edits((), edits.slo if loaded.needs_refit else None, edits.prices))
-        return apply_edits(build_cached_question(request, today), edits)
+        return apply_edits(build_cached_inputs(request, today), edits)
     return apply_edits(loaded.inputs, edits)
 
 
-def apply_edits(question: PlanningInputs, edits: Edits) -> PlanningInputs:
+def apply_edits(plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
     """Apply edits to plan inputs. Raises SizewiseError if an edit is invalid."""
     from app.analysis.objectives import parse_objective
 
     if edits.slo is not None:
-        question = msgspec.structs.replace(question, slo=tuple(parse_objective(text) for text in edits.slo))
-    return apply_overrides(question, edits.overrides) if edits.values else question
+        plan_inputs = msgspec.structs.replace(plan_inputs, slo=tuple(parse_objective(text) for text in edits.slo))
+    return apply_overrides(plan_inputs, edits.overrides) if edits.values else plan_inputs
 
 
 def compute_plan(
@@ -77,7 +77,7 @@ def compute_plan(
     is_estimate: bool,
     should_continue: ShouldContinue = always_continue,
 ) -> PlanOutcome:
-    question = build_edited_question(loaded, edits, today)
+    question = build_edited_inputs(loaded, edits, today)
     start_s = time.perf_counter()
     plan = plan_fleets(question, estimate_only=is_estimate, should_continue=should_continue)
     took_ms = 1000 * (time.perf_counter() - start_s)

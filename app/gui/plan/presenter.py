@@ -19,7 +19,7 @@ from app.gui.plan.planning_tasks import PlanOutcome, apply_edits, compile_simula
 from app.gui.plan.state import NO_EDITS, Change, Edits, LoadedSources, PlanState, apply_to_request, build_command
 from app.planning.goals import always_continue
 from app.records.planning_inputs import PlanningInputs
-from app.wiring.dependencies import wall_now
+from app.wiring.dependencies import get_utc_now
 from app.wiring.planning import NoHardwareError, PlanRequest
 
 SIMULATION_DELAY_MS = 300
@@ -53,7 +53,7 @@ class PlanPresenter(QObject):
 
     @property
     def today(self) -> datetime.date:
-        return wall_now().date()
+        return get_utc_now().date()
 
     def set_simulation_delay(self, delay_ms: int) -> None:
         """Set the time from the last edit to the start of the simulation."""
@@ -131,11 +131,11 @@ class PlanPresenter(QObject):
         self._update(edits=edits, inputs=question, error=None, is_current=False, relaxations=None)
         self._estimate()
 
-    def _with_read_offers(self, question: PlanningInputs, edits: Edits) -> PlanningInputs:
+    def _with_read_offers(self, plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
         """Return the plan inputs with the price-list offers that were loaded for the last result."""
         if not edits.prices or self.state.inputs is None:
-            return question
-        return msgspec.structs.replace(question, catalog=self.state.inputs.catalog)
+            return plan_inputs
+        return msgspec.structs.replace(plan_inputs, catalog=self.state.inputs.catalog)
 
     def _estimate(self) -> None:
         assert self.state.loaded is not None

@@ -30,20 +30,20 @@ class PropertyList(QWidget):
         self._grid.setColumnStretch(1, 3)
         self._rows: list[tuple[QLabel, QLabel]] = []
 
-    def set_properties(self, facts: Sequence[tuple[str, str]]) -> None:
-        while len(self._rows) < len(facts):
+    def set_properties(self, metadata: Sequence[tuple[str, str]]) -> None:
+        while len(self._rows) < len(metadata):
             name, value = label("", "muted", wrap=True), label("", wrap=True)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             for column, widget in enumerate((name, value)):
                 self._grid.addWidget(widget, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
             self._rows.append((name, value))
         for index, (name, value) in enumerate(self._rows):
-            texts = facts[index] if index < len(facts) else ("", "")
+            texts = metadata[index] if index < len(metadata) else ("", "")
             name.setText(texts[0])
             value.setText(texts[1])
             value.setAccessibleName(": ".join(texts))
             for widget in (name, value):
-                widget.setVisible(index < len(facts))
+                widget.setVisible(index < len(metadata))
 
     def texts(self) -> dict[str, str]:
         return {name.text(): value.text() for name, value in self._rows if name.text()}

@@ -45,7 +45,7 @@ class InputRow(QWidget):
         else:
             self.column.addWidget(field)
 
-    def show_question(self, question: PlanningInputs, edits: Edits) -> None:  # noqa: ARG002 - rows read it
+    def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:  # noqa: ARG002 - rows read it
         self._mark(any(edits.is_set(key) for key in self.keys()))
 
     def keys(self) -> tuple[str, ...]:
@@ -79,9 +79,9 @@ class NumberRow(InputRow):
         field.valueChanged.connect(self._request)
         field.editingFinished.connect(self._end_stroke)
 
-    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
-        super().show_question(question, edits)
-        self.field.show_value(self._read(question))
+    def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
+        super().show_inputs(plan_inputs, edits)
+        self.field.show_value(self._read(plan_inputs))
 
     def _request(self, value: float) -> None:
         text = self._write(value)
@@ -107,9 +107,9 @@ class ChoiceRow(InputRow):
         self.set_field(self.field, is_beside=True)
         self.field.activated.connect(self._request)
 
-    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
-        super().show_question(question, edits)
-        self.field.show_value(self._read(question))
+    def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
+        super().show_inputs(plan_inputs, edits)
+        self.field.show_value(self._read(plan_inputs))
 
     def _request(self, _: int) -> None:
         title = f"{self.name} {self.field.currentText()}"

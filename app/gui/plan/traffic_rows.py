@@ -64,10 +64,10 @@ class PeakRow(InputRow):
         self._source = source
         self.slider.set_bounds(max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_PER_S))
 
-    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
-        super().show_question(question, edits)
-        peak = question.traffic.peak_per_s
-        self._shares = question.traffic.hourly_share
+    def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
+        super().show_inputs(plan_inputs, edits)
+        peak = plan_inputs.traffic.peak_per_s
+        self._shares = plan_inputs.traffic.hourly_share
         self.rate.show_value(peak)
         if not self.slider.isSliderDown():
             self.slider.show_amount(peak)
@@ -165,9 +165,9 @@ class DayRow(InputRow):
     def set_source(self, source: TrafficSource) -> None:
         self._source = source
 
-    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
-        super().show_question(question, edits)
-        traffic = question.traffic
+    def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
+        super().show_inputs(plan_inputs, edits)
+        traffic = plan_inputs.traffic
         self.curve.set_rates(tuple(traffic.peak_per_s * share for share in traffic.hourly_share))
         self.preset.show_value(_preset(traffic))
         self._show_hour(self.curve.hour)
@@ -233,9 +233,9 @@ class SpikeRow(InputRow):
         self.start_time.timeChanged.connect(self._request)
         self._is_showing = False
 
-    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
-        super().show_question(question, edits)
-        spikes = question.traffic.spikes
+    def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
+        super().show_inputs(plan_inputs, edits)
+        spikes = plan_inputs.traffic.spikes
         spike = spikes[0] if spikes else RecurringSpike(12 * 3600.0, 1800.0, 2.0)
         self._is_showing = True
         self.is_on.setChecked(bool(spikes))
@@ -277,6 +277,6 @@ class TrafficRows(QWidget):
         self.peak.reset_range(source, peak_per_s)
         self.day.set_source(source)
 
-    def show_question(self, question: PlanningInputs, edits: Edits) -> None:
+    def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
         for row in self.rows:
-            row.show_question(question, edits)
+            row.show_inputs(plan_inputs, edits)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from app.analysis.columns import Floats, Mask
 from app.analysis.rows import NOT_STARTED, StageRows, read_rows
-from app.analysis.spans import compute_span_ms
+from app.analysis.spans import compute_duration_ms
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
         "stage": _stage_names(stages, names),
     }
     for name in _TIMES:
-        values_ms = compute_span_ms(rows, name)
+        values_ms = compute_duration_ms(rows, name)
         if values_ms is not None and (known_ms := _known_values(values_ms, rows, name)) is not None:
             columns[name] = known_ms
     columns["result"] = _categorical(_result_codes(rows), [OK, FAILED, NOT_STARTED])

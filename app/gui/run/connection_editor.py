@@ -22,7 +22,7 @@ from app.gui.widgets import Badge, button, card, hbox, label, vbox
 from app.profiles.loading import load_profile_text
 from app.records.trial import ConnectionTest
 from app.storage.allowed_secrets import AllowedSecrets
-from app.wiring.secret_consent import secrets_to_allow
+from app.wiring.secret_consent import find_secrets_to_allow
 from loadgen.decoding import decode_json
 
 
@@ -112,7 +112,7 @@ def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...
     """Return the secrets that need consent. If the profile is invalid, none are returned, since the command reports
     the error."""
     try:
-        return secrets_to_allow(load_profile_text(profile, folder / "profile.yaml"))
+        return find_secrets_to_allow(load_profile_text(profile, folder / "profile.yaml"))
     except SizewiseError:
         return ()
 

@@ -46,26 +46,28 @@ def build_tree(inspection: ModelInspection) -> tuple[TreeNode, ...]:
     return tuple(_branches(facts, inspection))
 
 
-def _branches(facts: ModelMetadata, inspection: ModelInspection) -> Iterator[TreeNode]:
-    yield TreeNode("Inputs", format_count(len(facts.inputs)), tuple(_value(item) for item in facts.inputs))
-    yield TreeNode("Outputs", format_count(len(facts.outputs)), tuple(_value(item) for item in facts.outputs))
-    yield _axes(facts)
-    opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
-    yield TreeNode("Opset", _truncated(f"{opsets} (IR version {facts.ir_version})"))
-    yield TreeNode("Size", format_size(facts.size_bytes))
+def _branches(metadata: ModelMetadata, inspection: ModelInspection) -> Iterator[TreeNode]:
+    yield TreeNode("Inputs", format_count(len(metadata.inputs)), tuple(_value(item) for item in metadata.inputs))
+    yield TreeNode("Outputs", format_count(len(metadata.outputs)), tuple(_value(item) for item in metadata.outputs))
+    yield _axes(metadata)
+    opsets = ", ".join(f"{domain} {version}" for domain, version in metadata.opsets.items())
+    yield TreeNode("Opset", _truncated(f"{opsets} (IR version {metadata.ir_version})"))
+    yield TreeNode("Size", format_size(metadata.size_bytes))
     yield TreeNode(
         "External files",
-        format_count(len(facts.external_files)) if facts.external_files else "none (all weights are in this file)",
-        tuple(TreeNode(_truncated(item.name), format_size(item.size_bytes)) for item in facts.external_files),
+        format_count(len(metadata.external_files))
+        if metadata.external_files
+        else "none (all weights are in this file)",
+        tuple(TreeNode(_truncated(item.name), format_size(item.size_bytes)) for item in metadata.external_files),
     )
-    parameters = facts.parameters
+    parameters = metadata.parameters
     by_dtype = ", ".join(f"{format_size(nbytes)} {dtype}" for dtype, nbytes in parameters.bytes_by_dtype.items())
     yield TreeNode("Parameters", f"{format_count(parameters.count)}{f' ({by_dtype})' if by_dtype else ''}")
-    yield _costs(facts)
-    yield TreeNode("Operators", f"{format_count(facts.nodes)} nodes", tuple(_operators(facts)))
+    yield _costs(metadata)
+    yield TreeNode("Operators", f"{format_count(metadata.nodes)} nodes", tuple(_operators(metadata)))
     yield from _gpus(inspection)
-    yield TreeNode("Producer", _truncated(facts.producer or NOT_AVAILABLE))
-    yield TreeNode("SHA-256", facts.sha256)
+    yield TreeNode("Producer", _truncated(metadata.producer or NOT_AVAILABLE))
+    yield TreeNode("SHA-256", metadata.sha256)
 
 
 def _value(value: ModelValue) -> TreeNode:
@@ -73,23 +75,23 @@ def _value(value: ModelValue) -> TreeNode:
     return TreeNode(_truncated(value.name), _truncated(f"{value.dtype}, {shape}"))
 
 
-def _axes(facts: ModelMetadata) -> TreeNode:
-    below = [TreeNode(_truncated(axis), "batch size") for axis in facts.batch_axes]
-    below += [TreeNode(_truncated(axis), f"length {format_count(length)}") for axis, length in facts.axes.items()]
-    below += [TreeNode(_truncated(axis), "no length set") for axis in open_axes(facts)]
+def _axes(metadata: ModelMetadata) -> TreeNode:
+    below = [TreeNode(_truncated(axis), "batch size") for axis in metadata.batch_axes]
+    below += [TreeNode(_truncated(axis), f"length {format_count(length)}") for axis, length in metadata.axes.items()]
+    below += [TreeNode(_truncated(axis), "no length set") for axis in open_axes(metadata)]
     return TreeNode("Dynamic axes", format_count(len(below)) if below else "none", tuple(below))
 
 
-def open_axes(facts: ModelMetadata) -> tuple[str, ...]:
+def open_axes(metadata: ModelMetadata) -> tuple[str, ...]:
     """Return the dynamic axes that are not batch axes and have no length."""
-    symbolic = {axis for value in facts.inputs for axis in value.shape or () if isinstance(axis, str)}
-    return tuple(sorted(symbolic - set(facts.batch_axes) - set(facts.axes)))
+    symbolic = {axis for value in metadata.inputs for axis in value.shape or () if isinstance(axis, str)}
+    return tuple(sorted(symbolic - set(metadata.batch_axes) - set(metadata.axes)))
 
 
-def _costs(facts: ModelMetadata) -> TreeNode:
-    if not facts.costs:
-        return TreeNode("FLOPs and memory", _truncated(f"{NOT_AVAILABLE}: {facts.cost_reason}"))
-    prefix = "≥ " if facts.unknown_nodes else ""
+def _costs(metadata: ModelMetadata) -> TreeNode:
+    if not metadata.costs:
+        return TreeNode("FLOPs and memory", _truncated(f"{NOT_AVAILABLE}: {metadata.cost_reason}"))
+    prefix = "≥ " if metadata.unknown_nodes else ""
     below = tuple(
         TreeNode(
             f"batch {cost.batch}",
@@ -99,20 +101,20 @@ def _costs(facts: ModelMetadata) -> TreeNode:
                 moved=format_size(cost.moved_bytes),
             ),
         )
-        for cost in facts.costs
+        for cost in metadata.costs
     )
-    first = facts.costs[0]
+    first = metadata.costs[0]
     summary = "{flops} FLOPs per inference at batch size {batch}".format(
         flops=f"{prefix}{format_amount(first.flops)}", batch=first.batch
     )
     return TreeNode("FLOPs and memory", summary, below)
 
 
-def _operators(facts: ModelMetadata) -> Iterator[TreeNode]:
-    for operator in facts.operators[:_TOP_OPERATORS]:
+def _operators(metadata: ModelMetadata) -> Iterator[TreeNode]:
+    for operator in metadata.operators[:_TOP_OPERATORS]:
         flops = "" if operator.flops is None else f", {format_amount(operator.flops)} FLOPs" if operator.flops else ""
         yield TreeNode(_truncated(operator.operator), format_count(operator.nodes) + flops)
-    left = facts.operators[_TOP_OPERATORS:]
+    left = metadata.operators[_TOP_OPERATORS:]
     if left:
         yield TreeNode("others", format_count(sum(operator.nodes for operator in left)))
 
@@ -245,9 +247,9 @@ class ModelInspector(QObject):
 
 
 def _machine() -> LocalMachine:
-    from app.wiring.unrunnable_variants import local_machine
+    from app.wiring.unrunnable_variants import inspect_local_machine
 
-    return local_machine()
+    return inspect_local_machine()
 
 
 def _inspection(path: Path, shapes: ShapeOverrides) -> ModelInspection:

@@ -30,7 +30,7 @@ def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
     from app.analysis.objectives import parse_objective
     from app.errors import UsageError
     from app.profiles.load import SearchKeys
-    from app.wiring.planned_work import preview_search, simulate_probes
+    from app.wiring.planned_work import estimate_search, simulate_probes
 
     try:
         adapter: TypeAdapter[SearchSpec] = TypeAdapter(SearchKeys)
@@ -49,7 +49,7 @@ def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
     capacity_per_s = planned.start_per_s * _ASSUMED_FACTOR
     parsed = tuple(objectives)
     return SearchView(
-        simulate_probes(planned, parsed, capacity_per_s), capacity_per_s, preview_search(planned, parsed, 60.0)
+        simulate_probes(planned, parsed, capacity_per_s), capacity_per_s, estimate_search(planned, parsed, 60.0)
     )
 
 

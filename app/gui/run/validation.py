@@ -19,7 +19,7 @@ from app.profiles.problems import Suggestion
 from app.profiles.profile import find_protocol
 from app.profiles.redaction import find_secret_keys
 from app.storage.allowed_secrets import AllowedSecrets
-from app.wiring.secret_consent import secrets_to_allow
+from app.wiring.secret_consent import find_secrets_to_allow
 
 
 class ProfileIssue(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ def validate_profile(text: str, path: Path) -> ValidationResult:
         getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True))
     )
     secret = next(iter(find_secret_keys(text)), None)
-    return ValidationResult(text, profile.name, denied, secret, secrets_to_allow(profile))
+    return ValidationResult(text, profile.name, denied, secret, find_secrets_to_allow(profile))
 
 
 def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any] | None:

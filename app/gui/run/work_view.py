@@ -43,14 +43,14 @@ def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | 
     from app.profiles.local import LocalProfile
     from app.profiles.pricing.catalog import load_catalog
     from app.wiring.planned_work import estimate_work
-    from app.wiring.unrunnable_variants import find_unrunnable_variants, inspect_models, local_machine
+    from app.wiring.unrunnable_variants import find_unrunnable_variants, inspect_local_machine, inspect_models
 
     try:
         profile = load_values(dict(tree), path)
         work = estimate_work(profile, load_catalog())
         if not isinstance(profile, LocalProfile):
             return WorkView(work, target=", ".join(profile.target.all_urls))
-        machine = machine or local_machine()
+        machine = machine or inspect_local_machine()
         cells = find_unrunnable_variants(profile, machine, inspect_models(profile))
         return WorkView(work, cells, "this machine", machine=machine)
     except SizewiseError as error:

@@ -18,12 +18,12 @@ from app.inference.datasets.casting import MAX_BYTES, NO_LABELS_HINT, as_input, 
 from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec, printable
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _MAX_PIXELS = 2**26
 _MODES = {1: "L", 3: "RGB"}
 
 
-def picture_reader(spec: TensorSpec) -> Callable[[Path], Array]:
+def build_image_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     """Return a function that reads an image file for an image input.
 
     The input must be [batch, channels, height, width] or [batch, height, width, channels] with 1 or 3 channels of
@@ -88,7 +88,7 @@ _ARRAYS = frozenset({".npy"})
 
 
 def load_class_folders(
-    folder: Path, inputs: tuple[TensorSpec, ...], largest_batch: int, *, is_labeled: bool = True
+    folder: Path, inputs: tuple[TensorSpec, ...], max_batch: int, *, is_labeled: bool = True
 ) -> StoredRows:
     """Load the rows of a folder, one file per row.
 
@@ -101,7 +101,7 @@ def load_class_folders(
         )
     spec = inputs[0]
     classes, files = _find_files(folder, is_labeled)
-    read = picture_reader(spec) if files[0][0].suffix.casefold() in PICTURES else _array_reader(spec)
+    read = build_image_reader(spec) if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _array_reader(spec)
     first = read(files[0][0])
     if (size := first.nbytes * len(files)) > MAX_BYTES:
         raise UsageError(f"{folder.name} needs {size / 2**30:,.1f} GiB as model input, above the maximum of 2 GiB")
@@ -116,14 +116,14 @@ def load_class_folders(
         rows[index] = row
     labels = np.array([label for _, label in files], np.int64) if is_labeled else None
     notes = (*(_build_class_notes(classes) if is_labeled else ()), *_build_picture_notes(files))
-    return StoredRows({spec.name: rows}, labels, largest_batch=largest_batch, notes=notes)
+    return StoredRows({spec.name: rows}, labels, max_batch=max_batch, notes=notes)
 
 
 def _find_files(folder: Path, is_labeled: bool) -> tuple[list[str], list[tuple[Path, int]]]:
     """Return the class names, and each file with its class index. There is at least one file, and all files are of the
     same kind."""
     entries = _read_entries(folder)
-    if not is_labeled and any(Path(entry.name).suffix.casefold() in PICTURES | _ARRAYS for entry in entries):
+    if not is_labeled and any(Path(entry.name).suffix.casefold() in IMAGE_SUFFIXES | _ARRAYS for entry in entries):
         return [], _require_one_kind(folder, [(folder / entry.name, 0) for entry in entries])
     classes = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     files = [
@@ -143,7 +143,7 @@ def _find_files(folder: Path, is_labeled: bool) -> tuple[list[str], list[tuple[P
 def _require_one_kind(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
     if len(files) > _MAX_FILES:
         raise UsageError(f"{folder.name} has {len(files)} files, above the maximum of one million")
-    kind = PICTURES if files[0][0].suffix.casefold() in PICTURES else _ARRAYS
+    kind = IMAGE_SUFFIXES if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _ARRAYS
     unexpected = next((path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None)
     if unexpected is not None:
         raise UsageError(
@@ -203,6 +203,6 @@ def _build_class_notes(classes: list[str]) -> list[str]:
 
 
 def _build_picture_notes(files: list[tuple[Path, int]]) -> list[str]:
-    if files[0][0].suffix.casefold() not in PICTURES:
+    if files[0][0].suffix.casefold() not in IMAGE_SUFFIXES:
         return []
     return ["images are resized to the model's input and scaled to 0 to 1, without further processing"]

@@ -16,15 +16,15 @@ from app.inference.tensor_spec import TensorSpec
 _MAX_SHARE_DIVISOR = 4
 
 
-def select_calibration_rows(rows: int, wanted: int) -> npt.NDArray[np.int64]:
-    """Return the indices of at most `wanted` calibration rows, and at most a quarter of all rows. They are spread
+def select_calibration_rows(row_count: int, max_rows: int) -> npt.NDArray[np.int64]:
+    """Return the indices of at most `max_rows` calibration rows, and at most a quarter of all rows. They are spread
     evenly, because rows may be sorted by class."""
-    count = max(1, min(wanted, rows // _MAX_SHARE_DIVISOR))
-    return np.unique(np.linspace(0, rows - 1, count).astype(np.int64))
+    count = max(1, min(max_rows, row_count // _MAX_SHARE_DIVISOR))
+    return np.unique(np.linspace(0, row_count - 1, count).astype(np.int64))
 
 
 def load_labeled_rows(
-    path: Path, inputs: tuple[TensorSpec, ...], label: str | None = "label", *, largest_batch: int = 1
+    path: Path, inputs: tuple[TensorSpec, ...], label: str | None = "label", *, max_batch: int = 1
 ) -> StoredRows:
     """Load rows and their labels.
 
@@ -38,11 +38,11 @@ def load_labeled_rows(
     if path.is_dir():
         from app.inference.datasets.class_folders import load_class_folders
 
-        return load_class_folders(path, inputs, largest_batch, is_labeled=label is not None)
+        return load_class_folders(path, inputs, max_batch, is_labeled=label is not None)
     if path.suffix.casefold() == ".csv":
         from app.inference.datasets.table import load_table
 
-        return load_table(path, inputs, label, largest_batch)
+        return load_table(path, inputs, label, max_batch)
     from app.inference.datasets.table import load_arrays
 
-    return load_arrays(path, inputs, label, largest_batch)
+    return load_arrays(path, inputs, label, max_batch)

@@ -20,7 +20,7 @@ from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec, printable
 
 
-def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, largest_batch: int) -> StoredRows:
+def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, max_batch: int) -> StoredRows:
     """Load rows from an .npz file.
 
     If some inputs of the model have a free first axis, the arrays of all other inputs are passed whole to each call.
@@ -43,7 +43,7 @@ def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, l
             raise _build_shape_error(path, spec, values, row_text)
     if not feeds or not rows[0]:
         raise UsageError(f"{path.name} has no rows", hint="The first axis of the arrays must be the row.")
-    return StoredRows(feeds, labels, largest_batch=largest_batch, whole_inputs=whole_inputs)
+    return StoredRows(feeds, labels, max_batch=max_batch, whole_inputs=whole_inputs)
 
 
 def _find_rows_axis(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[int, ...]:
@@ -104,7 +104,7 @@ def _first_line(error: BaseException) -> str:
 _MAX_FILE_BYTES = 2**30
 
 
-def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, largest_batch: int) -> StoredRows:
+def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, max_batch: int) -> StoredRows:
     """Load rows from a .csv file.
 
     If every input has a column with its name, each input is fed from its column. Otherwise, the only input is fed from
@@ -130,7 +130,7 @@ def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, la
             f"{path.name} has no column {_format_names(missing)}, but the model has {len(inputs)} inputs",
             hint="Add a column for each input, with the name of the input, or use an .npz.",
         )
-    return StoredRows(feeds, labels, largest_batch=largest_batch)
+    return StoredRows(feeds, labels, max_batch=max_batch)
 
 
 def _read_columns(path: Path) -> dict[str, Array]:

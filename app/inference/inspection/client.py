@@ -13,11 +13,11 @@ from app.inference.parent import ChildKilledError, run_child
 from app.records.model import ModelMetadata, ShapeOverrides
 
 
-def inspect_model(model: Path, given_shapes: ShapeOverrides) -> ModelMetadata:
+def inspect_model(model: Path, shape_overrides: ShapeOverrides) -> ModelMetadata:
     """Inspect a model file. Raises UsageError if the file is not a valid model or is rejected, and for invalid axis
     lengths."""
     check_model_file(model)
-    arguments = (str(model.absolute()), msgspec.json.encode(given_shapes).decode())
+    arguments = (str(model.absolute()), msgspec.json.encode(shape_overrides).decode())
     try:
         output = run_child(
             f"the inspection of {model.name}", "app.inference.inspection", *arguments, timeout_s=WALL_TIME_LIMIT_S

@@ -17,8 +17,8 @@ import onnx
 from onnx import shape_inference
 
 from app.errors import UsageError
-from app.inference.inspection.reading import STANDARD_DOMAINS, Step, build_steps, input_names
-from app.inference.inspection.tensors import MAX_BYTES, dtype_name, size_bytes, tensors_within
+from app.inference.inspection.reading import STANDARD_DOMAINS, Step, build_steps, list_input_names
+from app.inference.inspection.tensors import MAX_BYTES, compute_size_bytes, get_dtype_name, iterate_subgraph_tensors
 from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, Growth, Parameters
 
@@ -74,7 +74,7 @@ def build_dataflow(graph: onnx.GraphProto) -> Dataflow:
     read_completely = {name for step in steps for name in step.reads[_is_lookup(step) :]}
     weights = {name for step in steps for name in step.reads}.union(outputs) & constants
     return Dataflow(
-        inputs=tuple(input_names(graph)),
+        inputs=tuple(list_input_names(graph)),
         outputs=outputs,
         steps=tuple(steps),
         weights=frozenset(weights),
@@ -125,7 +125,7 @@ class ValueSizes:
     def bytes(self, name: str) -> int | None:
         """Return the size in bytes; `None` if unknown. Raises UsageError if it exceeds 2^63 - 1 bytes."""
         shape, dtype = self.shape(name), self.dtype(name)
-        return None if shape is None or dtype is None else size_bytes(dtype, shape)
+        return None if shape is None or dtype is None else compute_size_bytes(dtype, shape)
 
 
 def drop_weights(model: onnx.ModelProto) -> None:
@@ -173,10 +173,10 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
     return ValueSizes(shapes, dtypes)
 
 
-ShapeOf = Callable[[str], tuple[int, ...] | None]
+GetShape = Callable[[str], tuple[int, ...] | None]
 
 
-def multiply_adds(node: onnx.NodeProto, get_shape: ShapeOf) -> int | None:
+def count_multiply_adds(node: onnx.NodeProto, get_shape: GetShape) -> int | None:
     """Return the number of multiply-adds of a node; 0 for operators without multiply-adds, `None` if the shapes are
     unknown or no rule covers the operator."""
     if node.domain not in STANDARD_DOMAINS or node.op_type in _NO_RULE or not onnx.defs.has(node.op_type):
@@ -258,7 +258,7 @@ _NO_RULE = frozenset(
 )
 
 
-def peak_activation_bytes(flow: Dataflow, get_bytes: Callable[[str], int]) -> int:
+def compute_peak_activation_bytes(flow: Dataflow, get_bytes: Callable[[str], int]) -> int:
     """Return the peak memory of activations in bytes, if the steps run in order and each value is freed after its last
     use.
 
@@ -298,18 +298,18 @@ class OperatorFlops(msgspec.Struct, frozen=True):
     unknown: Counter[str]
 
 
-def operator_name(domain: str, op_type: str) -> str:
+def format_operator_name(domain: str, op_type: str) -> str:
     """Return the name of an operator, prefixed by its domain unless it is the standard domain."""
     return printable(op_type if domain in ("", "ai.onnx") else f"{domain}.{op_type}")
 
 
-def operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
+def compute_operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
     """Compute the FLOPs of each operator."""
     flops: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for step in flow.steps:
-        name = operator_name(step.node.domain, step.node.op_type)
-        count = multiply_adds(step.node, sizes.shape)
+        name = format_operator_name(step.node.domain, step.node.op_type)
+        count = count_multiply_adds(step.node, sizes.shape)
         if count is None:
             unknown[name] += 1
         else:
@@ -317,14 +317,14 @@ def operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
     return OperatorFlops(flops, unknown)
 
 
-def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
+def compute_batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
     """Compute the cost of an inference at a batch size. Values of unknown size are not included in the bytes. Raises
     UsageError if the cost exceeds 2^63 - 1."""
 
     def total(names: Iterable[str]) -> int:
         return sum(sizes.bytes(name) or 0 for name in names)
 
-    flops = operator_flops(flow, sizes).flops.total()
+    flops = compute_operator_flops(flow, sizes).flops.total()
     weight_bytes, weight_bytes_read = count_parameters(flow, sizes).bytes, total(flow.weights - flow.tables)
     activation_bytes = sum(
         total({*flow.activations_read(step)}) + total(flow.activations_written(step)) for step in flow.steps
@@ -332,7 +332,7 @@ def batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
     table_bytes_read = sum(total(step.writes) for step in flow.steps if not flow.tables.isdisjoint(step.reads))
     moved_bytes = weight_bytes_read + table_bytes_read + activation_bytes
     inputs_and_outputs = (name for name in {*flow.inputs, *flow.outputs} if name not in flow.weights)
-    memory_bytes = weight_bytes + peak_activation_bytes(flow, lambda name: sizes.bytes(name) or 0)
+    memory_bytes = weight_bytes + compute_peak_activation_bytes(flow, lambda name: sizes.bytes(name) or 0)
     if max(flops, moved_bytes, memory_bytes) > MAX_BYTES:
         raise UsageError(f"FLOPs or bytes per inference overflow at batch size {batch}", hint="Check the input shapes.")
     return BatchCost(
@@ -357,10 +357,12 @@ def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
     count = 0
     for name in flow.weights:
         count += sizes.elements(name) or 0
-        bytes_by_dtype[dtype_name(sizes.dtype(name) or 0)] += sizes.bytes(name) or 0
-    for tensor in (tensor for step in flow.steps for tensor in tensors_within(step.node)):
+        bytes_by_dtype[get_dtype_name(sizes.dtype(name) or 0)] += sizes.bytes(name) or 0
+    for tensor in (tensor for step in flow.steps for tensor in iterate_subgraph_tensors(step.node)):
         count += math.prod(tensor.dims)
-        bytes_by_dtype[dtype_name(tensor.data_type)] += size_bytes(tensor.data_type, tuple(tensor.dims)) or 0
+        bytes_by_dtype[get_dtype_name(tensor.data_type)] += (
+            compute_size_bytes(tensor.data_type, tuple(tensor.dims)) or 0
+        )
     return Parameters(count, bytes_by_dtype.total(), dict(bytes_by_dtype.most_common()))
 
 

@@ -18,7 +18,7 @@ WALL_TIME_LIMIT_S = 30.0
 """Time limit in s for a process that blocks without using CPU time, such as on a disconnected network drive."""
 
 
-def cpu_time_limit_s(file_bytes: int) -> float:
+def compute_cpu_time_limit_s(file_bytes: int) -> float:
     """Return the CPU time limit in s for a file of the given size. A small file that takes longer is probably
     malicious."""
     return min(_SECONDS + _SECONDS_PER_MIB * file_bytes / MIB, _MAX_SECONDS)
@@ -39,4 +39,4 @@ def limit_this_process(file_bytes: int) -> None:
         limit = pages * resource.getpagesize() + _MEMORY_MIB * MIB + _FILE_COPIES * file_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.setitimer(signal.ITIMER_PROF, cpu_time_limit_s(file_bytes))
+    signal.setitimer(signal.ITIMER_PROF, compute_cpu_time_limit_s(file_bytes))

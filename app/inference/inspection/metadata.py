@@ -23,8 +23,8 @@ from app.inference.inspection.costs import (
     drop_weights,
     infer_sizes,
 )
-from app.inference.inspection.reading import all_nodes, check_domains, check_versions, input_names, read_model
-from app.inference.inspection.tensors import check_stored, dtype_name, stored_tensors, weight_files
+from app.inference.inspection.reading import check_domains, check_versions, iterate_nodes, list_input_names, read_model
+from app.inference.inspection.tensors import check_stored, find_weight_files, get_dtype_name, iterate_stored_tensors
 from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, ExternalFile, ModelMetadata, ModelValue, OperatorCount, ShapeOverrides
 
@@ -37,15 +37,15 @@ class InputShapes:
     """Shapes of the inputs, completed with the user's values. A shape is `None` if even the number of axes is
     unknown."""
 
-    def __init__(self, graph: onnx.GraphProto, given_shapes: ShapeOverrides) -> None:
-        fed_inputs = set(input_names(graph))
+    def __init__(self, graph: onnx.GraphProto, shape_overrides: ShapeOverrides) -> None:
+        fed_inputs = set(list_input_names(graph))
         tensors = (value for value in graph.input if value.name in fed_inputs and value.type.HasField("tensor_type"))
-        self.declared = {value.name: declared_shape(value) for value in tensors}
-        self.axes = dict(given_shapes.axes)
-        _check_names(self.declared, given_shapes)
-        for name, lengths in given_shapes.shapes.items():
+        self.declared = {value.name: read_declared_shape(value) for value in tensors}
+        self.axes = dict(shape_overrides.axes)
+        _check_names(self.declared, shape_overrides)
+        for name, lengths in shape_overrides.shapes.items():
             self._apply_lengths(name, lengths)
-        self.shapes = {name: self._fill(name, shape, given_shapes) for name, shape in self.declared.items()}
+        self.shapes = {name: self._fill(name, shape, shape_overrides) for name, shape in self.declared.items()}
         first_axes = {shape[0] for shape in self.shapes.values() if shape} - {
             axis for shape in self.shapes.values() for axis in (shape or ())[1:]
         }
@@ -72,7 +72,7 @@ class InputShapes:
         options = " ".join(f"--axis {axis}=VALUE" for axis in required)
         return f"the model has dynamic axes {', '.join(required)}; set them with {options}"
 
-    def at_batch(self, batch: int) -> dict[str, tuple[int, ...]]:
+    def resolve_at_batch(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of each input at a batch size. No shape may be missing."""
         return {
             name: tuple(axis if isinstance(axis, int) else batch for axis in shape or ())
@@ -104,7 +104,7 @@ class InputShapes:
         return tuple(self.axes.get(axis, axis) if isinstance(axis, str) else axis for axis in declared)
 
 
-def declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
+def read_declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
     """Return the shape declared in the file, in which dynamic axes are represented by their name or `NAME.INDEX`;
     `None` for an unknown number of axes, and for values that are not tensors."""
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
@@ -152,7 +152,7 @@ class _InferredCosts(msgspec.Struct, frozen=True):
     missing: str | None
 
 
-def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelMetadata:
+def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMetadata:
     """Inspect a model file. Raises UsageError if the file is not a valid model or is not safe to open."""
     model = read_model(path)
     files = _check_file(model, path)
@@ -161,9 +161,9 @@ def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelMetada
     flow = build_dataflow(model.graph)
     inputs, outputs = tuple(_build_inputs(model.graph)), tuple(_value(value) for value in model.graph.output)
     drop_weights(model)
-    shapes = InputShapes(model.graph, given_shapes)
+    shapes = InputShapes(model.graph, shape_overrides)
     inferred = _infer_costs(model, flow, shapes)
-    flops = costs.operator_flops(flow, inferred.sizes)
+    flops = costs.compute_operator_flops(flow, inferred.sizes)
     batch_costs = inferred.costs
     return ModelMetadata(
         file=path.name,
@@ -176,7 +176,7 @@ def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelMetada
         outputs=outputs,
         parameters=costs.count_parameters(flow, inferred.sizes),
         external_files=files,
-        nodes=sum(1 for _ in all_nodes(model.graph)),
+        nodes=sum(1 for _ in iterate_nodes(model.graph)),
         operators=tuple(_operators(model.graph, flops if batch_costs else None)),
         batch_axes=tuple(map(printable, shapes.batch_axes)),
         axes={printable(axis): length for axis, length in shapes.axes.items()},
@@ -194,12 +194,12 @@ def read_model_metadata(path: Path, given_shapes: ShapeOverrides) -> ModelMetada
 
 def _check_file(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
     check_versions(model, path.name)
-    domains = {node.domain for node in all_nodes(model.graph)}
+    domains = {node.domain for node in iterate_nodes(model.graph)}
     domains.update(node.domain for function in model.functions for node in function.node)
     check_domains(model, domains, path.name)
-    for tensor in stored_tensors(model):
+    for tensor in iterate_stored_tensors(model):
         check_stored(tensor)
-    return weight_files(model, path)
+    return find_weight_files(model, path)
 
 
 def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -223,30 +223,33 @@ def _infer_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) ->
 
 def _compute_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _InferredCosts:
     batches = BATCHES if shapes.fixed_batch is None else (shapes.fixed_batch,)
-    first_sizes = infer_sizes(model, shapes.at_batch(batches[0]))
+    first_sizes = infer_sizes(model, shapes.resolve_at_batch(batches[0]))
     remaining_costs = (
-        costs.batch_cost(flow, infer_sizes(model, shapes.at_batch(batch)), batch) for batch in batches[1:]
+        costs.compute_batch_cost(flow, infer_sizes(model, shapes.resolve_at_batch(batch)), batch)
+        for batch in batches[1:]
     )
-    return _InferredCosts(first_sizes, (costs.batch_cost(flow, first_sizes, batches[0]), *remaining_costs), None)
+    return _InferredCosts(
+        first_sizes, (costs.compute_batch_cost(flow, first_sizes, batches[0]), *remaining_costs), None
+    )
 
 
 def _build_inputs(graph: onnx.GraphProto) -> Iterator[ModelValue]:
-    fed_inputs = set(input_names(graph))
+    fed_inputs = set(list_input_names(graph))
     return (_value(value) for value in graph.input if value.name in fed_inputs)
 
 
 def _value(value: onnx.ValueInfoProto) -> ModelValue:
     kind = value.type.WhichOneof("value") or "unknown"
-    shape = declared_shape(value)
+    shape = read_declared_shape(value)
     return ModelValue(
         printable(value.name),
-        dtype_name(value.type.tensor_type.elem_type) if kind == "tensor_type" else kind.removesuffix("_type"),
+        get_dtype_name(value.type.tensor_type.elem_type) if kind == "tensor_type" else kind.removesuffix("_type"),
         None if shape is None else tuple(axis if isinstance(axis, int) else printable(axis) for axis in shape),
     )
 
 
 def _operators(graph: onnx.GraphProto, flops: costs.OperatorFlops | None) -> Iterator[OperatorCount]:
-    counts = Counter(costs.operator_name(node.domain, node.op_type) for node in all_nodes(graph))
+    counts = Counter(costs.format_operator_name(node.domain, node.op_type) for node in iterate_nodes(graph))
     for name, count in counts.most_common():
         is_known = flops is not None and not flops.unknown[name]
         yield OperatorCount(name, count, flops.flops[name] if flops is not None and is_known else None)

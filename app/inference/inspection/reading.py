@@ -104,7 +104,7 @@ class Step(msgspec.Struct, frozen=True):
     writes: tuple[str, ...]
 
 
-def input_names(graph: onnx.GraphProto) -> list[str]:
+def list_input_names(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the inputs that a caller must feed. In old files, the inputs include the initializers."""
     stored = _stored_names(graph)
     return [value.name for value in graph.input if value.name not in stored]
@@ -117,12 +117,12 @@ def build_steps(graph: onnx.GraphProto) -> list[Step]:
     return [Step(node, tuple(dict.fromkeys(_node_inputs(node))), _node_outputs(node)) for node in graph.node]
 
 
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def iterate_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Yield the nodes of the graph and its subgraphs."""
     for node in graph.node:
         yield node
         for subgraph in _subgraphs(node):
-            yield from all_nodes(subgraph)
+            yield from iterate_nodes(subgraph)
 
 
 def _check(graph: onnx.GraphProto, outer_names: Set[str]) -> None:

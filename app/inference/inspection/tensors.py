@@ -34,13 +34,13 @@ _NAMES = {"FLOAT": "float32", "DOUBLE": "float64"}
 _TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
-def dtype_name(dtype: int) -> str:
+def get_dtype_name(dtype: int) -> str:
     """Return the NumPy name of an onnx data type if it has one; `unknown` for a number that onnx does not define."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
     return "unknown" if definition is None else _NAMES.get(definition.name, definition.name.lower())
 
 
-def size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
+def compute_size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
     """Return the size of a tensor in bytes; `None` for data types without a fixed size, such as strings. Raises
     UsageError if it exceeds 2^63 - 1 bytes."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
@@ -54,7 +54,7 @@ def size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
     return size
 
 
-def stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+def iterate_stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Yield all tensors in the file: in the graph, subgraphs, functions and training information."""
     yield from _graph_tensors(model.graph)
     for function in model.functions:
@@ -66,7 +66,7 @@ def stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
         yield from _graph_tensors(training.algorithm)
 
 
-def tensors_within(node: onnx.NodeProto) -> Iterator[TensorProto]:
+def iterate_subgraph_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
     """Yield the tensors in the subgraphs of a node."""
     for attribute in node.attribute:
         for graph in _attribute_graphs(attribute):
@@ -78,7 +78,7 @@ def check_stored(tensor: TensorProto) -> None:
     name = printable(tensor.name)
     if any(axis < 0 for axis in tensor.dims):
         raise UsageError(f"tensor {name!r} has an axis of negative length")
-    size = size_bytes(tensor.data_type, tuple(tensor.dims))
+    size = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
     if tensor.data_location == TensorProto.EXTERNAL or size is None:
         return
     if tensor.HasField("raw_data"):
@@ -119,12 +119,12 @@ def _attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
 _EXPORT_HINT = "Export the model again, with its weights in plain files in its own folder or in the model itself."
 
 
-def weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
+def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
     """Return the external weight files of `model`, which was read from `path`.
 
     Raises UsageError for a file outside the folder of the model, for a link, and for a tensor that exceeds its file."""
     files: dict[str, ExternalFile] = {}
-    for tensor in stored_tensors(model):
+    for tensor in iterate_stored_tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:
             continue
         entries = _read_entries(tensor)
@@ -160,7 +160,9 @@ def _external_size(model: Path, location: str) -> int:
     except (OSError, RuntimeError) as error:  # A loop of links raises RuntimeError in older versions of Python.
         raise _build_rejection_error(f"its weights are in {display_name}, which cannot be read") from error
     if not is_inside:
-        raise _build_rejection_error(f"its weights are in {display_name}, a link out of the model's folder")
+        raise _build_rejection_error(
+            f"its weights are in {display_name}, a symbolic link to a file outside the model's folder"
+        )
     if not stat.S_ISREG(status.st_mode):
         raise _build_rejection_error(f"its weights are in {display_name}, which is not a regular file")
     if status.st_nlink > 1:
@@ -173,7 +175,7 @@ def _check_span(tensor: TensorProto, entries: dict[str, str], file: ExternalFile
     offset, length = (_parse_number(entries.get(key), name, key) for key in ("offset", "length"))
     if any(axis < 0 for axis in tensor.dims):
         raise _build_rejection_error(f"tensor {name!r} has an axis of negative length")
-    declared = size_bytes(tensor.data_type, tuple(tensor.dims))
+    declared = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
     if declared is None:
         raise _build_rejection_error(f"tensor {name!r} has a type that cannot be stored in a weights file")
     if length is not None and length != declared:

@@ -12,9 +12,9 @@ import msgspec
 from app.errors import SizewiseError, UsageError
 from app.inference.child import exit_with_parent, run_reporting_errors
 from app.inference.model_file import check_model_file
-from app.inference.output_capture import captured_output
+from app.inference.output_capture import capture_output
 from app.inference.precision.conversion_records import ConversionJob, ConversionResult, limit_memory
-from app.inference.rows import Feeds, synthetic_feeds
+from app.inference.rows import Feeds, build_synthetic_feeds
 from app.inference.tensor_spec import printable
 from loadgen.decoding import decode_json
 
@@ -24,7 +24,7 @@ def main() -> None:
     job = decode_json(sys.argv[1], ConversionJob)
     # The parent deletes this folder, even if this process is killed.
     tempfile.tempdir = str(Path(job.draft).parent)
-    with captured_output():  # The tools print hints, warnings and progress.
+    with capture_output():  # The tools print hints, warnings and progress.
         result = _convert_or_explain(job)
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
@@ -73,7 +73,7 @@ def _convert(job: ConversionJob) -> ConversionResult:
         from app.inference.precision.int8 import convert_to_int8_static
 
         notes = convert_to_int8_static(model, draft, job.has_7_bit_weights, batches)
-    trial_notes = try_converted(original, draft, batches[0] if batches else synthetic_feeds(original.inputs, 1))
+    trial_notes = try_converted(original, draft, batches[0] if batches else build_synthetic_feeds(original.inputs, 1))
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
     return ConversionResult(calibration_rows=rows or None, notes=(*notes, *trial_notes))
 

@@ -17,7 +17,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, Calibratio
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from app.errors import UsageError
-from app.inference.precision.source import count_integer_nodes, standard_opset
+from app.inference.precision.source import count_integer_nodes, get_standard_opset
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec, printable
 
@@ -160,7 +160,7 @@ def _prepare(model: onnx.ModelProto, folder: Path) -> Path:
 
 def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """Raise the opset before ONNX Runtime's tool does, because the conversion in that tool fails for Upsample."""
-    opset = standard_opset(model)
+    opset = get_standard_opset(model)
     if opset >= _OPSET:
         return model
     try:

@@ -9,8 +9,8 @@ import onnx
 from onnx import external_data_helper, inliner
 
 from app.errors import UsageError
-from app.inference.inspection.reading import STANDARD_DOMAINS, all_nodes, check_versions, read_model
-from app.inference.inspection.tensors import weight_files
+from app.inference.inspection.reading import STANDARD_DOMAINS, check_versions, iterate_nodes, read_model
+from app.inference.inspection.tensors import find_weight_files
 
 INTEGER_OPERATORS = frozenset(
     {
@@ -41,7 +41,7 @@ def load_source_model(path: Path) -> onnx.ModelProto:
     callers cannot override them. Raises UsageError if the file is not a model or is already quantized."""
     model = read_model(path)
     check_versions(model, path.name)
-    weight_files(model, path)
+    find_weight_files(model, path)
     external_data_helper.load_external_data_for_model(model, str(path.parent))
     if model.functions:
         model = inliner.inline_local_functions(model)
@@ -59,10 +59,10 @@ def load_source_model(path: Path) -> onnx.ModelProto:
 
 def count_integer_nodes(model: onnx.ModelProto) -> Counter[str]:
     """Count the nodes that quantize values or process quantized values, by operator."""
-    names = (node.op_type for node in all_nodes(model.graph))
+    names = (node.op_type for node in iterate_nodes(model.graph))
     return Counter(name for name in names if name in INTEGER_OPERATORS or name.startswith("QLinear"))
 
 
-def standard_opset(model: onnx.ModelProto) -> int:
+def get_standard_opset(model: onnx.ModelProto) -> int:
     """Return the opset version of the standard operators; 0 if the model uses none."""
     return max((opset.version for opset in model.opset_import if opset.domain in STANDARD_DOMAINS), default=0)

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.planning.exports.names import Document
 from app.planning.exports.scale import Scale, format_rounded_down
-from app.planning.exports.settings import ExportSettings, get_text
+from app.planning.exports.settings import ExportSettings, get_value
 
 _POLL_S = 15
 _FAILED_POLLS = 4
@@ -18,11 +18,11 @@ def build_hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
     Spares are not included, because an HPA cannot add them to a metric.
     """
     target = {"type": "AverageValue", "averageValue": format_rounded_down(scale.target_per_s)}
-    metric = {"metric": {"name": get_text(settings, "metric_name")}, "target": target}
+    metric = {"metric": {"name": get_value(settings, "metric_name")}, "target": target}
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": metadata(name, settings),
+        "metadata": build_metadata(name, settings),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "minReplicas": scale.min_pods,
@@ -38,12 +38,12 @@ def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Doc
     The query adds the spares' share of the rate, so that the spares run at any rate. If Prometheus is unavailable, the
     whole fleet runs.
     """
-    threshold, query = format_rounded_down(scale.target_per_s), get_text(settings, "metric_query")
+    threshold, query = format_rounded_down(scale.target_per_s), get_value(settings, "metric_query")
     trigger = {
         "type": "prometheus",
         "metricType": "AverageValue",
         "metadata": {
-            "serverAddress": get_text(settings, "prometheus_url"),
+            "serverAddress": get_value(settings, "prometheus_url"),
             "query": f"( {query} ) + {scale.spare_pods} * {threshold}" if scale.spare_pods else query,
             "threshold": threshold,
         },
@@ -73,12 +73,12 @@ def build_keda_by_schedule(
     return _build_scaled_object(name, min_pods, scale.max_pods, settings, {"triggers": triggers})
 
 
-def metadata(name: str, settings: ExportSettings) -> dict[str, Any]:
+def build_metadata(name: str, settings: ExportSettings) -> dict[str, Any]:
     namespace = {} if settings.namespace is None else {"namespace": settings.namespace}
-    return {"name": name, **namespace, "labels": labels(name)}
+    return {"name": name, **namespace, "labels": build_labels(name)}
 
 
-def labels(name: str) -> dict[str, str]:
+def build_labels(name: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": name}
 
 
@@ -88,7 +88,7 @@ def _build_scaled_object(
     return {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
-        "metadata": metadata(name, settings),
+        "metadata": build_metadata(name, settings),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
             "pollingInterval": _POLL_S,
@@ -120,5 +120,5 @@ def _format_cron_start(hour: int, settings: ExportSettings) -> str:
 
 
 def _build_cron_trigger(start: str, end: str, pods: int, settings: ExportSettings) -> dict[str, Any]:
-    schedule = {"timezone": get_text(settings, "timezone"), "start": start, "end": end}
+    schedule = {"timezone": get_value(settings, "timezone"), "start": start, "end": end}
     return {"type": "cron", "metadata": {**schedule, "desiredReplicas": str(pods)}}

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from app.errors import UsageError
-from app.planning.exports.autoscaling import metadata
+from app.planning.exports.autoscaling import build_metadata
 from app.planning.exports.names import Document, dump_yaml, make_dns_name
 from app.planning.exports.pod import build_comment, build_placement, build_resources, list_pod_notes
-from app.planning.exports.scale import Scale, compute_scale, format_rounded_down, recommended_fleet
-from app.planning.exports.settings import ExportSettings, get_text, list_placeholders
+from app.planning.exports.scale import Scale, compute_scale, format_rounded_down, get_recommended_fleet
+from app.planning.exports.settings import ExportSettings, get_value, list_placeholders
 from app.records.plan import Fleet, Plan
 
 _LATENCY_METRICS = ("latency_ms", "service_ms")
@@ -30,12 +30,12 @@ def build_kserve_manifest(plan: Plan, settings: ExportSettings) -> str:
         raise UsageError(
             "an InferenceService has no schedule", hint="Export for KServe with another autoscaler, or for Kubernetes."
         )
-    fleet, scale, name = recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
+    fleet, scale, name = get_recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
     fields = ("model_uri",) if settings.predictor == "onnx" else ("image", "port")
     document = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {**metadata(name, settings), "annotations": dict(_ANNOTATIONS)},
+        "metadata": {**build_metadata(name, settings), "annotations": dict(_ANNOTATIONS)},
         "spec": {"predictor": _build_predictor(plan, fleet, scale, settings)},
     }
     return dump_yaml(
@@ -88,13 +88,13 @@ def _build_server(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
             "model": {
                 "modelFormat": {"name": "onnx"},
                 "protocolVersion": "v2",
-                "storageUri": get_text(settings, "model_uri"),
+                "storageUri": get_value(settings, "model_uri"),
                 "resources": build_resources(fleet, settings),
             }
         }
     container = {
         "name": "kserve-container",
-        "image": get_text(settings, "image"),
+        "image": get_value(settings, "image"),
         "ports": [{"containerPort": settings.port_or_default, "protocol": "TCP"}],
         "readinessProbe": {"httpGet": {"path": settings.ready_path, "port": settings.port_or_default}},
         "resources": build_resources(fleet, settings),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from app.planning.exports.autoscaling import build_hpa, build_keda_by_rate, build_keda_by_schedule, labels, metadata
+from app.planning.exports.autoscaling import (
+    build_hpa,
+    build_keda_by_rate,
+    build_keda_by_schedule,
+    build_labels,
+    build_metadata,
+)
 from app.planning.exports.names import Document, dump_yaml, make_dns_name
 from app.planning.exports.pod import (
     build_comment,
@@ -12,8 +18,14 @@ from app.planning.exports.pod import (
     build_zone_spread,
     list_pod_notes,
 )
-from app.planning.exports.scale import Scale, compute_daily_pods, compute_scale, format_rounded_down, recommended_fleet
-from app.planning.exports.settings import ExportSettings, get_text, list_placeholders
+from app.planning.exports.scale import (
+    Scale,
+    compute_daily_pods,
+    compute_scale,
+    format_rounded_down,
+    get_recommended_fleet,
+)
+from app.planning.exports.settings import ExportSettings, get_value, list_placeholders
 from app.planning.formatting import format_share
 from app.records.plan import Fleet, Plan
 
@@ -28,7 +40,7 @@ _RANDOM_ROUTERS = ("random",)
 
 def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
     """Build the YAML of all Kubernetes documents. Raises UsageError if the plan recommends no fleet."""
-    fleet, scale, name = recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
+    fleet, scale, name = get_recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
     documents = [
         _build_deployment(name, fleet, scale, settings),
         _build_service(name, settings),
@@ -52,10 +64,10 @@ def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSet
 
     `replicas` is omitted if an autoscaler sets it, since each `kubectl apply` would reset it.
     """
-    spread = build_zone_spread(fleet, labels(name))
+    spread = build_zone_spread(fleet, build_labels(name))
     container = {
         "name": "server",
-        "image": get_text(settings, "image"),
+        "image": get_value(settings, "image"),
         "ports": [{"name": "http", "containerPort": settings.port_or_default}],
         "resources": build_resources(fleet, settings),
         **build_probes(settings),
@@ -63,13 +75,13 @@ def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSet
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(name, settings),
+        "metadata": build_metadata(name, settings),
         "spec": {
             **({"replicas": scale.max_pods} if settings.autoscaler == "none" else {}),
-            "selector": {"matchLabels": labels(name)},
+            "selector": {"matchLabels": build_labels(name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _build_rolling_update(scale)},
             "template": {
-                "metadata": {"labels": labels(name)},
+                "metadata": {"labels": build_labels(name)},
                 "spec": {
                     **build_placement(fleet, settings),
                     **({"topologySpreadConstraints": spread} if spread else {}),
@@ -95,10 +107,10 @@ def _build_service(name: str, settings: ExportSettings) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(name, settings),
+        "metadata": build_metadata(name, settings),
         "spec": {
             "type": "ClusterIP",
-            "selector": labels(name),
+            "selector": build_labels(name),
             "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
         },
     }
@@ -112,8 +124,8 @@ def _build_disruption_budget(name: str, scale: Scale, settings: ExportSettings) 
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": metadata(name, settings),
-        "spec": {"maxUnavailable": max(1, scale.max_unavailable), "selector": {"matchLabels": labels(name)}},
+        "metadata": build_metadata(name, settings),
+        "spec": {"maxUnavailable": max(1, scale.max_unavailable), "selector": {"matchLabels": build_labels(name)}},
     }
 
 

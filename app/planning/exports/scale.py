@@ -45,7 +45,7 @@ class Scale(msgspec.Struct, frozen=True):
         return min(self.spare_pods, self.pods_per_instance)
 
 
-def recommended_fleet(plan: Plan) -> Fleet:
+def get_recommended_fleet(plan: Plan) -> Fleet:
     """Return the recommended fleet. Raises UsageError if the plan recommends no fleet."""
     if plan.recommendation is None or not plan.recommendation.fleet.instances:
         excluded = [fleet for fleet in plan.offers if fleet.rejected is not None]
@@ -58,7 +58,7 @@ def recommended_fleet(plan: Plan) -> Fleet:
 
 
 def compute_scale(plan: Plan) -> Scale:
-    fleet = recommended_fleet(plan)
+    fleet = get_recommended_fleet(plan)
     per_instance = fleet.replicas_per_instance or 1
     max_pods = (fleet.instances or 0) * per_instance
     spare_pods = min(max_pods - 1, (fleet.spare_instances or 0) * per_instance)

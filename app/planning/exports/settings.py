@@ -93,7 +93,7 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
         return DEFAULT_PORT if self.port is None else self.port
 
 
-def get_text(settings: ExportSettings, field: str) -> str:
+def get_value(settings: ExportSettings, field: str) -> str:
     """Return the value of a setting, or its placeholder if it is not set."""
     value: str | None = getattr(settings, field)
     return _PLACEHOLDERS[field] if value is None else value

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from app.planning.exports.names import make_dns_name
-from app.planning.exports.scale import compute_scale, recommended_fleet
+from app.planning.exports.scale import compute_scale, get_recommended_fleet
 from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
 
@@ -87,7 +87,7 @@ def build_terraform_variables() -> str:
 
 
 def _build_values(plan: Plan, settings: ExportSettings) -> dict[str, Value]:
-    fleet, scale = recommended_fleet(plan), compute_scale(plan)
+    fleet, scale = get_recommended_fleet(plan), compute_scale(plan)
     assert plan.recommendation is not None
     return {
         "name": make_dns_name(settings.name),

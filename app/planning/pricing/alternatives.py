@@ -21,10 +21,10 @@ from app.planning.candidates import Candidate
 from app.planning.demand import compute_year_rates_per_s
 from app.planning.formatting import format_number, format_usd
 from app.planning.options import Option, get_candidate
-from app.planning.pricing.costs import HOURS_PER_YEAR, effective_spot_usd_per_hour
+from app.planning.pricing.costs import HOURS_PER_YEAR, compute_effective_spot_usd_per_hour
 from app.planning.pricing.mixes import MixLimits, MixOffer, solve_mix
 from app.planning.pricing.year import count_replicas_by_hour
-from app.planning.sizing import HOURS_PER_MONTH, Demand, sustained_peak_per_s
+from app.planning.sizing import HOURS_PER_MONTH, Demand, compute_sustained_peak_per_s
 from app.records.plan import Commitment, Mix, MixPart
 from app.records.planning_inputs import PlanningInputs
 
@@ -54,7 +54,9 @@ class SpotTerms(msgspec.Struct, frozen=True):
     buffer: float = 0.0
 
     def usd_per_hour(self, spot_usd_per_hour: float) -> float:
-        instance_usd = effective_spot_usd_per_hour(spot_usd_per_hour, self.interruptions_per_hour, self.cold_start_s)
+        instance_usd = compute_effective_spot_usd_per_hour(
+            spot_usd_per_hour, self.interruptions_per_hour, self.cold_start_s
+        )
         return instance_usd * (1 + self.buffer)
 
 
@@ -180,7 +182,7 @@ _MAX_OFFERS = 40
 """Number of offers considered for a mix: those with the highest rate per price, since others hardly improve the mix."""
 
 
-def plan_commitment(best: Candidate, demand: Demand, question: PlanningInputs) -> Commitment | None:
+def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Commitment | None:
     """Compute the cost of autoscaling hourly over a year, with some of the instances reserved.
 
     Returns `None` for owned hardware, and if the saving is less than 1 %.
@@ -188,8 +190,8 @@ def plan_commitment(best: Candidate, demand: Demand, question: PlanningInputs) -
     offer = best.offer
     if offer.on_demand_usd_per_hour is None or best.price_kind == "owned":
         return None
-    rates = compute_year_rates_per_s(question.traffic, question.today)
-    needed = count_replicas_by_hour(rates, np.array([sustained_peak_per_s(1, best.capacity, demand)]))[0]
+    rates = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
+    needed = count_replicas_by_hour(rates, np.array([compute_sustained_peak_per_s(1, best.capacity, demand)]))[0]
     hourly = needed + np.array([demand.count_spares(int(count)) for count in needed])
     split = split_commitments(hourly, HourlyPrices(offer.on_demand_usd_per_hour, offer.reserved_1y_usd_per_hour))
     if split is None:
@@ -207,7 +209,7 @@ def plan_commitment(best: Candidate, demand: Demand, question: PlanningInputs) -
     return Commitment(split.reserved, cost_usd, fixed_usd, sentence)
 
 
-def plan_mix(options: Sequence[Option], demand: Demand, question: PlanningInputs) -> Mix | None:
+def plan_mix(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> Mix | None:
     """Return the cheapest mix of two instance types; `None` if it is not at least 1 % cheaper than a single type."""
     feasible = sorted((get_candidate(option) for option in options if option.is_feasible), key=_compute_usd_per_rate)[
         :_MAX_OFFERS
@@ -219,16 +221,16 @@ def plan_mix(options: Sequence[Option], demand: Demand, question: PlanningInputs
         MixOffer(
             option.offer.key,
             option.usd_per_hour,
-            {"all": sustained_peak_per_s(1, option.capacity, demand)},
+            {"all": compute_sustained_peak_per_s(1, option.capacity, demand)},
             _get_owned_units(option),
         )
         for option in feasible
     ]
-    limits = MixLimits(2, demand.spares, question.limits.budget_usd_per_month, slices=16, time_limit_s=1.0)
+    limits = MixLimits(2, demand.spares, plan_inputs.limits.budget_usd_per_month, slices=16, time_limit_s=1.0)
     mixed = solve_mix({"all": demand.peak_per_s}, offers, limits)
-    if mixed is None or len(mixed.counts) < 2 or mixed.usd_per_month > _MAX_COST_SHARE * single_type_usd:
+    if mixed is None or len(mixed.count_by_offer) < 2 or mixed.usd_per_month > _MAX_COST_SHARE * single_type_usd:
         return None
-    parts = tuple(MixPart(key, count) for key, count in sorted(mixed.counts.items()))
+    parts = tuple(MixPart(key, count) for key, count in sorted(mixed.count_by_offer.items()))
     parts_text = " and ".join(f"{part.instances} × {part.offer}" for part in parts)
     saving_text = (
         f"{format_usd(single_type_usd - mixed.usd_per_month)}/month less "
@@ -242,4 +244,4 @@ def _get_owned_units(candidate: Candidate) -> int | None:
 
 
 def _compute_usd_per_rate(candidate: Candidate) -> float:
-    return candidate.usd_per_hour / candidate.capacity.per_s if candidate.capacity.per_s > 0 else math.inf
+    return candidate.usd_per_hour / candidate.capacity.rate_per_s if candidate.capacity.rate_per_s > 0 else math.inf

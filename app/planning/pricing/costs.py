@@ -77,7 +77,7 @@ def compute_request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, ra
     )
 
 
-def per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
+def compute_cost_per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
     return compute_request_cost(usd_per_hour_each, fleet_usd_per_hour, rates).scale(THOUSAND)
 
 
@@ -93,7 +93,7 @@ def compute_token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
     )
 
 
-def effective_spot_usd_per_hour(
+def compute_effective_spot_usd_per_hour(
     spot_usd_per_hour: float, interruptions_per_hour: float, cold_start_s: float, lost_work_s: float = 0.0
 ) -> float:
     """Return the price of an hour of service on spot instances, in USD.

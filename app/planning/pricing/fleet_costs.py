@@ -15,9 +15,9 @@ from app.planning.pricing.costs import (
     Rates,
     TokenWork,
     UnitCost,
+    compute_cost_per_1k_inferences,
     compute_request_cost,
     compute_token_costs,
-    per_1k_inferences,
 )
 from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import HOURS_PER_MONTH, Demand
@@ -40,7 +40,7 @@ class PowerModel(msgspec.Struct, frozen=True):
     max_w: float
     basis: Basis
 
-    def power_w(self, utilization: float) -> float:
+    def compute_power_w(self, utilization: float) -> float:
         return self.idle_w + (self.max_w - self.idle_w) * min(1.0, max(0.0, utilization))
 
 
@@ -81,16 +81,16 @@ def build_power_model(
 
 
 def compute_fleet_power(
-    line: PowerModel | None, accelerators: float, utilization: float, host_w: float = 0.0
+    power_model: PowerModel | None, accelerators: float, utilization: float, host_w: float = 0.0
 ) -> Estimate:
     """Return the mean power of the fleet in W; `host_w` is the power of everything except the accelerators."""
-    if line is None:
+    if power_model is None:
         return _build_unknown_estimate("neither measured power nor TDP is known")
-    return Estimate(line.power_w(utilization) * accelerators + host_w, basis=line.basis)
+    return Estimate(power_model.compute_power_w(utilization) * accelerators + host_w, basis=power_model.basis)
 
 
 def compute_power_from_inferences(
-    energy_above_idle_j: Estimate, per_s: float, idle_w: Estimate, accelerators: float, host_w: float = 0.0
+    energy_above_idle_j: Estimate, rate_per_s: float, idle_w: Estimate, accelerators: float, host_w: float = 0.0
 ) -> Estimate:
     """Return the mean power of the fleet in W from the measured energy per inference.
 
@@ -104,8 +104,11 @@ def compute_power_from_inferences(
     ci95 = None
     fleet_idle_w = idle_w.value * accelerators + host_w
     if energy_above_idle_j.ci95 is not None:
-        ci95 = (fleet_idle_w + energy_above_idle_j.ci95[0] * per_s, fleet_idle_w + energy_above_idle_j.ci95[1] * per_s)
-    return Estimate(fleet_idle_w + energy_above_idle_j.value * per_s, ci95, basis=basis)
+        ci95 = (
+            fleet_idle_w + energy_above_idle_j.ci95[0] * rate_per_s,
+            fleet_idle_w + energy_above_idle_j.ci95[1] * rate_per_s,
+        )
+    return Estimate(fleet_idle_w + energy_above_idle_j.value * rate_per_s, ci95, basis=basis)
 
 
 def compute_energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> EnergyBill:
@@ -142,16 +145,18 @@ def _build_unknown_estimate(reason: str) -> Estimate:
     return Estimate(None, basis="assumed", reason=reason)
 
 
-def add_costs(fleet: Fleet, option: Option, demand: Demand, question: PlanningInputs) -> Fleet:
+def add_costs(fleet: Fleet, option: Option, demand: Demand, plan_inputs: PlanningInputs) -> Fleet:
     candidate = get_candidate(option)
     rates = _compute_rates(option, demand)
     fleet_usd_per_hour = candidate.usd_per_hour * candidate.instances
     per_request = compute_request_cost(candidate.usd_per_hour, fleet_usd_per_hour, rates)
-    energy = _compute_energy(option, demand, question)
+    energy = _compute_energy(option, demand, plan_inputs)
     return msgspec.structs.replace(
         fleet,
-        per_1k_inferences=_to_unit_costs(per_1k_inferences(candidate.usd_per_hour, fleet_usd_per_hour, rates)),
-        per_1m_tokens=_compute_token_unit_costs(per_request, option, question),
+        per_1k_inferences=_to_unit_costs(
+            compute_cost_per_1k_inferences(candidate.usd_per_hour, fleet_usd_per_hour, rates)
+        ),
+        per_1m_tokens=_compute_token_unit_costs(per_request, option, plan_inputs),
         kwh_per_month=energy.kwh_per_month,
         kg_co2e_per_month=energy.kg_co2e_per_month,
     )
@@ -166,7 +171,7 @@ def _compute_rates(option: Option, demand: Demand) -> Rates:
     candidate, fit = get_candidate(option), option.target.fit
     replica_per_s = None if fit is None else _compute_saturation_per_s(fit, candidate.capacity.speed)
     saturation = None if replica_per_s is None else replica_per_s * candidate.capacity.replicas
-    return Rates(saturation, candidate.capacity.per_s, demand.mean_per_s)
+    return Rates(saturation, candidate.capacity.rate_per_s, demand.mean_per_s)
 
 
 def _compute_saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
@@ -176,8 +181,10 @@ def _compute_saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
     return fit.highest_per_s * speed if service.kv_tokens < UNLIMITED_TOKENS else None
 
 
-def _compute_token_unit_costs(per_request: UnitCost, option: Option, question: PlanningInputs) -> TokenUnitCosts | None:
-    tokens, fit = question.traffic.tokens, option.target.fit
+def _compute_token_unit_costs(
+    per_request: UnitCost, option: Option, plan_inputs: PlanningInputs
+) -> TokenUnitCosts | None:
+    tokens, fit = plan_inputs.traffic.tokens, option.target.fit
     if not tokens or fit is None or not isinstance(fit.services[0].service, TokenService):
         return None
     service = speed_up(fit.services[0].service, get_candidate(option).capacity.speed)
@@ -202,7 +209,7 @@ class _Energy(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate
 
 
-def _compute_energy(option: Option, demand: Demand, question: PlanningInputs) -> _Energy:
+def _compute_energy(option: Option, demand: Demand, plan_inputs: PlanningInputs) -> _Energy:
     """Return the energy of the accelerators only, or of the entire instance if it is owned and its power is
     specified.
 
@@ -212,20 +219,20 @@ def _compute_energy(option: Option, demand: Demand, question: PlanningInputs) ->
     offer = candidate.offer
     if offer.owned is not None and offer.owned.power_w > 0:
         owned_power = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
-        site = Site(pue=offer.owned.pue, grid=question.catalog.find_grid(offer))
+        site = Site(pue=offer.owned.pue, grid=plan_inputs.catalog.find_grid(offer))
         bill = compute_energy_bill(owned_power, site, demand.mean_per_s)
         return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
         unknown_estimate = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
         return _Energy(unknown_estimate, unknown_estimate)
-    power_model = build_power_model(question.catalog.accelerators.get(offer.accelerator))
+    power_model = build_power_model(plan_inputs.catalog.accelerators.get(offer.accelerator))
     accelerators = offer.accelerator_count * candidate.instances
-    utilization = demand.mean_per_s / (candidate.instances * candidate.capacity.per_s)
+    utilization = demand.mean_per_s / (candidate.instances * candidate.capacity.rate_per_s)
     power = compute_fleet_power(power_model, accelerators, utilization)
     joules = option.target.joules_per_inference
     if joules is not None and candidate.capacity.basis == "measured" and power_model is not None:
         idle = Estimate(power_model.idle_w, basis=power_model.basis)
         power = compute_power_from_inferences(Estimate(joules), demand.mean_per_s, idle, accelerators)
-    site = Site(pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=question.catalog.find_grid(offer))
+    site = Site(pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=plan_inputs.catalog.find_grid(offer))
     bill = compute_energy_bill(power, site, demand.mean_per_s)
     return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)

@@ -33,7 +33,7 @@ class MixOffer(msgspec.Struct, frozen=True):
 
     key: str
     usd_per_hour: float
-    per_s: Mapping[str, float]
+    rate_per_s_by_bucket: Mapping[str, float]
     max_instances: int | None = None
 
 
@@ -59,12 +59,12 @@ class MixedFleet(msgspec.Struct, frozen=True):
     by bucket and offer. `is_best` is False if the solver hit its time limit, so that a cheaper mix may exist.
     """
 
-    counts: dict[str, int]
+    count_by_offer: dict[str, int]
     spares: dict[str, int]
     shares: dict[str, dict[str, float]]
     usd_per_hour: float
     usd_per_month: float
-    is_best: bool
+    is_optimal: bool
     note: str | None
     """Requirement of a mix of several types; `None` if the fleet has a single type."""
 
@@ -78,7 +78,7 @@ def solve_mix(
     if not demand:
         return MixedFleet({}, {}, {}, 0.0, 0.0, True, None)
     candidates = _drop_dominated(
-        [offer for offer in offers if any(offer.per_s.get(bucket, 0) > 0 for bucket in demand)], demand
+        [offer for offer in offers if any(offer.rate_per_s_by_bucket.get(bucket, 0) > 0 for bucket in demand)], demand
     )
     single = min(
         (fleet for offer in candidates if (fleet := _build_single_type_fleet(offer, demand, limits)) is not None),
@@ -100,12 +100,16 @@ def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> 
         return (
             candidate.max_instances is None
             and candidate.usd_per_hour <= other_offer.usd_per_hour
-            and all(candidate.per_s.get(bucket, 0) >= other_offer.per_s.get(bucket, 0) for bucket in demand)
+            and all(
+                candidate.rate_per_s_by_bucket.get(bucket, 0) >= other_offer.rate_per_s_by_bucket.get(bucket, 0)
+                for bucket in demand
+            )
         )
 
     nondominated: list[MixOffer] = []
     for offer in sorted(
-        offers, key=lambda candidate: (candidate.usd_per_hour, -sum(candidate.per_s.values()), candidate.key)
+        offers,
+        key=lambda candidate: (candidate.usd_per_hour, -sum(candidate.rate_per_s_by_bucket.values()), candidate.key),
     ):
         if not any(dominates(candidate, offer) for candidate in nondominated):
             nondominated.append(offer)
@@ -113,9 +117,9 @@ def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> 
 
 
 def _build_single_type_fleet(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
-    if any(offer.per_s.get(bucket, 0) <= 0 for bucket in demand):
+    if any(offer.rate_per_s_by_bucket.get(bucket, 0) <= 0 for bucket in demand):
         return None
-    load = sum(per_s / offer.per_s[bucket] for bucket, per_s in demand.items())
+    load = sum(per_s / offer.rate_per_s_by_bucket[bucket] for bucket, per_s in demand.items())
     needed = max(1, math.ceil(load / limits.max_load - _SLACK))
     if offer.max_instances is not None and needed + limits.spares > offer.max_instances:
         return None
@@ -187,7 +191,9 @@ def _compute_slice_loads(
     return np.array(
         [
             [
-                per_s / limits.slices / offer.per_s[bucket] if offer.per_s.get(bucket, 0) > 0 else np.inf
+                per_s / limits.slices / offer.rate_per_s_by_bucket[bucket]
+                if offer.rate_per_s_by_bucket.get(bucket, 0) > 0
+                else np.inf
                 for offer in offers
             ]
             for bucket, per_s in demand.items()

@@ -26,14 +26,14 @@ class OwnedCost(msgspec.Struct, frozen=True):
     usd_per_accelerator_hour_useful: float | None
 
 
-def capital_recovery_factor(interest_per_year: float, years: float) -> float:
+def compute_capital_recovery_factor(interest_per_year: float, years: float) -> float:
     """Return the share of a loan that is due each year to repay it with interest in `years` equal payments."""
     if interest_per_year == 0:
         return 1 / years
-    return interest_per_year + sinking_fund_factor(interest_per_year, years)
+    return interest_per_year + compute_sinking_fund_factor(interest_per_year, years)
 
 
-def sinking_fund_factor(interest_per_year: float, years: float) -> float:
+def compute_sinking_fund_factor(interest_per_year: float, years: float) -> float:
     """Return the share of a sum that must be saved each year to accumulate the sum, with interest, after `years`
     years.
     """
@@ -47,9 +47,9 @@ def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: f
 
     `utilization` is the share of the available hours in which the hardware does useful work; `None` if unknown.
     """
-    recovery_factor = capital_recovery_factor(owned.interest_per_year, owned.life_years)
-    residual_usd = owned.residual_usd * sinking_fund_factor(owned.interest_per_year, owned.life_years)
-    monthly_usd_by_name = running_usd_per_month(owned)
+    recovery_factor = compute_capital_recovery_factor(owned.interest_per_year, owned.life_years)
+    residual_usd = owned.residual_usd * compute_sinking_fund_factor(owned.interest_per_year, owned.life_years)
+    monthly_usd_by_name = compute_running_usd_per_month(owned)
     parts = {
         "hardware": owned.capex_usd * recovery_factor - residual_usd,
         "network": owned.network_usd * recovery_factor,
@@ -67,7 +67,7 @@ def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: f
     )
 
 
-def running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
+def compute_running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
     """Return the running costs in USD per month, by name of the cost."""
     kwh_per_year = owned.power_w * owned.pue / 1000 * HOURS_PER_YEAR
     return {
@@ -94,7 +94,7 @@ def price_owned(offer: Offer) -> Offer:
     return msgspec.structs.replace(offer, on_demand_usd_per_hour=usd_per_hour)
 
 
-def break_even_months(
+def compute_break_even_months(
     capex_usd: float, running_usd_per_month_owned: float, rented_usd_per_month: float
 ) -> float | None:
     """Return the number of months after which buying has cost as much as renting; `None` if it never does."""
@@ -102,14 +102,16 @@ def break_even_months(
     return capex_usd / saving_usd_per_month if saving_usd_per_month > 0 else None
 
 
-def break_even_owned(owned: OwnedHardware, rented_usd_per_month: float) -> float | None:
+def compute_owned_break_even_months(owned: OwnedHardware, rented_usd_per_month: float) -> float | None:
     """Return the break-even in months, without interest; `None` if it is beyond the lifetime of the hardware."""
     purchase_usd = owned.capex_usd + owned.network_usd
-    months = break_even_months(purchase_usd, sum(running_usd_per_month(owned).values()), rented_usd_per_month)
+    months = compute_break_even_months(
+        purchase_usd, sum(compute_running_usd_per_month(owned).values()), rented_usd_per_month
+    )
     return None if months is None or months > owned.life_years * MONTHS_PER_YEAR else months
 
 
-def break_even_volume(
+def compute_break_even_volume(
     fixed_usd_per_month: float, api_usd_per_unit: float, own_usd_per_unit: float = 0.0
 ) -> float | None:
     """Return the number of units per month above which self-hosting is cheaper than the API.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from app.planning.candidates import Candidate
 from app.planning.demand import compute_year_rates_per_s
-from app.planning.sizing import Demand, sustained_peak_per_s
+from app.planning.sizing import Demand, compute_sustained_peak_per_s
 from app.records.plan import AnnualForecast
 from app.records.planning_inputs import PlanningInputs
 
@@ -151,13 +151,13 @@ def _simulate_queue(
     return bins_over, delayed_bins, delayed_requests, queue, served
 
 
-def forecast_year(best: Candidate, demand: Demand, question: PlanningInputs) -> AnnualForecast:
+def forecast_year(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> AnnualForecast:
     """Forecast 12 months of the fleet with all its instances, including spares.
 
     Each instance is assumed to sustain its rate within the SLO at the plan's confidence.
     """
-    rates = compute_year_rates_per_s(question.traffic, question.today)
-    year = simulate_year(rates, np.array([sustained_peak_per_s(best.instances, best.capacity, demand)]))
+    rates = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
+    year = simulate_year(rates, np.array([compute_sustained_peak_per_s(best.instances, best.capacity, demand)]))
     return AnnualForecast(
         hours_over=float(year.hours_over[0]),
         delayed_share=float(year.delayed_share[0]),

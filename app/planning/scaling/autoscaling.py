@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from app.planning.scaling.hpa import HpaState, KedaState
 from app.planning.scaling.knative import KnativeState
-from app.planning.scaling.signals import FleetView, PredictiveState, predicted_replicas, scheduled_replicas
+from app.planning.scaling.signals import FleetView, PredictiveState, count_predicted_replicas, count_scheduled_replicas
 from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Predictive, Scheduled
 
 Decide = Callable[[FleetView], int]
@@ -34,7 +34,7 @@ def build_autoscaler(
         case Fixed(replicas=fixed):
             return lambda _: fixed
         case Scheduled():
-            return lambda view: scheduled_replicas(settings, view.now_s)
+            return lambda view: count_scheduled_replicas(settings, view.now_s)
         case Predictive():
             return PredictiveState(settings, rates_per_s, bin_s, start_s).decide
         case Hpa():
@@ -62,9 +62,9 @@ def count_initial_replicas(
         case Fixed(replicas=replicas):
             return replicas
         case Scheduled():
-            return scheduled_replicas(settings, start_s)
+            return count_scheduled_replicas(settings, start_s)
         case Predictive():
-            return predicted_replicas(settings, start_s, rates_per_s, bin_s, start_s)
+            return count_predicted_replicas(settings, start_s, rates_per_s, bin_s, start_s)
         case Hpa() | Keda() | Knative():
             needed = math.ceil(float(rates_per_s[0]) / (per_replica_per_s * _get_target_utilization(settings)) - 1e-9)
             max_replicas = settings.max or needed
@@ -84,7 +84,7 @@ def _get_target_utilization(settings: Hpa | Keda | Knative) -> float:
             return 0.7
 
 
-def max_replicas(settings: Autoscaler) -> int | None:
+def get_max_replicas(settings: Autoscaler) -> int | None:
     """Return the maximum number of replicas that the autoscaler can request; `None` means unlimited."""
     match settings:
         case Fixed(replicas=replicas):

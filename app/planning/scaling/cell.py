@@ -26,10 +26,11 @@ from app.records.scaling import (
 
 MAX_REQUESTS = 2e7
 MIN_REPLICAS = 32
-MANY_REQUESTS, MIN_REPLICAS_OF_MANY = 1e8, 16
+MANY_REQUESTS, MIN_REPLICAS_IF_MANY_REQUESTS = 1e8, 16
 """Number of requests in a cell above which cells may be smaller than `MIN_REPLICAS` replicas.
 
-Such cells may have down to `MIN_REPLICAS_OF_MANY` replicas, because the simulation would take more than a minute.
+Such cells may have down to `MIN_REPLICAS_IF_MANY_REQUESTS` replicas, because the simulation would take more than a
+minute.
 """
 
 
@@ -43,7 +44,7 @@ def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: in
     explicit_counts = _list_explicit_replicas(autoscaler)
     replicas = min(explicit_counts) if explicit_counts else replicas_at_peak
     has_many = requests / max(1, replicas // MIN_REPLICAS) > MANY_REQUESTS
-    max_divisor = replicas // (MIN_REPLICAS_OF_MANY if has_many else MIN_REPLICAS)
+    max_divisor = replicas // (MIN_REPLICAS_IF_MANY_REQUESTS if has_many else MIN_REPLICAS)
     if not explicit_counts:
         return max(1, min(needed, max_divisor))
     divisors = [

@@ -31,7 +31,7 @@ class SlotMeter:
         """Return the view of the time since the last reading; the fleet must have been advanced to `now_s`."""
         slot_s, counts, total_busy_s = now_s - self._at_s, get_totals(self._fleet), compute_busy_s(self._fleet, now_s)
         utilizations = (total_busy_s - self._busy_s) / slot_s
-        ready_slots = operated.ready_places
+        ready_slots = operated.ready_slots
         view = FleetView(
             now_s=now_s,
             requested=requested,
@@ -63,7 +63,7 @@ class SlotMeter:
         time_in_fleet_s = total_latency_s - self._total_latency_s + ages_s - self._ages_s - responses * self._outside_s
         self._total_latency_s, self._ages_s = total_latency_s, ages_s
         time_in_fleet_s += (counts.timed_out - last_counts.timed_out) * self._timeout_s
-        draining_slots = operated.draining_places
+        draining_slots = operated.draining_slots
         draining_requests = int(get_outstanding(self._fleet)[draining_slots].sum()) if draining_slots else 0
         return max(0.0, time_in_fleet_s / (now_s - self._at_s) - draining_requests)
 
@@ -88,7 +88,7 @@ class MinuteMeter:
             at_s=self._at_s,
             arrivals_per_s=cell_count * (counts.arrivals - last_counts.arrivals) / (now_s - self._at_s),
             desired=cell_count * requested,
-            ready=cell_count * len(operated.ready_places),
+            ready=cell_count * len(operated.ready_slots),
             starting=cell_count * operated.replicas.count(*PENDING_PHASES, *STARTING_PHASES),
             billed=cell_count * operated.replicas.count_billed_nodes(now_s),
             in_flight=cell_count * counts.in_flight,

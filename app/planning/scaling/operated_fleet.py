@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from app.planning.scaling.lifecycle import Phase, ReplicaPool, ReplicaState
 from app.planning.scaling.signals import DAY_S
-from app.planning.simulation.activator import make_activator, release_held
+from app.planning.simulation.activator import make_activator, release_queued
 from app.planning.simulation.compiled import Ints
 from app.planning.simulation.serving import fail_replica, get_outstanding, set_routable
 from app.planning.simulation.state import Fleet
@@ -74,7 +74,7 @@ class OperatedFleet:
     """Simulated fleet whose replicas start, fail, drain and are updated.
 
     `step` is called between time slots, after the fleet has been advanced to the end of the time slot.
-    `activator_place` is the replica slot that queues requests while no replica is ready; if `None`, such requests are
+    `activator_slot` is the replica slot that queues requests while no replica is ready; if `None`, such requests are
     dropped.
     """
 
@@ -83,31 +83,31 @@ class OperatedFleet:
         fleet: Fleet,
         replicas: ReplicaPool,
         operations: Operations,
-        place_count: int,
-        activator_place: int | None,
+        slot_count: int,
+        activator_slot: int | None,
         start_s: float,
     ) -> None:
-        self._fleet, self.replicas, self._activator_slot = fleet, replicas, activator_place
+        self._fleet, self.replicas, self._activator_slot = fleet, replicas, activator_slot
         self._drain_s = operations.drain_s
         self._updates = _schedule_updates(operations.updates, start_s)
-        self._free_slots = list(range(place_count))
+        self._free_slots = list(range(slot_count))
         self._slot_by_number: dict[int, int] = {}
         self._unassigned: list[int] = []
         self._drain_end_by_number: dict[int, float] = {}
         self._last_target: tuple[int, int] | None = None
-        if activator_place is not None:
-            make_activator(fleet, activator_place)
+        if activator_slot is not None:
+            make_activator(fleet, activator_slot)
         for number in replicas.ready:
             self._slot_by_number[number] = heapq.heappop(self._free_slots)
         self._update_routing()
 
     @property
-    def ready_places(self) -> list[int]:
+    def ready_slots(self) -> list[int]:
         """Replica slots that accept requests, in ascending order."""
         return sorted(slot for number, slot in self._slot_by_number.items() if number not in self._drain_end_by_number)
 
     @property
-    def draining_places(self) -> list[int]:
+    def draining_slots(self) -> list[int]:
         return [self._slot_by_number[number] for number in self._drain_end_by_number]
 
     def step(self, now_s: float, requested: int) -> bool:
@@ -127,7 +127,7 @@ class OperatedFleet:
             self._assign_slots()
             self._update_routing()
         if self._activator_slot is not None and self._has_ready:
-            release_held(self._fleet, self._activator_slot, now_s)
+            release_queued(self._fleet, self._activator_slot, now_s)
         return has_changed
 
     def _apply_steps(self, now_s: float, requested: int, version: int) -> None:
@@ -177,7 +177,7 @@ class OperatedFleet:
             self._slot_by_number[self._unassigned.pop(0)] = heapq.heappop(self._free_slots)
 
     def _update_routing(self) -> None:
-        ready = self.ready_places
+        ready = self.ready_slots
         self._has_ready = bool(ready)
         if not ready and self._activator_slot is not None:
             ready = [self._activator_slot]

@@ -79,21 +79,21 @@ class SlidingMean:
         return sum(value for _, value in self._values) / min(self._slot_count, slot - self._first_slot + 1)
 
 
-def is_due(now_s: float, last_s: float | None, every_s: float) -> bool:
-    return last_s is None or now_s - last_s >= every_s - 1e-9
+def is_due(now_s: float, last_s: float | None, interval_s: float) -> bool:
+    return last_s is None or now_s - last_s >= interval_s - 1e-9
 
 
 DAY_S = 86_400.0
 
 
-def scheduled_replicas(settings: Scheduled, at_s: float) -> int:
+def count_scheduled_replicas(settings: Scheduled, at_s: float) -> int:
     """Return the number of replicas in the schedule; `at_s` counts in seconds from midnight of any day."""
     time_s = at_s % DAY_S
     rows = [row for row in settings.table if row.at_s <= time_s]
     return (rows or settings.table)[-1].replicas
 
 
-def predicted_replicas(
+def count_predicted_replicas(
     settings: Predictive, now_s: float, rates_per_s: npt.NDArray[np.float64], bin_s: float, start_s: float = 0.0
 ) -> int:
     """Return the number of replicas for the highest rate of all bins that overlap with [now, now + lead].
@@ -123,4 +123,4 @@ class PredictiveState:
         if not is_due(view.now_s, self._last_tick_s, self._settings.tick_s):
             return view.requested
         self._last_tick_s = view.now_s
-        return predicted_replicas(self._settings, view.now_s, self._rates_per_s, self._bin_s, self._start_s)
+        return count_predicted_replicas(self._settings, view.now_s, self._rates_per_s, self._bin_s, self._start_s)

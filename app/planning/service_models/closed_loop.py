@@ -23,7 +23,7 @@ from app.planning.service_models.moments import (
     CannotFitError,
     ObservedLoad,
     ObservedStage,
-    SimulatedTimes,
+    SimulatedStatistics,
     build_service_fit,
     find_best_fits,
     pick_evenly,
@@ -55,7 +55,7 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
     normals: Floats
     names: tuple[str, ...]
 
-    def simulate(self, service: ServiceModel) -> SimulatedTimes:
+    def simulate(self, service: ServiceModel) -> SimulatedStatistics:
         runs = [self._simulate_once(normals, service) for normals in self.normals]
         latencies = np.array([latencies_s for latencies_s, _ in runs])
         requests = latencies.shape[1]
@@ -66,7 +66,7 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
         ended_s = np.array([end_s for _, end_s in runs])
         columns = {RESPONSE_GAP: ended_s / requests, _MEAN: means}
         columns |= {name: latencies[:, rank] for name, rank in ranks.items()}
-        return SimulatedTimes(np.log(np.column_stack([columns[name] for name in self.names])))
+        return SimulatedStatistics(np.log(np.column_stack([columns[name] for name in self.names])))
 
     def _simulate_once(self, normals: Floats, service: ServiceModel) -> tuple[Floats, float]:
         match service:
@@ -102,7 +102,7 @@ def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -
     stages = _build_stages(points, *_REFINING, seed + 1)
     fits = find_best_fits(
         families, screening, stages, max_fits=_MAX_REFINED,
-        further=add_shared_cores, richer=add_slow_phase, nearby=vary_slots, use_held_out=True,
+        derive_additional=add_shared_cores, derive_richer=add_slow_phase, derive_nearby=vary_slots, use_held_out=True,
     )  # fmt: skip
     return build_service_fit(fits, stages, highest_per_s)
 

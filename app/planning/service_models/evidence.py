@@ -17,14 +17,14 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import binding_objectives, is_met
-from app.analysis.search import SPREAD, CapacityPosterior, log_likelihood
+from app.analysis.search import LOGISTIC_SPREAD, CapacityPosterior, compute_log_likelihood
 from app.analysis.token_samples import unpack_pairs
 from app.records.estimate import Estimate
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.result import Objective
 from app.records.service import BatchService, RequestService, ServiceFit
 
-TIMES_BY_METRIC = {
+LATENCY_KEY_BY_METRIC = {
     "latency_ms": "latency",
     "service_ms": "latency",
     "ttft_ms": "ttft",
@@ -67,11 +67,11 @@ class RatePosterior(msgspec.Struct, frozen=True):
 class StageEffect(msgspec.Struct, frozen=True):
     """Prediction of a service model for stages with as few requests as the measured ones.
 
-    Half of such stages meet the SLO at the rate `stage_per_s`. `spread` is the scale, in log rate, of the logistic
+    Half of such stages meet the SLO at the rate `stage_rate_per_s`. `spread` is the scale, in log rate, of the logistic
     probability that a stage meets the SLO.
     """
 
-    stage_per_s: float
+    stage_rate_per_s: float
     spread: float
 
 
@@ -90,8 +90,8 @@ class Evidence(msgspec.Struct, frozen=True):
     max_throughput_per_s: float = math.inf
     stage_requests: int | None = None
     lengths: tuple[tuple[int, int], ...] = ()
-    spread: float = SPREAD
-    passed_per_s: float = 0.0
+    spread: float = LOGISTIC_SPREAD
+    passed_rate_per_s: float = 0.0
     max_rate_per_s: float = math.inf
 
     @property
@@ -114,7 +114,7 @@ class Evidence(msgspec.Struct, frozen=True):
         """Lower bound of the planned rate with 90 % confidence: 80 % of the highest rate at which all repeats met
         the SLO.
         """
-        return _MIN_SHARE_OF_PASSED * self.passed_per_s
+        return _MIN_SHARE_OF_PASSED * self.passed_rate_per_s
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -126,7 +126,7 @@ class Evidence(msgspec.Struct, frozen=True):
         if self.is_contradictory:
             posterior = CapacityPosterior(self.tested_rates, self.spread)
             assumed_per_s = self.min_rate_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
-            low, high = posterior.quantile(0.1), max(posterior.quantile(0.9), assumed_per_s)
+            low, high = posterior.compute_quantile(0.1), max(posterior.compute_quantile(0.9), assumed_per_s)
             return min(low, self.max_rate_per_s), min(high, self.max_rate_per_s)
         if math.isinf(self.lowest_missed):
             return self.highest_met, max(self.max_throughput_per_s, self.highest_met)
@@ -137,14 +137,16 @@ class Evidence(msgspec.Struct, frozen=True):
         scaled = tuple((rate * factor, met) for rate, met in self.tested_rates)
         return msgspec.structs.replace(
             self, tested_rates=scaled, max_throughput_per_s=self.max_throughput_per_s * factor,
-            passed_per_s=self.passed_per_s * factor,
+            passed_rate_per_s=self.passed_rate_per_s * factor,
             max_rate_per_s=self.max_rate_per_s * factor,
         )  # fmt: skip
 
-    def to_steady_state(self, effect: StageEffect | None, steady_per_s: float, fit_spread: float = 1.0) -> Evidence:
+    def to_steady_state(
+        self, effect: StageEffect | None, steady_rate_per_s: float, fit_spread: float = 1.0
+    ) -> Evidence:
         """Return the evidence corrected from short stages to steady state, based on a service model's prediction.
 
-        `effect` is the prediction for stages as short as the measured ones, and `steady_per_s` the model's rate in
+        `effect` is the prediction for stages as short as the measured ones, and `steady_rate_per_s` the model's rate in
         steady state. `fit_spread` is the ratio of the model's error at the load points to their scatter. The correction
         is weaker the worse the model fits, and the more its prediction for such stages differs from the measurement. No
         rate changes by more than a fifth, so that a plan stays close to the measurement.
@@ -152,33 +154,34 @@ class Evidence(msgspec.Struct, frozen=True):
         if effect is None:
             return self
         low, high = self.interval
-        nearest = min(max(effect.stage_per_s, low), high)
-        deviation = math.log(effect.stage_per_s / nearest) / math.hypot(effect.spread, _MODEL_ERROR)
+        nearest = min(max(effect.stage_rate_per_s, low), high)
+        deviation = math.log(effect.stage_rate_per_s / nearest) / math.hypot(effect.spread, _MODEL_ERROR)
         weight = math.exp(-(deviation**2) / 2) / fit_spread**2
-        factor = (steady_per_s / effect.stage_per_s) ** weight
+        factor = (steady_rate_per_s / effect.stage_rate_per_s) ** weight
         factor = min(max(factor, _MIN_STEADY_FACTOR), 1.0)
-        spread = min(max(effect.spread, SPREAD), _MAX_SPREAD)
+        spread = min(max(effect.spread, LOGISTIC_SPREAD), _MAX_SPREAD)
         return msgspec.structs.replace(
-            self.scale(factor), spread=spread, passed_per_s=self.passed_per_s, max_rate_per_s=high
+            self.scale(factor), spread=spread, passed_rate_per_s=self.passed_rate_per_s, max_rate_per_s=high
         )
 
-    def compute_posterior(self, model_per_s: float, sigma: float) -> RatePosterior:
+    def compute_posterior(self, model_rate_per_s: float, sigma: float) -> RatePosterior:
         """Return the posterior of the max rate from a service model's prediction and the load points.
 
-        `model_per_s` and `sigma` are median and sigma of the predicted log-normal; a rate of 0 adds no information.
+        `model_rate_per_s` and `sigma` are median and sigma of the predicted log-normal; a rate of 0 adds no
+        information.
         """
         low, high = self.interval
-        if not self.tested_rates or (model_per_s <= 0 and low <= 0):
-            return RatePosterior(*(model_per_s * math.exp(z * sigma) for z in (-Z80, 0.0, Z80)))
+        if not self.tested_rates or (model_rate_per_s <= 0 and low <= 0):
+            return RatePosterior(*(model_rate_per_s * math.exp(z * sigma) for z in (-Z80, 0.0, Z80)))
         sigma = min(max(sigma, 1e-3), _MAX_SIGMA)
         rates = [rate for rate, _ in self.tested_rates]
         ends = [min(rates) / 8, max(rates) * 8]
-        if model_per_s > 0:
-            ends += [model_per_s * math.exp(-4 * sigma), model_per_s * math.exp(4 * sigma)]
+        if model_rate_per_s > 0:
+            ends += [model_rate_per_s * math.exp(-4 * sigma), model_rate_per_s * math.exp(4 * sigma)]
         logs = np.linspace(math.log(min(ends)), math.log(max(ends)), _GRID_SIZE)
-        log_weights = log_likelihood(logs, self.tested_rates, self.spread)
-        if model_per_s > 0:
-            log_weights += np.log(_compute_prior(logs, math.log(model_per_s), sigma))
+        log_weights = compute_log_likelihood(logs, self.tested_rates, self.spread)
+        if model_rate_per_s > 0:
+            log_weights += np.log(_compute_prior(logs, math.log(model_rate_per_s), sigma))
         if math.isinf(self.lowest_missed):
             log_weights[logs > math.log(high)] = -np.inf
         weights = np.exp(log_weights - log_weights.max())
@@ -227,7 +230,7 @@ def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Eviden
         max_throughput_per_s,
         stage_requests,
         _get_lengths(target),
-        passed_per_s=passed_per_s,
+        passed_rate_per_s=passed_per_s,
     )
 
 
@@ -247,8 +250,8 @@ def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool |
     """
     results: list[bool | None] = []
     for objective in binding_objectives(slo):
-        if objective.metric in TIMES_BY_METRIC:
-            time_s = get_time_s(load_point, objective)
+        if objective.metric in LATENCY_KEY_BY_METRIC:
+            time_s = get_latency_s(load_point, objective)
             results.append(None if time_s is None else is_met(objective, Estimate(1000 * time_s)))
         elif objective.metric == "error_rate":
             sent = (load_point.completed or 0) + (load_point.failed or 0)
@@ -260,9 +263,9 @@ def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool |
     return None if None in results else True
 
 
-def get_time_s(load_point: MeasuredLoadPoint, objective: Objective) -> float | None:
+def get_latency_s(load_point: MeasuredLoadPoint, objective: Objective) -> float | None:
     """Return the latency in seconds that an objective limits; `None` if the load point does not report it."""
-    return load_point.latencies_s.get(TIMES_BY_METRIC[objective.metric], {}).get(objective.aggregate or "")
+    return load_point.latencies_s.get(LATENCY_KEY_BY_METRIC[objective.metric], {}).get(objective.aggregate or "")
 
 
 def _compute_max_throughput_per_s(fit: ServiceFit) -> float:

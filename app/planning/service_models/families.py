@@ -82,7 +82,7 @@ class ServiceFamily(msgspec.Struct, frozen=True):
     def with_logs(self, logs: Floats) -> ServiceFamily:
         return msgspec.structs.replace(self, service=self.with_values(logs))
 
-    def prior_residuals(self, logs: Floats) -> Floats:
+    def compute_prior_residuals(self, logs: Floats) -> Floats:
         medians = np.array([prior.median for prior in self.priors.values()])
         sigmas = np.array([prior.log_sd for prior in self.priors.values()])
         return np.asarray((logs - np.log(medians)) / sigmas)

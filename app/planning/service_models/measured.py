@@ -18,7 +18,7 @@ from app.analysis.traces import unpack_token_pairs
 from app.errors import UsageError
 from app.planning.formulas import estimate_rate_within_slo
 from app.planning.goals import DEFAULT_LATENCY_METRIC, Goals, build_goals
-from app.planning.service_models.evidence import TIMES_BY_METRIC, collect_evidence, get_time_s, meets_slo
+from app.planning.service_models.evidence import LATENCY_KEY_BY_METRIC, collect_evidence, get_latency_s, meets_slo
 from app.records.estimate import Estimate, Variant
 from app.records.local import BatchModel, VariantData
 from app.records.offers import CapacityCurve, CurvePoint
@@ -84,24 +84,24 @@ def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, .
     return (TokenLengths(1.0, *lengths),)
 
 
-def add_measured_tokens(question: PlanningInputs) -> PlanningInputs:
+def add_measured_tokens(plan_inputs: PlanningInputs) -> PlanningInputs:
     """Return the plan inputs with the measured distribution of token lengths, scaled to the specified means, if any.
 
     The plan inputs are unchanged if their traffic already has a sample, several lengths, or a trace with tokens.
     """
-    traffic = question.traffic
+    traffic = plan_inputs.traffic
     if traffic.token_sample is not None or len(traffic.tokens) > 1:
-        return question
+        return plan_inputs
     if traffic.rows is not None and unpack_token_pairs(traffic.rows) is not None:
-        return question
-    target = next((target for target in question.measured if target.lengths is not None), None)
+        return plan_inputs
+    target = next((target for target in plan_inputs.measured if target.lengths is not None), None)
     if target is None or target.lengths is None or (traffic.tokens and target.token_sample is None):
-        return question
+        return plan_inputs
     tokens, sample = traffic.tokens or build_measured_tokens(target.lengths), target.token_sample
     means = tokens[0].input, tokens[0].output
     sample = None if sample is None else scale_sample(sample, means)
     traffic = msgspec.structs.replace(traffic, tokens=tokens, token_sample=sample)
-    return msgspec.structs.replace(question, traffic=traffic)
+    return msgspec.structs.replace(plan_inputs, traffic=traffic)
 
 
 def _fit_model(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
@@ -112,9 +112,9 @@ def _fit_model(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
     # deferred, because the simulation takes a second to import
     from app.planning.service_models.closed_loop import fit_closed
     from app.planning.service_models.service_fit import fit_service
-    from app.planning.service_models.token_fit import fit_tokens, has_token_times
+    from app.planning.service_models.token_fit import fit_tokens, has_token_latencies
 
-    if any(has_token_times(load_point) for load_point in load_points):
+    if any(has_token_latencies(load_point) for load_point in load_points):
         return fit_tokens(load_points)
     if any(load_point.clients is None for load_point in load_points):
         return fit_service(load_points)
@@ -158,7 +158,7 @@ def _build_curve_from_fit(
         missing = [
             objective.text
             for objective in _list_latency_objectives(slo)
-            if all(get_time_s(load_point, objective) is None for load_point in curve.load_points)
+            if all(get_latency_s(load_point, objective) is None for load_point in curve.load_points)
         ]
         if missing:
             message = f"no load point of {curve.source} reports {missing[0]}"
@@ -204,7 +204,7 @@ def _build_curve_point(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) 
     if rate <= 0:
         return None
     objective = next(iter(_list_latency_objectives(slo)), None)
-    latency_s = None if objective is None else get_time_s(load_point, objective)
+    latency_s = None if objective is None else get_latency_s(load_point, objective)
     return CurvePoint(
         rate,
         None if latency_s is None else 1000 * latency_s,
@@ -214,7 +214,7 @@ def _build_curve_point(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) 
 
 
 def _list_latency_objectives(slo: Sequence[Objective]) -> list[Objective]:
-    return [objective for objective in binding_objectives(slo) if objective.metric in TIMES_BY_METRIC]
+    return [objective for objective in binding_objectives(slo) if objective.metric in LATENCY_KEY_BY_METRIC]
 
 
 def _get_latency_metric(slo: Sequence[Objective]) -> str:
@@ -293,16 +293,16 @@ def _build_local_target(
     return MeasuredTarget(f"{name}: {label}, model only", hardware, curve, fit, is_assumed=True)
 
 
-def _fit_batches(batch_law: BatchModel, goals: Goals) -> FittedService | None:
+def _fit_batches(batch_model: BatchModel, goals: Goals) -> FittedService | None:
     if (
-        batch_law.t0_ms.value is None
-        or batch_law.t1_ms.value is None
-        or batch_law.t0_ms.value + batch_law.t1_ms.value <= 0
+        batch_model.t0_ms.value is None
+        or batch_model.t1_ms.value is None
+        or batch_model.t0_ms.value + batch_model.t1_ms.value <= 0
     ):
         return None
-    services = [_build_service(batch_law, max_batch) for max_batch in batch_law.batches]
+    services = [_build_service(batch_model, max_batch) for max_batch in batch_model.batches]
     service = max(services, key=lambda candidate: estimate_rate_within_slo(candidate, goals, 1, "random"))
-    return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _build_covariance(batch_law))
+    return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _build_covariance(batch_model))
 
 
 def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
@@ -318,16 +318,16 @@ def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedServic
     return FittedService(service, 1.0, ("mean_s",), ((_UNKNOWN_SIGMA**2,),))
 
 
-def _build_service(batch_law: BatchModel, max_batch: int) -> BatchService:
-    fixed_ms, per_item_ms = batch_law.t0_ms.value or 0.0, batch_law.t1_ms.value or 0.0
+def _build_service(batch_model: BatchModel, max_batch: int) -> BatchService:
+    fixed_ms, per_item_ms = batch_model.t0_ms.value or 0.0, batch_model.t1_ms.value or 0.0
     return BatchService(
         max(fixed_ms / 1000, _MIN_TIME_S), max(per_item_ms / 1000, _MIN_TIME_S), max_batch, cv=_ASSUMED_CV
     )
 
 
-def _build_covariance(batch_law: BatchModel) -> tuple[tuple[float, ...], ...]:
+def _build_covariance(batch_model: BatchModel) -> tuple[tuple[float, ...], ...]:
     fixed_variance, per_item_variance = (
-        _compute_sigma(parameter) ** 2 for parameter in (batch_law.t0_ms, batch_law.t1_ms)
+        _compute_sigma(parameter) ** 2 for parameter in (batch_model.t0_ms, batch_model.t1_ms)
     )
     return ((fixed_variance, 0.0), (0.0, per_item_variance))
 

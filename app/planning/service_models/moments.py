@@ -93,7 +93,7 @@ class ObservedLoad(msgspec.Struct, frozen=True):
     """
 
 
-class SimulatedTimes(msgspec.Struct, frozen=True):
+class SimulatedStatistics(msgspec.Struct, frozen=True):
     """Results of repeated simulations of a stage: logarithms of the measured statistics, with shape simulations ×
     names.
     """
@@ -112,12 +112,12 @@ class SimulatedTimes(msgspec.Struct, frozen=True):
 class ObservedStage(msgspec.Struct, frozen=True):
     """Measurement of a stage, and a function that simulates the stage with a service model.
 
-    `share` is the variance of the measurement relative to that of a single simulation.
+    `variance_share` is the variance of the measurement relative to that of a single simulation.
     """
 
     observed: ObservedLoad
-    simulate: Callable[[ServiceModel], SimulatedTimes]
-    share: float
+    simulate: Callable[[ServiceModel], SimulatedStatistics]
+    variance_share: float
 
 
 class Fitted(msgspec.Struct, frozen=True):
@@ -147,18 +147,18 @@ def find_best_fits(
     stages: Sequence[ObservedStage],
     *,
     max_fits: int,
-    further: Callable[[Sequence[Fitted]], Sequence[ServiceFamily]] | None = None,
-    richer: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
-    nearby: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
+    derive_additional: Callable[[Sequence[Fitted]], Sequence[ServiceFamily]] | None = None,
+    derive_richer: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
+    derive_nearby: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
     max_cost_behind: float = math.inf,
     use_held_out: bool = False,
 ) -> list[Fitted]:
     """Fit all models roughly to the screening stages and the best ones to all stages; return the most likely model
     first.
 
-    `further` derives additional models to screen from the screened ones, sorted best first. `richer` derives models
-    with more parameters from a fitted model; the first two of them are tried. `nearby` derives models with other
-    integer parameters from the final best model; they are fitted without screening.
+    `derive_additional` derives additional models to screen from the screened ones, sorted best first. `derive_richer`
+    derives models with more parameters from a fitted model; the first two of them are tried. `derive_nearby` derives
+    models with other integer parameters from the final best model; they are fitted without screening.
 
     A model is not fitted to the stages if its screening cost exceeds that of the best model by more than
     `max_cost_behind`, or if it has a limit that the screening does not support. With `use_held_out`, models are
@@ -166,12 +166,12 @@ def find_best_fits(
     """
     whiteners = [np.eye(len(stage.observed.names)) / _SCREENING_SCATTER for stage in screening]
     screened = _select_best_by_kind(sorted((_fit(family, screening, whiteners) for family in families), key=_get_cost))
-    if further is not None:
+    if derive_additional is not None:
         screened = sorted(
-            [*screened, *(_fit(family, screening, whiteners) for family in further(screened))], key=_get_cost
+            [*screened, *(_fit(family, screening, whiteners) for family in derive_additional(screened))], key=_get_cost
         )
-    if richer is not None:
-        richer_families = [family for fit in screened for family in richer(fit.family)][:_MAX_RICHER]
+    if derive_richer is not None:
+        richer_families = [family for fit in screened for family in derive_richer(fit.family)][:_MAX_RICHER]
         richer_fits = [_fit(family, screening, whiteners) for family in richer_families]
         screened = sorted(
             [*screened, *(fit for fit in richer_fits if _supports_limits(fit, screened[0].cost))], key=_get_cost
@@ -184,7 +184,9 @@ def find_best_fits(
         refined[0].cost + _MAX_COST_BEHIND * _compute_spread(refined[0]) ** 2,
     )
     nearby_families = (
-        [] if nearby is None else [family for family in nearby(refined[0].family) if family.kind not in known_kinds]
+        []
+        if derive_nearby is None
+        else [family for family in derive_nearby(refined[0].family) if family.kind not in known_kinds]
     )
     compared = _fit_with_equal_scatter(
         [*(fit.family for fit in refined if fit.cost <= max_cost), *nearby_families], stages
@@ -202,7 +204,7 @@ def compute_rough_cost(family: ServiceFamily, screening: Sequence[ObservedStage]
         (np.array(stage.observed.logs) - stage.simulate(family.service).log_means) / _SCREENING_SCATTER
         for stage in screening
     ]
-    squares = np.concatenate([*residuals, family.prior_residuals(logs)]) ** 2
+    squares = np.concatenate([*residuals, family.compute_prior_residuals(logs)]) ** 2
     return float(2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares / _ROBUST_SCALE**2) - 1).sum())
 
 
@@ -370,7 +372,7 @@ def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequ
             whiten @ (np.array(stage.observed.logs) - stage.simulate(service).log_means)
             for stage, whiten in zip(stages, whiteners, strict=True)
         ]
-        return np.concatenate([*parts, family.prior_residuals(logs)])
+        return np.concatenate([*parts, family.compute_prior_residuals(logs)])
 
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
@@ -393,12 +395,12 @@ def _compute_slope_steps(family: ServiceFamily) -> list[float]:
     ]
 
 
-def _build_whitener(stage: ObservedStage, simulated: SimulatedTimes) -> Floats:
+def _build_whitener(stage: ObservedStage, simulated: SimulatedStatistics) -> Floats:
     """Return L⁻¹, where L is the Cholesky factor of the covariance of a measured mean.
 
     Covariances between different statistics are halved, because few simulations estimate them poorly.
     """
-    covariance, identity = simulated.log_covariance * stage.share, np.eye(len(stage.observed.names))
+    covariance, identity = simulated.log_covariance * stage.variance_share, np.eye(len(stage.observed.names))
     scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + identity * _MIN_SCATTER**2
     return np.asarray(np.linalg.inv(np.linalg.cholesky(scatter)))
 
@@ -425,7 +427,7 @@ def _compute_covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...
 
 def _compute_errors(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
     observed, simulated = stage.observed, stage.simulate(service)
-    scatter = np.sqrt(np.diag(simulated.log_covariance) * stage.share + _MIN_SCATTER**2)
+    scatter = np.sqrt(np.diag(simulated.log_covariance) * stage.variance_share + _MIN_SCATTER**2)
     return [
         FitError(observed.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))
         for name, log, mean, sigma in zip(observed.names, observed.logs, simulated.log_means, scatter, strict=True)

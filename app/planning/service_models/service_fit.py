@@ -83,9 +83,8 @@ def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) 
     screening = _build_stages(pick_evenly(observed, _SCREENED_RATES), *_SCREENING, seed)
     stages = _build_stages(observed, *_REFINING, seed + 1)
     fits = find_best_fits(
-        families, screening, stages, max_fits=_MAX_REFINED,
-        further=add_shared_cores, richer=add_slow_phase, nearby=vary_slots, max_cost_behind=_MAX_COST_BEHIND,
-        use_held_out=True,
+        families, screening, stages, max_fits=_MAX_REFINED, derive_additional=add_shared_cores,
+        derive_richer=add_slow_phase, derive_nearby=vary_slots, max_cost_behind=_MAX_COST_BEHIND, use_held_out=True,
     )  # fmt: skip
     return build_service_fit(fits, stages, highest_per_s)
 

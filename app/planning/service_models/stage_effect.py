@@ -26,19 +26,20 @@ _MAX_CROSSING_EVALUATIONS = 14
 
 
 def find_crossing(
-    missed_by: Callable[[float], float], rates: tuple[float, float, float], precision: float
+    compute_excess: Callable[[float], float], rates: tuple[float, float, float], precision: float
 ) -> tuple[float, float]:
-    """Find the highest rate at which `missed_by` is at most 0; return the rate and the sigma of its logarithm.
+    """Find the highest rate at which `compute_excess` is at most 0; return the rate and the sigma of its logarithm.
 
     `rates` are the lowest, the initial and the highest rate to try. The search first brackets the crossing in log rate,
     then uses regula falsi with halving (Illinois algorithm) until the rate's logarithm is known to `precision`. The
-    rate is 0 if `missed_by` is positive even at the lowest rate. The sigma is the remaining uncertainty of the search.
+    rate is 0 if `compute_excess` is positive even at the lowest rate. The sigma is the remaining uncertainty of the
+    search.
     """
     min_rate, rate, max_rate = rates
     low, high, at_low, at_high = None, None, 0.0, 0.0
     step, evaluations = 1.06, 0
     while low is None or high is None:  # terminates: the step is squared until it reaches either end
-        excess = missed_by(rate)
+        excess = compute_excess(rate)
         evaluations += 1
         if excess <= 0:
             low, at_low = rate, excess
@@ -55,7 +56,7 @@ def find_crossing(
     while math.log(high / low) > precision and evaluations < _MAX_CROSSING_EVALUATIONS:
         weight = min(max(-at_low / (at_high - at_low), 0.1), 0.9)
         rate = low * (high / low) ** weight
-        excess = missed_by(rate)
+        excess = compute_excess(rate)
         evaluations += 1
         if excess <= 0:
             at_high = at_high / 2 if side < 0 else at_high
@@ -92,9 +93,9 @@ def compute_stage_effect(
     In steady state, the server meets the SLO up to `steady_per_s`. Returns `None` if the SLO does not consist of
     percentiles only, or if the rate of a stage is not near the steady-state rate.
     """
-    if not goals.time_goals or goals.share is not None or any(goal.quantile is None for goal in goals.time_goals):
+    if not goals.latency_goals or goals.share is not None or any(goal.quantile is None for goal in goals.latency_goals):
         return None
-    simulate_margins = _build_stage_simulator(service, goals.time_goals, lengths, min(requests, _MAX_STAGE_REQUESTS))
+    simulate_margins = _build_stage_simulator(service, goals.latency_goals, lengths, min(requests, _MAX_STAGE_REQUESTS))
 
     def compute_median_excess(per_s: float) -> float:
         return float(np.median(simulate_margins(per_s)))
@@ -121,7 +122,7 @@ def _build_stage_simulator(
     budget = _TOKEN_REQUESTS if isinstance(service, TokenService) else _REQUESTS
     simulation_count = max(_MIN_SIMULATIONS, min(_MAX_SIMULATIONS, budget // requests))
     if isinstance(service, TokenService):
-        names = [f"{_METRIC_BY_KIND[goal.time]} {_AGGREGATES[goal.quantile or 0.5]}" for goal in goals]
+        names = [f"{_METRIC_BY_KIND[goal.kind]} {_AGGREGATES[goal.quantile or 0.5]}" for goal in goals]
         token_simulation = TokenSimulation.draw(
             TokenLoad(1.0, None, np.array(lengths)), requests, simulation_count, seed
         )

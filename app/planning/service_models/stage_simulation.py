@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.service_models.moments import SimulatedTimes
+from app.planning.service_models.moments import SimulatedStatistics
 from app.planning.service_models.service_times import is_two_phase
 from app.planning.simulation.closed_loop import simulate_closed_tokens
 from app.planning.simulation.compiled import Ints
@@ -85,7 +85,7 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         arrivals_s = draw_arrivals(offered_per_s, shape, gaps, rng)
         return StageSimulation(arrivals_s, rng.standard_normal(shape), lead_in)
 
-    def simulate(self, service: ServiceModel, quantiles: Floats) -> SimulatedTimes:
+    def simulate(self, service: ServiceModel, quantiles: Floats) -> SimulatedStatistics:
         """Simulate the stage and return the logarithms of its latency percentiles.
 
         A percentile is the smallest value for which at least the given share of values is not larger.
@@ -96,7 +96,7 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         times_s = self._percentile_cache.get(
             (inside, tuple(quantiles)), lambda: self._compute_percentiles(inside, quantiles)
         )
-        return SimulatedTimes(np.log(times_s + service.outside_s))
+        return SimulatedStatistics(np.log(times_s + service.outside_s))
 
     def _compute_percentiles(self, service: RequestService | BatchService, quantiles: Floats) -> Floats:
         simulations, requests = self.arrivals_s.shape
@@ -177,7 +177,7 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         normals = rng.standard_normal((simulations, requests))
         return TokenSimulation(clients, arrivals_s, normals, load.pairs.T[:, order])
 
-    def simulate(self, service: ServiceModel, names: Sequence[str]) -> SimulatedTimes:
+    def simulate(self, service: ServiceModel, names: Sequence[str]) -> SimulatedStatistics:
         """Simulate the stage and return the logarithms of the named statistics, such as `ttft p95`, `itl mean` and
         RESPONSE_GAP.
 
@@ -195,7 +195,7 @@ class TokenSimulation(msgspec.Struct, frozen=True):
             logs += fraction * self._compute_logs(
                 msgspec.structs.replace(service, max_sequences=integer_limit + 1), names
             )
-        return SimulatedTimes(logs)
+        return SimulatedStatistics(logs)
 
     def _compute_logs(self, service: TokenService, names: Sequence[str]) -> Floats:
         first_s, last_s, ended_s = self._simulate_once(service)

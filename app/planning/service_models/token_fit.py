@@ -89,7 +89,7 @@ class _Point(msgspec.Struct, frozen=True):
         return self.achieved_per_s * self.tpot_s * max(1.0, self.load.output_tokens - 1)
 
 
-def has_token_times(load_point: MeasuredLoadPoint) -> bool:
+def has_token_latencies(load_point: MeasuredLoadPoint) -> bool:
     """Return whether a load point reports TTFT and the time per output token."""
     return any(_list_typical(load_point, "ttft")) and any(_list_per_token(load_point))
 
@@ -111,7 +111,7 @@ def fit_tokens(
     if fewer than three loads have the required latencies, or if the numbers of tokens are unknown.
     """
     token_load_points = [
-        load_point for load_point in load_points if has_token_times(load_point) and load_point.gaps != "other"
+        load_point for load_point in load_points if has_token_latencies(load_point) and load_point.gaps != "other"
     ]
     points = _group_by_load(
         [load_point for load_point in token_load_points if count_requests(load_point) >= MIN_REQUESTS]
@@ -135,7 +135,12 @@ def fit_tokens(
     stages = _build_stages(points, *_REFINING, seed + 1)
     highest_per_s = max(point.achieved_per_s for point in points)
     fits = find_best_fits(
-        unlimited, screening, stages, max_fits=_MAX_REFINED, richer=derive_limited, max_cost_behind=_MAX_COST_BEHIND
+        unlimited,
+        screening,
+        stages,
+        max_fits=_MAX_REFINED,
+        derive_richer=derive_limited,
+        max_cost_behind=_MAX_COST_BEHIND,
     )
     fit = _drop_unsupported_limits(build_service_fit(fits, stages, highest_per_s), unlimited[0].service)
     return fit if max_sequences else _limit_cached_tokens(fit, points)

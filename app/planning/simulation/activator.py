@@ -22,35 +22,35 @@ from app.planning.simulation.state import (
     INDEX,
     KIND,
     LATENCY,
-    MARK,
     NEXT,
     NORMAL,
-    PLACE,
-    READ,
-    READ_HEAD,
-    READING,
+    PACKED_CLASS,
+    PREFILL,
+    PREFILL_HEAD,
+    PREFILLING,
+    RUNNING,
+    SLOT,
     SUM,
     TOKENS,
     WAITING,
     WIDTH,
-    WORKING,
     Fleet,
 )
 
 _MOVED_OFFSET = 1 << 40  # offset that separates the random numbers of moved requests from those of arrivals
 
 
-def make_activator(fleet: Fleet, place: int) -> None:
+def make_activator(fleet: Fleet, replica: int) -> None:
     """Turn this replica, which must have a single slot, into an activator that never serves requests."""
-    fleet.floats[place, DONE] = np.inf
+    fleet.floats[replica, DONE] = np.inf
 
 
-def release_held(fleet: Fleet, place: int, now_s: float) -> None:
+def release_queued(fleet: Fleet, activator: int, now_s: float) -> None:
     """Move all queued requests of the activator to routable replicas, oldest first; none starts earlier than
     `now_s`.
     """
-    if fleet.counts[place, WAITING]:
-        _move_queued(fleet, place, now_s)
+    if fleet.counts[activator, WAITING]:
+        _move_queued(fleet, activator, now_s)
 
 
 def sum_latencies_s(fleet: Fleet) -> float:
@@ -69,14 +69,14 @@ def sum_ages_s(fleet: Fleet, now_s: float) -> float:
         for step in range(fleet.counts[replica, WAITING]):
             ages_s += now_s - fleet.queues[(fleet.counts[replica, HEAD] + step) & mask, replica, ARRIVAL]
         if fleet.counts[replica, KIND] != TOKENS:
-            for slot in range(fleet.counts[replica, WORKING]):
-                ages_s += now_s - fleet.in_work[replica, slot, ARRIVAL]
+            for slot in range(fleet.counts[replica, RUNNING]):
+                ages_s += now_s - fleet.running[replica, slot, ARRIVAL]
             continue
         for slot in range(fleet.counts[replica, DECODING]):
-            ages_s += now_s - fleet.in_work[replica, fleet.heaps[replica, slot, PLACE], ARRIVAL]
-        for step in range(fleet.counts[replica, READING]):
-            slot = (fleet.counts[replica, READ_HEAD] + step) % fleet.counts[replica, WIDTH]
-            ages_s += now_s - fleet.in_work[replica, fleet.heaps[replica, slot, READ], ARRIVAL]
+            ages_s += now_s - fleet.running[replica, fleet.heaps[replica, slot, SLOT], ARRIVAL]
+        for step in range(fleet.counts[replica, PREFILLING]):
+            slot = (fleet.counts[replica, PREFILL_HEAD] + step) % fleet.counts[replica, WIDTH]
+            ages_s += now_s - fleet.running[replica, fleet.heaps[replica, slot, PREFILL], ARRIVAL]
     return ages_s
 
 
@@ -87,7 +87,7 @@ def _move_queued(fleet: Fleet, activator: int, now_s: float) -> None:
     for number in range(fleet.counts[activator, WAITING]):
         head = fleet.counts[activator, HEAD]
         arrival_s, normal = fleet.queues[head, activator, ARRIVAL], fleet.queues[head, activator, NORMAL]
-        packed_class = int(fleet.queues[head, activator, MARK])
+        packed_class = int(fleet.queues[head, activator, PACKED_CLASS])
         pop_waiting(fleet, activator)
         fleet.settings[INDEX] = _MOVED_OFFSET + arrivals + number
         replica = route(fleet, now_s)
@@ -96,7 +96,7 @@ def _move_queued(fleet: Fleet, activator: int, now_s: float) -> None:
         if is_full(fleet, replica):
             fleet.tallies[packed_class & 255, DROPPED] += 1
             continue
-        if fleet.counts[replica, WORKING] == 0:
+        if fleet.counts[replica, RUNNING] == 0:
             fleet.floats[replica, DONE] = max(fleet.floats[replica, DONE], now_s)
         push_waiting(
             fleet,

@@ -21,16 +21,16 @@ from app.planning.simulation.state import (
     FIXED,
     HEAD,
     ITEMS,
-    MARK,
     NEXT,
     NORMAL,
     OUTSIDE,
+    PACKED_CLASS,
     PER_ITEM,
+    RUNNING,
     WAITING,
     WIDTH,
     WINDOW,
     WORK,
-    WORKING,
     Fleet,
 )
 
@@ -42,7 +42,7 @@ def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
     Batches start only before `until_s`, so that simultaneous arrivals share a batch.
     """
     while True:
-        if fleet.counts[replica, WORKING] > 0:
+        if fleet.counts[replica, RUNNING] > 0:
             done_s = fleet.floats[replica, DONE]
             if done_s > until_s:
                 expire_waiting(fleet, replica, until_s)
@@ -86,14 +86,14 @@ def _start_batch(fleet: Fleet, replica: int, start_s: float) -> None:
     size, work = 0, 0.0
     while size < max_batch and fleet.counts[replica, WAITING] > 0:
         head = fleet.counts[replica, HEAD]
-        arrival_s, packed_class = fleet.queues[head, replica, ARRIVAL], int(fleet.queues[head, replica, MARK])
-        fleet.in_work[replica, size, ARRIVAL] = arrival_s
-        fleet.in_work[replica, size, MARK] = packed_class
+        arrival_s, packed_class = fleet.queues[head, replica, ARRIVAL], int(fleet.queues[head, replica, PACKED_CLASS])
+        fleet.running[replica, size, ARRIVAL] = arrival_s
+        fleet.running[replica, size, PACKED_CLASS] = packed_class
         work += fleet.classes[get_class(packed_class), WORK]
         size += 1
         pop_waiting(fleet, replica)
     duration_s = (fleet.floats[replica, FIXED] + fleet.floats[replica, PER_ITEM] * work) * factor
-    fleet.counts[replica, WORKING] = size
+    fleet.counts[replica, RUNNING] = size
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += size
     fleet.floats[replica, BUSY] += duration_s
@@ -103,8 +103,8 @@ def _start_batch(fleet: Fleet, replica: int, start_s: float) -> None:
 @inlined
 def _finish_batch(fleet: Fleet, replica: int, done_s: float) -> None:
     reference_s = done_s + fleet.floats[replica, OUTSIDE]
-    for item in range(fleet.counts[replica, WORKING]):
+    for item in range(fleet.counts[replica, RUNNING]):
         record_response(
-            fleet, int(fleet.in_work[replica, item, MARK]), reference_s - fleet.in_work[replica, item, ARRIVAL]
+            fleet, int(fleet.running[replica, item, PACKED_CLASS]), reference_s - fleet.running[replica, item, ARRIVAL]
         )
-    fleet.counts[replica, WORKING] = 0
+    fleet.counts[replica, RUNNING] = 0

@@ -17,7 +17,7 @@ from app.planning.simulation.replica_kernels import pop_end, push_end, replace_s
 from app.planning.simulation.token_kernel import ADMITTED as NEXT
 from app.planning.simulation.token_kernel import (
     DECODING,
-    READING,
+    PREFILLING,
     TokenRequests,
     _admit,
     _decode,
@@ -179,11 +179,11 @@ def _simulate_tokens(
     Each response makes a client send again, so arrivals are in ascending order.
     """
     end, now_s = requests.arrivals_s.size, 0.0
-    while state[READING] < end or state[DECODING] > 0:
-        if state[DECODING] == 0 and state[READING] == state[NEXT]:
+    while state[PREFILLING] < end or state[DECODING] > 0:
+        if state[DECODING] == 0 and state[PREFILLING] == state[NEXT]:
             now_s = max(now_s, requests.arrivals_s[state[NEXT]])
         _admit(requests, end, service, state, now_s)
-        if state[READING] == state[NEXT]:
+        if state[PREFILLING] == state[NEXT]:
             now_s = _decode(requests, end, service, state, sequences, now_s)
         else:
             now_s = _prefill(requests, service, state, sequences, now_s, first_s)

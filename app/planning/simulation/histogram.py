@@ -26,7 +26,7 @@ def find_bucket(time_s: float) -> int:
 
 
 @cache
-def bucket_edges_s() -> Floats:
+def get_bucket_edges_s() -> Floats:
     """Return the lower edge of each bucket and the upper edge of the last bucket in seconds, as a read-only array."""
     bits: Ints = (np.arange(BUCKETS + 1, dtype=np.int64) + _FIRST) << _DISCARDED_BITS
     edges_s = bits.view(np.float64)
@@ -50,5 +50,5 @@ def _interpolate_quantile_s(counts: Ints, below: Ints, rank: float) -> float:
     bucket = min(int(below.searchsorted(rank, side="left")), BUCKETS - 1)
     while counts[bucket] == 0:  # rank 0
         bucket += 1
-    edges_s, inside = bucket_edges_s(), (rank - (below[bucket] - counts[bucket])) / counts[bucket]
+    edges_s, inside = get_bucket_edges_s(), (rank - (below[bucket] - counts[bucket])) / counts[bucket]
     return float(edges_s[bucket] + (edges_s[bucket + 1] - edges_s[bucket]) * min(max(inside, 0.0), 1.0))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.simulation.activator import make_activator, release_held, sum_ages_s
+from app.planning.simulation.activator import make_activator, release_queued, sum_ages_s
 from app.planning.simulation.arrivals import iterate_poisson_arrivals
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.replica import (
@@ -46,7 +46,7 @@ def compile_all() -> None:
     get_totals(fleet)
     compute_busy_s(fleet, 2.0)
     set_routable(fleet, [0])
-    release_held(fleet, 1, 2.0)
+    release_queued(fleet, 1, 2.0)
     fail_replica(fleet, 0, 2.0)
     ones = np.ones(3, dtype=np.int64)
     simulate_token_latencies(

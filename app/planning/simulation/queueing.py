@@ -14,8 +14,8 @@ from app.planning.simulation.state import (
     LATE,
     LATENCY,
     LIMIT,
-    MARK,
     NORMAL,
+    PACKED_CLASS,
     SIGMA,
     SUM,
     TIMED_OUT,
@@ -28,8 +28,8 @@ from app.planning.simulation.state import (
 
 
 @inlined
-def get_class(mark: int) -> int:
-    return mark & 255
+def get_class(packed_class: int) -> int:
+    return packed_class & 255
 
 
 @inlined
@@ -42,13 +42,13 @@ def get_factor(fleet: Fleet, replica: int, normal: float) -> float:
 
 
 @inlined
-def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, work_s: float, mark: int) -> None:
+def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, work_s: float, packed_class: int) -> None:
     waiting = fleet.counts[replica, WAITING]
     index = (fleet.counts[replica, HEAD] + waiting) & (fleet.queues.shape[0] - 1)
     fleet.queues[index, replica, ARRIVAL] = arrival_s
     fleet.queues[index, replica, NORMAL] = normal
     fleet.queues[index, replica, WORK_S] = work_s
-    fleet.queues[index, replica, MARK] = mark
+    fleet.queues[index, replica, PACKED_CLASS] = packed_class
     fleet.counts[replica, WAITING] = waiting + 1
     fleet.floats[replica, WAITING_WORK] += work_s
 
@@ -80,14 +80,14 @@ def expire_waiting(fleet: Fleet, replica: int, until_s: float) -> None:
     while get_expiry_s(fleet, replica) <= until_s:
         if fleet.counts[replica, WAITING] == 0:  # until_s is inf
             break
-        mark = int(fleet.queues[fleet.counts[replica, HEAD], replica, MARK])
+        mark = int(fleet.queues[fleet.counts[replica, HEAD], replica, PACKED_CLASS])
         fleet.tallies[get_class(mark), TIMED_OUT] += 1
         pop_waiting(fleet, replica)
 
 
 @inlined
-def record_response(fleet: Fleet, mark: int, latency_s: float) -> None:
-    class_index = get_class(mark)
+def record_response(fleet: Fleet, packed_class: int, latency_s: float) -> None:
+    class_index = get_class(packed_class)
     if latency_s <= fleet.classes[class_index, LIMIT]:
         fleet.tallies[class_index, GOOD] += 1
     else:

@@ -35,12 +35,12 @@ def to_unit_interval(word: np.uint64) -> float:
 
 
 @inlined
-def high_below(word: np.uint64, bound: int) -> int:
-    """Return an integer in [0, bound) from the word's upper half, which is independent of `low_below`."""
+def draw_high_below(word: np.uint64, bound: int) -> int:
+    """Return an integer in [0, bound) from the word's upper half, which is independent of `draw_low_below`."""
     return int(np.int64(((word >> _32) * np.uint64(bound)) >> _32))
 
 
 @inlined
-def low_below(word: np.uint64, bound: int) -> int:
-    """Return an integer in [0, bound) from the word's lower half, which is independent of `high_below`."""
+def draw_low_below(word: np.uint64, bound: int) -> int:
+    """Return an integer in [0, bound) from the word's lower half, which is independent of `draw_high_below`."""
     return int(np.int64(((word & _LOW) * np.uint64(bound)) >> _32))

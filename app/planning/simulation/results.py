@@ -24,16 +24,16 @@ from app.planning.simulation.state import (
     KIND,
     LATENCY,
     PER_TOKEN,
+    RUNNING,
     SHARED,
     SLOTS,
     SUM,
     WIDTH,
-    WORKING,
     Fleet,
 )
 
 
-class TimeStatistics(msgspec.Struct, frozen=True):
+class LatencyStatistics(msgspec.Struct, frozen=True):
     """Mean and percentiles of a latency in seconds, in the requested order; `None` if no request was counted.
 
     `per_seed_s` holds the same percentiles for each seed.
@@ -52,9 +52,9 @@ class ClassOutcome(msgspec.Struct, frozen=True):
     """
 
     good_share: float | None
-    latency: TimeStatistics
-    first_token: TimeStatistics | None
-    per_token: TimeStatistics | None
+    latency: LatencyStatistics
+    first_token: LatencyStatistics | None
+    per_token: LatencyStatistics | None
 
 
 def reset_counts(fleet: Fleet) -> None:
@@ -67,9 +67,9 @@ def reset_counts(fleet: Fleet) -> None:
     fleet.counts[:, [BATCHES, ITEMS]] = 0
 
 
-def get_histogram(fleet: Fleet, time_index: int = LATENCY) -> Ints:
+def get_histogram(fleet: Fleet, latency_index: int = LATENCY) -> Ints:
     """Return the histogram over all classes of LATENCY or, if requests have tokens, of FIRST_TOKEN or PER_TOKEN."""
-    start = HISTOGRAMS + time_index * BUCKETS
+    start = HISTOGRAMS + latency_index * BUCKETS
     return np.asarray(fleet.tallies[:, start : start + BUCKETS].sum(axis=0))
 
 
@@ -115,7 +115,7 @@ def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
     """
     for replica in range(fleet.floats.shape[0]):
         working, kind, width = (
-            fleet.counts[replica, WORKING],
+            fleet.counts[replica, RUNNING],
             fleet.counts[replica, KIND],
             fleet.counts[replica, WIDTH],
         )
@@ -133,13 +133,13 @@ def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
 
 def _summarize_latency(
     fleets: Sequence[Fleet], classes: slice, time_index: int, percentiles: Sequence[float]
-) -> TimeStatistics:
+) -> LatencyStatistics:
     start = HISTOGRAMS + time_index * BUCKETS
     histograms = [np.asarray(fleet.tallies[classes, start : start + BUCKETS].sum(axis=0)) for fleet in fleets]
     total = sum(int(counts.sum()) for counts in histograms)
     total_s = sum(float(fleet.classes[classes, SUM + time_index].sum()) for fleet in fleets)
     shares = [percentile / 100 for percentile in percentiles]
-    return TimeStatistics(
+    return LatencyStatistics(
         mean_s=total_s / total if total else None,
         percentiles_s=compute_quantiles_s(np.sum(histograms, axis=0), shares),
         per_seed_s=tuple(compute_quantiles_s(counts, shares) for counts in histograms),

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.planning.simulation.batching import advance_batches
 from app.planning.simulation.compiled import compiled, inlined
-from app.planning.simulation.random_words import draw_word, high_below, low_below
+from app.planning.simulation.random_words import draw_high_below, draw_low_below, draw_word
 from app.planning.simulation.sharing import advance_shared, get_remaining_work_s
 from app.planning.simulation.slots import advance_slots
 from app.planning.simulation.state import (
@@ -25,6 +25,7 @@ from app.planning.simulation.state import (
     ROUTABLE_AT,
     ROUTER,
     ROUTING,
+    RUNNING,
     SESSION,
     SESSIONS,
     SHARED,
@@ -34,7 +35,6 @@ from app.planning.simulation.state import (
     WAITING_WORK,
     WEIGHT,
     WIDTH,
-    WORKING,
     Fleet,
 )
 from app.planning.simulation.tokens import advance_tokens
@@ -60,7 +60,7 @@ def advance_replica(fleet: Fleet, replica: int, until_s: float) -> None:
 def count_outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
     if fleet.floats[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
-    return int(fleet.counts[replica, WAITING] + fleet.counts[replica, WORKING])
+    return int(fleet.counts[replica, WAITING] + fleet.counts[replica, RUNNING])
 
 
 @inlined
@@ -71,7 +71,7 @@ def get_work_ahead_s(fleet: Fleet, replica: int, now_s: float) -> float:
     """
     if fleet.floats[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
-    waiting_s, working = fleet.floats[replica, WAITING_WORK], fleet.counts[replica, WORKING]
+    waiting_s, working = fleet.floats[replica, WAITING_WORK], fleet.counts[replica, RUNNING]
     kind = fleet.counts[replica, KIND]
     if kind == BATCH:
         return float(waiting_s + max(0.0, fleet.floats[replica, DONE] - now_s))
@@ -93,17 +93,20 @@ def route(fleet: Fleet, now_s: float) -> int:
     if router == RANDOM:
         return int(
             fleet.settings[
-                ROUTABLE_AT + high_below(draw_word(np.uint64(fleet.settings[ROUTING]), fleet.settings[INDEX]), choices)
+                ROUTABLE_AT
+                + draw_high_below(draw_word(np.uint64(fleet.settings[ROUTING]), fleet.settings[INDEX]), choices)
             ]
         )
     if router == POWER_OF_TWO:
         return _choose_of_two(fleet, choices, now_s)
     if router == SESSION_HASH:
-        session = high_below(
+        session = draw_high_below(
             draw_word(np.uint64(fleet.settings[SESSION]), fleet.settings[INDEX]), fleet.settings[SESSIONS]
         )
         return int(
-            fleet.settings[ROUTABLE_AT + high_below(draw_word(np.uint64(fleet.settings[ROUTING]), session), choices)]
+            fleet.settings[
+                ROUTABLE_AT + draw_high_below(draw_word(np.uint64(fleet.settings[ROUTING]), session), choices)
+            ]
         )
     return _choose_least_loaded(fleet, router, choices, now_s)
 
@@ -120,8 +123,8 @@ def _advance_turn(fleet: Fleet, choices: int) -> int:
 @inlined
 def _choose_of_two(fleet: Fleet, choices: int, now_s: float) -> int:
     word = draw_word(np.uint64(fleet.settings[ROUTING]), fleet.settings[INDEX])
-    first_choice = high_below(word, choices)
-    second_choice = first_choice + 1 + low_below(word, choices - 1)
+    first_choice = draw_high_below(word, choices)
+    second_choice = first_choice + 1 + draw_low_below(word, choices - 1)
     if second_choice >= choices:
         second_choice -= choices
     first, second = int(fleet.settings[ROUTABLE_AT + first_choice]), int(fleet.settings[ROUTABLE_AT + second_choice])

@@ -25,113 +25,122 @@ from app.planning.simulation.state import (
     LATE,
     LATENCY,
     LIMIT,
-    MARK,
     OUTSIDE,
+    PACKED_CLASS,
     PAIRS_AT,
     PER_ITEM,
     PER_PROMPT,
     PER_TOKEN,
-    PLACE,
-    READ,
-    READ_HEAD,
-    READING,
+    PREFILL,
+    PREFILL_HEAD,
+    PREFILLING,
     RESERVED,
+    RUNNING,
+    SLOT,
     STEP,
     SUM,
     TOKEN_LIMIT,
-    UNREAD,
+    UNPROCESSED,
     WIDTH,
     WORK,
-    WORKING,
     Fleet,
 )
 
 
 @compiled
-def count_input_tokens(fleet: Fleet, mark: int) -> int:
-    return max(
-        1, int(fleet.settings[fleet.settings[PAIRS_AT] + 2 * (mark >> 8)] * fleet.classes[get_class(mark), WORK] + 0.5)
-    )
-
-
-@compiled
-def count_output_tokens(fleet: Fleet, mark: int) -> int:
+def count_input_tokens(fleet: Fleet, packed_class: int) -> int:
     return max(
         1,
         int(
-            fleet.settings[fleet.settings[PAIRS_AT] + 2 * (mark >> 8) + 1] * fleet.classes[get_class(mark), WORK] + 0.5
+            fleet.settings[fleet.settings[PAIRS_AT] + 2 * (packed_class >> 8)]
+            * fleet.classes[get_class(packed_class), WORK]
+            + 0.5
         ),
     )
 
 
 @compiled
-def count_reserved_tokens(fleet: Fleet, replica: int, mark: int) -> int:
-    """Return the number of cached tokens that a request reserves: input and output, at most the entire cache."""
-    return min(
-        count_input_tokens(fleet, mark) + count_output_tokens(fleet, mark), int(fleet.counts[replica, KV_TOKENS])
+def count_output_tokens(fleet: Fleet, packed_class: int) -> int:
+    return max(
+        1,
+        int(
+            fleet.settings[fleet.settings[PAIRS_AT] + 2 * (packed_class >> 8) + 1]
+            * fleet.classes[get_class(packed_class), WORK]
+            + 0.5
+        ),
     )
 
 
 @compiled
-def estimate_work_s(fleet: Fleet, replica: int, mark: int) -> float:
+def count_reserved_tokens(fleet: Fleet, replica: int, packed_class: int) -> int:
+    """Return the number of cached tokens that a request reserves: input and output, at most the entire cache."""
+    return min(
+        count_input_tokens(fleet, packed_class) + count_output_tokens(fleet, packed_class),
+        int(fleet.counts[replica, KV_TOKENS]),
+    )
+
+
+@compiled
+def estimate_work_s(fleet: Fleet, replica: int, packed_class: int) -> float:
     """Return the time in seconds that a request takes on the replica at a full batch."""
     token_s = fleet.floats[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.floats[replica, PER_ITEM]
     return float(
-        count_input_tokens(fleet, mark) * fleet.floats[replica, PER_PROMPT] + count_output_tokens(fleet, mark) * token_s
+        count_input_tokens(fleet, packed_class) * fleet.floats[replica, PER_PROMPT]
+        + count_output_tokens(fleet, packed_class) * token_s
     )
 
 
 @compiled
-def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, mark: int) -> None:
-    width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
+def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, packed_class: int) -> None:
+    width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
     slot = fleet.heaps[replica, width - working - 1, FREE]
-    fleet.in_work[replica, slot, ARRIVAL] = arrival_s
-    fleet.in_work[replica, slot, MARK] = mark
-    prompt_count = fleet.counts[replica, READING]
-    fleet.heaps[replica, (fleet.counts[replica, READ_HEAD] + prompt_count) % width, READ] = slot
+    fleet.running[replica, slot, ARRIVAL] = arrival_s
+    fleet.running[replica, slot, PACKED_CLASS] = packed_class
+    prompt_count = fleet.counts[replica, PREFILLING]
+    fleet.heaps[replica, (fleet.counts[replica, PREFILL_HEAD] + prompt_count) % width, PREFILL] = slot
     if prompt_count == 0:
-        fleet.counts[replica, UNREAD] = count_input_tokens(fleet, mark)
-    fleet.counts[replica, READING] = prompt_count + 1
-    fleet.counts[replica, WORKING] = working + 1
-    fleet.counts[replica, RESERVED] += count_reserved_tokens(fleet, replica, mark)
-    fleet.floats[replica, DONE_SUM] += estimate_work_s(fleet, replica, mark)
+        fleet.counts[replica, UNPROCESSED] = count_input_tokens(fleet, packed_class)
+    fleet.counts[replica, PREFILLING] = prompt_count + 1
+    fleet.counts[replica, RUNNING] = working + 1
+    fleet.counts[replica, RESERVED] += count_reserved_tokens(fleet, replica, packed_class)
+    fleet.floats[replica, DONE_SUM] += estimate_work_s(fleet, replica, packed_class)
 
 
 @compiled
 def process_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
     """Process `tokens` prompt tokens; a completed prompt returns its first token and decodes from this step on."""
-    while fleet.counts[replica, READING] > 0:
-        if fleet.counts[replica, UNREAD] > tokens:
-            fleet.counts[replica, UNREAD] -= tokens
+    while fleet.counts[replica, PREFILLING] > 0:
+        if fleet.counts[replica, UNPROCESSED] > tokens:
+            fleet.counts[replica, UNPROCESSED] -= tokens
             return
-        tokens -= fleet.counts[replica, UNREAD]
-        head = fleet.counts[replica, READ_HEAD]
-        _start_decoding(fleet, replica, fleet.heaps[replica, head, READ])
+        tokens -= fleet.counts[replica, UNPROCESSED]
+        head = fleet.counts[replica, PREFILL_HEAD]
+        _start_decoding(fleet, replica, fleet.heaps[replica, head, PREFILL])
         head = (head + 1) % fleet.counts[replica, WIDTH]
-        fleet.counts[replica, READ_HEAD] = head
-        fleet.counts[replica, READING] -= 1
-        if fleet.counts[replica, READING] > 0:
-            fleet.counts[replica, UNREAD] = count_input_tokens(
-                fleet, int(fleet.in_work[replica, fleet.heaps[replica, head, READ], MARK])
+        fleet.counts[replica, PREFILL_HEAD] = head
+        fleet.counts[replica, PREFILLING] -= 1
+        if fleet.counts[replica, PREFILLING] > 0:
+            fleet.counts[replica, UNPROCESSED] = count_input_tokens(
+                fleet, int(fleet.running[replica, fleet.heaps[replica, head, PREFILL], PACKED_CLASS])
             )
 
 
 @compiled
 def count_unprocessed_tokens(fleet: Fleet, replica: int, max_tokens: int) -> int:
     """Return the number of unprocessed tokens of all prompts, at most `max_tokens`."""
-    unprocessed, width = fleet.counts[replica, UNREAD], fleet.counts[replica, WIDTH]
-    for step in range(1, fleet.counts[replica, READING]):
+    unprocessed, width = fleet.counts[replica, UNPROCESSED], fleet.counts[replica, WIDTH]
+    for step in range(1, fleet.counts[replica, PREFILLING]):
         if unprocessed >= max_tokens:
             break
-        slot = fleet.heaps[replica, (fleet.counts[replica, READ_HEAD] + step) % width, READ]
-        unprocessed += count_input_tokens(fleet, int(fleet.in_work[replica, slot, MARK]))
+        slot = fleet.heaps[replica, (fleet.counts[replica, PREFILL_HEAD] + step) % width, PREFILL]
+        unprocessed += count_input_tokens(fleet, int(fleet.running[replica, slot, PACKED_CLASS]))
     return int(min(unprocessed, max_tokens))
 
 
 @compiled
 def _start_decoding(fleet: Fleet, replica: int, slot: int) -> None:
-    packed_class = int(fleet.in_work[replica, slot, MARK])
-    fleet.in_work[replica, slot, ENDS] = fleet.floats[replica, DONE]
+    packed_class = int(fleet.running[replica, slot, PACKED_CLASS])
+    fleet.running[replica, slot, ENDS] = fleet.floats[replica, DONE]
     heaps = fleet.heaps
     last_step = fleet.counts[replica, STEP] + count_output_tokens(fleet, packed_class) - 1
     position = fleet.counts[replica, DECODING]
@@ -141,24 +150,24 @@ def _start_decoding(fleet: Fleet, replica: int, slot: int) -> None:
         parent = (position - 1) // 2
         if heaps[replica, parent, LAST_STEP] <= last_step:
             break
-        heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = (
+        heaps[replica, position, LAST_STEP], heaps[replica, position, SLOT] = (
             heaps[replica, parent, LAST_STEP],
-            heaps[replica, parent, PLACE],
+            heaps[replica, parent, SLOT],
         )
         position = parent
-    heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = last_step, slot
+    heaps[replica, position, LAST_STEP], heaps[replica, position, SLOT] = last_step, slot
 
 
 @compiled
 def finish_sequences(fleet: Fleet, replica: int) -> None:
     """Finish all sequences whose last step is done."""
     while fleet.counts[replica, DECODING] > 0 and fleet.heaps[replica, 0, LAST_STEP] <= fleet.counts[replica, STEP]:
-        slot = fleet.heaps[replica, 0, PLACE]
-        packed_class = int(fleet.in_work[replica, slot, MARK])
+        slot = fleet.heaps[replica, 0, SLOT]
+        packed_class = int(fleet.running[replica, slot, PACKED_CLASS])
         _pop_sequence(fleet, replica)
         _record_response(fleet, replica, slot, packed_class)
-        working = fleet.counts[replica, WORKING] - 1
-        fleet.counts[replica, WORKING] = working
+        working = fleet.counts[replica, RUNNING] - 1
+        fleet.counts[replica, RUNNING] = working
         fleet.heaps[replica, fleet.counts[replica, WIDTH] - working - 1, FREE] = slot
         fleet.counts[replica, CONTEXT] -= count_input_tokens(fleet, packed_class) + count_output_tokens(
             fleet, packed_class
@@ -174,7 +183,7 @@ def _pop_sequence(fleet: Fleet, replica: int) -> None:
     heaps = fleet.heaps
     size = fleet.counts[replica, DECODING] - 1
     fleet.counts[replica, DECODING] = size
-    last_step, slot = heaps[replica, size, LAST_STEP], heaps[replica, size, PLACE]
+    last_step, slot = heaps[replica, size, LAST_STEP], heaps[replica, size, SLOT]
     position = 0
     while True:
         child = 2 * position + 1
@@ -184,19 +193,19 @@ def _pop_sequence(fleet: Fleet, replica: int) -> None:
             child += 1
         if heaps[replica, child, LAST_STEP] >= last_step:
             break
-        heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = (
+        heaps[replica, position, LAST_STEP], heaps[replica, position, SLOT] = (
             heaps[replica, child, LAST_STEP],
-            heaps[replica, child, PLACE],
+            heaps[replica, child, SLOT],
         )
         position = child
-    heaps[replica, position, LAST_STEP], heaps[replica, position, PLACE] = last_step, slot
+    heaps[replica, position, LAST_STEP], heaps[replica, position, SLOT] = last_step, slot
 
 
 @compiled
 def _record_response(fleet: Fleet, replica: int, slot: int, packed_class: int) -> None:
     class_index, now_s, outside_s = get_class(packed_class), fleet.floats[replica, DONE], fleet.floats[replica, OUTSIDE]
-    arrival_s = fleet.in_work[replica, slot, ARRIVAL]
-    latencies_s = (now_s - arrival_s + outside_s, fleet.in_work[replica, slot, ENDS] - arrival_s + outside_s)
+    arrival_s = fleet.running[replica, slot, ARRIVAL]
+    latencies_s = (now_s - arrival_s + outside_s, fleet.running[replica, slot, ENDS] - arrival_s + outside_s)
     gaps = count_output_tokens(fleet, packed_class) - 1
     token_s = (latencies_s[0] - latencies_s[1]) / gaps if gaps > 0 else 0.0
     is_good = (

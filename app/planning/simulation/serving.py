@@ -34,28 +34,28 @@ from app.planning.simulation.state import (
     INDEX,
     KIND,
     LENGTHS,
-    MARK,
     NEXT,
+    PACKED_CLASS,
     PAIRS,
     PER_ITEM,
+    PREFILL_HEAD,
+    PREFILLING,
     QUEUE_LIMIT,
-    READ_HEAD,
-    READING,
     RESERVED,
     ROUTABLE,
     ROUTABLE_AT,
     ROUTER,
+    RUNNING,
     SHARE,
     SHARED,
     SLOTS,
     TIMEOUT,
     TOKENS,
-    UNREAD,
+    UNPROCESSED,
     WAITING,
     WAITING_WORK,
     WIDTH,
     WORK,
-    WORKING,
     Fleet,
 )
 from app.records.day import DayTotals
@@ -97,12 +97,12 @@ def _sum_counts(fleet: Fleet, totals: Ints) -> None:
         for column in range(HISTOGRAMS):
             totals[column] += fleet.tallies[class_index, column]
     for replica in range(fleet.counts.shape[0]):
-        totals[HISTOGRAMS] += fleet.counts[replica, WAITING] + fleet.counts[replica, WORKING]
+        totals[HISTOGRAMS] += fleet.counts[replica, WAITING] + fleet.counts[replica, RUNNING]
 
 
 def get_outstanding(fleet: Fleet) -> Ints:
     """Return the number of requests in each replica as of the last call of `advance_to`."""
-    return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, WORKING])
+    return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, RUNNING])
 
 
 def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
@@ -158,7 +158,7 @@ def _update_after_arrival(fleet: Fleet, replica: int, now_s: float) -> None:
     A replica with a free slot or shared cores starts the request at once. A token replica or idle batch replica starts
     it the next time the replica is accessed. Otherwise only the time of the next timeout may change.
     """
-    kind, working = fleet.counts[replica, KIND], fleet.counts[replica, WORKING]
+    kind, working = fleet.counts[replica, KIND], fleet.counts[replica, RUNNING]
     if kind == SLOTS and working < fleet.counts[replica, WIDTH]:
         advance_slots(fleet, replica, now_s)
     elif kind == SHARED:
@@ -195,7 +195,7 @@ def is_full(fleet: Fleet, replica: int) -> bool:
     """Return whether the replica's queue is full; requests that fit into free slots or the next batch are not
     queued.
     """
-    free_slots, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
+    free_slots, working = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
     if fleet.counts[replica, KIND] == BATCH:
         free_slots = free_slots if working == 0 else 0
     else:
@@ -204,14 +204,16 @@ def is_full(fleet: Fleet, replica: int) -> bool:
 
 
 @inlined
-def estimate_request_work_s(fleet: Fleet, replica: int, normal: float, mark: int) -> float:
+def estimate_request_work_s(fleet: Fleet, replica: int, normal: float, packed_class: int) -> float:
     """Return the work in seconds that a request adds to its replica; 0 if the router does not use it."""
     if fleet.settings[ROUTER] != LEAST_WORK:
         return 0.0
     kind, width = fleet.counts[replica, KIND], fleet.counts[replica, WIDTH]
     if kind == TOKENS:
-        return estimate_work_s(fleet, replica, mark)
-    duration_s = fleet.floats[replica, PER_ITEM] * fleet.classes[mark & 255, WORK] * get_factor(fleet, replica, normal)
+        return estimate_work_s(fleet, replica, packed_class)
+    duration_s = (
+        fleet.floats[replica, PER_ITEM] * fleet.classes[packed_class & 255, WORK] * get_factor(fleet, replica, normal)
+    )
     if kind == BATCH:
         return float(duration_s + fleet.floats[replica, FIXED] / width)
     return float(duration_s / width)
@@ -222,21 +224,21 @@ def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
     advance_replica(fleet, replica, now_s)
     ring_size = fleet.queues.shape[0]
     for step in range(fleet.counts[replica, WAITING]):
-        packed_class = int(fleet.queues[(fleet.counts[replica, HEAD] + step) % ring_size, replica, MARK])
+        packed_class = int(fleet.queues[(fleet.counts[replica, HEAD] + step) % ring_size, replica, PACKED_CLASS])
         fleet.tallies[packed_class & 255, FAILED] += 1
-    width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, WORKING]
+    width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
     if fleet.counts[replica, KIND] == TOKENS:
         _fail_sequences(fleet, replica)
     else:
         for slot in range(working):
-            fleet.tallies[int(fleet.in_work[replica, slot, MARK]) & 255, FAILED] += 1
+            fleet.tallies[int(fleet.running[replica, slot, PACKED_CLASS]) & 255, FAILED] += 1
         if fleet.counts[replica, KIND] == BATCH and working > 0:
             fleet.floats[replica, BUSY] -= fleet.floats[replica, DONE] - now_s
         elif fleet.counts[replica, KIND] == SHARED:
             fleet.floats[replica, BUSY] -= get_remaining_work_s(fleet, replica, now_s) / width
         elif working > 0:
             fleet.floats[replica, BUSY] -= (fleet.floats[replica, DONE_SUM] - working * now_s) / width
-    for column in (HEAD, WAITING, WORKING, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING):
+    for column in (HEAD, WAITING, RUNNING, RESERVED, CONTEXT, PREFILL_HEAD, PREFILLING, UNPROCESSED, DECODING):
         fleet.counts[replica, column] = 0
     fleet.floats[replica, WAITING_WORK] = fleet.floats[replica, DONE_SUM] = 0.0
     fleet.floats[replica, NEXT], fleet.floats[replica, DONE] = np.inf, -np.inf
@@ -245,12 +247,12 @@ def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
 @inlined
 def _fail_sequences(fleet: Fleet, replica: int) -> None:
     """Fail all sequences. Free slots are a stack; slots that are not on the stack are running."""
-    free_count = fleet.counts[replica, WIDTH] - fleet.counts[replica, WORKING]
+    free_count = fleet.counts[replica, WIDTH] - fleet.counts[replica, RUNNING]
     for slot in range(fleet.counts[replica, WIDTH]):
         is_free = False
         for index in range(free_count):
             is_free = is_free or fleet.heaps[replica, index, FREE] == slot
         if not is_free:
-            fleet.tallies[int(fleet.in_work[replica, slot, MARK]) & 255, FAILED] += 1
+            fleet.tallies[int(fleet.running[replica, slot, PACKED_CLASS]) & 255, FAILED] += 1
             fleet.heaps[replica, free_count, FREE] = slot
             free_count += 1

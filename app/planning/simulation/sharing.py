@@ -10,7 +10,7 @@ import math
 
 from app.planning.simulation.compiled import compiled, inlined
 from app.planning.simulation.queueing import get_class, get_factor, pop_waiting, record_response
-from app.planning.simulation.slots import pop_work, push_work
+from app.planning.simulation.slots import pop_running, push_running
 from app.planning.simulation.state import (
     ARRIVAL,
     BATCHES,
@@ -21,15 +21,15 @@ from app.planning.simulation.state import (
     ENDS,
     HEAD,
     ITEMS,
-    MARK,
     NEXT,
     NORMAL,
     OUTSIDE,
+    PACKED_CLASS,
     PER_ITEM,
+    RUNNING,
     WAITING,
     WIDTH,
     WORK,
-    WORKING,
     Fleet,
 )
 
@@ -37,16 +37,16 @@ from app.planning.simulation.state import (
 @compiled
 def advance_shared(fleet: Fleet, replica: int, until_s: float) -> None:
     """Advance the replica to `until_s`; waiting requests that have arrived by then start."""
-    while fleet.counts[replica, WORKING] > 0:
+    while fleet.counts[replica, RUNNING] > 0:
         done_s = _compute_next_end_s(fleet, replica)
         if done_s > until_s:
             break
-        fleet.floats[replica, CLOCK], fleet.floats[replica, DONE] = fleet.in_work[replica, 0, ENDS], done_s
+        fleet.floats[replica, CLOCK], fleet.floats[replica, DONE] = fleet.running[replica, 0, ENDS], done_s
         reference_s = done_s + fleet.floats[replica, OUTSIDE]
-        packed_class, arrival_s = int(fleet.in_work[replica, 0, MARK]), fleet.in_work[replica, 0, ARRIVAL]
+        packed_class, arrival_s = int(fleet.running[replica, 0, PACKED_CLASS]), fleet.running[replica, 0, ARRIVAL]
         record_response(fleet, packed_class, reference_s - arrival_s)
-        pop_work(fleet, replica)
-    if fleet.counts[replica, WORKING] > 0:
+        pop_running(fleet, replica)
+    if fleet.counts[replica, RUNNING] > 0:
         fleet.floats[replica, CLOCK] += (until_s - fleet.floats[replica, DONE]) * _compute_cores_per_request(
             fleet, replica
         )
@@ -62,7 +62,7 @@ def get_remaining_work_s(fleet: Fleet, replica: int, now_s: float) -> float:
 
     No request may end between the last update of the replica and `now_s`.
     """
-    working = fleet.counts[replica, WORKING]
+    working = fleet.counts[replica, RUNNING]
     if working == 0:
         return 0.0
     clock_s = fleet.floats[replica, CLOCK] + (now_s - fleet.floats[replica, DONE]) * _compute_cores_per_request(
@@ -74,28 +74,28 @@ def get_remaining_work_s(fleet: Fleet, replica: int, now_s: float) -> float:
 @inlined
 def _compute_cores_per_request(fleet: Fleet, replica: int) -> float:
     """Return the number of cores, at most 1, that each running request has."""
-    return float(min(1.0, fleet.counts[replica, WIDTH] / fleet.counts[replica, WORKING]))
+    return float(min(1.0, fleet.counts[replica, WIDTH] / fleet.counts[replica, RUNNING]))
 
 
 @inlined
 def _compute_next_end_s(fleet: Fleet, replica: int) -> float:
-    if fleet.counts[replica, WORKING] == 0:
+    if fleet.counts[replica, RUNNING] == 0:
         return float(math.inf)
-    remaining_s = max(0.0, fleet.in_work[replica, 0, ENDS] - fleet.floats[replica, CLOCK])
+    remaining_s = max(0.0, fleet.running[replica, 0, ENDS] - fleet.floats[replica, CLOCK])
     return float(fleet.floats[replica, DONE] + remaining_s / _compute_cores_per_request(fleet, replica))
 
 
 @inlined
 def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
     """Start the oldest waiting request; its end is known on the clock of work per request."""
-    if fleet.counts[replica, WORKING] == 0:
+    if fleet.counts[replica, RUNNING] == 0:
         fleet.floats[replica, CLOCK], fleet.floats[replica, DONE] = 0.0, now_s
     head = fleet.counts[replica, HEAD]
-    packed_class, arrival_s = int(fleet.queues[head, replica, MARK]), fleet.queues[head, replica, ARRIVAL]
+    packed_class, arrival_s = int(fleet.queues[head, replica, PACKED_CLASS]), fleet.queues[head, replica, ARRIVAL]
     work_s = fleet.floats[replica, PER_ITEM] * fleet.classes[get_class(packed_class), WORK]
     work_s *= get_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
     pop_waiting(fleet, replica)
-    push_work(fleet, replica, fleet.floats[replica, CLOCK] + work_s, arrival_s, packed_class)
+    push_running(fleet, replica, fleet.floats[replica, CLOCK] + work_s, arrival_s, packed_class)
     fleet.counts[replica, BATCHES] += 1
     fleet.counts[replica, ITEMS] += 1
     fleet.floats[replica, BUSY] += work_s / fleet.counts[replica, WIDTH]

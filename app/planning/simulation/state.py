@@ -23,15 +23,17 @@ FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT, CL
 # Columns of `counts`: start and size of the queue; running requests; batches and the requests in them (tokens: steps
 # and sequences); steps so far; tokens reserved and in the cache; start and size of the queue of prompts being
 # prefilled, and unprocessed tokens of the first prompt; decoding sequences; then the limits of the service model.
-HEAD, WAITING, WORKING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, READ_HEAD, READING, UNREAD, DECODING = range(12)
+HEAD, WAITING, RUNNING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, PREFILL_HEAD, PREFILLING, UNPROCESSED, DECODING = (
+    range(12)
+)
 KIND, WIDTH, KV_TOKENS, CHUNK_TOKENS = range(12, 16)
 SLOTS, BATCH, TOKENS, SHARED = range(4)
 # Columns of waiting and running requests; MARK is class + 256 × index of the lengths.
-ARRIVAL, MARK, NORMAL, WORK_S = range(4)
+ARRIVAL, PACKED_CLASS, NORMAL, WORK_S = range(4)
 ENDS = 2  # end of a running request; tokens: time of the first token
 # Columns of `heaps`: heap of last steps, with the slots of the sequences; queue of the slots of prompts being
 # prefilled; stack of free slots.
-LAST_STEP, PLACE, READ, FREE = range(4)
+LAST_STEP, SLOT, PREFILL, FREE = range(4)
 # Columns of `classes`
 SHARE, WORK, LIMIT, FIRST_LIMIT, TOKEN_LIMIT, SUM = range(6)
 LATENCY, FIRST_TOKEN, PER_TOKEN = range(3)  # order of the histograms and of the sums
@@ -52,7 +54,7 @@ class Fleet(NamedTuple):
     floats: Floats
     counts: Ints
     queues: Floats  # ring buffers, position first so that short queues are adjacent; the size is a power of 2
-    in_work: Floats
+    running: Floats
     heaps: Ints
     classes: Floats
     tallies: Ints
@@ -74,7 +76,7 @@ def create_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
         floats=_build_floats(design),
         counts=np.concatenate([np.zeros((replicas, KIND), dtype=np.int64), limits], axis=1),
         queues=np.empty((ring_size, replicas, 4)),
-        in_work=np.empty((replicas, width + (design.queue_limit if is_shared else 0), 3)),
+        running=np.empty((replicas, width + (design.queue_limit if is_shared else 0), 3)),
         heaps=_build_heaps(replicas, width if has_tokens else 1),
         classes=_build_classes(design),
         tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if has_tokens else 1) * BUCKETS), dtype=np.int64),

@@ -50,7 +50,7 @@ def count_steps_until(wait_s: float, step_s: float, growth_s: float, max_steps: 
 
 # indices of `state`: next request to admit; first request whose prompt is not completely processed, and its unprocessed
 # tokens; decoding sequences; tokens reserved, and tokens in the cache; steps so far
-ADMITTED, READING, UNREAD, DECODING, RESERVED, CONTEXT, STEP = range(7)
+ADMITTED, PREFILLING, UNPROCESSED, DECODING, RESERVED, CONTEXT, STEP = range(7)
 
 
 class TokenRequests(NamedTuple):
@@ -89,12 +89,12 @@ def simulate_tokens(
     for end in ends:
         now_s = -np.inf
         state[:] = 0
-        state[ADMITTED] = state[READING] = begin
-        while state[READING] < end or state[DECODING] > 0:
-            if state[DECODING] == 0 and state[READING] == state[ADMITTED]:
+        state[ADMITTED] = state[PREFILLING] = begin
+        while state[PREFILLING] < end or state[DECODING] > 0:
+            if state[DECODING] == 0 and state[PREFILLING] == state[ADMITTED]:
                 now_s = max(now_s, requests.arrivals_s[state[ADMITTED]])
             _admit(requests, end, service, state, now_s)
-            if state[READING] == state[ADMITTED]:
+            if state[PREFILLING] == state[ADMITTED]:
                 now_s = _decode(requests, end, service, state, sequences, now_s)
             else:
                 now_s = _prefill(requests, service, state, sequences, now_s, first_s)
@@ -111,7 +111,7 @@ def _count_reserved(requests: TokenRequests, service: TokenService, index: int) 
 def _fits(requests: TokenRequests, end: int, service: TokenService, state: Ints) -> bool:
     """Return whether there is capacity for the next request, regardless of whether it has arrived."""
     index = state[ADMITTED]
-    if index == end or state[DECODING] + index - state[READING] == service.max_sequences:
+    if index == end or state[DECODING] + index - state[PREFILLING] == service.max_sequences:
         return False
     return bool(state[RESERVED] + _count_reserved(requests, service, index) <= service.kv_tokens)
 
@@ -120,8 +120,8 @@ def _fits(requests: TokenRequests, end: int, service: TokenService, state: Ints)
 def _admit(requests: TokenRequests, end: int, service: TokenService, state: Ints, now_s: float) -> None:
     while _fits(requests, end, service, state) and requests.arrivals_s[state[ADMITTED]] <= now_s:
         index = state[ADMITTED]
-        if state[READING] == index:
-            state[UNREAD] = requests.inputs[index]
+        if state[PREFILLING] == index:
+            state[UNPROCESSED] = requests.inputs[index]
         state[RESERVED] += _count_reserved(requests, service, index)
         state[ADMITTED] += 1
 
@@ -151,8 +151,8 @@ def _prefill(
     requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, first_s: Floats
 ) -> float:
     """Simulate a step that processes prompts together with decoding, and return the end of the step."""
-    begin, admitted, budget = state[READING], state[ADMITTED], service.chunk_tokens
-    stop, unprocessed = begin, state[UNREAD]
+    begin, admitted, budget = state[PREFILLING], state[ADMITTED], service.chunk_tokens
+    stop, unprocessed = begin, state[UNPROCESSED]
     while stop < admitted and budget >= unprocessed:
         budget -= unprocessed
         stop += 1
@@ -169,7 +169,7 @@ def _prefill(
         _push_sequence(sequences, state[DECODING], state[STEP] + requests.outputs[index] - 1, index)
         state[DECODING] += 1
         state[CONTEXT] += requests.inputs[index] + 1
-    state[READING], state[UNREAD] = stop, unprocessed
+    state[PREFILLING], state[UNPROCESSED] = stop, unprocessed
     return float(now_s)
 
 

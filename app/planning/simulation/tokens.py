@@ -29,18 +29,18 @@ from app.planning.simulation.state import (
     ITEMS,
     KV_TOKENS,
     LAST_STEP,
-    MARK,
     NEXT,
     NORMAL,
+    PACKED_CLASS,
     PER_ITEM,
     PER_KV,
     PER_PROMPT,
-    READING,
+    PREFILLING,
     RESERVED,
+    RUNNING,
     STEP,
     WAITING,
     WIDTH,
-    WORKING,
     Fleet,
 )
 from app.planning.simulation.token_kernel import compute_steps_s, count_steps_until, count_whole_steps
@@ -53,7 +53,7 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
     `DONE` is then the start of the next step, which is not yet simulated.
     """
     while True:
-        if fleet.counts[replica, WORKING] == 0:
+        if fleet.counts[replica, RUNNING] == 0:
             if fleet.counts[replica, WAITING] == 0:
                 break
             arrival_s = fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL]
@@ -62,9 +62,9 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
             break
         expire_waiting(fleet, replica, fleet.floats[replica, DONE])
         _admit(fleet, replica)
-        if fleet.counts[replica, WORKING] == 0:  # all requests that have arrived have timed out
+        if fleet.counts[replica, RUNNING] == 0:  # all requests that have arrived have timed out
             continue
-        if fleet.counts[replica, READING] > 0:
+        if fleet.counts[replica, PREFILLING] > 0:
             has_stepped = _prefill(fleet, replica, until_s)
         else:
             has_stepped = _decode(fleet, replica, until_s)
@@ -78,9 +78,11 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
 @compiled
 def _fits(fleet: Fleet, replica: int) -> bool:
     """Return whether there is capacity for the oldest waiting request."""
-    if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, WORKING] == fleet.counts[replica, WIDTH]:
+    if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, RUNNING] == fleet.counts[replica, WIDTH]:
         return False
-    needed_tokens = count_reserved_tokens(fleet, replica, int(fleet.queues[fleet.counts[replica, HEAD], replica, MARK]))
+    needed_tokens = count_reserved_tokens(
+        fleet, replica, int(fleet.queues[fleet.counts[replica, HEAD], replica, PACKED_CLASS])
+    )
     return bool(fleet.counts[replica, RESERVED] + needed_tokens <= fleet.counts[replica, KV_TOKENS])
 
 
@@ -92,7 +94,7 @@ def _admit(fleet: Fleet, replica: int) -> None:
         if arrival_s > fleet.floats[replica, DONE]:
             return
         fleet.floats[replica, FACTOR] = get_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
-        begin_prefill(fleet, replica, arrival_s, int(fleet.queues[head, replica, MARK]))
+        begin_prefill(fleet, replica, arrival_s, int(fleet.queues[head, replica, PACKED_CLASS]))
         pop_waiting(fleet, replica)
 
 
@@ -144,7 +146,7 @@ def _record_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> 
     fleet.floats[replica, DONE] += duration_s
     fleet.floats[replica, BUSY] += duration_s
     fleet.counts[replica, BATCHES] += steps
-    fleet.counts[replica, ITEMS] += steps * fleet.counts[replica, WORKING]
+    fleet.counts[replica, ITEMS] += steps * fleet.counts[replica, RUNNING]
     fleet.counts[replica, STEP] += steps
     fleet.counts[replica, CONTEXT] += steps * fleet.counts[replica, DECODING]
 
@@ -152,12 +154,12 @@ def _record_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> 
 @compiled
 def _compute_earliest_end_s(fleet: Fleet, replica: int) -> float:
     """Return a time before which no request can end."""
-    if fleet.counts[replica, WORKING] == 0:
+    if fleet.counts[replica, RUNNING] == 0:
         if fleet.counts[replica, WAITING] == 0:
             return math.inf
         return float(fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL])
     steps = 1
-    if fleet.counts[replica, READING] == 0 and not _fits(fleet, replica):
+    if fleet.counts[replica, PREFILLING] == 0 and not _fits(fleet, replica):
         steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
     duration_s = compute_steps_s(steps, _compute_step_s(fleet, replica), growth_s)

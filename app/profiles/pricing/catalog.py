@@ -114,11 +114,11 @@ def merge_offer(offer: Offer | None, row: PriceRow, catalog: Catalog) -> Offer:
     return merged
 
 
-def _check_names(row: PriceRow, catalogue: Catalog) -> None:
-    if row.accelerator not in (None, NO_ACCELERATOR, *catalogue.accelerators):
-        hint = did_you_mean(str(row.accelerator), (NO_ACCELERATOR, *catalogue.accelerators))
+def _check_names(row: PriceRow, catalog: Catalog) -> None:
+    if row.accelerator not in (None, NO_ACCELERATOR, *catalog.accelerators):
+        hint = did_you_mean(str(row.accelerator), (NO_ACCELERATOR, *catalog.accelerators))
         raise CellError("accelerator_key", f"{row.accelerator!r} is not in the catalog", hint)
-    if row.country is not None and (row.country not in catalogue.grid or "/" in row.country):
+    if row.country is not None and (row.country not in catalog.grid or "/" in row.country):
         raise CellError("country", f"{row.country!r} is not in the grid table", "Write its code, such as DE.")
 
 

@@ -86,20 +86,20 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _rate(code: str, facts: Any, document: Document, path: Path) -> ExchangeRate:
+def _rate(code: str, metadata: Any, document: Document, path: Path) -> ExchangeRate:
     wrong = ProfileError(
         f"{code!r} is not a valid currency with its rate",
         path=str(path),
         line=document.lines.get((code,)),
         hint="Write it like EUR: {usd: 1.1, date: 2026-01-31}.",
     )
-    if not _CODE.fullmatch(code) or not isinstance(facts, dict) or not {"usd", "date"} <= facts.keys():
+    if not _CODE.fullmatch(code) or not isinstance(metadata, dict) or not {"usd", "date"} <= metadata.keys():
         raise wrong
-    usd = facts["usd"]
+    usd = metadata["usd"]
     if not isinstance(usd, int | float) or isinstance(usd, bool) or usd <= 0:
         raise wrong
     try:
-        as_of = datetime.date.fromisoformat(str(facts["date"]))
+        as_of = datetime.date.fromisoformat(str(metadata["date"]))
     except ValueError as error:
         raise wrong from error
-    return ExchangeRate(code, float(usd), as_of, str(facts.get("source", "")))
+    return ExchangeRate(code, float(usd), as_of, str(metadata.get("source", "")))

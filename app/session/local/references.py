@@ -50,12 +50,12 @@ class ReferenceCache:
     def __init__(
         self,
         spec: LocalSpec,
-        parts: LocalDependencies,
-        telling: RunLog,
+        dependencies: LocalDependencies,
+        run_log: RunLog,
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._spec, self._dependencies, self._run_log = spec, parts, telling
+        self._spec, self._dependencies, self._run_log = spec, dependencies, run_log
         self._limits, self._interruption = limits, interruption
         self._references: dict[str, Reference] = {}
 

@@ -12,12 +12,12 @@ import msgspec
 import pandas as pd
 
 from app import __version__
-from app.analysis.gating import build_exit, find_causes, invalid_cause
+from app.analysis.gating import build_exit, build_invalid_cause, find_causes
 from app.analysis.gpu_use import compute_gpu_metrics, throttling_check
 from app.analysis.local.accuracy import chance_accuracy_check, compute_accuracy
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.call_stages import summarize_calls
-from app.analysis.local.roofline import CallTimes, find_bottleneck
+from app.analysis.local.roofline import CallDurations, find_bottleneck
 from app.analysis.local.variants import (
     NO_VARIANT,
     VariantResult,
@@ -45,13 +45,13 @@ from app.telemetry.clock import ClockReading
 _SINGLE_STREAM = "single-stream"
 
 
-def batch_laws_of(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
+def fit_batch_models(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
     """Fit a batch latency model to each group of variants that differ only in batch size, from their single-stream
     stages."""
     variants_by_key: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
     for stage in stages:
         if stage.variant is not None and stage.tags["scenario"] == _SINGLE_STREAM:
-            variants_by_key.setdefault(key_without_batch(stage.variant), []).append((stage.variant, stage))
+            variants_by_key.setdefault(build_key_without_batch(stage.variant), []).append((stage.variant, stage))
     return tuple(
         fit_batch_model(
             [BatchPoint(variant.batch, _estimate(stage, "execute_ms")) for variant, stage in group],
@@ -65,10 +65,10 @@ def batch_laws_of(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
 def find_variant_bottleneck(
     variant_spec: VariantSpec,
     path: str | None,
-    facts: VariantData,
+    variant_data: VariantData,
     stages: Sequence[Stage],
     batch_models: Sequence[BatchModel],
-    parts: LocalDependencies,
+    dependencies: LocalDependencies,
     environment: Environment,
 ) -> Bottleneck | None:
     """Return the bottleneck of a variant; `None` if it has no valid single-stream stage. `path` is the model file that
@@ -76,23 +76,28 @@ def find_variant_bottleneck(
     single_stream = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
     if single_stream is None or path is None or single_stream.verdict.status == "INVALID":
         return None
-    cost = parts.compute_cost(path, facts.variant.batch, variant_spec.settings.axes)
+    cost = dependencies.compute_cost(path, variant_data.variant.batch, variant_spec.settings.axes)
     batch_model = next(
-        (model for model in batch_models if key_without_batch(model.variant) == key_without_batch(facts.variant)), None
+        (
+            model
+            for model in batch_models
+            if build_key_without_batch(model.variant) == build_key_without_batch(variant_data.variant)
+        ),
+        None,
     )
-    peaks = parts.find_peaks(variant_spec, environment, facts.size_bytes or 0)
-    nodes = sum(placement.nodes for placement in facts.placements) or None
+    peaks = dependencies.find_peaks(variant_spec, environment, variant_data.size_bytes or 0)
+    nodes = sum(placement.nodes for placement in variant_data.placements) or None
     return find_bottleneck(_build_call_times(single_stream), cost, peaks, batch_model, nodes)
 
 
-def key_without_batch(variant: Variant) -> tuple[object, ...]:
+def build_key_without_batch(variant: Variant) -> tuple[object, ...]:
     """Return a key of all properties except the batch size, which is equal for variants that differ only in batch
     size."""
     return variant.model, variant.provider, variant.precision, variant.threads, variant.streams, variant.devices
 
 
-def _build_call_times(stage: Stage) -> CallTimes:
-    return CallTimes(
+def _build_call_times(stage: Stage) -> CallDurations:
+    return CallDurations(
         execute_ms=_estimate(stage, "execute_ms").value,
         prepare_ms=_estimate(stage, "prepare_ms").value,
         copy_in_ms=_estimate(stage, "copy_in_ms").value,
@@ -132,18 +137,18 @@ class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_local_result(
-    spec: LocalSpec, parts: LocalDependencies, measured: LocalMeasurements, artifacts: tuple[Artifact, ...]
+    spec: LocalSpec, dependencies: LocalDependencies, measured: LocalMeasurements, artifacts: tuple[Artifact, ...]
 ) -> Result:
     """Build the result of a local run, including an interrupted or aborted run.
 
-    `parts` provides the stored rows, and describes models and processors."""
-    variants = tuple(_evaluate_variant(parts, measured, variant) for variant in measured.variants)
+    `dependencies` provides the stored rows, and describes models and processors."""
+    variants = tuple(_evaluate_variant(dependencies, measured, variant) for variant in measured.variants)
     stages = tuple(stage for variant in variants for stage in variant.stages)
-    batch_models = batch_laws_of(stages)
+    batch_models = fit_batch_models(stages)
     variants = tuple(_add_scaling(variant, variants) for variant in variants)
     stages = tuple(stage for variant in variants for stage in variant.stages)
     variants = tuple(
-        _add_bottleneck(variant, evaluated, batch_models, parts, measured)
+        _add_bottleneck(variant, evaluated, batch_models, dependencies, measured)
         for variant, evaluated in zip(measured.variants, variants, strict=True)
     )
     validity = (*measured.checks, *_checks(spec, measured, variants))
@@ -325,7 +330,7 @@ def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[Varian
     if stages:
         checks.append(telemetry_check(measured.telemetry))
     clock = build_clock(measured.started, measured.ended, measured.wall_start)
-    checks.append(clock_check(clock, measured.ended.suspended_since(measured.started)))
+    checks.append(clock_check(clock, measured.ended.compute_suspended_s(measured.started)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
         hint = "A GPU disappeared during the measurement. Check the driver log (dmesg)."
@@ -373,7 +378,7 @@ def _build_causes(
     if measured.interrupted is not None:
         causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
     if verdict.status == "INVALID":
-        causes.append(invalid_cause(verdict))
+        causes.append(build_invalid_cause(verdict))
     if measured.limit_reached is not None:
         causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
     causes += gate_causes

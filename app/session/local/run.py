@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from app.analysis.local.variants import is_certainly_missed
+from app.analysis.local.variants import is_certainly_violated
 from app.errors import UnavailableError, UsageError
 from app.records.result import Environment, Window
 from app.session.control import CommandPoller
 from app.session.dependencies import Emit
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.local.result import LocalMeasurements, build_local_result, key_without_batch
+from app.session.local.result import LocalMeasurements, build_key_without_batch, build_local_result
 from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
 from app.session.local.variants import VariantRunner
 from app.session.machine import MachineMonitor, measure_idle_baseline
@@ -20,10 +20,10 @@ from app.session.run import RunOutcome
 from app.session.run_log import RunLog
 
 
-def run_locally(spec: LocalSpec, parts: LocalDependencies, emit: Emit, interruption: Interruption) -> RunOutcome:
+def run_locally(spec: LocalSpec, dependencies: LocalDependencies, emit: Emit, interruption: Interruption) -> RunOutcome:
     """Measure all variants, then evaluate and store the run. All started resources are closed, even after an error."""
     with ExitStack() as running:
-        return _LocalSession(spec, parts, emit, interruption, running).execute()
+        return _LocalSession(spec, dependencies, emit, interruption, running).execute()
 
 
 class _LocalSession:
@@ -80,11 +80,13 @@ class _LocalSession:
         ]
         for measured in self._runner.variants:
             earlier, current = measured.variant_spec.variant, variant_spec.variant
-            is_smaller = key_without_batch(earlier) == key_without_batch(current) and earlier.batch < current.batch
+            is_smaller = (
+                build_key_without_batch(earlier) == build_key_without_batch(current) and earlier.batch < current.batch
+            )
             if (
                 is_smaller
                 and measured.call_stages
-                and is_certainly_missed(latency_objectives, self._runner.summarize_stages(measured))
+                and is_certainly_violated(latency_objectives, self._runner.summarize_stages(measured))
             ):
                 return earlier.batch
         return None
@@ -92,7 +94,7 @@ class _LocalSession:
     def _conclude(self, environment: Environment) -> RunOutcome:
         self._run_log.emit_phase("report", "evaluating the SLO and writing the report")
         self._running.close()
-        telemetry = self._machine.telemetry()
+        telemetry = self._machine.get_telemetry()
         self._limits.check(self._dependencies.now_ns())
         self._raise_if_nothing_ran()
         measured = LocalMeasurements(
@@ -113,7 +115,7 @@ class _LocalSession:
         result_without_selftest = build_local_result(
             self._spec, self._dependencies, measured, self._dependencies.store.seal()
         )
-        result = self._machine.with_selftest(result_without_selftest)
+        result = self._machine.add_selftest(result_without_selftest)
         text = self._dependencies.store.write_result(result)
         return RunOutcome(result, text, telemetry)
 

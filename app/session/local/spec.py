@@ -89,7 +89,7 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     gates: tuple[Objective, ...]
     limits: LimitSpec
     memory_limit_bytes: int | None
-    spare_memory_bytes: int | None = None
+    default_memory_limit_bytes: int | None = None
     """Memory limit of a CPU variant if the profile sets none.
 
     Other providers have no default: GPU drivers reserve more memory than they use, so no value would be correct."""
@@ -103,7 +103,7 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Baseline with which the result is compared."""
 
     def memory_limit(self, provider: str) -> int | None:
-        spare = self.spare_memory_bytes if provider == "cpu" else None
+        spare = self.default_memory_limit_bytes if provider == "cpu" else None
         return spare if self.memory_limit_bytes is None else self.memory_limit_bytes
 
 

@@ -36,14 +36,14 @@ class StandaloneResult(msgspec.Struct, frozen=True):
 
 
 def measure_standalone(
-    spec: StandaloneModelSpec, parts: SessionDependencies, run_log: RunLog, interruption: Interruption
+    spec: StandaloneModelSpec, dependencies: SessionDependencies, run_log: RunLog, interruption: Interruption
 ) -> StandaloneResult:
     """Measure the model of the embedded endpoint without the endpoint.
 
     In events, these stages have negative indices, because the stages of the run start at 0. Raises UsageError,
     UnavailableError or MeasurementError."""
-    assert parts.start_standalone_model is not None
-    running = parts.start_standalone_model(spec.job)
+    assert dependencies.start_standalone_model is not None
+    running = dependencies.start_standalone_model(spec.job)
     interruption.set_stop_callback(lambda _: running.kill())
     try:
         opened = running.wait_until_open(_OPEN_LIMIT_S)
@@ -53,7 +53,7 @@ def measure_standalone(
             packed: list[bytes] = []
             started_reports: list[MeasurementStarted] = []
             plan, variant = _build_measure_plan(spec, batch), _build_variant(spec, opened, batch)
-            progress = CallProgress(index - len(spec.batches), plan, variant, run_log, parts.now_ns)
+            progress = CallProgress(index - len(spec.batches), plan, variant, run_log, dependencies.now_ns)
             measured = running.measure(plan, partial(_on_report, index, packed, started_reports, progress))
             stage_data = CallStage(
                 index=index,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.analysis.local.call_stages import find_max_throughput_per_s, summarize_calls
-from app.analysis.local.variants import find_missed_so_far
+from app.analysis.local.variants import find_violated_so_far
 from app.analysis.objectives import count_samples_needed
 from app.analysis.search import RateSearch
 from app.analysis.validity import list_fallback_nodes, provider_check
@@ -108,14 +108,14 @@ class VariantStages:
     def __init__(
         self,
         spec: LocalSpec,
-        parts: LocalDependencies,
-        telling: RunLog,
+        dependencies: LocalDependencies,
+        run_log: RunLog,
         variant_spec: VariantSpec,
         indices: Iterator[int],
         may_continue: Callable[[], bool],
     ) -> None:
         """Create a runner for `variant_spec`; `indices` yields the stage indices of the run."""
-        self._spec, self._dependencies, self._run_log, self._variant_spec = spec, parts, telling, variant_spec
+        self._spec, self._dependencies, self._run_log, self._variant_spec = spec, dependencies, run_log, variant_spec
         self._indices, self._may_continue = indices, may_continue
         self.opened_report: Opened | None = None
         self.call_stages: list[CallStage] = []
@@ -162,8 +162,8 @@ class VariantStages:
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_unsendable(probe)
             else:
-                search.record(probe, not find_missed_so_far(self._spec.slo, (stage,)))
-        outcome = search.outcome()
+                search.record(probe, not find_violated_so_far(self._spec.slo, (stage,)))
+        outcome = search.get_outcome()
         if outcome.max_rate_per_s is None:
             return Estimate(None, reason=outcome.reason)
         passed, failed = outcome.bracket

@@ -34,12 +34,12 @@ class ColdStartMeasurer:
     def __init__(
         self,
         spec: LocalSpec,
-        parts: LocalDependencies,
-        telling: RunLog,
+        dependencies: LocalDependencies,
+        run_log: RunLog,
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._spec, self._dependencies, self._run_log = spec, parts, telling
+        self._spec, self._dependencies, self._run_log = spec, dependencies, run_log
         self._limits, self._interruption = limits, interruption
         self._measured_keys: set[tuple[object, ...]] = set()
 
@@ -148,15 +148,15 @@ class VariantRunner:
     def __init__(
         self,
         spec: LocalSpec,
-        parts: LocalDependencies,
-        telling: RunLog,
+        dependencies: LocalDependencies,
+        run_log: RunLog,
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._spec, self._dependencies, self._run_log = spec, parts, telling
+        self._spec, self._dependencies, self._run_log = spec, dependencies, run_log
         self._limits, self._interruption = limits, interruption
-        self._references = ReferenceCache(spec, parts, telling, limits, interruption)
-        self._cold_starts = ColdStartMeasurer(spec, parts, telling, limits, interruption)
+        self._references = ReferenceCache(spec, dependencies, run_log, limits, interruption)
+        self._cold_starts = ColdStartMeasurer(spec, dependencies, run_log, limits, interruption)
         self.variants: list[MeasuredVariant] = []
         self._indices = itertools.count()
 

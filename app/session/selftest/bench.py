@@ -24,7 +24,7 @@ from app.session.spec import ResolvedStage
 from app.session.stages import StageRunner
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
-from app.telemetry.processes import CoreUse
+from app.telemetry.processes import CoreUsage
 from loadgen.records import Endpoint, OpenArrivals
 from loadgen.reference.script import Script
 from loadgen.workloads import HttpWorkload
@@ -48,7 +48,7 @@ class SelfTestDependencies(msgspec.Struct, frozen=True):
     start_load: Callable[[], Load]
     start_scripted: Callable[[Script], ScriptedTarget]
     start_null_server: Callable[[LoadKind], NullServer]
-    read_core_use: Callable[[Collection[int]], CoreUse | None]
+    read_core_use: Callable[[Collection[int]], CoreUsage | None]
     estimate_percentiles: Callable[[npt.NDArray[np.float64]], dict[str, Estimate]]
     """Return percentile estimates by name, for values in chronological order."""
     open_store: Callable[[], SelfTestStore]
@@ -65,28 +65,28 @@ _DRAIN_S = 5.0
 _WORKLOAD = HttpWorkload()
 
 
-class Bench:
+class SelfTestBench:
     """Runs stages against servers with scripted response times. The rows of all stages are in the store."""
 
     def __init__(
         self,
-        parts: SelfTestDependencies,
+        dependencies: SelfTestDependencies,
         load: Load,
         store: SelfTestStore,
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._dependencies, self._load = parts, load
+        self._dependencies, self._load = dependencies, load
         self._runner = StageRunner(
             load,
             store,
             store.append_event,
-            now_ns=parts.now_ns,
+            now_ns=dependencies.now_ns,
             slo=(),
             seed=1,
             limits=limits,
             interruption=interruption,
-            ceilings=GeneratorCapacity(),
+            capacity=GeneratorCapacity(),
             workload=_WORKLOAD,
         )
 
@@ -117,6 +117,6 @@ class Bench:
             server.close()
 
 
-def metric_value(stage: Stage, metric: str, aggregate: str) -> float | None:
+def get_metric_value(stage: Stage, metric: str, aggregate: str) -> float | None:
     """Return the value of one aggregate of a metric; `None` if it is withheld."""
     return stage.metrics[metric][aggregate].value

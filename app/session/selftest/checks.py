@@ -31,7 +31,7 @@ from app.session.calibration import measure_capacity
 from app.session.dependencies import Load
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.selftest.bench import LEAD_IN_S, Bench, SelfTestDependencies, metric_value
+from app.session.selftest.bench import LEAD_IN_S, SelfTestBench, SelfTestDependencies, get_metric_value
 from app.session.spec import LimitSpec
 from app.storage.run_directory import EVENTS, REQUESTS, StoredRun
 from app.telemetry.clock import ClockReading
@@ -59,7 +59,7 @@ def check_clock(
         high=_MAX_RESOLUTION_NS,
         unit="ns",
     )
-    ratio = ended.wall_to_monotonic_ratio(started)
+    ratio = ended.compute_wall_to_monotonic_ratio(started)
     yield build_finding(
         "clock",
         "drift from the wall clock",
@@ -67,7 +67,7 @@ def check_clock(
         high=1e6 * _DRIFT_LIMIT,
         unit="ppm",
     )
-    suspended_s = ended.suspended_since(started)
+    suspended_s = ended.compute_suspended_s(started)
     if suspended_s is not None:
         yield build_finding("clock", "time suspended", suspended_s, high=_SUSPEND_LIMIT_S, unit="s")
     yield build_finding("clock", "timestamps outside the test", _count_outside(rows, started, ended), high=0, unit=None)
@@ -186,7 +186,7 @@ CONNECTIONS = 20
 _TOLERANCE = 0.05
 
 
-def check_stall(bench: Bench) -> Iterator[Finding]:
+def check_stall(bench: SelfTestBench) -> Iterator[Finding]:
     """Yield findings about the latency of a server that freezes.
 
     With few connections, most requests due during the freeze are sent after it, so their service time excludes the
@@ -194,11 +194,11 @@ def check_stall(bench: Bench) -> Iterator[Finding]:
     script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
     stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
     for name, q in (("p95", 0.95), ("p99", 0.99)):
-        expected_ms = 1e3 * expected_latency_s(q)
+        expected_ms = 1e3 * compute_expected_latency_s(q)
         yield build_finding(
             "stall",
             f"{name} latency of a server frozen for {FREEZE_S:g} s",
-            metric_value(stage, "latency_ms", name),
+            get_metric_value(stage, "latency_ms", name),
             low=(1 - _TOLERANCE) * expected_ms,
             high=(1 + _TOLERANCE) * expected_ms,
             unit="ms",
@@ -206,14 +206,14 @@ def check_stall(bench: Bench) -> Iterator[Finding]:
     yield build_finding(
         "stall",
         "p95 service time, which must exclude the freeze",
-        metric_value(stage, "service_ms", "p95"),
+        get_metric_value(stage, "service_ms", "p95"),
         low=1e3 * STALL_DELAY_S,
         high=2e3 * STALL_DELAY_S,
         unit="ms",
     )
 
 
-def expected_latency_s(q: float) -> float:
+def compute_expected_latency_s(q: float) -> float:
     """Return the expected quantile `q` of the latency in s, for `q` above the proportion of requests that did not wait.
 
     When the server thaws, all connections respond at once, and then once every `STALL_DELAY_S`. A request due at t
@@ -228,7 +228,7 @@ INJECTION_DELAY_S, INJECTED_S = 0.02, 0.04
 _MAX_OVERHEAD_MS = 5.0
 
 
-def check_injection(bench: Bench) -> Iterator[Finding]:
+def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
     """Yield findings about a delay added to the server, which must be measured, and about lost responses."""
     stage_without = bench.measure(
         "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
@@ -236,7 +236,7 @@ def check_injection(bench: Bench) -> Iterator[Finding]:
     stage_with = bench.measure(
         "injection, with", Script(delay_s=INJECTION_DELAY_S + INJECTED_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
-    before_ms, after_ms = (metric_value(stage, "latency_ms", "p50") for stage in (stage_without, stage_with))
+    before_ms, after_ms = (get_metric_value(stage, "latency_ms", "p50") for stage in (stage_without, stage_with))
     yield build_finding(
         "injection",
         f"p50 latency added by an injected delay of {1e3 * INJECTED_S:g} ms",
@@ -268,9 +268,9 @@ MIN_CAPACITY_PER_S = 1_000.0
 """Minimum capacity in requests/s. Below it, the load generator would limit most runs."""
 
 
-def check_capacity(parts: SelfTestDependencies, load: Load, interruption: Interruption) -> Iterator[Finding]:
+def check_capacity(dependencies: SelfTestDependencies, load: Load, interruption: Interruption) -> Iterator[Finding]:
     """Yield a finding about the capacity of the load generator."""
-    measured = measure_capacity("plain", load, parts.start_null_server, interruption, parts.read_core_use)
+    measured = measure_capacity("plain", load, dependencies.start_null_server, interruption, dependencies.read_core_use)
     yield build_finding(
         "null ceiling",
         "max rate to a no-op server",
@@ -288,7 +288,7 @@ CheckFunction = Callable[[], Iterable[Finding]]
 
 
 def run_selftest(
-    parts: SelfTestDependencies, interruption: Interruption, on_check: Callable[[str], None]
+    dependencies: SelfTestDependencies, interruption: Interruption, on_check: Callable[[str], None]
 ) -> SelfTest | None:
     """Run the self-test; return `None` if it was interrupted.
 
@@ -296,7 +296,7 @@ def run_selftest(
     start."""
     with ExitStack() as running:
         try:
-            return _SelfTestRun(parts, interruption, on_check, running).execute()
+            return _SelfTestRun(dependencies, interruption, on_check, running).execute()
         except LoadError as error:
             if interruption.is_requested:
                 return None
@@ -328,7 +328,7 @@ class _SelfTestRun:
         self._running.callback(load.close)
         self._running.callback(store.close)
         self._interruption.set_stop_callback(load.stop)
-        bench = Bench(
+        bench = SelfTestBench(
             dependencies, load, store, LimitMonitor(LimitSpec(duration_s=_LIMIT_S), self._start_ns), self._interruption
         )
         self._check("null ceiling", lambda: check_capacity(dependencies, load, self._interruption))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
+from app.analysis.token_samples import build_sample_from_percentiles, build_sample_from_rows
 from app.records.estimate import TokenSample
 from app.records.planning_inputs import CurvePrecision, GapDistribution, ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
@@ -170,7 +170,7 @@ def _load_point(name: str, summary: Node) -> tuple[MeasuredLoadPoint, list[str]]
         latencies_s=drop_empty(latencies),
         input_tokens_mean=summary.at("input_sequence_length", "avg").number_or_none(),
         output_tokens_mean=summary.at("output_sequence_length", "avg").number_or_none(),
-        lengths=sample_of_percentiles(
+        lengths=build_sample_from_percentiles(
             read_aggregates(summary.at("input_sequence_length"), _AGGREGATES),
             read_aggregates(summary.at("output_sequence_length"), _AGGREGATES),
         ),
@@ -233,7 +233,7 @@ def _latencies(successful: list[Node]) -> dict[str, dict[str, float]]:
 
 def _lengths(successful: list[Node]) -> TokenSample | None:
     inputs, outputs = (_values(successful, f"{side}_sequence_length") for side in ("input", "output"))
-    return sample_of_rows(inputs, outputs) if len(inputs) == len(outputs) == len(successful) else None
+    return build_sample_from_rows(inputs, outputs) if len(inputs) == len(outputs) == len(successful) else None
 
 
 def _values(rows: list[Node], tag: str) -> list[float]:

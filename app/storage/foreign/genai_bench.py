@@ -6,7 +6,7 @@ versions lack this key and use seconds.
 
 from __future__ import annotations
 
-from app.analysis.token_samples import sample_of_rows
+from app.analysis.token_samples import build_sample_from_rows
 from app.records.estimate import TokenSample
 from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
@@ -97,7 +97,7 @@ def _lengths(run: Node) -> TokenSample | None:
     successful = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
     pairs = [[row.at(f"num_{side}_tokens").number_or_none() for side in ("input", "output")] for row in successful]
     counted = [(input_tokens, output_tokens) for input_tokens, output_tokens in pairs if input_tokens and output_tokens]
-    return sample_of_rows(*zip(*counted, strict=True)) if counted else None
+    return build_sample_from_rows(*zip(*counted, strict=True)) if counted else None
 
 
 def _latencies(

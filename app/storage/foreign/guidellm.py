@@ -6,7 +6,7 @@ and the model under other keys.
 
 from __future__ import annotations
 
-from app.analysis.token_samples import sample_of_percentiles, sample_of_rows
+from app.analysis.token_samples import build_sample_from_percentiles, build_sample_from_rows
 from app.records.estimate import TokenSample
 from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
@@ -118,9 +118,9 @@ def _lengths(rows: list[Node], metrics: Node) -> TokenSample | None:
     pairs = [[row.at(f"{side}_tokens").number_or_none() for side in ("prompt", "output")] for row in rows]
     counted = [(input_tokens, output_tokens) for input_tokens, output_tokens in pairs if input_tokens and output_tokens]
     if counted and len(counted) == len(rows):
-        return sample_of_rows(*zip(*counted, strict=True))
+        return build_sample_from_rows(*zip(*counted, strict=True))
     summaries = [metrics.at(f"{side}_token_count", "successful") for side in ("prompt", "output")]
-    return sample_of_percentiles(
+    return build_sample_from_percentiles(
         *(
             read_aggregates(summary.at("percentiles"), _PERCENTILES) | read_aggregates(summary, {"mean": "mean"})
             for summary in summaries

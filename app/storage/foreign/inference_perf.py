@@ -3,7 +3,7 @@ seconds."""
 
 from __future__ import annotations
 
-from app.analysis.token_samples import sample_of_percentiles
+from app.analysis.token_samples import build_sample_from_percentiles
 from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
@@ -71,7 +71,7 @@ def _load_point(point: Node) -> MeasuredLoadPoint:
         latencies_s=_latencies(successes.at("latency")),
         input_tokens_mean=_mean(successes.at("prompt_tokens"), successes.at("prompt_len")),
         output_tokens_mean=_mean(successes.at("output_tokens"), successes.at("output_len")),
-        lengths=sample_of_percentiles(
+        lengths=build_sample_from_percentiles(
             _levels(successes.at("prompt_tokens"), successes.at("prompt_len")),
             _levels(successes.at("output_tokens"), successes.at("output_len")),
         ),

@@ -106,5 +106,5 @@ def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
-        return "a huge number"  # Python raises an error when it formats a huge integer
+        return "an integer of more than 128 bits"  # Python raises an error when it formats a huge integer
     return repr(value)

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from msgspec.structs import replace
 
-from app.analysis.sample_size import needed_samples
+from app.analysis.sample_size import count_needed_samples
 from app.errors import UsageError
 from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign import aiperf, genai_bench, guidellm, inference_perf, locust, perf_analyzer, typed, vllm
@@ -137,7 +137,7 @@ def _sort_by_load(load_points: tuple[MeasuredLoadPoint, ...]) -> list[MeasuredLo
 
 
 def _notes(curve: ImportedCurve) -> tuple[str, ...]:
-    needed = needed_samples(0.99)
+    needed = count_needed_samples(0.99)
     counts = [
         load_point.completed
         for load_point in curve.load_points

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from app.analysis.token_samples import sample_of_rows
+from app.analysis.token_samples import build_sample_from_rows
 from app.records.estimate import TokenSample
 from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import (
@@ -122,7 +122,7 @@ def _lengths(point: Node) -> TokenSample | None:
         for key in ("input_lens", "output_lens")
     )
     pairs = [pair for pair in zip(inputs, outputs, strict=False) if min(pair) > 0]
-    return sample_of_rows(*zip(*pairs, strict=True)) if pairs and len(inputs) == len(outputs) else None
+    return build_sample_from_rows(*zip(*pairs, strict=True)) if pairs and len(inputs) == len(outputs) else None
 
 
 def _latencies(

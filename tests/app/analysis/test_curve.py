@@ -16,7 +16,7 @@ from app.analysis.curve import (
     has_disagreement,
 )
 from app.analysis.objectives import parse_objective
-from app.analysis.token_samples import sample_of_pairs
+from app.analysis.token_samples import build_sample_from_pairs
 from app.records.estimate import TokenSample
 from app.records.offers import CurvePoint
 from app.records.result import SWEEP_TAG, ArrivalKind, Estimate, Knee, MaxRate, Stage, StageKind, Verdict, Window
@@ -139,7 +139,7 @@ def test_only_poissons_arrivals_came_at_random(arrivals: ArrivalKind | None, gap
 
 
 def test_load_points_carry_joint_lengths_but_no_damaged_ones() -> None:
-    lengths = sample_of_pairs(np.array([[100, 20], [3000, 5]]))
+    lengths = build_sample_from_pairs(np.array([[100, 20], [3000, 5]]))
     damaged = TokenSample(lengths.input_tokens, lengths.output_tokens[:-1])
     assert [one.lengths for one in build_load_points([long_stage(100, lengths=lengths)])] == [lengths]
     assert [one.lengths for one in build_load_points([long_stage(100, lengths=damaged)])] == [None]

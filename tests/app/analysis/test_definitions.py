@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 
 from app.analysis.definitions import compute_tool_metrics
-from app.analysis.definitions.requests import weighted_percentiles
+from app.analysis.definitions.requests import compute_weighted_percentiles
 from app.analysis.rows import read_rows
 from app.analysis.stages import summarize_stage
 from app.records.definitions import TOOL_METRICS, ToolMetrics
@@ -359,10 +359,10 @@ def test_the_order_rows_came_home_in_changes_nothing(ten: dict[str, ToolMetrics]
 
 def test_a_percentile_by_weight_is_reached_where_the_summed_shares_meet_it() -> None:
     """Half of two values is met by the first. Nine tenths added up fall short of 0.9 by rounding, as they do there."""
-    assert weighted_percentiles(np.array([2.0, 1.0]), np.ones(2))["p50"].value == 1.0
-    assert weighted_percentiles(np.array([1.0, 2.0]), np.array([1.0, 3.0]))["p50"].value == 2.0
-    assert weighted_percentiles(np.arange(1.0, 11.0), np.ones(10))["p90"].value == 10.0
-    assert weighted_percentiles(np.arange(2.0), np.zeros(2))["mean"].reason == "no response has this metric"
+    assert compute_weighted_percentiles(np.array([2.0, 1.0]), np.ones(2))["p50"].value == 1.0
+    assert compute_weighted_percentiles(np.array([1.0, 2.0]), np.array([1.0, 3.0]))["p50"].value == 2.0
+    assert compute_weighted_percentiles(np.arange(1.0, 11.0), np.ones(10))["p90"].value == 10.0
+    assert compute_weighted_percentiles(np.arange(2.0), np.zeros(2))["mean"].reason == "no response has this metric"
 
 
 def test_rows_of_an_older_version_lack_what_needs_the_first_message(ten: dict[str, ToolMetrics]) -> None:

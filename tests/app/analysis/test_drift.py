@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.analysis.drift import CHANGE_LIMIT, latency_drift
+from app.analysis.drift import CHANGE_LIMIT, compute_latency_drift
 from tests.fakes.queues import latency_s, poisson_s
 
 SEEDS = range(20)
 
 
 def flagged(series: list[np.ndarray]) -> int:
-    return sum(abs(latency_drift(one) or 0.0) > CHANGE_LIMIT for one in series)
+    return sum(abs(compute_latency_drift(one) or 0.0) > CHANGE_LIMIT for one in series)
 
 
 def rngs() -> list[np.random.Generator]:
@@ -44,6 +44,6 @@ def test_a_growing_backlog_is_seen() -> None:
 
 
 def test_few_or_equal_values_tell_nothing() -> None:
-    assert latency_drift(np.ones(99)) is None
-    assert latency_drift(np.ones(100)) == 0.0
-    assert latency_drift(np.zeros(100)) == 0.0
+    assert compute_latency_drift(np.ones(99)) is None
+    assert compute_latency_drift(np.ones(100)) == 0.0
+    assert compute_latency_drift(np.zeros(100)) == 0.0

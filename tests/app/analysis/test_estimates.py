@@ -8,8 +8,16 @@ import numpy.typing as npt
 import pytest
 from scipy import signal, stats
 
-from app.analysis.estimates import distribution, estimate_ordered_share, maximum, mean, percentile, rate, share
-from app.analysis.sample_size import needed_samples
+from app.analysis.estimates import (
+    compute_distribution,
+    estimate_mean,
+    estimate_ordered_proportion,
+    estimate_percentile,
+    estimate_proportion,
+    estimate_rate,
+    find_maximum,
+)
+from app.analysis.sample_size import count_needed_samples
 from app.records.metrics import PERCENTILES
 from app.records.result import Estimate
 from tests.fakes.queues import latency_s, mm1_latency_quantile_s, poisson_s
@@ -43,26 +51,26 @@ def half_width(estimate: Estimate) -> float:
 def test_percentiles_are_those_of_an_exact_sort(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values = rng.lognormal(0, 1, int(rng.integers(3_688, 50_000)))
-    found = distribution(values)
+    found = compute_distribution(values)
     for name, q in PERCENTILES.items():
         assert found[name].value == np.quantile(values, q, method="inverted_cdf")
-        assert found[name] == percentile(values, q)
+        assert found[name] == estimate_percentile(values, q)
     assert found["mean"].value == pytest.approx(values.mean())
     assert found["max"].value == values.max()
 
 
 @pytest.mark.parametrize("q", PERCENTILES.values())
 def test_a_percentile_is_withheld_below_the_samples_it_needs(q: float) -> None:
-    needed = needed_samples(q)
+    needed = count_needed_samples(q)
     rng = np.random.default_rng(0)
     for n in {0, 1, 2, needed // 2, needed - 1}:
         values = rng.exponential(1, n)
-        withheld = percentile(values, q)
+        withheld = estimate_percentile(values, q)
         assert (withheld.value, withheld.ci95, withheld.n) == (None, None, n)
         assert withheld.reason == f"needs {needed:,}, has {n:,}"
         assert withheld.undersampled == (np.quantile(values, q, method="inverted_cdf") if n else None)
     for n in (needed, needed + 1, 2 * needed):
-        estimate = percentile(rng.exponential(1, n), q)
+        estimate = estimate_percentile(rng.exponential(1, n), q)
         assert estimate.value is not None
         assert estimate.undersampled is None
 
@@ -72,11 +80,11 @@ def test_the_ranks_are_the_binomials() -> None:
     n, q = 10_000, 0.99
     values = np.random.default_rng(1).permutation(n).astype(float) + 1  # each value is its rank
     low, high = stats.binom.ppf(0.025, n, q), stats.binom.ppf(0.975, n, q) + 1
-    assert percentile(values, q).ci95 == (low, high)
+    assert estimate_percentile(values, q).ci95 == (low, high)
 
 
 def test_an_interval_past_the_largest_value_is_withheld_and_the_value_stays() -> None:
-    estimate = percentile(np.arange(368.0), 0.99)
+    estimate = estimate_percentile(np.arange(368.0), 0.99)
     assert estimate.value == 364.0
     assert estimate.ci95 is None
     assert "too few samples in the tail" in str(estimate.reason)
@@ -84,19 +92,19 @@ def test_an_interval_past_the_largest_value_is_withheld_and_the_value_stays() ->
 
 @pytest.mark.parametrize("q", [0.5, 0.95, 0.99])
 def test_intervals_of_independent_values_hold_the_truth(q: float) -> None:
-    share_held, _ = coverage(lambda rng: percentile(rng.exponential(1, 3_000), q), -math.log(1 - q), 600)
+    share_held, _ = coverage(lambda rng: estimate_percentile(rng.exponential(1, 3_000), q), -math.log(1 - q), 600)
     assert 0.93 <= share_held <= 0.98
 
 
 @pytest.mark.parametrize(("q", "truth"), [(0.5, 0.0), (0.95, stats.norm.ppf(0.95))])
 def test_intervals_of_correlated_values_are_wider_and_hold_the_truth(q: float, truth: float) -> None:
-    share_held, withheld = coverage(lambda rng: percentile(ar1(5_000, 0.9, rng), q), truth, 400)
+    share_held, withheld = coverage(lambda rng: estimate_percentile(ar1(5_000, 0.9, rng), q), truth, 400)
     assert share_held >= 0.91
     assert withheld == 0
     rng = np.random.default_rng(0)
     correlated = ar1(5_000, 0.9, rng)
     shuffled = rng.permutation(correlated)
-    assert half_width(percentile(correlated, q)) > 2 * half_width(percentile(shuffled, q))
+    assert half_width(estimate_percentile(correlated, q)) > 2 * half_width(estimate_percentile(shuffled, q))
 
 
 def test_the_interval_of_a_busy_queue_holds_the_truth() -> None:
@@ -105,7 +113,7 @@ def test_the_interval_of_a_busy_queue_holds_the_truth() -> None:
     def p95(rng: np.random.Generator) -> Estimate:
         arrivals = poisson_s(700, 12, rng)
         latency = latency_s(arrivals, rng.exponential(1 / 1_000, arrivals.size))
-        return percentile(latency[arrivals > 2], 0.95)
+        return estimate_percentile(latency[arrivals > 2], 0.95)
 
     share_held, withheld = coverage(p95, mm1_latency_quantile_s(700, 1_000, 0.95), 300)
     assert share_held >= 0.88
@@ -113,63 +121,68 @@ def test_the_interval_of_a_busy_queue_holds_the_truth() -> None:
 
 
 def test_the_interval_of_a_mean_holds_the_truth() -> None:
-    independent, _ = coverage(lambda rng: mean(rng.exponential(1, 2_000)), 1.0, 600)
-    correlated, _ = coverage(lambda rng: mean(ar1(5_000, 0.9, rng)), 0.0, 400)
+    independent, _ = coverage(lambda rng: estimate_mean(rng.exponential(1, 2_000)), 1.0, 600)
+    correlated, _ = coverage(lambda rng: estimate_mean(ar1(5_000, 0.9, rng)), 0.0, 400)
     assert 0.93 <= independent <= 0.98
     assert correlated >= 0.92
 
 
 def test_missing_values_are_no_values() -> None:
     values = np.array([1.0, np.nan, 3.0])
-    assert mean(values).value == 2.0
-    assert maximum(values) == Estimate(3.0, n=2)
-    assert percentile(np.full(100, np.nan), 0.5).n == 0
+    assert estimate_mean(values).value == 2.0
+    assert find_maximum(values) == Estimate(3.0, n=2)
+    assert estimate_percentile(np.full(100, np.nan), 0.5).n == 0
 
 
 def test_nothing_gives_nothing() -> None:
-    for estimate in (mean([]), maximum([]), share(0, 0), estimate_ordered_share(np.array([], dtype=bool))):
+    for estimate in (
+        estimate_mean([]),
+        find_maximum([]),
+        estimate_proportion(0, 0),
+        estimate_ordered_proportion(np.array([], dtype=bool)),
+    ):
         assert (estimate.value, estimate.ci95, estimate.n) == (None, None, 0)
         assert estimate.reason
 
 
 def test_one_value_has_no_interval() -> None:
-    assert mean([4.0]) == Estimate(4.0, None, 1, reason="no interval: only one value")
+    assert estimate_mean([4.0]) == Estimate(4.0, None, 1, reason="no interval: only one value")
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
-    assert percentile(np.full(1_000, 5.0), 0.95).ci95 == (5.0, 5.0)
-    assert mean(np.full(1_000, 5.0)).ci95 == (5.0, 5.0)
+    assert estimate_percentile(np.full(1_000, 5.0), 0.95).ci95 == (5.0, 5.0)
+    assert estimate_mean(np.full(1_000, 5.0)).ci95 == (5.0, 5.0)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (1, 1), (50, 10_000)])
 def test_a_share_has_the_interval_of_wilson(k: int, n: int) -> None:
     expected = stats.binomtest(k, n).proportion_ci(method="wilson")
-    assert share(k, n).ci95 == pytest.approx((expected.low, expected.high))
+    assert estimate_proportion(k, n).ci95 == pytest.approx((expected.low, expected.high))
 
 
 def test_a_share_whose_hits_come_in_bursts_is_less_sure() -> None:
     bursty = np.arange(2_000) < 100
-    assert half_width(estimate_ordered_share(bursty)) > 3 * half_width(share(100, 2_000))
+    assert half_width(estimate_ordered_proportion(bursty)) > 3 * half_width(estimate_proportion(100, 2_000))
     spread = np.arange(2_000) % 20 == 0
-    assert estimate_ordered_share(spread) == share(100, 2_000)
+    assert estimate_ordered_proportion(spread) == estimate_proportion(100, 2_000)
 
 
 @pytest.mark.parametrize("per_s", [5, 300])
 def test_the_interval_of_a_rate_holds_the_truth(per_s: int) -> None:
     window = (0, 10 * SECOND_NS)
     share_held, _ = coverage(
-        lambda rng: rate((poisson_s(per_s, 10, rng) * 1e9).astype(np.int64), window), float(per_s), 600
+        lambda rng: estimate_rate((poisson_s(per_s, 10, rng) * 1e9).astype(np.int64), window), float(per_s), 600
     )
     assert 0.93 <= share_held <= 0.98
 
 
 def test_a_rate_counts_what_lies_in_its_window() -> None:
     times = np.array([-1, 0, 5, SECOND_NS - 1, SECOND_NS], dtype=np.int64)
-    assert rate(times, (0, SECOND_NS)).value == 3.0
-    assert rate(times, (5, 5)).value is None
-    assert rate(times[:0], (0, SECOND_NS)).value == 0.0
+    assert estimate_rate(times, (0, SECOND_NS)).value == 3.0
+    assert estimate_rate(times, (5, 5)).value is None
+    assert estimate_rate(times[:0], (0, SECOND_NS)).value == 0.0
 
 
 def test_an_even_rate_is_sure() -> None:
     times = np.arange(0, 10 * SECOND_NS, SECOND_NS // 100)
-    assert rate(times, (0, 10 * SECOND_NS)).ci95 == (100.0, 100.0)
+    assert estimate_rate(times, (0, 10 * SECOND_NS)).ci95 == (100.0, 100.0)

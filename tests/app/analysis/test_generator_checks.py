@@ -53,7 +53,7 @@ def test_requests_and_chunks_share_the_cpu_and_so_their_shares_add_up() -> None:
     demand = compute_demand(read, facts, compute_offered_window(read, facts))
     assert (demand.requests_per_s, demand.chunks_per_s) == (20.0, 1_000.0)
     assert demand.utilization == pytest.approx(0.1 + 0.25)
-    assert demand.reliable_rate_per_s(200.0) == pytest.approx(40.0), "twice as many are 70 %"
+    assert demand.compute_reliable_rate_per_s(200.0) == pytest.approx(40.0), "twice as many are 70 %"
 
 
 @pytest.mark.parametrize(("chunk_ceiling", "verdict"), [(2_000.0, "VALID"), (1_500.0, "WARN"), (1_200.0, "INVALID")])

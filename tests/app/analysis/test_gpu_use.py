@@ -14,7 +14,7 @@ from app.analysis.gpu_use import (
     compute_gpu_shares,
     divide_energy,
     list_gpus,
-    select_readings,
+    select_samples,
     sum_energy,
     throttling_check,
 )
@@ -32,10 +32,10 @@ def test_slices_processes_and_hosts_are_no_gpus() -> None:
 
 def test_readings_are_put_in_order_and_failed_ones_kept() -> None:
     telemetry = readings("gpu_power_w", [2.0, 1.0, 3.0], lambda seconds: None if seconds == 1 else seconds)
-    told = select_readings(telemetry.astype({"value": "Float64"}), "gpu0", "gpu_power_w")
+    told = select_samples(telemetry.astype({"value": "Float64"}), "gpu0", "gpu_power_w")
     assert list(told.at_ns) == [at(1), at(2), at(3)]
     assert math.isnan(told.values[0])
-    assert list(told.drop_unknown().values) == [2.0, 3.0]
+    assert list(told.drop_failed().values) == [2.0, 3.0]
 
 
 BEATS = every(0.05, 20)

@@ -6,11 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.headline import (
-    evaluated_stages,
-    find_heaviest_passed,
-    find_lightest_failed,
-    headline_stages,
+    find_highest_passed_load,
+    find_lowest_failed_load,
     mark_headline,
+    select_evaluated_stages,
+    select_headline_stages,
 )
 from app.analysis.search import SearchOutcome
 from app.records.result import SWEEP_TAG, Estimate, MaxRate, Stage, Verdict
@@ -26,30 +26,30 @@ def swept(clients: int, held: bool | None) -> Stage:
 
 def test_the_heaviest_load_below_the_lightest_that_failed_is_the_answer() -> None:
     stages = [swept(1, True), swept(2, True), swept(4, True), swept(8, False), swept(16, True), swept(32, False)]
-    assert find_heaviest_passed(stages) == (stages[2],)
-    assert find_lightest_failed(stages) is stages[3]
+    assert find_highest_passed_load(stages) == (stages[2],)
+    assert find_lowest_failed_load(stages) is stages[3]
 
 
 def test_every_repeat_of_a_load_must_hold() -> None:
     stages = [swept(1, True), swept(1, True), swept(2, True), swept(2, False)]
-    assert find_heaviest_passed(stages) == tuple(stages[:2])
+    assert find_highest_passed_load(stages) == tuple(stages[:2])
 
 
 def test_what_is_invalid_cut_short_or_of_no_sweep_tells_nothing() -> None:
     spoilt = replace(swept(1, False), verdict=Verdict("INVALID", ("late",)))
     asked_for = replace(swept(64, True), tags={})
     stages = [spoilt, swept(2, True), swept(4, None), asked_for]
-    assert find_heaviest_passed(stages) == (stages[1],)
-    assert find_lightest_failed(stages) is None
-    assert find_heaviest_passed([swept(1, False)]) == ()
-    assert find_heaviest_passed([swept(1, None)]) == ()
+    assert find_highest_passed_load(stages) == (stages[1],)
+    assert find_lowest_failed_load(stages) is None
+    assert find_highest_passed_load([swept(1, False)]) == ()
+    assert find_highest_passed_load([swept(1, None)]) == ()
 
 
 def test_rates_count_as_clients_do() -> None:
     stages = [
         replace(swept(1, held), concurrency=None, scheduled_per_s=rate) for rate, held in ((50, True), (90, False))
     ]
-    assert find_heaviest_passed(stages) == (stages[0],)
+    assert find_highest_passed_load(stages) == (stages[0],)
 
 
 SWEEP = {SWEEP_TAG: "yes"}
@@ -65,7 +65,7 @@ def headline(*stages: Stage, found: float | None = None, pooled: Stage | None = 
     """Names of the stages that are marked when the run searched for a rate, or found one among those it was given."""
     is_searched = any(one.kind in ("probe", "step") for one in stages)
     search = SearchOutcome(found, None, (found, None), len(stages)) if is_searched else None
-    judged_on = evaluated_stages(stages, headline_stages(stages, search), pooled)
+    judged_on = select_evaluated_stages(stages, select_headline_stages(stages, search), pooled)
     max_rate = None if found is None else MaxRate(Estimate(found), (), "the endpoint")
     every = stages if pooled is None else (*stages, pooled)
     return [one.name for one in mark_headline(every, judged_on, max_rate) if one.in_headline]

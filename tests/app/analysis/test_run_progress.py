@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.run_progress import RunProgress, advance, stage_elapsed_s
+from app.analysis.run_progress import RunProgress, advance, compute_stage_elapsed_s
 from app.records.estimate import Variant
 from app.records.events import (
     Event,
@@ -50,23 +50,27 @@ def test_planned_stages_are_counted_and_their_time_is_known() -> None:
     progress = after(STARTED, *warm, phase, begun(12), ended(33), begun(34))
     assert (progress.run_id, progress.pid, progress.completed, progress.total) == ("id", 7, 1, 3)
     assert progress.stage is not None
-    assert progress.eta_s(39 * S) == 35, "two stages of 20 s, 5 s of the first gone"
-    assert progress.eta_s(90 * S) == 20, "one that drains is not waited for twice"
+    assert progress.estimate_eta_s(39 * S) == 35, "two stages of 20 s, 5 s of the first gone"
+    assert progress.estimate_eta_s(90 * S) == 20, "one that drains is not waited for twice"
     assert progress.elapsed_s == 24
 
 
 def test_a_stage_that_was_made_longer_lasts_longer() -> None:
     phase = PhaseChanged(11 * S, "stages", "2 stage(s)", 2, 40.0)
     progress = after(STARTED, phase, begun(12), StageExtended(15 * S, 0, 30.0, 50.0))
-    assert progress.eta_s(22 * S) == 60, "40 s of the first, 20 s of the second"
-    assert after(STARTED, phase, begun(12), StageExtended(15 * S, 0, 30.0, 50.0), ended(62)).eta_s(62 * S) == 20
-    assert after(STARTED, phase, begun(12), StageExtended(15 * S, 3, 30.0, 50.0)).eta_s(22 * S) == 30, "another's"
+    assert progress.estimate_eta_s(22 * S) == 60, "40 s of the first, 20 s of the second"
+    assert (
+        after(STARTED, phase, begun(12), StageExtended(15 * S, 0, 30.0, 50.0), ended(62)).estimate_eta_s(62 * S) == 20
+    )
+    assert after(STARTED, phase, begun(12), StageExtended(15 * S, 3, 30.0, 50.0)).estimate_eta_s(22 * S) == 30, (
+        "another's"
+    )
 
 
 def test_of_a_search_nobody_can_say_how_long_it_takes() -> None:
     progress = after(STARTED, PhaseChanged(11 * S, "search", "searching"), begun(12), ended(33))
-    assert (progress.completed, progress.total, progress.eta_s(40 * S)) == (1, None, None)
-    assert after().eta_s(0) is None
+    assert (progress.completed, progress.total, progress.estimate_eta_s(40 * S)) == (1, None, None)
+    assert after().estimate_eta_s(0) is None
 
 
 def test_variants_tell_the_time_of_those_to_come() -> None:
@@ -75,7 +79,7 @@ def test_variants_tell_the_time_of_those_to_come() -> None:
     first = (VariantStarted(12 * S, 1, 3, of), VariantFinished(22 * S, 1, facts))
     progress = after(STARTED, *first, VariantStarted(22 * S, 2, 3, of))
     assert (progress.completed, progress.total) == (1, 3)
-    assert progress.eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
+    assert progress.estimate_eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
 
 
 def test_turns_tell_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:
@@ -83,17 +87,17 @@ def test_turns_tell_the_time_of_those_to_come_and_an_invalid_one_is_made_again()
     again = (PairRunStarted(20 * S, 1, "candidate", "b", 2), PairRunFinished(30 * S, 1, "candidate", "b", "INVALID"))
     progress = after(STARTED, *first, *again, PairRunStarted(30 * S, 1, "candidate", "c", 2))
     assert (progress.completed, progress.total) == (1, 4)
-    assert progress.eta_s(40 * S) == pytest.approx(30 / 1.5 * 2.5)
+    assert progress.estimate_eta_s(40 * S) == pytest.approx(30 / 1.5 * 2.5)
 
 
 def test_the_end_is_kept_and_notes_move_nothing() -> None:
     end = RunFinished(50 * S, "VALID", 0)
     progress = after(STARTED, begun(12), NoteAdded(13 * S, "x"), end)
-    assert (progress.finished, progress.stage, progress.eta_s(60 * S)) == (end, None, None)
+    assert (progress.finished, progress.stage, progress.estimate_eta_s(60 * S)) == (end, None, None)
     assert progress.elapsed_s == 40
 
 
 def test_a_lead_in_counts_as_done_once_it_is_over() -> None:
-    assert stage_elapsed_s(begun(20, lead_in_s=2.0), 19 * S) == 1
-    assert stage_elapsed_s(begun(20, lead_in_s=2.0), 25 * S) == 7
-    assert stage_elapsed_s(begun(20, lead_in_s=2.0), 95 * S) == 22
+    assert compute_stage_elapsed_s(begun(20, lead_in_s=2.0), 19 * S) == 1
+    assert compute_stage_elapsed_s(begun(20, lead_in_s=2.0), 25 * S) == 7
+    assert compute_stage_elapsed_s(begun(20, lead_in_s=2.0), 95 * S) == 22

@@ -14,28 +14,32 @@ BRACKET = [(40.0, True), (80.0, False)]
 def test_between_a_rate_that_held_and_one_that_failed_all_limits_are_alike_likely() -> None:
     """On a log scale: the middle is √(40 × 80)."""
     belief = CapacityPosterior(BRACKET)
-    assert belief.quantile(0.5) == pytest.approx(3200**0.5, rel=0.01)
-    assert belief.quantile(0.25) == pytest.approx(40 * 2**0.25, rel=0.02)
+    assert belief.compute_quantile(0.5) == pytest.approx(3200**0.5, rel=0.01)
+    assert belief.compute_quantile(0.25) == pytest.approx(40 * 2**0.25, rel=0.02)
 
 
 def test_evidence_narrows_it_and_one_chance_failure_does_not_rule() -> None:
     tried = [*BRACKET, (50.0, True), (52.0, True), (60.0, False), (56.0, False)]
-    assert 52 < CapacityPosterior(tried).quantile(0.5) < 56
+    assert 52 < CapacityPosterior(tried).compute_quantile(0.5) < 56
     unlucky = CapacityPosterior([*tried, (45.0, False)])
-    assert 45 < unlucky.quantile(0.5) < 54
+    assert 45 < unlucky.compute_quantile(0.5) < 54
 
 
 def test_more_repeats_are_less_likely_and_a_lower_rate_is_likelier() -> None:
     belief = CapacityPosterior([*BRACKET, (55.0, True), (58.0, False)])
-    assert belief.pass_probability(54, 1) > belief.pass_probability(54, 3) > belief.pass_probability(56, 3)
+    assert (
+        belief.compute_pass_probability(54, 1)
+        > belief.compute_pass_probability(54, 3)
+        > belief.compute_pass_probability(56, 3)
+    )
     rate = belief.find_highest_rate(3, 0.5)
-    assert belief.pass_probability(rate, 3) == pytest.approx(0.5, abs=0.02)
+    assert belief.compute_pass_probability(rate, 3) == pytest.approx(0.5, abs=0.02)
     assert belief.find_highest_rate(3, 0.8) < rate < belief.find_highest_rate(1, 0.5)
 
 
 def test_a_limit_above_all_that_was_tried_is_thought_of_where_a_rate_failed_and_held() -> None:
     belief = CapacityPosterior([(40.0, True), (40.0, False), (40.0, True)])
-    assert belief.quantile(0.9) > 42
+    assert belief.compute_quantile(0.9) > 42
 
 
 Responder = Callable[[float], bool]
@@ -59,7 +63,7 @@ def below(limit_per_s: float) -> Responder:
 def test_a_sharp_limit_is_found_to_2_5_percent(limit_per_s: float) -> None:
     search = RateSearch(start_per_s=10, repeats=3)
     tried = run(search, below(limit_per_s))
-    outcome = search.outcome()
+    outcome = search.get_outcome()
     assert outcome.max_rate_per_s is not None
     assert limit_per_s / 1.025 <= outcome.max_rate_per_s <= limit_per_s
     assert outcome.reason is None
@@ -88,7 +92,7 @@ def test_a_target_that_carries_nothing_ends_the_search() -> None:
     search = RateSearch(start_per_s=64, repeats=3)
     tried = run(search, below(0))
     assert [probe.rate_per_s for probe, _ in tried] == [64, 32, 16, 8, 4, 2, 1]
-    outcome = search.outcome()
+    outcome = search.get_outcome()
     assert outcome.max_rate_per_s is None
     assert outcome.reason == "even the lowest tested rate of 1 req/s failed"
     assert outcome.bracket == (None, 1)
@@ -97,8 +101,8 @@ def test_a_target_that_carries_nothing_ends_the_search() -> None:
 def test_a_target_without_limit_is_held_at_the_end_of_the_budget() -> None:
     search = RateSearch(start_per_s=1, repeats=3, max_probes=10)
     tried = run(search, below(math.inf))
-    assert search.outcome().max_rate_per_s == 2.0**6
-    assert search.outcome().bracket == (2.0**6, None)
+    assert search.get_outcome().max_rate_per_s == 2.0**6
+    assert search.get_outcome().bracket == (2.0**6, None)
     assert len(tried) == 10
 
 
@@ -117,17 +121,17 @@ def test_a_search_that_is_told_how_little_is_left_holds_what_it_is_sure_of() -> 
         tried.append(probe)
         search.record(probe, probe.rate_per_s < 60)
     assert [probe.kind for probe in tried[4:]] == ["step"] * 3
-    assert 40 <= (search.outcome().max_rate_per_s or 0) < 60
+    assert 40 <= (search.get_outcome().max_rate_per_s or 0) < 60
 
 
 def test_a_search_that_was_left_says_so() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    assert search.outcome().reason == "the search was stopped early"
+    assert search.get_outcome().reason == "the search was stopped early"
     probe = search.next_probe()
     assert probe is not None
     search.record(probe, True)
-    assert search.outcome().max_rate_per_s is None
-    assert search.outcome().bracket == (10, None)
+    assert search.get_outcome().max_rate_per_s is None
+    assert search.get_outcome().bracket == (10, None)
 
 
 def test_a_hold_that_fails_fails_its_rate() -> None:
@@ -145,7 +149,7 @@ def test_a_hold_that_fails_fails_its_rate() -> None:
 
     tried = run(search, holds)
     assert [held for probe, held in tried if probe.kind == "step" and probe.rate_per_s == first[0]] == [True, False]
-    found = search.outcome().max_rate_per_s
+    found = search.get_outcome().max_rate_per_s
     assert found is not None
     assert 85 < found < 90
     assert found != first[0]
@@ -160,7 +164,7 @@ def test_a_single_failure_is_tried_again_before_it_is_believed() -> None:
         return not (rate_per_s == 40 and next(stalls, None) is not None) and rate_per_s <= 800
 
     rates = [probe.rate_per_s for probe, _ in run(search, holds)]
-    found = search.outcome().max_rate_per_s
+    found = search.get_outcome().max_rate_per_s
     assert rates.count(40) == 2
     assert found is not None
     assert 760 <= found <= 800
@@ -176,7 +180,7 @@ def test_a_rate_that_held_far_below_the_limit_is_followed_by_a_higher_one() -> N
 
     tried = run(search, holds)
     held = {probe.rate_per_s for probe, has_held in tried if probe.kind == "step" and probe.repeat == 3 and has_held}
-    found = search.outcome().max_rate_per_s
+    found = search.get_outcome().max_rate_per_s
     assert len(held) > 1
     assert found == max(held)
     assert found > 90
@@ -198,7 +202,7 @@ def beyond(search: RateSearch, ceiling_per_s: float, limit_per_s: float = math.i
 def test_what_the_generator_cannot_send_bounds_the_search_and_is_no_failure(ceiling_per_s: float) -> None:
     search = RateSearch(start_per_s=10, repeats=3)
     tried = beyond(search, ceiling_per_s)
-    outcome = search.outcome()
+    outcome = search.get_outcome()
     assert len(tried) == outcome.probes <= 25
     assert outcome.max_rate_per_s is not None
     assert ceiling_per_s / 1.06 <= outcome.max_rate_per_s <= ceiling_per_s
@@ -211,7 +215,7 @@ def test_what_the_generator_cannot_send_bounds_the_search_and_is_no_failure(ceil
 def test_an_endpoint_that_fails_below_what_the_generator_cannot_send_is_the_limit() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
     beyond(search, ceiling_per_s=100, limit_per_s=95)
-    outcome = search.outcome()
+    outcome = search.get_outcome()
     assert outcome.max_rate_per_s is not None
     assert 95 / 1.05 <= outcome.max_rate_per_s <= 95
     assert not outcome.is_generator_limited
@@ -221,7 +225,7 @@ def test_a_generator_that_can_send_nothing_ends_the_search_with_that_reason() ->
     search = RateSearch(start_per_s=64, repeats=3)
     tried = beyond(search, ceiling_per_s=0)
     assert [probe.rate_per_s for probe in tried] == [64, 32, 16, 8, 4, 2, 1]
-    outcome = search.outcome()
+    outcome = search.get_outcome()
     assert (outcome.max_rate_per_s, outcome.is_generator_limited) == (None, True)
     assert outcome.reason == "the load generator could not send even 1 req/s"
 
@@ -235,7 +239,7 @@ def test_a_hold_beyond_the_generator_is_followed_by_one_below_it() -> None:
             search.record_unsendable(probe)
         else:
             search.record(probe, True)
-    outcome = search.outcome()
+    outcome = search.get_outcome()
     assert outcome.max_rate_per_s is not None
     assert 70 < outcome.max_rate_per_s <= 80
 
@@ -248,7 +252,7 @@ def test_no_rate_is_reported_that_failed_a_hold_or_held_too_seldom(seed: int) ->
     repeats = int(rng.integers(1, 5))
     search = RateSearch(start_per_s=10 ** rng.uniform(0, 3), repeats=repeats)
     tried = run(search, lambda rate: bool(rng.random() < 1 / (1 + (rate / knee) ** steepness)))
-    outcome = search.outcome()
+    outcome = search.get_outcome()
     assert len(tried) == outcome.probes <= 25
     if outcome.max_rate_per_s is None:
         assert outcome.reason

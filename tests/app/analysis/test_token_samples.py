@@ -5,11 +5,11 @@ import pytest
 
 from app.analysis.token_samples import (
     MAX_PAIRS,
+    build_sample_from_pairs,
+    build_sample_from_percentiles,
+    build_sample_from_rows,
     find_sample_error,
     merge_samples,
-    sample_of_pairs,
-    sample_of_percentiles,
-    sample_of_rows,
     scale_sample,
     unpack_pairs,
 )
@@ -17,17 +17,17 @@ from app.records.estimate import TokenSample
 
 
 def test_rows_keep_which_output_belongs_to_which_input() -> None:
-    sample = sample_of_rows([10.0, np.nan, 3000.0, 20.0], [100.0, 5.0, 7.0, np.nan])
+    sample = build_sample_from_rows([10.0, np.nan, 3000.0, 20.0], [100.0, 5.0, 7.0, np.nan])
     assert sample is not None
     assert unpack_pairs(sample).tolist() == [[10, 100], [3000, 7]]
-    assert sample_of_rows([np.nan], [1.0]) is None
+    assert build_sample_from_rows([np.nan], [1.0]) is None
 
 
 def test_a_selection_of_many_requests_keeps_means_tail_and_correlation() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.standard_normal((2, 50_000))
     every = np.rint(np.exp(np.column_stack([6 + first, 5 + 0.6 * first + 0.8 * second]))).astype(np.int64) + 1
-    kept = unpack_pairs(sample_of_pairs(every))
+    kept = unpack_pairs(build_sample_from_pairs(every))
     assert len(kept) == MAX_PAIRS
     assert kept.mean(axis=0) == pytest.approx(every.mean(axis=0), rel=0.04)
     assert np.percentile(kept, 99, axis=0) == pytest.approx(np.percentile(every, 99, axis=0), rel=0.15)
@@ -36,17 +36,19 @@ def test_a_selection_of_many_requests_keeps_means_tail_and_correlation() -> None
 
 def test_percentiles_become_independent_lengths_with_those_percentiles() -> None:
     told = {"mean": 420.0, "p50": 300.0, "p90": 800.0, "p99": 1800.0}
-    sample = sample_of_percentiles(told, {"p50": 100.0, "p95": 100.0})
+    sample = build_sample_from_percentiles(told, {"p50": 100.0, "p95": 100.0})
     assert sample is not None
     inputs, outputs = unpack_pairs(sample).T
     assert inputs.mean() == pytest.approx(420.0, rel=0.01)
     assert np.percentile(inputs, 90) / np.median(inputs) == pytest.approx(800 / 300, rel=0.05)
     assert set(outputs.tolist()) == {100}
-    assert sample_of_percentiles({"mean": 420.0}, told) is None
+    assert build_sample_from_percentiles({"mean": 420.0}, told) is None
 
 
 def test_samples_are_merged_and_scaled() -> None:
-    both = merge_samples([sample_of_pairs(np.array([[100, 10]])), sample_of_pairs(np.array([[300, 30]]))])
+    both = merge_samples(
+        [build_sample_from_pairs(np.array([[100, 10]])), build_sample_from_pairs(np.array([[300, 30]]))]
+    )
     assert both is not None
     assert unpack_pairs(scale_sample(both, (20.0, 40.0))).tolist() == [[10, 20], [30, 60]]
     assert merge_samples([]) is None
@@ -65,4 +67,4 @@ def test_damaged_samples_are_recognized(inputs: bytes, outputs: bytes, why: str)
     wrong = find_sample_error(TokenSample(inputs, outputs))
     assert wrong is not None
     assert why in wrong
-    assert find_sample_error(sample_of_pairs(np.array([[1, 1]]))) is None
+    assert find_sample_error(build_sample_from_pairs(np.array([[1, 1]]))) is None

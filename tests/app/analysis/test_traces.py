@@ -8,18 +8,18 @@ import numpy.typing as npt
 import pytest
 
 from app.analysis.traces import (
+    compute_dispersion_index,
+    compute_hourly_profile,
+    compute_modulation_shape,
+    compute_peak_rate_per_s,
     compute_rate_per_s,
     compute_squared_cv,
     compute_trace_statistics,
-    dispersion_index,
+    compute_weekly_profile,
     find_rows_error,
-    hourly_share,
-    modulation_shape,
-    peak_per_s,
     select_busiest_rows,
     unpack_times_s,
     unpack_token_pairs,
-    weekly_share,
 )
 
 DAY_S = 86_400.0
@@ -41,22 +41,22 @@ def modulated(shape: float, rates_per_s: Floats, window_s: float, seed: int) -> 
 
 def test_by_hand() -> None:
     at_s = np.array([0.0, 0.1, 0.2, 1.5, 4.0])
-    assert peak_per_s(at_s, 1.0) == 3.0
-    assert peak_per_s(at_s, 4.0) == 1.0  # the last is in the window that begins with the second
-    assert peak_per_s(at_s, 5.0) is None
+    assert compute_peak_rate_per_s(at_s, 1.0) == 3.0
+    assert compute_peak_rate_per_s(at_s, 4.0) == 1.0  # the last is in the window that begins with the second
+    assert compute_peak_rate_per_s(at_s, 5.0) is None
     gaps = np.diff(at_s)
     assert compute_squared_cv(at_s) == pytest.approx(gaps.var() / gaps.mean() ** 2)
     # three, one and no arrival in turn, and one more in the window that is cut off
     turns = np.concatenate([10 * start + np.array([0, 1, 2, 11]) for start in (0, 3, 6, 9)] + [np.array([120.0])])
     counts = np.array([3, 1, 0] * 4)
-    assert dispersion_index(turns, 10.0) == pytest.approx(counts.var(ddof=1) / counts.mean())
-    assert dispersion_index(turns, 20.0) is None
+    assert compute_dispersion_index(turns, 10.0) == pytest.approx(counts.var(ddof=1) / counts.mean())
+    assert compute_dispersion_index(turns, 20.0) is None
 
 
 def test_even_and_poissons_arrivals() -> None:
     even = np.arange(0, 1000, 0.5)
     assert compute_squared_cv(even) == pytest.approx(0.0)
-    assert dispersion_index(even, 10.0) == pytest.approx(0.0)
+    assert compute_dispersion_index(even, 10.0) == pytest.approx(0.0)
     facts = compute_trace_statistics(poisson(20.0, 40_000.0))
     assert facts.mean_per_s == pytest.approx(20.0, rel=0.02)
     assert facts.ca2 == pytest.approx(1.0, abs=0.02)
@@ -69,30 +69,30 @@ def test_even_and_poissons_arrivals() -> None:
 
 def test_chance_is_not_taken_for_bursts() -> None:
     """Three sigmas of a variance are passed by chance in some 4 of 1,000."""
-    assert sum(modulation_shape(poisson(2.0, 7_200.0, seed)) is not None for seed in range(60)) <= 1
+    assert sum(compute_modulation_shape(poisson(2.0, 7_200.0, seed)) is not None for seed in range(60)) <= 1
 
 
 @pytest.mark.parametrize(("shape", "rate_per_s"), [(0.5, 5.0), (2.0, 8.0), (5.0, 3.0)])
 def test_the_factor_of_modulated_arrivals_is_found(shape: float, rate_per_s: float) -> None:
     at_s = modulated(shape, np.full(5 * 1440, rate_per_s), 60.0, seed=2)
-    assert modulation_shape(at_s) == pytest.approx(shape, rel=0.12)
-    assert dispersion_index(at_s, 60.0) == pytest.approx(1 + rate_per_s * 60 / shape, rel=0.12)
+    assert compute_modulation_shape(at_s) == pytest.approx(shape, rel=0.12)
+    assert compute_dispersion_index(at_s, 60.0) == pytest.approx(1 + rate_per_s * 60 / shape, rel=0.12)
 
 
 def test_the_factor_is_found_without_bias() -> None:
     at_s = modulated(0.5, np.full(40 * 1440, 0.5), 60.0, seed=0)
-    assert modulation_shape(at_s) == pytest.approx(0.5, rel=0.015)
+    assert compute_modulation_shape(at_s) == pytest.approx(0.5, rel=0.015)
 
 
 def test_a_days_shape_is_not_taken_for_bursts() -> None:
     minutes = np.arange(4 * 1440)
     rates = 10 * (1.1 + np.repeat(np.sin(minutes[::60] / 1440 * 2 * np.pi), 60))
     calm = poisson_of(rates)
-    index = dispersion_index(calm, 60.0)
+    index = compute_dispersion_index(calm, 60.0)
     assert index is not None
     assert index > 50
-    assert modulation_shape(calm) is None
-    assert modulation_shape(modulated(3.0, rates, 60.0, seed=3)) == pytest.approx(3.0, rel=0.12)
+    assert compute_modulation_shape(calm) is None
+    assert compute_modulation_shape(modulated(3.0, rates, 60.0, seed=3)) == pytest.approx(3.0, rel=0.12)
 
 
 def poisson_of(rates_per_s: Floats) -> Floats:
@@ -108,12 +108,12 @@ def test_the_shares_of_hours_and_days() -> None:
     hours = (np.arange(15 * 24) + 5 * 24 + 6) % 168
     rates = 2 * shares[hours % 24] * week[hours // 24]
     at_s = poisson_of(np.repeat(rates, 60))
-    assert weekly_share(at_s, 6 * 3600.0, 5) == pytest.approx(week, abs=0.04)
-    found = hourly_share(at_s, since_s % DAY_S)
+    assert compute_weekly_profile(at_s, 6 * 3600.0, 5) == pytest.approx(week, abs=0.04)
+    found = compute_hourly_profile(at_s, since_s % DAY_S)
     assert max(found) == 1.0
     assert np.array(found)[:8] == pytest.approx(np.full(8, 0.2), abs=0.04)
     facts = compute_trace_statistics(at_s, datetime.datetime(2026, 6, 6, 6))  # noqa: DTZ001 - as written
-    assert facts.weekly_share == weekly_share(at_s, 6 * 3600.0, 5)
+    assert facts.weekly_share == compute_weekly_profile(at_s, 6 * 3600.0, 5)
     assert facts.hourly_share == found
     assert compute_trace_statistics(at_s).weekly_share is None
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.gating import build_exit, invalid_cause
+from app.analysis.gating import build_exit, build_invalid_cause
 from app.cli.measuring import MeasuredRun
 from app.cli.quickstart import measure_twice_if_invalid
 from app.errors import ExitCode
@@ -32,7 +32,7 @@ class Machine:
     @staticmethod
     def _measured(validity: Validity, code: ExitCode) -> MeasuredRun:
         run = full_run()
-        invalid = [invalid_cause(Verdict("INVALID", ("late sends",)))] if validity == "INVALID" else []
+        invalid = [build_invalid_cause(Verdict("INVALID", ("late sends",)))] if validity == "INVALID" else []
         missed = Cause("objective_failed", ExitCode.GATE_FAILED, "too slow")
         stopped = [Cause("interrupted", code, "stopped by the user")] if code else []
         result: Result = replace(run.result, exit=build_exit([*invalid, *stopped, missed], is_demonstration=True))

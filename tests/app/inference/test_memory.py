@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app.inference.memory import peak_memory_bytes, tells_of_want
+from app.inference.memory import is_out_of_memory_message, read_peak_memory_bytes
 
 pytestmark = pytest.mark.process
 
@@ -35,7 +35,7 @@ def test_child_is_the_first_to_go_where_the_machine_has_no_memory_left() -> None
 
 
 def test_peak_is_in_bytes() -> None:
-    peak = peak_memory_bytes()
+    peak = read_peak_memory_bytes()
     assert peak is None if sys.platform == "win32" else peak is not None and 2**23 < peak < 2**40
 
 
@@ -51,4 +51,4 @@ def test_peak_is_in_bytes() -> None:
     ],
 )
 def test_want_of_memory_is_known_by_its_words(text: str, is_want: bool) -> None:
-    assert tells_of_want(text) is is_want
+    assert is_out_of_memory_message(text) is is_want

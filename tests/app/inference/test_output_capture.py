@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from app.inference.output_capture import captured_output
+from app.inference.output_capture import capture_output
 
 pytestmark = pytest.mark.process
 
 PROGRAM = """
 import os
-from app.inference.output_capture import captured_output
-with captured_output() as captured:
+from app.inference.output_capture import capture_output
+with capture_output() as captured:
     os.write(2, b"native ")
     print("python")
 print("captured:", captured.text, end="")
@@ -27,7 +27,7 @@ def test_native_and_python_output_are_kept_back() -> None:
 
 
 def test_streams_come_back_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ZeroDivisionError), captured_output():
+    with pytest.raises(ZeroDivisionError), capture_output():
         os.write(1, b"inside\n" * (1 // 0))
     os.write(1, b"after\n")
     assert capfd.readouterr().out == "after\n"
@@ -36,11 +36,11 @@ def test_streams_come_back_after_an_error(capfd: pytest.CaptureFixture[str]) -> 
 def test_reports_have_standard_output_for_themselves() -> None:
     program = """
 import os
-from app.inference.output_capture import captured_output, stdout_for_reports
-with stdout_for_reports() as reports:
+from app.inference.output_capture import capture_output, reserve_stdout_for_reports
+with reserve_stdout_for_reports() as reports:
     os.write(1, b"native ")
     print("python")
-    with captured_output():
+    with capture_output():
         os.write(1, b"kept back")
     reports.write(b"a report")
     reports.flush()

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
-from app.inference.parent import ChildKilledError, child_error, run_child
+from app.inference.parent import ChildKilledError, build_child_error, run_child
 
 pytestmark = pytest.mark.process
 
@@ -54,13 +54,13 @@ Extension modules: numpy (total: 1)
 
 
 def test_hint_is_the_last_line_that_says_something() -> None:
-    error = child_error("the child", -6, ABORTED.format(what="std::logic_error"))
+    error = build_child_error("the child", -6, ABORTED.format(what="std::logic_error"))
     assert (str(error), error.hint) == (
         "the child crashed (SIGABRT)",
         "terminate called after throwing an instance of 'std::logic_error'",
     )
     silent = ABORTED.split("\n", 1)[1]
-    assert child_error("the child", -6, silent).hint is None
+    assert build_child_error("the child", -6, silent).hint is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_hint_is_the_last_line_that_says_something() -> None:
     ],
 )
 def test_want_of_memory_has_a_hint_of_its_own(code: int, text: str, sentence: str) -> None:
-    error = child_error("the child", code, text)
+    error = build_child_error("the child", code, text)
     assert (str(error), error.hint) == (sentence, "Increase limits.memory, free memory, or use a smaller batch.")
 
 
@@ -91,6 +91,6 @@ def test_a_child_that_no_profile_limits_is_not_to_be_given_more() -> None:
     ("code", "kind"), [(2, UsageError), (3, UnavailableError), (4, MeasurementError), (1, MeasurementError)]
 )
 def test_told_error_keeps_its_kind_sentence_and_hint(code: int, kind: type[SizewiseError]) -> None:
-    error = child_error("the child", code, "noise\nerror: no such thing\nhint: make one\n")
+    error = build_child_error("the child", code, "noise\nerror: no such thing\nhint: make one\n")
     assert type(error) is kind
     assert (str(error), error.hint) == ("no such thing", "make one")

@@ -28,7 +28,7 @@ def test_the_peaks_of_this_cpu_are_measured_by_arithmetic(peaks: dict[str, Peaks
 
 def test_a_cpu_has_no_peak_of_fp16(peaks: dict[str, Peaks]) -> None:
     assert peaks["fp16"].flops_per_s is None
-    assert "computes fp16 in fp32" in peaks["fp16"].source
+    assert "fp16 is computed in fp32" in peaks["fp16"].source
 
 
 def test_threads_that_this_machine_has_not_are_refused() -> None:

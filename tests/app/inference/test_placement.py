@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import UnavailableError
-from app.inference.placement import placements_of
+from app.inference.placement import read_placements
 from app.inference.probe import DIGITS_MODEL
 from app.records.local import Placement
 from tests.fakes.onnx_models import reshaping
@@ -31,7 +31,7 @@ def test_nodes_that_compute_elsewhere_are_strays_and_those_of_shapes_are_none(tm
     session = session_of(
         CUDAExecutionProvider=("Conv", "Conv", "Relu"), CPUExecutionProvider=("Shape", "Gather", "Resize")
     )
-    assert placements_of(session, "cuda", model) == (
+    assert read_placements(session, "cuda", model) == (
         Placement("Conv", CUDA, 2),
         Placement("Relu", CUDA, 1),
         Placement("Shape", CPU, 1),
@@ -43,16 +43,16 @@ def test_nodes_that_compute_elsewhere_are_strays_and_those_of_shapes_are_none(tm
 def test_one_operator_may_be_on_two_providers(tmp_path: Path) -> None:
     model = reshaping(tmp_path / "m.onnx")
     session = session_of(CUDAExecutionProvider=("Conv", "Conv"), CPUExecutionProvider=("Conv",))
-    assert [(one.nodes, one.is_fallback) for one in placements_of(session, "cuda", model)] == [(2, False), (1, True)]
+    assert [(one.nodes, one.is_fallback) for one in read_placements(session, "cuda", model)] == [(2, False), (1, True)]
 
 
 def test_runtime_that_cannot_tell_is_unavailable_but_for_the_cpu() -> None:
-    assert placements_of(SimpleNamespace(), "cpu", Path("m.onnx")) == ()
+    assert read_placements(SimpleNamespace(), "cpu", Path("m.onnx")) == ()
     with pytest.raises(UnavailableError, match="does not report which provider"):
-        placements_of(SimpleNamespace(), "cuda", Path("m.onnx"))
+        read_placements(SimpleNamespace(), "cuda", Path("m.onnx"))
 
 
 def test_a_table_that_is_looked_up_in_elsewhere_is_no_bookkeeping() -> None:
     model = DIGITS_MODEL.with_name("recommendation.onnx")
     session = session_of(CUDAExecutionProvider=("MatMul",), CPUExecutionProvider=("Gather", "Gather"))
-    assert placements_of(session, "cuda", model)[0] == Placement("Gather", CPU, 2, is_fallback=True)
+    assert read_placements(session, "cuda", model)[0] == Placement("Gather", CPU, 2, is_fallback=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.inference.probe import probe_providers
-from app.inference.providers import nvidia_driver_loads
+from app.inference.providers import is_nvidia_driver_available
 
 pytestmark = pytest.mark.process
 
@@ -23,7 +23,7 @@ def test_missing_libraries_are_told_from_a_missing_driver(nvml_stand_in: Path, m
     probe = probe_providers()
     if "cuda" not in probe.listed or "cuda" in probe.working:
         pytest.skip("CUDA is not missing from this machine, or not listed by this build")
-    if not nvidia_driver_loads():
+    if not is_nvidia_driver_available():
         assert "no NVIDIA driver" in {refused.provider: refused.reason for refused in probe.unavailable}["cuda"]
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_stand_in))
     reasons = {refused.provider: refused.reason for refused in probe_providers().unavailable}

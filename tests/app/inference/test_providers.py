@@ -7,26 +7,26 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.inference.providers import nvidia_driver_loads, runtime_name, user_provider_name
+from app.inference.providers import get_profile_name, get_runtime_name, is_nvidia_driver_available
 
 
 def test_names_go_there_and_back() -> None:
-    assert runtime_name("tensorrt") == "TensorrtExecutionProvider"
-    assert user_provider_name("TensorrtExecutionProvider") == "tensorrt"
-    assert user_provider_name("AzureExecutionProvider") == "AzureExecutionProvider"
+    assert get_runtime_name("tensorrt") == "TensorrtExecutionProvider"
+    assert get_profile_name("TensorrtExecutionProvider") == "tensorrt"
+    assert get_profile_name("AzureExecutionProvider") == "AzureExecutionProvider"
 
 
 @pytest.mark.parametrize(("typed", "hint"), [("CUDA", "Did you mean cuda?"), ("vulkanx", "Providers: cpu, cuda")])
 def test_unknown_provider_names_the_nearest(typed: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        runtime_name(typed)
+        get_runtime_name(typed)
     assert (caught.value.hint or "").startswith(hint)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
 def test_driver_is_there_when_its_library_loads(nvml_stand_in: Path) -> None:
-    program = "from app.inference.providers import nvidia_driver_loads; print(nvidia_driver_loads())"
-    here = str(nvidia_driver_loads()).encode()
+    program = "from app.inference.providers import is_nvidia_driver_available; print(is_nvidia_driver_available())"
+    here = str(is_nvidia_driver_available()).encode()
     for library_path, answer in ((str(nvml_stand_in), b"True"), ("", here)):
         run = subprocess.run(
             [sys.executable, "-c", program], env={"LD_LIBRARY_PATH": library_path}, capture_output=True, check=True

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.inference.rows import InputRows, StoredRows, SyntheticRows, batched_inputs, check_batch, synthetic_feeds
+from app.inference.rows import (
+    InputRows,
+    StoredRows,
+    SyntheticRows,
+    build_synthetic_feeds,
+    check_batch,
+    find_batched_inputs,
+)
 from app.inference.tensor_spec import TensorSpec
 
 X = TensorSpec("x", "float32", (-1, 2))
@@ -15,7 +22,7 @@ CHANNELS = TensorSpec("image", "float32", (3, 4, 4))
 
 def labelled(rows: int, largest_batch: int) -> StoredRows:
     values = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
-    return StoredRows({"x": values}, np.arange(rows), largest_batch=largest_batch)
+    return StoredRows({"x": values}, np.arange(rows), max_batch=largest_batch)
 
 
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 7])
@@ -37,7 +44,7 @@ def test_a_batch_is_a_slice_and_no_copy(rows: InputRows) -> None:
 
 def test_whole_inputs_come_with_every_batch() -> None:
     state = np.ones((2, 1, 4), np.float32)
-    rows = StoredRows({"x": np.zeros((5, 2))}, np.arange(5), largest_batch=2, whole_inputs={"state": state})
+    rows = StoredRows({"x": np.zeros((5, 2))}, np.arange(5), max_batch=2, whole_inputs={"state": state})
     assert rows.batch(4, 2)["state"] is state
     assert rows.batch(4, 4)["state"] is state
 
@@ -55,7 +62,7 @@ def test_synthetic_feeds_have_the_declared_types_and_repeat() -> None:
         TensorSpec("share", "float16", ()),
         STATE,
     )
-    feeds = synthetic_feeds(inputs, batch=3)
+    feeds = build_synthetic_feeds(inputs, batch=3)
     assert {name: (array.dtype.name, array.shape) for name, array in feeds.items()} == {
         "x": ("float16", (3, 2)),
         "ids": ("int64", (3, 8)),
@@ -69,7 +76,7 @@ def test_synthetic_feeds_have_the_declared_types_and_repeat() -> None:
         "state": ("float32", (2, 1, 4)),
     }
     assert all(isinstance(word, str) and word.isdecimal() for word in feeds["text"])
-    assert feeds["x"].tolist() == synthetic_feeds(inputs, batch=3)["x"].tolist()
+    assert feeds["x"].tolist() == build_synthetic_feeds(inputs, batch=3)["x"].tolist()
 
 
 def test_synthetic_rows_are_many_and_the_same_whatever_the_batch() -> None:
@@ -82,7 +89,7 @@ def test_synthetic_rows_are_many_and_the_same_whatever_the_batch() -> None:
 
 
 def test_inputs_of_one_shape_get_different_numbers() -> None:
-    feeds = synthetic_feeds((X, TensorSpec("y", "float32", (-1, 2))), 1)
+    feeds = build_synthetic_feeds((X, TensorSpec("y", "float32", (-1, 2))), 1)
     assert feeds["x"].tolist() != feeds["y"].tolist()
 
 
@@ -93,7 +100,7 @@ def test_large_rows_are_fewer() -> None:
 
 def test_masks_and_integers_given_whole_are_ones() -> None:
     mask, lengths = TensorSpec("attention_mask", "int64", (-1, -1)), TensorSpec("lengths", "int64", (50,))
-    feeds = synthetic_feeds((mask, lengths, SCALAR), 16)
+    feeds = build_synthetic_feeds((mask, lengths, SCALAR), 16)
     assert feeds["attention_mask"].all()
     assert feeds["lengths"].all()
     assert feeds["rate"] == 1
@@ -128,7 +135,7 @@ def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_told() -> 
 def test_the_batch_is_the_free_first_axis_or_the_one_as_long(
     inputs: tuple[TensorSpec, ...], batch: int, names: set[str]
 ) -> None:
-    assert batched_inputs(inputs, batch) == names
+    assert find_batched_inputs(inputs, batch) == names
 
 
 def test_a_model_without_a_batch_axis_is_fed_its_one_example() -> None:

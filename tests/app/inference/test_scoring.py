@@ -8,15 +8,15 @@ import numpy.typing as npt
 import pytest
 
 from app.errors import UsageError
-from app.inference.scoring import check_outputs, compute_scores, metric_for
+from app.inference.scoring import check_outputs, compute_scores, select_metric
 
 SCORES = np.array([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]], np.float32)
 LABELS = np.array([1, 1, 2])
 
 
 def test_labels_tell_the_metric() -> None:
-    assert metric_for(np.array([1, 2])) == "top-1"
-    assert metric_for(np.array([1.0, 2.0])) == "mean absolute error"
+    assert select_metric(np.array([1, 2])) == "top-1"
+    assert select_metric(np.array([1.0, 2.0])) == "mean absolute error"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_an_output_that_cannot_be_scored_is_refused(
     output: npt.NDArray[Any], labels: npt.NDArray[Any], sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
-        compute_scores(output, labels, metric_for(labels))
+        compute_scores(output, labels, select_metric(labels))
 
 
 def test_a_label_of_a_later_row_is_checked_with_the_first_answers() -> None:

@@ -117,4 +117,4 @@ def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:
     ],
 )
 def test_reason_is_told_from_what_the_runtime_wrote(said: str, reason: str) -> None:
-    assert session_module.fallback_reason(said) == reason
+    assert session_module.parse_fallback_reason(said) == reason

@@ -23,7 +23,7 @@ def opened(**job: object) -> OpenVariant:
 
 
 def test_cold_start_is_told_with_what_went_before() -> None:
-    told = opened().opened_report()
+    told = opened().build_opened_report()
     assert (told.start_ns, told.library_load_ms) == (5, 7.0)
     assert (told.provider_used, told.inputs[0].dtype) == ("cpu", "float32")
 
@@ -107,7 +107,7 @@ def test_lengths_of_axes_are_as_they_were_given(tmp_path: Path) -> None:
     model = str(odd_models.of_sequences(tmp_path / "m.onnx"))
     told = opened(model=model, settings=SessionSettings(axes={"sequence": 20}))
     assert told.compute_outputs(ComputeOutputs(rows=2)).shape == (2, 20, 2)
-    assert told.opened_report().notes == ()
+    assert told.build_opened_report().notes == ()
 
 
 def test_optimised_model_is_kept_and_read_again(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from app.planning.assumed_model import build_assumed_target, compute_assumed_capacity
 from app.planning.capacity import Capacity
 from app.planning.goals import build_goals
-from app.planning.llm import SIGMA_ASSUMED
-from app.planning.rates import Refusal
+from app.planning.llm import ASSUMED_SIGMA
+from app.planning.rates import Unavailable
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import AssumedModel, LanguageModel, MeasuredTarget, PlanningInputs
 from app.records.service import TokenService
@@ -25,7 +25,7 @@ def asked(model: LanguageModel = LLAMA_8B, tokens: tuple[TokenLengths, ...] = TO
     return replace(plain, measured=(), assumed_model=AssumedModel("llama", model))
 
 
-def on(card: str, of: PlanningInputs) -> MeasuredTarget | Refusal:
+def on(card: str, of: PlanningInputs) -> MeasuredTarget | Unavailable:
     return build_assumed_target(CARDS[card], of, build_goals(of.slo))
 
 
@@ -65,7 +65,7 @@ def test_lengths_are_the_mean_of_the_kinds_of_request() -> None:
 
 def test_without_lengths_nothing_is_planned() -> None:
     found = on("l4", asked(tokens=()))
-    assert isinstance(found, Refusal)
+    assert isinstance(found, Unavailable)
     assert found.reason == "no language model is described"
 
 
@@ -74,15 +74,15 @@ def test_an_instance_holds_whole_replicas(cards: float, replicas: int) -> None:
     target = known("h100-sxm5-80gb", asked(LLAMA_2_70B))
     found = compute_assumed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", cards), LLAMA)
     assert isinstance(found, Capacity)
-    assert (found.replicas, found.basis, found.speed_sigma) == (replicas, "assumed", SIGMA_ASSUMED)
-    assert found.per_s == pytest.approx(replicas * target.curve.max_rate_per_s)
+    assert (found.replicas, found.basis, found.speed_sigma) == (replicas, "assumed", ASSUMED_SIGMA)
+    assert found.rate_per_s == pytest.approx(replicas * target.curve.max_rate_per_s)
     assert found.risks[0].level == 3
 
 
 def test_an_instance_with_too_few_cards_is_refused() -> None:
     target = known("h100-sxm5-80gb", asked(LLAMA_2_70B))
     found = compute_assumed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", 1.0), LLAMA)
-    assert isinstance(found, Refusal)
+    assert isinstance(found, Unavailable)
     assert found.reason == "has 1 accelerators, but llama needs 2"
 
 

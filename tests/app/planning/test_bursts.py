@@ -11,10 +11,10 @@ from app.planning.bursts import (
     MAX_REQUESTS,
     Bursts,
     Modulation,
-    burst_factor,
+    compute_burst_factor,
+    compute_fluid_rate_per_s,
     draw_arrivals,
     find_modulation,
-    fluid_rate_per_s,
 )
 from app.records.traffic import Dispersion, Traffic
 
@@ -62,15 +62,15 @@ LOADS, SHARES = (0.5, 0.8, 1.0, 1.05), (0.0, 0.01, 0.05, 1.0)
 
 
 def test_arrivals_that_hardly_vary_lower_nothing() -> None:
-    assert burst_factor(LOADS, SHARES, 0.052, shape=1e9) == 1.0
+    assert compute_burst_factor(LOADS, SHARES, 0.052, shape=1e9) == 1.0
 
 
 def test_burstier_is_lower_and_a_laxer_goal_higher() -> None:
-    factors = [burst_factor(LOADS, SHARES, 0.05, shape) for shape in (1000.0, 100.0, 10.0, 1.0)]
+    factors = [compute_burst_factor(LOADS, SHARES, 0.05, shape) for shape in (1000.0, 100.0, 10.0, 1.0)]
     assert factors == sorted(factors, reverse=True)
     assert 0.9 < factors[0] < 1
     assert 0 < factors[-1] < 0.4
-    assert burst_factor(LOADS, SHARES, 0.2, 10.0) > burst_factor(LOADS, SHARES, 0.05, 10.0)
+    assert compute_burst_factor(LOADS, SHARES, 0.2, 10.0) > compute_burst_factor(LOADS, SHARES, 0.05, 10.0)
 
 
 # where nobody is late up to the full rate and all are beyond, the late are those of the windows over it, and a window's
@@ -79,7 +79,7 @@ def test_burstier_is_lower_and_a_laxer_goal_higher() -> None:
 @pytest.mark.parametrize("shape", [3.0, 30.0])
 def test_a_fleet_that_is_early_or_late_has_the_factor_of_theory(shape: float, allowed: float) -> None:
     exact = 1 / stats.gamma.ppf(1 - allowed, shape + 1, scale=1 / shape)
-    assert burst_factor((0.0, 1.0), (0.0, 0.0), allowed, shape) == pytest.approx(exact, rel=0.01)
+    assert compute_burst_factor((0.0, 1.0), (0.0, 0.0), allowed, shape) == pytest.approx(exact, rel=0.01)
 
 
 EVEN_S = np.arange(0.0, 600.0, 0.1)
@@ -123,15 +123,15 @@ def late_share(at_s: Floats, per_s: float, slack_s: float) -> float:
 
 
 def test_the_fluid_rate_works_off_a_burst_within_the_slack() -> None:
-    needed = fluid_rate_per_s(bursts(BURST_S), 2.0, 0.01)
+    needed = compute_fluid_rate_per_s(bursts(BURST_S), 2.0, 0.01)
     assert 30 < needed < 110
     assert late_share(BURST_S, 1.01 * needed, 2.0) <= 0.01 < late_share(BURST_S, 0.97 * needed, 2.0)
-    assert fluid_rate_per_s(bursts(BURST_S), 2.0, 0.2) < 20.0  # the whole burst may be late
-    assert fluid_rate_per_s(bursts(EVEN_S), 2.0, 0.01) == pytest.approx(10.0, rel=0.01)
+    assert compute_fluid_rate_per_s(bursts(BURST_S), 2.0, 0.2) < 20.0  # the whole burst may be late
+    assert compute_fluid_rate_per_s(bursts(EVEN_S), 2.0, 0.01) == pytest.approx(10.0, rel=0.01)
 
 
 def test_of_a_large_trace_a_part_tells_the_fluid_rate() -> None:
     spread_s = np.sort(np.tile(BURST_S, 40) + np.random.default_rng(1).uniform(0, 1, 40 * BURST_S.size))
     rows = select_busiest_rows(spread_s)
-    needed = fluid_rate_per_s(Bursts(rows, Dispersion(), spread_s.size / rows.window_s), 2.0, 0.01)
-    assert needed == pytest.approx(40 * fluid_rate_per_s(bursts(BURST_S), 2.0, 0.01), rel=0.15)
+    needed = compute_fluid_rate_per_s(Bursts(rows, Dispersion(), spread_s.size / rows.window_s), 2.0, 0.01)
+    assert needed == pytest.approx(40 * compute_fluid_rate_per_s(bursts(BURST_S), 2.0, 0.01), rel=0.15)

@@ -4,10 +4,10 @@ import datetime
 
 import pytest
 
-from app.planning.candidates import Candidate, RefusedOffer, build_fleet, evaluate_offer, list_fleets
+from app.planning.candidates import Candidate, RejectedOffer, build_fleet, evaluate_offer, list_fleets
 from app.planning.capacity import Capacity
 from app.planning.latency_curve import build_latency_curve
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.planning.sizing import Demand
 from app.records.offers import Offer, PlanLimits
 from tests.fakes.offers import TODAY, curve, offer
@@ -45,9 +45,9 @@ def test_what_the_plan_forbids_is_refused_in_words(limits: PlanLimits, says: str
 
 def test_without_price_or_capacity_nothing_can_be_said() -> None:
     unpriced = evaluate_offer(offer(on_demand_usd_per_hour=None), SURE, DEMAND, PlanLimits(), TODAY)
-    unmeasured = evaluate_offer(offer(), Refusal("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
-    assert isinstance(unpriced, RefusedOffer)
-    assert isinstance(unmeasured, RefusedOffer)
+    unmeasured = evaluate_offer(offer(), Unavailable("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
+    assert isinstance(unpriced, RejectedOffer)
+    assert isinstance(unmeasured, RejectedOffer)
     assert unpriced.reason == "no on demand price available"
     assert unmeasured.reason == "measure it"
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.planning.capacity import Capacity, extrapolate_capacity
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.records.offers import CapacityCurve, Offer, UnmeasuredGpus
 from app.records.result import Hardware
 from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer
@@ -24,13 +24,13 @@ def carried(what: CapacityCurve, measured_on: Hardware, to: Offer) -> Capacity:
 
 def refused(what: CapacityCurve, measured_on: Hardware, to: Offer) -> str:
     refusal = extrapolate_capacity(what, measured_on, to, PARTS)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     return refusal.reason
 
 
 def test_the_measured_offer_carries_what_was_measured_in_any_region() -> None:
     capacity = carried(curve(100.0), ONE_L4, gpu_offer("g1", "l4", region="there"))
-    assert (capacity.per_s, capacity.basis, capacity.replicas, capacity.risks) == (100.0, "measured", 1, ())
+    assert (capacity.rate_per_s, capacity.basis, capacity.replicas, capacity.risks) == (100.0, "measured", 1, ())
     low, high = capacity.estimate.ci95 or (0, 0)
     assert high / low == pytest.approx(105 / 95)
 
@@ -41,14 +41,14 @@ def test_without_an_interval_some_sigma_is_assumed() -> None:
 
 def test_more_of_the_same_accelerator_holds_more_replicas() -> None:
     capacity = carried(curve(100.0), ONE_L4, gpu_offer("g4", "l4", 4, vcpus=48.0))
-    assert (capacity.per_s, capacity.replicas, capacity.basis) == (400.0, 4, "extrapolated")
+    assert (capacity.rate_per_s, capacity.replicas, capacity.basis) == (400.0, 4, "extrapolated")
     assert capacity.sigma == pytest.approx(math.hypot(0.10, math.log(105 / 95) / 3.92), abs=1e-4)
     assert max(risk.level for risk in capacity.risks) == 1
 
 
 def test_two_replicas_on_two_accelerators_are_one_each() -> None:
     measured_on = Hardware("two", accelerator="l4", accelerator_count=2, replicas=2)
-    assert carried(curve(100.0), measured_on, gpu_offer("g3", "l4", 3)).per_s == 150.0
+    assert carried(curve(100.0), measured_on, gpu_offer("g3", "l4", 3)).rate_per_s == 150.0
 
 
 def test_fewer_vcpus_beside_the_same_accelerator_are_a_risk() -> None:
@@ -62,7 +62,7 @@ def test_a_slice_holds_no_replica() -> None:
 
 def test_a_cpu_measurement_goes_to_other_cpus_by_whole_replicas() -> None:
     capacity = carried(curve(100.0, cores_used=1.5), HERE, offer(vcpus=16.0))
-    assert (capacity.replicas, capacity.per_s, capacity.basis) == (10, 1000.0, "extrapolated")
+    assert (capacity.replicas, capacity.rate_per_s, capacity.basis) == (10, 1000.0, "extrapolated")
     assert capacity.sigma == pytest.approx(math.hypot(0.20, math.log(105 / 95) / 3.92), abs=1e-4)
 
 
@@ -85,7 +85,7 @@ def test_a_replica_never_counts_less_than_a_core() -> None:
 def test_without_cores_measured_a_replica_takes_its_share_of_the_machine() -> None:
     measured_on = Hardware("m", vcpus=8, architecture="x86_64", replicas=2)
     capacity = carried(curve(100.0, cores_used=None), measured_on, offer(vcpus=16.0))
-    assert (capacity.replicas, capacity.per_s) == (4, 200.0)
+    assert (capacity.replicas, capacity.rate_per_s) == (4, 200.0)
 
 
 def test_what_a_cpu_measurement_cannot_reach() -> None:
@@ -103,7 +103,7 @@ def test_another_accelerator_is_refused_with_what_to_measure() -> None:
 
 def test_an_accelerator_outside_the_catalogue_goes_by_its_key() -> None:
     refusal = extrapolate_capacity(curve(), HERE, gpu_offer("g", "x9"), {"l4": accelerator("l4", "L4")})
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert "to size x9" in refusal.reason
 
 
@@ -111,11 +111,11 @@ def test_a_card_with_less_memory_is_refused_until_it_is_said_what_a_replica_take
     parts = {"l4": accelerator("l4", "L4"), "small": msgspec.structs.replace(accelerator("small", "S"), memory_gib=12)}
     on_l4, small = Hardware("one L4", accelerator="l4", accelerator_count=1), gpu_offer("s1", "small")
     untold = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredGpus("fp16", "saturated"))
-    assert isinstance(untold, Refusal)
+    assert isinstance(untold, Unavailable)
     assert "has 12 GiB, but was measured with 24 GiB; set plan.unmeasured_gpus.memory" in untold.reason
     assert isinstance(
         extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredGpus("fp16", "saturated", 6)), Capacity
     )
     over = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredGpus("fp16", "saturated", 14))
-    assert isinstance(over, Refusal)
+    assert isinstance(over, Unavailable)
     assert "a replica needs 14 GiB" in over.reason

@@ -10,13 +10,13 @@ from app.planning.candidates import Candidate, evaluate_offer
 from app.planning.capacity import Capacity
 from app.planning.changes import (
     COLD_MINUTES,
-    Size,
+    FleetSize,
     WhatIfChange,
     _max_ahead,
-    cache_change,
+    build_cache_change,
+    build_variant_change,
     compute_savings,
     compute_warm_pool_saving,
-    variant_change,
 )
 from app.planning.fleets import plan_fleets
 from app.planning.sizing import build_demand
@@ -27,19 +27,19 @@ from tests.fakes.offers import offer, question, target
 from tests.fakes.services import fit_of, fitted
 
 
-def sized(change: WhatIfChange) -> Size:
+def sized(change: WhatIfChange) -> FleetSize:
     """1,000/s over 100/s each, and four kept for a rise; 100 USD a month each."""
     needed = math.ceil(1000 * change.traffic_factor / (100 * change.capacity_factor) - 1e-9)
     replicas = needed + 4
-    return Size(replicas, 100.0 * replicas)
+    return FleetSize(replicas, 100.0 * replicas)
 
 
 def test_each_change_is_sized_by_itself_and_the_best_leads() -> None:
     found = compute_savings(
         [
-            cache_change(0.3, usd_per_month=50),
-            variant_change("int8", 200, 100),
-            cache_change(0),
+            build_cache_change(0.3, usd_per_month=50),
+            build_variant_change("int8", 200, 100),
+            build_cache_change(0),
         ],
         sized,
     )
@@ -48,27 +48,27 @@ def test_each_change_is_sized_by_itself_and_the_best_leads() -> None:
         ("caching", 11, 250),
         ("caching", 14, 0),
     ]
-    assert all(one.before == Size(14, 1400.0) for one in found)
+    assert all(one.before == FleetSize(14, 1400.0) for one in found)
     assert found[0].share == pytest.approx(5 / 14)
     assert [one.change.basis for one in found] == ["measured", "assumed", "assumed"]
 
 
 def test_a_change_may_cost_more_than_it_saves() -> None:
-    (dear,) = compute_savings([cache_change(0.1, usd_per_month=900)], sized)
+    (dear,) = compute_savings([build_cache_change(0.1, usd_per_month=900)], sized)
     assert dear.usd_per_month == -800
 
 
 def test_a_sizing_that_finds_nothing_saves_nothing_known() -> None:
-    (unknown,) = compute_savings([cache_change(0.5)], lambda change: Size(None, None))
+    (unknown,) = compute_savings([build_cache_change(0.5)], lambda change: FleetSize(None, None))
     assert (unknown.usd_per_month, unknown.share) == (None, None)
-    known = compute_savings([cache_change(0.5), variant_change("x", 2, 1)],
-                    lambda change: sized(change) if change.capacity_factor == 1 else Size(None, None))  # fmt: skip
+    known = compute_savings([build_cache_change(0.5), build_variant_change("x", 2, 1)],
+                    lambda change: sized(change) if change.capacity_factor == 1 else FleetSize(None, None))  # fmt: skip
     assert [one.change.name for one in known] == ["caching", "x"]
 
 
 def test_what_a_change_rests_on_is_said() -> None:
-    assert variant_change("int8", 150, 100).reason == "1.50 × the current max rate within SLO, measured"
-    assert cache_change(0.25).reason == "25% of the requests served from a cache, assumed"
+    assert build_variant_change("int8", 150, 100).reason == "1.50 × the current max rate within SLO, measured"
+    assert build_cache_change(0.25).reason == "25% of the requests served from a cache, assumed"
 
 
 HOURS = (0.1,) * 12 + (1.0,) * 12

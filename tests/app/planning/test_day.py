@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.errors import UsageError
-from app.planning.day import play_day
+from app.planning.day import simulate_fleet_day
 from app.planning.scaling.arrivals import iterate_arrivals
 from app.planning.simulation.design import FleetDesign, SimulatedClass
 from app.planning.simulation.serving import advance_to, get_totals, serve
@@ -39,7 +39,7 @@ HPA = Hpa(target=0.6, max=12)
 def played(
     rates: np.ndarray, autoscaler: Autoscaler, operations: Operations | None = None, design: FleetDesign = DESIGN
 ) -> DayOutcome:
-    return play_day(design, rates, 60.0, autoscaler, operations or Operations(), seed=5, usd_per_hour=2.0)
+    return simulate_fleet_day(design, rates, 60.0, autoscaler, operations or Operations(), seed=5, usd_per_hour=2.0)
 
 
 def assert_nothing_is_lost(outcome: DayOutcome) -> None:
@@ -96,7 +96,9 @@ def test_without_an_autoscaler_it_is_the_static_fleet() -> None:
 
 
 def test_a_slot_of_two_seconds_does_not_change_a_static_fleet() -> None:
-    one, two = (play_day(DESIGN, SPIKE, 60.0, Fixed(4), Operations(), seed=5, slot_s=slot_s) for slot_s in (1.0, 2.0))
+    one, two = (
+        simulate_fleet_day(DESIGN, SPIKE, 60.0, Fixed(4), Operations(), seed=5, slot_s=slot_s) for slot_s in (1.0, 2.0)
+    )
     assert one.totals == two.totals
 
 
@@ -104,7 +106,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     operations = Operations(ColdStartModel(node_s=60.0, cv=0.5), FailureModel(1.0))
     one, again = (msgspec.json.encode(played(SPIKE, HPA, operations)) for _ in range(2))
     assert one == again
-    other = play_day(DESIGN, SPIKE, 60.0, HPA, operations, seed=6, usd_per_hour=2.0)
+    other = simulate_fleet_day(DESIGN, SPIKE, 60.0, HPA, operations, seed=6, usd_per_hour=2.0)
     assert msgspec.json.encode(other) != one
 
 
@@ -136,7 +138,7 @@ def test_foresight_beats_reaction_on_a_ramp() -> None:
 
 def test_the_table_of_the_day_is_kept() -> None:
     table = Scheduled((ScheduledReplicas(36_000.0, 2), ScheduledReplicas(36_600.0, 5), ScheduledReplicas(37_200.0, 3)))
-    outcome = play_day(DESIGN, np.full(30, 5.0), 60.0, table, Operations(), seed=5, start_s=36_000.0)
+    outcome = simulate_fleet_day(DESIGN, np.full(30, 5.0), 60.0, table, Operations(), seed=5, start_s=36_000.0)
     assert [outcome.minutes[at].ready for at in (0, 8, 10, 18, 20, 29)] == [2, 2, 5, 5, 3, 3]
     assert outcome.minutes[0].at_s == 36_000.0
 
@@ -179,7 +181,7 @@ def test_a_large_day_is_played_as_a_cell_of_it() -> None:
     service = BatchService(fixed_s=0.02, per_item_s=0.0005, max_batch=32)
     design = FleetDesign((service,), router="power_of_two", classes=(SimulatedClass(limit_s=0.2),))
     rates = np.full(2, 170_000.0)
-    outcome = play_day(design, rates, 60.0, Fixed(256), Operations(), seed=5, usd_per_hour=1.0)
+    outcome = simulate_fleet_day(design, rates, 60.0, Fixed(256), Operations(), seed=5, usd_per_hour=1.0)
     assert outcome.scale_divisor == 2
     assert outcome.totals.arrivals == pytest.approx(170_000 * 120, rel=0.001)
     assert outcome.minutes[0].ready == 256
@@ -191,13 +193,15 @@ def test_a_large_day_is_played_as_a_cell_of_it() -> None:
 @pytest.mark.parametrize(("rates", "slot_s"), [(np.array([]), 1.0), (np.array([-1.0]), 1.0), (np.ones(3), 7.0)])
 def test_what_cannot_be_played_is_said(rates: np.ndarray, slot_s: float) -> None:
     with pytest.raises(UsageError):
-        play_day(DESIGN, rates, 60.0, Fixed(1), Operations(), seed=1, slot_s=slot_s)
+        simulate_fleet_day(DESIGN, rates, 60.0, Fixed(1), Operations(), seed=1, slot_s=slot_s)
 
 
 def test_hours_hold_what_their_minutes_hold_and_all_is_told_as_it_is_played() -> None:
     rates = np.concatenate([np.full(60, 8.0), np.full(45, 24.0)])
     said: list[float] = []
-    outcome = play_day(DESIGN, rates, 60.0, Fixed(4), Operations(), seed=5, usd_per_hour=2.0, on_progress=said.append)
+    outcome = simulate_fleet_day(
+        DESIGN, rates, 60.0, Fixed(4), Operations(), seed=5, usd_per_hour=2.0, on_progress=said.append
+    )
     assert [hour.at_s for hour in outcome.hours] == [0.0, 3600.0]
     for hour, minutes in zip(outcome.hours, (outcome.minutes[:60], outcome.minutes[60:]), strict=True):
         assert hour.good == sum(minute.good for minute in minutes)
@@ -213,7 +217,7 @@ def test_what_varies_varies_for_as_long_as_is_said() -> None:
     rates, shape = np.full(240, 30.0), 4.0
     by_minute = []
     for modulated_s in (60.0, 600.0):
-        outcome = play_day(
+        outcome = simulate_fleet_day(
             DESIGN,
             rates,
             60.0,

@@ -9,10 +9,10 @@ import pytest
 
 from app.planning.demand import (
     compute_mean_per_s,
+    compute_peak_per_s,
     compute_peak_sigma,
     compute_rates_per_s,
     compute_year_rates_per_s,
-    peak_per_s,
 )
 from app.records.traffic import Campaign, RecurringSpike, Traffic
 
@@ -112,17 +112,17 @@ def test_a_cache_takes_its_share_of_all() -> None:
     without = Traffic(100.0, "custom", DAY, 0.2, spikes=spikes)
     cached = Traffic(100.0, "custom", DAY, 0.2, spikes=spikes, cache_share=0.3)
     assert compute_rates_per_s(cached, MONDAY, 48) == pytest.approx(0.7 * compute_rates_per_s(without, MONDAY, 48))
-    assert peak_per_s(cached) == pytest.approx(0.7 * peak_per_s(without))
+    assert compute_peak_per_s(cached) == pytest.approx(0.7 * compute_peak_per_s(without))
     assert compute_mean_per_s(cached) == pytest.approx(0.7 * compute_mean_per_s(without))
 
 
 def test_the_peak_is_that_in_12_months_with_what_recurs() -> None:
-    assert peak_per_s(Traffic(100.0, "custom", DAY, 0.2)) == pytest.approx(120.0)
-    assert peak_per_s(Traffic(100.0, "custom", DAY, -0.2)) == 100.0
+    assert compute_peak_per_s(Traffic(100.0, "custom", DAY, 0.2)) == pytest.approx(120.0)
+    assert compute_peak_per_s(Traffic(100.0, "custom", DAY, -0.2)) == 100.0
     spiky = Traffic(100.0, "flat", FLAT, 0.2, spikes=(RecurringSpike(NOON_S, 600.0, 3.0, (4,)),))
-    assert peak_per_s(spiky) == pytest.approx(360.0)
+    assert compute_peak_per_s(spiky) == pytest.approx(360.0)
     at_night = Traffic(100.0, "custom", DAY, spikes=(RecurringSpike(0.0, 600.0, 3.0),))
-    assert peak_per_s(at_night) == 100.0
+    assert compute_peak_per_s(at_night) == 100.0
 
 
 def test_a_campaign_counts_when_it_comes_with_the_growth_of_its_day() -> None:
@@ -130,11 +130,11 @@ def test_a_campaign_counts_when_it_comes_with_the_growth_of_its_day() -> None:
         day = TODAY + datetime.timedelta(days=days)
         return Traffic(100.0, "flat", FLAT, 1.0, campaigns=(Campaign(day, day, 1.9),))
 
-    assert peak_per_s(with_campaign(3), TODAY) == pytest.approx(200.0)
-    assert peak_per_s(with_campaign(300), TODAY) == pytest.approx(190.0 * 2 ** (301 / 365), rel=1e-4)
-    assert peak_per_s(with_campaign(400), TODAY) == pytest.approx(200.0)
-    assert peak_per_s(with_campaign(-5), TODAY) == pytest.approx(200.0)
-    assert peak_per_s(with_campaign(300)) == pytest.approx(200.0)
+    assert compute_peak_per_s(with_campaign(3), TODAY) == pytest.approx(200.0)
+    assert compute_peak_per_s(with_campaign(300), TODAY) == pytest.approx(190.0 * 2 ** (301 / 365), rel=1e-4)
+    assert compute_peak_per_s(with_campaign(400), TODAY) == pytest.approx(200.0)
+    assert compute_peak_per_s(with_campaign(-5), TODAY) == pytest.approx(200.0)
+    assert compute_peak_per_s(with_campaign(300)) == pytest.approx(200.0)
 
 
 def test_no_minute_of_the_year_is_over_the_peak_and_one_is_near() -> None:
@@ -151,7 +151,7 @@ def test_no_minute_of_the_year_is_over_the_peak_and_one_is_near() -> None:
             campaigns=(Campaign(TODAY, TODAY + datetime.timedelta(days=dice.randrange(400)), dice.uniform(1, 3)),),
             cache_share=dice.uniform(0, 0.6),
         )
-        highest, peak = float(compute_year_rates_per_s(traffic, TODAY).max()), peak_per_s(traffic, TODAY)
+        highest, peak = float(compute_year_rates_per_s(traffic, TODAY).max()), compute_peak_per_s(traffic, TODAY)
         assert 0.97 * peak <= highest <= peak * (1 + 1e-9)
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.planning.extrapolation import Ratio, estimate_ratio
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import Accelerator, Workload
 from tests.checks.extrapolation import (
@@ -105,7 +105,7 @@ def test_more_of_anything_is_never_slower(work: Workload, field: str) -> None:
 
 def refused(measured: str, other: str, work: Workload = "saturated", dtype: str = "fp8") -> str:
     refusal = estimate_ratio(CARDS[measured], CARDS[other], work, dtype)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     return refusal.reason
 
 
@@ -128,7 +128,7 @@ def test_a_processor_is_not_a_card(measured: str, other: str) -> None:
 def test_a_figure_that_is_needed_and_not_known_is_named() -> None:
     no_power = msgspec.structs.replace(L40S, tdp_w=None)
     refusal = estimate_ratio(H100, no_power, "saturated", "fp8")
-    assert refusal == Refusal("unknown_figure", "the board power of NVIDIA L40S is unknown")
+    assert refusal == Unavailable("unknown_figure", "the board power of NVIDIA L40S is unknown")
     ratio = estimate_ratio(H100, no_power, "decode", "fp8")
     assert isinstance(ratio, Ratio)
     assert ratio.factor == pytest.approx(864 / 3350)

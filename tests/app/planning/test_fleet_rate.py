@@ -98,7 +98,7 @@ def test_bursts_lower_the_rate() -> None:
     near, bursts = ReplicaRate(0.6, 0.1), Dispersion(20.0, 60.0)
     even = simulate_median_rate(fit, shape("latency_ms.p95 < 8000"), 4, 1.0, near)
     bursty = simulate_median_rate(fit, shape("latency_ms.p95 < 8000", dispersion=bursts), 4, 1.0, near)
-    assert 0.3 * even.per_s < bursty.per_s < 0.9 * even.per_s
+    assert 0.3 * even.rate_per_s < bursty.rate_per_s < 0.9 * even.rate_per_s
     assert even.sigma == bursty.sigma == 0.1
 
 
@@ -113,7 +113,8 @@ def test_long_bursts_are_as_large_as_the_peak_makes_them(index: float) -> None:
         bursty, even = shape(slo, peak_per_s=peak_per_s, dispersion=bursts), shape(slo, peak_per_s=peak_per_s)
         near = ReplicaRate(0.6, 0.1)
         return (
-            simulate_median_rate(fit, bursty, 8, 1.0, near).per_s / simulate_median_rate(fit, even, 8, 1.0, near).per_s
+            simulate_median_rate(fit, bursty, 8, 1.0, near).rate_per_s
+            / simulate_median_rate(fit, even, 8, 1.0, near).rate_per_s
         )
 
     own = factor(1000.0, index, 8000)
@@ -192,7 +193,7 @@ def test_what_is_not_sure_sums_as_squares() -> None:
     assert of_law.sigma == pytest.approx(of_speed.sigma)
     assert 0.13 < of_law.sigma < 0.22
     assert both.sigma == pytest.approx(math.hypot(of_law.sigma, math.sqrt(of_speed.sigma**2 - sure.sigma**2)), rel=1e-6)
-    assert sure.per_s == of_law.per_s == both.per_s
+    assert sure.rate_per_s == of_law.rate_per_s == both.rate_per_s
 
 
 def test_what_no_play_can_tell_apart_is_no_doubt() -> None:
@@ -207,7 +208,7 @@ def test_another_law_that_may_be_true_is_a_doubt() -> None:
     other = FittedService(speed_up(ONE, 1.5), 0.25, (), ())
     two = simulate_rate(fit_of(fitted(ONE, 0.75), other), what, 1, 1.0, 0.0)
     apart = math.log(rate(speed_up(ONE, 1.5), what) / rate(ONE, what))
-    assert two.per_s == simulate_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).per_s
+    assert two.rate_per_s == simulate_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).rate_per_s
     assert two.sigma == pytest.approx(math.hypot(0.5 * apart, RUN_TO_RUN_SIGMA), rel=0.05)
 
 
@@ -218,9 +219,9 @@ def test_nothing_is_said_beyond_what_a_replica_was_seen_to_answer() -> None:
         simulate_median_rate(seen, what, 1, 1.0, ReplicaRate(0.5, 0.0)),
         estimate_rate(seen, what, 1, 1.0, 0.0),
     ):
-        assert found.per_s == 0.3
+        assert found.rate_per_s == 0.3
         assert found.extrapolated_per_s == pytest.approx(0.62, rel=0.05), "M/M/1: 1 - ln 20 / 8"
-    assert simulate_rate(seen, what, 1, 2.0, 0.0).per_s == 0.6
+    assert simulate_rate(seen, what, 1, 2.0, 0.0).rate_per_s == 0.6
     assert simulate_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).extrapolated_per_s is None
 
 
@@ -235,7 +236,7 @@ def test_a_formula_doubts_the_most_a_replica_can_do_and_not_what_does_not_matter
     unsure = fitted(RequestService(1, 1.0, 1.0, 0.001), mean_s=0.1, cv=0.4, outside_s=3.0)
     found = estimate_rate(fit_of(unsure), what, 1, 1.0, 0.05)
     assert found.sigma == pytest.approx(math.hypot(0.1, 0.05, RUN_TO_RUN_SIGMA), rel=1e-3)
-    assert found.per_s == pytest.approx(rate(ONE, what), rel=0.05)
+    assert found.rate_per_s == pytest.approx(rate(ONE, what), rel=0.05)
 
 
 def test_the_same_chances_give_the_same_rate() -> None:
@@ -285,7 +286,7 @@ def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> Non
     seen = Evidence(tuple((alone_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1] * 8))
     fit = fit_of(fitted(service), highest_per_s=100.0)
     rates = {what.router: simulate_rate(fit, what, 8, 1.0, 0.0, seen) for what in (own, pooled)}
-    gain = math.log(rates["least_outstanding"].per_s / rates["random"].per_s)
+    gain = math.log(rates["least_outstanding"].rate_per_s / rates["random"].rate_per_s)
     assert gain > 0.2
     assert rates["random"].sigma < 0.03
     assert rates["least_outstanding"].sigma == pytest.approx(math.hypot(0.04, rates["random"].sigma), rel=0.1)
@@ -299,7 +300,7 @@ def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs()
     tried = tuple((short_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1])
     fit = fit_of(fitted(service), highest_per_s=1.1 * short_per_s)
     found = [
-        simulate_rate(fit, what, 8, 1.0, 0.0, Evidence(tried, lengths=((10, 20),))).per_s for what in (short, long)
+        simulate_rate(fit, what, 8, 1.0, 0.0, Evidence(tried, lengths=((10, 20),))).rate_per_s for what in (short, long)
     ]
     assert found[0] == pytest.approx(short_per_s, rel=0.02)
     assert found[1] == pytest.approx(find_highest_rate(service, long, 1, 5.0)[0], rel=0.03)
@@ -313,8 +314,8 @@ def test_requests_that_are_lighter_by_chance_allow_no_more_than_was_seen(measure
     seen_per_s = 0.5 * find_highest_rate(service, what, 8, 5.0)[0]
     evidence = Evidence(((0.5 * seen_per_s, True), (seen_per_s, True)), lengths=((10, measured_tokens),))
     found = simulate_rate(fit_of(fitted(service), highest_per_s=seen_per_s), what, 8, 1.0, 0.0, evidence)
-    assert (found.per_s > seen_per_s) is exceeds
-    assert found.per_s == pytest.approx(seen_per_s * (1.1 if exceeds else 1.0), rel=0.01)
+    assert (found.rate_per_s > seen_per_s) is exceeds
+    assert found.rate_per_s == pytest.approx(seen_per_s * (1.1 if exceeds else 1.0), rel=0.01)
 
 
 def test_a_rate_knows_what_the_law_can_do_at_all() -> None:

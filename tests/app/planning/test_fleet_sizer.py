@@ -39,14 +39,14 @@ def test_it_never_falls_and_reaches_the_limit_at_the_highest_rate() -> None:
     curve = simulate_fleet_curve(FIT, what, 2, 1.0, highest)
     assert list(curve.log_latencies) == sorted(curve.log_latencies)
     assert curve.max_rate_per_s == highest == curve.rates_per_s[-1]
-    assert curve.at(highest) == pytest.approx(8000, rel=0.05)
-    assert curve.at(1.01 * highest) is None
+    assert curve.interpolate_ms(highest) == pytest.approx(8000, rel=0.05)
+    assert curve.interpolate_ms(1.01 * highest) is None
 
 
 # a lone server's mean at low load, by Pollaczek and Khinchine
 def test_its_time_is_the_first_goals() -> None:
     curve = simulate_fleet_curve(FIT, shape("latency_ms.mean < 9000", "latency_ms.p99 < 90000"), 1, 1.0, 0.5)
-    assert curve.at(0.5) == pytest.approx(2000, rel=0.05)
+    assert curve.interpolate_ms(0.5) == pytest.approx(2000, rel=0.05)
     without = simulate_fleet_curve(FIT, shape(), 1, 1.0, 0.5)
     tail = simulate_fleet_curve(FIT, shape("latency_ms.p95 < 8000"), 1, 1.0, 0.5)
     assert without == tail
@@ -61,7 +61,7 @@ def test_a_faster_replica_has_the_same_curve_at_higher_rates() -> None:
 
 
 def test_a_replica_that_carries_nothing_has_no_curve() -> None:
-    assert simulate_fleet_curve(FIT, shape(), 1, 1.0, 0.0).at(0.0) is None
+    assert simulate_fleet_curve(FIT, shape(), 1, 1.0, 0.0).interpolate_ms(0.0) is None
 
 
 MEASURED = target(fit=fit_of(fitted(ONE)))
@@ -97,9 +97,9 @@ def test_a_fleet_carries_the_load_at_its_own_rate(peak_per_s: float, instances: 
     assert count == instances
     assert found.sizing_method == "formula"
     if peak_per_s == 0.5:
-        assert found.per_s == pytest.approx(ALONE, rel=1e-3)
+        assert found.rate_per_s == pytest.approx(ALONE, rel=1e-3)
     if peak_per_s == 1.05:
-        assert found.per_s == pytest.approx(PAIR, rel=1e-3)
+        assert found.rate_per_s == pytest.approx(PAIR, rel=1e-3)
 
 
 @pytest.mark.parametrize("replicas", [1, 3, 4])
@@ -126,7 +126,7 @@ def test_replicas_that_miss_the_slo_one_by_one_are_planned_where_pooling_meets_i
     assert found is not None
     assert 28 <= count_instances(asked, found[0], asked.z) <= 33  # 6.8/s each, by simulation of 32
     alone = FleetSizer(msgspec.structs.replace(tight, router="random"), asked)
-    assert alone.estimate(measured, capacity(0.0)).per_s == 0
+    assert alone.estimate(measured, capacity(0.0)).rate_per_s == 0
 
 
 def test_without_a_service_model_the_measured_rate_stands() -> None:
@@ -142,9 +142,9 @@ def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
     assert found is not None
     settled, latencies = found
     assert (settled.sizing_method, settled.replicas) == ("simulated", 2)
-    assert settled.per_s == pytest.approx(previewed.per_s, rel=0.1)
-    assert latencies.max_rate_per_s == pytest.approx(settled.per_s / 2)
-    slowest = latencies.at(latencies.max_rate_per_s)
+    assert settled.rate_per_s == pytest.approx(previewed.rate_per_s, rel=0.1)
+    assert latencies.max_rate_per_s == pytest.approx(settled.rate_per_s / 2)
+    slowest = latencies.interpolate_ms(latencies.max_rate_per_s)
     assert slowest == pytest.approx(4000, rel=0.05)
 
 
@@ -157,7 +157,7 @@ def test_one_speed_is_played_once_whatever_it_costs_and_another_anew() -> None:
     assert again[1] is first[1]
     faster = settling.simulate(MEASURED, capacity(speed=2.0))
     assert faster is not None
-    assert faster[0].per_s > 1.8 * first[0].per_s
+    assert faster[0].rate_per_s > 1.8 * first[0].rate_per_s
 
 
 @pytest.mark.parametrize(("burst_s", "times", "every_s"), [(1.0, 4.0, 15.0), (5.0, 2.2, 10.0)])

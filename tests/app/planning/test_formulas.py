@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from app.planning.formulas import depends_on_replicas, erlang_b, erlang_c, estimate_rate_within_slo
-from app.planning.goals import Goal, Goals, TimeKind
+from app.planning.formulas import compute_erlang_b, compute_erlang_c, depends_on_replicas, estimate_rate_within_slo
+from app.planning.goals import Goal, Goals, LatencyKind
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
@@ -16,7 +16,7 @@ TOKENS = TokenService(0.01, 1e-4, 5e-5, max_sequences=64, kv_tokens=100_000)
 LENGTHS = (200.0, 100.0)
 
 
-def goals(limit_s: float, quantile: float | None = 0.95, time: TimeKind = "latency") -> Goals:
+def goals(limit_s: float, quantile: float | None = 0.95, time: LatencyKind = "latency") -> Goals:
     return Goals((Goal("", "", time, quantile, limit_s),), None)
 
 
@@ -26,7 +26,7 @@ def goals(limit_s: float, quantile: float | None = 0.95, time: TimeKind = "laten
     [(1, 1.0, 0.5), (2, 1.0, 0.2), (5, 2.218, 0.05), (10, 4.461, 0.01), (20, 12.03, 0.01), (100, 84.06, 0.01)],
 )
 def test_blocking_is_erlangs(servers: int, erlangs: float, blocked: float) -> None:
-    assert erlang_b(servers, erlangs) == pytest.approx(blocked, rel=2e-3)
+    assert compute_erlang_b(servers, erlangs) == pytest.approx(blocked, rel=2e-3)
 
 
 # one server waits as often as it is busy; two wait with a² / (2 + a)
@@ -35,20 +35,20 @@ def test_blocking_is_erlangs(servers: int, erlangs: float, blocked: float) -> No
     [(1, 0.7, 0.7), (2, 1.0, 1 / 3), (2, 1.5, 2.25 / 3.5), (3, 2.0, 4 / 9), (4, 4.0, 1.0), (4, 9.0, 1.0)],
 )
 def test_waiting_is_erlangs(servers: int, erlangs: float, waits: float) -> None:
-    assert erlang_c(servers, erlangs) == pytest.approx(waits)
+    assert compute_erlang_c(servers, erlangs) == pytest.approx(waits)
 
 
 def test_many_servers_do_not_overflow() -> None:
-    assert erlang_b(0.5, 0.0) == 0.0
-    assert 0 < erlang_c(100_000, 99_500) < 1
+    assert compute_erlang_b(0.5, 0.0) == 0.0
+    assert 0 < compute_erlang_c(100_000, 99_500) < 1
 
 
 def test_waiting_grows_with_the_load_and_falls_with_servers() -> None:
     dice = random.Random(1)
     for _ in range(200):
         servers, load = dice.randint(1, 200), dice.uniform(0.05, 0.95)
-        assert erlang_c(servers, servers * load) <= erlang_c(servers, servers * (load + 0.04))
-        assert erlang_c(servers + 1, servers * load) <= erlang_c(servers, servers * load)
+        assert compute_erlang_c(servers, servers * load) <= compute_erlang_c(servers, servers * (load + 0.04))
+        assert compute_erlang_c(servers + 1, servers * load) <= compute_erlang_c(servers, servers * load)
 
 
 @pytest.mark.parametrize("mean_limit_s", [2.0, 4.0, 20.0])
@@ -144,7 +144,7 @@ def test_without_a_limit_a_replica_is_not_planned_to_the_brim() -> None:
 def test_the_tightest_of_several_goals_counts() -> None:
     service = RequestService(2, 1.0, 0.5)
     one, other = goals(5.0, 0.95), goals(5.0, 0.99)
-    both = Goals((*one.time_goals, *other.time_goals), None)
+    both = Goals((*one.latency_goals, *other.latency_goals), None)
     assert estimate_rate_within_slo(service, both, 1, "random") == estimate_rate_within_slo(service, other, 1, "random")
 
 

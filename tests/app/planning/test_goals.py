@@ -6,7 +6,7 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
-from app.planning.goals import CancelledError, Goal, Goals, TimeKind, build_goals
+from app.planning.goals import CancelledError, Goal, Goals, LatencyKind, build_goals
 from tests.performance.planning import question
 
 
@@ -25,10 +25,10 @@ def goals(*slo: str) -> Goals:
     ],
 )
 def test_a_time_is_a_goal_in_seconds(
-    text: str, shown: str, time: TimeKind, quantile: float | None, limit_s: float
+    text: str, shown: str, time: LatencyKind, quantile: float | None, limit_s: float
 ) -> None:
     found = goals(text)
-    (goal,) = found.time_goals
+    (goal,) = found.latency_goals
     assert goal.limit_s == pytest.approx(limit_s)
     assert goal == Goal(shown, text.partition(" ")[0], time, quantile, goal.limit_s)
     assert (found.share, found.notes) == (None, ())
@@ -46,10 +46,10 @@ def test_a_time_is_a_goal_in_seconds(
     ],
 )
 def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(
-    text: str, shown: str, time: TimeKind
+    text: str, shown: str, time: LatencyKind
 ) -> None:
     found = goals(text)
-    assert [goal.time for goal in found.time_goals] == [time]
+    assert [goal.kind for goal in found.latency_goals] == [time]
     simulated = {"latency": "the entire latency", "first_token": "TTFT", "per_token": "TPOT"}[time]
     assert found.notes == (f"{shown} is evaluated as a limit on {simulated}.",)
 
@@ -62,7 +62,7 @@ def test_a_goodput_is_the_share_that_is_asked_for() -> None:
 
 def test_errors_and_what_says_nothing_of_a_fleet_are_noted() -> None:
     found = goals("error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90")
-    assert found.time_goals == ()
+    assert found.latency_goals == ()
     assert [note.partition(":")[0].partition(" does not apply")[0] for note in found.notes] == [
         "error rate < 1 %", "throughput > 10 req/s", "max latency < 90 ms",
     ]  # fmt: skip
@@ -74,9 +74,9 @@ def test_what_only_warns_asks_for_nothing() -> None:
 
 def test_the_tightest_limit_on_a_time() -> None:
     both = goals("latency_ms.p95 < 50", "latency_ms.p99 < 40", "ttft_ms.p95 < 10")
-    assert both.limit_s("latency") == pytest.approx(0.04)
-    assert both.limit_s("first_token") == pytest.approx(0.01)
-    assert both.limit_s("per_token") == math.inf
+    assert both.get_limit_s("latency") == pytest.approx(0.04)
+    assert both.get_limit_s("first_token") == pytest.approx(0.01)
+    assert both.get_limit_s("per_token") == math.inf
 
 
 def test_a_plan_that_nobody_waits_for_any_more_ends_before_its_first_play() -> None:

@@ -13,18 +13,18 @@ from tests.fakes.offers import curve
 
 def test_between_points_log_latency_is_a_line() -> None:
     line = build_latency_curve(curve(100.0))
-    assert line.at(40.0) == pytest.approx(6.0)
-    assert line.at(80.0) == pytest.approx((10.0 * 24.0) ** 0.5)
-    assert line.at(100.0) == pytest.approx((45.0 * 47.0) ** 0.5)
+    assert line.interpolate_ms(40.0) == pytest.approx(6.0)
+    assert line.interpolate_ms(80.0) == pytest.approx((10.0 * 24.0) ** 0.5)
+    assert line.interpolate_ms(100.0) == pytest.approx((45.0 * 47.0) ** 0.5)
 
 
 def test_what_failed_above_the_max_rate_does_not_bend_the_line() -> None:
     points = (CurvePoint(50.0, 10.0, 50.0, True), CurvePoint(200.0, 9000.0, 150.0, False))
-    assert build_latency_curve(curve(100.0, points=points)).at(99.0) == pytest.approx(10.0)
+    assert build_latency_curve(curve(100.0, points=points)).interpolate_ms(99.0) == pytest.approx(10.0)
 
 
 def test_nothing_is_said_beyond_the_max_rate() -> None:
-    assert build_latency_curve(curve(100.0)).at(100.1) is None
+    assert build_latency_curve(curve(100.0)).interpolate_ms(100.1) is None
     assert (
         estimate_latency_at_peak(build_latency_curve(curve(100.0)), 1.01, Capacity(100.0, 0.0, 1, "measured")).value
         is None
@@ -39,7 +39,7 @@ def test_below_the_lowest_rate_its_latency_is_given_and_labelled() -> None:
 
 def test_no_latency_at_all() -> None:
     blind = curve(points=(CurvePoint(50.0, None, 50.0, True),))
-    assert build_latency_curve(blind).at(50.0) is None
+    assert build_latency_curve(blind).interpolate_ms(50.0) is None
     assert estimate_latency_at_peak(build_latency_curve(blind), 0.5, Capacity(100.0, 0.0, 1, "measured")).value is None
 
 
@@ -52,7 +52,7 @@ def test_it_never_leaves_the_measured_range_and_never_falls() -> None:
         )
         known = [point.latency_ms for point in points if point.latency_ms is not None]
         line = build_latency_curve(curve(80.0, points=points))
-        found = [line.at(rate) for rate in range(1, 81)]
+        found = [line.interpolate_ms(rate) for rate in range(1, 81)]
         if not known:
             assert found == [None] * 80
             continue

@@ -7,7 +7,7 @@ import pytest
 
 from app.planning.extrapolation import estimate_ratio
 from app.planning.llm import (
-    SIGMA_ASSUMED,
+    ASSUMED_SIGMA,
     Deployment,
     Efficiency,
     MeasuredReplica,
@@ -21,7 +21,7 @@ from app.planning.llm import (
     extrapolate_service,
     size_replica,
 )
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import TokenService
@@ -57,7 +57,7 @@ def test_prefill_is_two_operations_a_weight_and_attention_among_half_the_pairs()
 
 
 def test_cached_prefixes_are_not_read_again() -> None:
-    cached = but(prefix_hit=0.5)
+    cached = but(prefix_hit_rate=0.5)
     shorter = but(input_tokens=512)
     assert compute_prefill_s(cached, speeds(cached)) == compute_prefill_s(shorter, speeds(shorter))
 
@@ -86,7 +86,7 @@ def test_tensor_parallelism_divides_the_reading_and_adds_two_all_reduces_a_layer
 
 
 def test_cards_without_a_link_speak_over_pcie() -> None:
-    alone = but(card=CARDS["l40s"], degree=2)
+    alone = but(accelerator=CARDS["l40s"], degree=2)
     assert speeds(alone).link_bytes_per_s == 25e9
 
 
@@ -99,10 +99,10 @@ def test_one_token_of_a_mixture_reads_two_experts() -> None:
 def test_a_request_takes_its_prompt_and_its_share_of_its_steps() -> None:
     found = full(CHAT)
     assert found.batch == 256
-    assert found.per_s == pytest.approx(1 / (found.prefill_s + 256 * found.step_s / 256))
+    assert found.rate_per_s == pytest.approx(1 / (found.prefill_s + 256 * found.step_s / 256))
     assert found.itl_s == pytest.approx(found.step_s + found.prefill_s)
     # every sequence gets a token each ITL: 256 of them
-    assert found.per_s * 256 == pytest.approx(256 / found.itl_s)
+    assert found.rate_per_s * 256 == pytest.approx(256 / found.itl_s)
 
 
 def test_a_limit_on_itl_makes_the_batch_smaller() -> None:
@@ -116,7 +116,7 @@ def test_a_limit_on_itl_makes_the_batch_smaller() -> None:
 
 def test_a_limit_no_batch_meets_is_refused() -> None:
     refusal = size_replica(CHAT, 0.005)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert "a single sequence takes 7." in refusal.reason
     assert "the SLO allows 5.0" in refusal.reason
 
@@ -126,7 +126,7 @@ def test_a_limit_no_batch_meets_is_refused() -> None:
     [
         ({"input_tokens": 4096, "output_tokens": 16}, "prefill compute"),
         ({"input_tokens": 2048, "output_tokens": 8192}, "KV"),
-        ({"card": CARDS["l4"], "input_tokens": 512, "output_tokens": 2048}, "weights"),
+        ({"accelerator": CARDS["l4"], "input_tokens": 512, "output_tokens": 2048}, "weights"),
         ({"engine": Engine(max_sequences=64), "input_tokens": 128, "output_tokens": 512}, "decode bandwidth"),
         ({"engine": Engine(max_sequences=2000), "input_tokens": 1, "output_tokens": 64}, "decode compute"),
     ],
@@ -142,24 +142,24 @@ def test_more_of_anything_is_never_slower(field: str, itl_limit_s: float | None,
     for model in (LLAMA_8B, MIXTRAL):
         deployment = but(model=model, degree=degree, precision=Precision("fp8", "bf16", "fp8"))
         better = msgspec.structs.replace(H100, **{field: getattr(H100, field) * 1.4})
-        improved = msgspec.structs.replace(deployment, card=better)
-        assert full(improved, itl_limit_s).per_s >= full(deployment, itl_limit_s).per_s
+        improved = msgspec.structs.replace(deployment, accelerator=better)
+        assert full(improved, itl_limit_s).rate_per_s >= full(deployment, itl_limit_s).rate_per_s
 
 
 def test_longer_answers_never_come_faster() -> None:
-    rates = [full(but(output_tokens=tokens)).per_s for tokens in (16, 64, 256, 1024, 4096)]
+    rates = [full(but(output_tokens=tokens)).rate_per_s for tokens in (16, 64, 256, 1024, 4096)]
     assert rates == sorted(rates, reverse=True)
 
 
 def test_weights_that_do_not_fit_are_refused() -> None:
     refusal = size_replica(but(model=LLAMA_2_70B))
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert "the weights need 128.5 GiB" in refusal.reason
 
 
 def test_a_precision_the_card_has_not_is_refused() -> None:
-    refusal = size_replica(but(card=CARDS["a100-sxm4-80gb"], precision=Precision("fp8", "fp8", "fp8")))
-    assert isinstance(refusal, Refusal)
+    refusal = size_replica(but(accelerator=CARDS["a100-sxm4-80gb"], precision=Precision("fp8", "fp8", "fp8")))
+    assert isinstance(refusal, Unavailable)
     assert "does not support fp8" in refusal.reason
 
 
@@ -168,7 +168,7 @@ def test_the_arithmetic_is_near_published_rates() -> None:
     assert len(checks) >= 15
     sizes = sorted(abs(check.log_error) for check in checks)
     assert sizes[len(sizes) // 2] < 0.25
-    assert sum(size <= 1.2816 * SIGMA_ASSUMED for size in sizes) >= 0.8 * len(sizes)
+    assert sum(size <= 1.2816 * ASSUMED_SIGMA for size in sizes) >= 0.8 * len(sizes)
 
 
 TOKEN_H100, H200, L4, A100 = (CARDS[key] for key in ("h100-sxm5-80gb", "h200-sxm-141gb", "l4", "a100-sxm4-80gb"))
@@ -205,7 +205,7 @@ def test_an_assumed_step_goes_through_the_arithmetic_at_both_ends(model: Languag
 
 def test_an_assumed_service_says_that_it_is() -> None:
     found = assumed(Deployment(LLAMA_8B, TOKEN_H100, 1000, 200))
-    assert (found.basis, found.sigma) == ("assumed", SIGMA_ASSUMED)
+    assert (found.basis, found.sigma) == ("assumed", ASSUMED_SIGMA)
     assert found.risks[0].level == 3
     assert "NVIDIA H100 SXM5 80 GB" in found.risks[0].reason
     assert found.service.kv_tokens == pytest.approx(59e9 / 131072, rel=0.01)
@@ -222,20 +222,20 @@ def test_a_latent_cache_holds_many_more_tokens() -> None:
 
 def test_an_assumed_service_needs_room_and_figures() -> None:
     refusal = build_assumed_service(Deployment(LLAMA_2_70B, TOKEN_H100, 1000, 200))
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert "the weights need 128.5 GiB" in refusal.reason
     refusal = build_assumed_service(Deployment(LLAMA_8B, A100, 1000, 200, Precision("fp8", "fp8", "fp8")))
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert "does not support fp8" in refusal.reason
     refusal = build_assumed_service(Deployment(LLAMA_8B, L4, 60_000, 200))
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert "60100 tokens" in refusal.reason
 
 
 def test_reading_goes_by_bandwidth_and_prompts_by_saturated_work() -> None:
     found = carried("h200-sxm-141gb")
     compute = estimate_ratio(TOKEN_H100, H200, "saturated", "bf16")
-    assert not isinstance(compute, Refusal)
+    assert not isinstance(compute, Unavailable)
     assert found.service.step_s == pytest.approx(0.0070 * 3350 / 4800)
     assert found.service.per_kv_token_s == pytest.approx(5e-8 * 3350 / 4800)
     assert found.service.prefill_s_per_token == pytest.approx(0.00003 / compute.factor)
@@ -277,7 +277,7 @@ def test_another_architecture_is_less_sure() -> None:
 )
 def test_what_cannot_be_carried_is_refused(other: str, replicated: MeasuredReplica, says: str) -> None:
     refusal = extrapolate_service(MEASURED, TOKEN_H100, CARDS[other], replicated)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert says in refusal.reason
 
 

@@ -14,7 +14,7 @@ from app.planning.memory import (
     find_smallest_degree,
     plan_memory,
 )
-from app.planning.rates import Refusal
+from app.planning.rates import Unavailable
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B
@@ -63,7 +63,7 @@ def test_a_driver_has_less_than_the_label_says(key: str, reported_gib: float) ->
 
 def test_a_memory_nobody_knows_is_refused() -> None:
     card = msgspec.structs.replace(L4, memory_gib=None)
-    assert compute_usable_bytes(card) == Refusal("unknown_figure", "the memory of NVIDIA L4 is unknown")
+    assert compute_usable_bytes(card) == Unavailable("unknown_figure", "the memory of NVIDIA L4 is unknown")
     assert plan_memory(LLAMA_8B, card, BF16) == compute_usable_bytes(card)
 
 
@@ -107,7 +107,7 @@ def test_the_degree_divides_the_heads() -> None:
 
 def test_a_model_too_large_for_eight_cards_is_told_what_it_takes() -> None:
     refusal = find_smallest_degree(LLAMA_2_70B, CARDS["a2"], BF16, 2048)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert refusal.reason == (
         "the weights need 16.1 GiB and the inference server 2.2 GiB, but only 13.4 GiB are available on each "
         "of 8 NVIDIA A2"
@@ -117,13 +117,13 @@ def test_a_model_too_large_for_eight_cards_is_told_what_it_takes() -> None:
 def test_heads_that_nothing_divides_are_told() -> None:
     model = msgspec.structs.replace(LLAMA_2_70B, heads=11)
     refusal = find_smallest_degree(model, L4, BF16, 2048)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert "one NVIDIA L4" in refusal.reason
 
 
 def test_a_sequence_too_long_for_the_cache_is_told() -> None:
     refusal = find_smallest_degree(LLAMA_8B, L4, BF16, 131072, max_degree=1)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert "1 × 131072 tokens need 16.0 GiB of KV cache" in refusal.reason
 
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
-from app.planning.candidates import Candidate, RefusedOffer
+from app.planning.candidates import Candidate, RejectedOffer
 from app.planning.goals import build_goals
 from app.planning.options import Option, get_candidate, list_options
 from app.planning.service_models.measured import lower_trust
@@ -29,7 +29,7 @@ def only(asked: PlanningInputs) -> Option:
 
 def refused(option: Option) -> str | None:
     looked_at = option.evaluation
-    return looked_at.reason if isinstance(looked_at, RefusedOffer) else looked_at.rejected
+    return looked_at.reason if isinstance(looked_at, RejectedOffer) else looked_at.rejected
 
 
 def test_an_offer_rests_on_the_measurement_that_says_most_of_it() -> None:

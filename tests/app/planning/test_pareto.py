@@ -7,7 +7,7 @@ import random
 import msgspec
 import pytest
 
-from app.planning.candidates import Candidate, build_fleet, build_refused_fleet
+from app.planning.candidates import Candidate, build_fleet, build_rejected_fleet
 from app.planning.capacity import Capacity
 from app.planning.latency_curve import LatencyCurve
 from app.planning.options import Option
@@ -19,7 +19,7 @@ from tests.fakes.offers import TODAY, offer, target
 
 def fleet(cost: float | None, latency_ms: float | None) -> Fleet:
     return msgspec.structs.replace(
-        build_refused_fleet(offer(), "", TODAY), usd_per_month=Estimate(cost), latency_at_peak=Estimate(latency_ms)
+        build_rejected_fleet(offer(), "", TODAY), usd_per_month=Estimate(cost), latency_at_peak=Estimate(latency_ms)
     )
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.analysis.traces import compute_rate_per_s, select_busiest_rows
-from app.planning.day import play_day
+from app.planning.day import simulate_fleet_day
 from app.planning.fleet_rate import build_design, simulate_traffic
 from app.planning.planned_day import DayOptions, simulate_day, summarize_day
 from app.planning.planned_fleet import BIN_S, compute_day_rates, prepare_fleet, prepare_replica
@@ -30,7 +30,9 @@ def morning(autoscaler: Autoscaler = HPA, operations: Operations = STARTS, hours
     rates = compute_day_rates(QUESTION, TODAY)[hours.start * 60 : hours.stop * 60]
     design = msgspec.structs.replace(build_design(LAW, FLEET.shape, FLEET.replicas), timeout_s=20.0)
     start_s = hours.start * 3600.0
-    outcome = play_day(design, rates, BIN_S, autoscaler, operations, seed=1, usd_per_hour=0.5, start_s=start_s)
+    outcome = simulate_fleet_day(
+        design, rates, BIN_S, autoscaler, operations, seed=1, usd_per_hour=0.5, start_s=start_s
+    )
     return summarize_day(FLEET, QUESTION, day, outcome, rates)
 
 

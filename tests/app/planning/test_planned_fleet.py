@@ -23,10 +23,10 @@ from app.planning.goals import build_goals
 from app.planning.planned_fleet import (
     compute_day_rates,
     find_busiest_date,
+    get_required_share,
     is_saturated,
     prepare_fleet,
     prepare_replica,
-    required_share,
     select_day_goals,
 )
 from app.planning.sizing import build_demand
@@ -127,14 +127,14 @@ def test_the_busiest_day_is_of_the_coming_year() -> None:
 def test_of_several_limits_of_one_time_the_highest_quantile_judges() -> None:
     texts = ("latency_ms.p50 < 10", "latency_ms.p99 < 100", "latency_ms.mean < 20", "ttft_ms.p95 < 5")
     goals = select_day_goals(build_goals([parse_objective(text) for text in texts]))
-    assert [goal.text for goal in goals.time_goals] == ["p99 latency < 100 ms", "p95 TTFT < 5 ms"]
-    assert required_share(goals) == 0.99
+    assert [goal.text for goal in goals.latency_goals] == ["p99 latency < 100 ms", "p95 TTFT < 5 ms"]
+    assert get_required_share(goals) == 0.99
     assert [note for note in goals.notes if note.endswith("is not evaluated over a day.")] == [
         "p50 latency < 10 ms is not evaluated over a day.",
         "mean latency < 20 ms is not evaluated over a day.",
     ]
-    assert required_share(build_goals([parse_objective("goodput_share > 90%")])) == 0.9
-    assert required_share(build_goals([])) is None
+    assert get_required_share(build_goals([parse_objective("goodput_share > 90%")])) == 0.9
+    assert get_required_share(build_goals([])) is None
 
 
 def test_more_than_all_can_answer_is_told() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.planning.rates import DTYPES, Refusal, find_peak_per_s, lacks_precision
+from app.planning.rates import DTYPES, Unavailable, find_peak_per_s, lacks_precision
 from app.profiles.pricing.catalog import load_catalog
 
 CARDS = load_catalog().accelerators
@@ -25,7 +25,7 @@ def test_peaks_are_dense_and_per_second() -> None:
 )
 def test_a_peak_that_is_not_there_is_told_apart_from_one_that_is_not_known(key: str, dtype: str, says: str) -> None:
     refusal = find_peak_per_s(CARDS[key], dtype)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Unavailable)
     assert says in refusal.reason
 
 

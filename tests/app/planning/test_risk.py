@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from app.planning.risk import list_price_risks, price_age_days
+from app.planning.risk import compute_price_age_days, list_price_risks
 from tests.fakes.offers import TODAY, offer
 
 
@@ -13,7 +13,7 @@ from tests.fakes.offers import TODAY, offer
 )
 def test_an_older_price_is_a_greater_risk(age_days: int, level: int) -> None:
     old = offer(as_of=TODAY - datetime.timedelta(days=age_days))
-    assert price_age_days(old, TODAY) == age_days
+    assert compute_price_age_days(old, TODAY) == age_days
     assert max((risk.level for risk in list_price_risks(old, TODAY)), default=0) == level
 
 
@@ -23,7 +23,7 @@ def test_over_90_days_the_date_is_stamped() -> None:
 
 
 def test_a_price_from_tomorrow_is_new() -> None:
-    assert price_age_days(offer(as_of=TODAY + datetime.timedelta(days=1)), TODAY) == 0
+    assert compute_price_age_days(offer(as_of=TODAY + datetime.timedelta(days=1)), TODAY) == 0
 
 
 @pytest.mark.parametrize(

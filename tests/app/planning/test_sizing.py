@@ -15,13 +15,13 @@ from app.planning.sizing import (
     compute_confidence,
     compute_probabilities,
     compute_spot_probabilities,
+    compute_sustained_peak_per_s,
     count_instances,
     count_spot_spares,
     estimate_cost_per_1k,
     estimate_cost_range,
     estimate_instance_range,
     estimate_monthly_cost,
-    sustained_peak_per_s,
 )
 from app.records.offers import PlanLimits
 from app.records.plan import SloProbabilities, Spread
@@ -86,7 +86,7 @@ def test_more_traffic_never_needs_fewer_instances_and_more_assurance_neither() -
 
 def test_the_peak_a_fleet_carries_is_the_one_that_fills_it() -> None:
     capacity = Capacity(70.0, 0.2, 1, "extrapolated")
-    full = sustained_peak_per_s(5, capacity, peak(1.0, peak_sigma=0.1))
+    full = compute_sustained_peak_per_s(5, capacity, peak(1.0, peak_sigma=0.1))
     assert count_instances(peak(full, peak_sigma=0.1), capacity, Z90) == 5
     assert count_instances(peak(full * 1.001, peak_sigma=0.1), capacity, Z90) == 6
 
@@ -182,9 +182,9 @@ def test_the_fewest_that_may_be_needed_are_those_of_a_model_that_holds_beyond_wh
 def test_no_interval_goes_beyond_what_an_instance_can_do_at_all() -> None:
     unsure = Capacity(10.0, 1.5, 1, "measured", max_throughput_per_s=20.0)
     demand = Demand(100.0, 50.0, z=1.2816, spares=0)
-    assert unsure.upper_quantile_per_s(1.2816) == 20.0
+    assert unsure.compute_upper_quantile_per_s(1.2816) == 20.0
     assert estimate_instance_range(unsure, demand).p10 == 5
     assert unsure.estimate.ci95 is not None
     assert unsure.estimate.ci95[1] == 20.0
     seen = Capacity(30.0, 0.1, 1, "measured", max_throughput_per_s=20.0)
-    assert seen.upper_quantile_per_s(1.0) == 30.0  # what was seen can be done, whatever the model says
+    assert seen.compute_upper_quantile_per_s(1.0) == 30.0  # what was seen can be done, whatever the model says

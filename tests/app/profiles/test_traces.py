@@ -10,7 +10,7 @@ import pytest
 from app.errors import ProfileError
 from app.profiles import traces
 from app.profiles.problems import BadValueError
-from app.profiles.traces import check_token_columns, is_trace, read_table, read_trace, read_trace_facts
+from app.profiles.traces import check_token_columns, is_trace, read_table, read_trace, read_trace_statistics
 
 WANTED = frozenset({"timestamp", "input_length"})
 
@@ -326,11 +326,11 @@ def test_what_cannot_be_a_trace_is_refused_in_a_sentence(tmp_path: Path, name: s
 def test_facts_are_of_what_the_file_holds_now(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("timestamp,input_tokens,output_tokens\n5,10,1\n6,20,2\n9,60,6\n")
-    facts = read_trace_facts(path)
+    facts = read_trace_statistics(path)
     assert (facts.count, facts.span_s, facts.mean_per_s) == (3, 4.0, 0.5)
     assert (facts.mean_input_tokens, facts.mean_output_tokens) == (30.0, 3.0)
     path.write_text("timestamp\n5\n7\n8\n15.00\n")
-    again = read_trace_facts(path)
+    again = read_trace_statistics(path)
     assert (again.count, again.mean_input_tokens) == (4, None)
 
 
@@ -339,9 +339,9 @@ def test_requests_at_one_time_have_no_rate(tmp_path: Path, text: str) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(text)
     with pytest.raises(BadValueError, match="two requests at different times"):
-        read_trace_facts(path)
+        read_trace_statistics(path)
 
 
 def test_a_trace_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="no such file"):
-        read_trace_facts(tmp_path / "gone.csv")
+        read_trace_statistics(tmp_path / "gone.csv")

@@ -136,10 +136,10 @@ def test_a_limit_below_zero_has_a_margin_too(value: float, margin: float) -> Non
 
 
 def test_so_many_requests_without_an_error_settle_it() -> None:
-    from app.analysis.estimates import share
+    from app.analysis.estimates import estimate_proportion
 
-    assert evaluate_objective(ERRORS, share(0, 381)).outcome == "PASS"
-    assert evaluate_objective(ERRORS, share(0, 379)).outcome == "INCONCLUSIVE"
+    assert evaluate_objective(ERRORS, estimate_proportion(0, 381)).outcome == "PASS"
+    assert evaluate_objective(ERRORS, estimate_proportion(0, 379)).outcome == "INCONCLUSIVE"
 
 
 @pytest.mark.parametrize(("second", "pooled"), [("poisson", True), ("gamma", False)])

@@ -13,9 +13,9 @@ import pytest
 from app.errors import MeasurementError
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
-from app.serving.application import BODY_LIMIT_BYTES, ServedModel, application
-from app.serving.batching import Batcher, BatchQueue, BatchResult, Outputs, WaitingRequest
-from app.serving.counters import Counters
+from app.serving.application import BODY_LIMIT_BYTES, ServedModel, build_application
+from app.serving.batching import Batcher, BatchQueue, BatchResult, Outputs, QueuedRequest
+from app.serving.counters import EndpointMetrics
 from app.serving.execution import run_batch
 from tests.fakes.asgi import Reply, ask
 from tests.fakes.clock import FakeClock
@@ -45,7 +45,7 @@ class Served:
         self.batcher = Batcher(
             BatchQueue(1, 0, limit), self._submit, now_ns=FakeClock(), call_later=lambda _delay_s, _call: None
         )
-        self.app = application(MODEL, self.batcher, Counters(1))
+        self.app = build_application(MODEL, self.batcher, EndpointMetrics(1))
 
     async def infer(self, document: Any, path: str = INFER) -> Reply:
         return await ask(self.app, "POST", path, [json.dumps(document).encode()])
@@ -54,7 +54,7 @@ class Served:
         while self._held:
             self._held.pop(0)()
 
-    def _submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
+    def _submit(self, batch: list[QueuedRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         answers = run_batch(self._run, batch)
         if self._is_held:
             self._held.append(lambda: done(answers))

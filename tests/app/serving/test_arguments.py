@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from app.errors import UsageError
-from app.serving.arguments import add_serving_arguments, format_arguments, model_name, parse_settings
+from app.serving.arguments import add_serving_arguments, derive_model_name, format_arguments, parse_settings
 from app.serving.settings import ServingSettings
 
 
@@ -63,4 +63,4 @@ def test_values_that_cannot_be_are_refused(line: tuple[str, str]) -> None:
     ("path", "name"), [("a/fraud.v2.onnx", "fraud.v2"), ("my model.onnx", "my-model"), ("ä.onnx", "model")]
 )
 def test_model_is_named_after_its_file(path: str, name: str) -> None:
-    assert model_name(path) == name
+    assert derive_model_name(path) == name

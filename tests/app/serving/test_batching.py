@@ -15,8 +15,8 @@ from app.serving.batching import (
     BatchResult,
     DrainingError,
     Outputs,
+    QueuedRequest,
     QueueFullError,
-    WaitingRequest,
 )
 from tests.fakes.clock import FakeClock
 
@@ -34,9 +34,9 @@ class FakeModel:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self._running: tuple[list[WaitingRequest], Callable[[Sequence[BatchResult]], None]] | None = None
+        self._running: tuple[list[QueuedRequest], Callable[[Sequence[BatchResult]], None]] | None = None
 
-    def submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
+    def submit(self, batch: list[QueuedRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         assert self._running is None, "two batches at once"
         self.batches.append([number_of(request) for request in batch])
         self._running = batch, done
@@ -69,7 +69,7 @@ class Bench:
         self.timers.append((self.clock.now_ns + round(delay_s * 1e9), call))
 
 
-def number_of(request: WaitingRequest) -> int:
+def number_of(request: QueuedRequest) -> int:
     return int(request.feeds["n"][0])
 
 
@@ -176,7 +176,7 @@ async def test_queue_has_a_limit_and_running_requests_do_not_count() -> None:
     bench = Bench(max_rows=1, limit=2)
     for number in range(3):
         bench.ask(number)
-    assert bench.batcher.waiting_count == 2
+    assert bench.batcher.queued_count == 2
     with pytest.raises(QueueFullError):
         bench.ask(3)
     bench.model.finish()

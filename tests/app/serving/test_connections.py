@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from app.inference.tensor_spec import TensorSpec
-from app.serving.application import ServedModel, application
-from app.serving.batching import Batcher, BatchQueue, BatchResult, WaitingRequest
-from app.serving.counters import Counters
+from app.serving.application import ServedModel, build_application
+from app.serving.batching import Batcher, BatchQueue, BatchResult, QueuedRequest
+from app.serving.counters import EndpointMetrics
 from app.serving.execution import run_batch
 from app.serving.server import DrainingServer
 from app.serving.settings import ConnectionLimits
@@ -26,7 +26,9 @@ WAIT_S = 60.0
 SHAPE = TensorSpec("x", "float32", (-1, 2))
 MODEL = ServedModel(name="m", inputs=(SHAPE,), outputs=(SHAPE,), is_batchable=True)
 BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}).encode()
-SHORT = ConnectionLimits(header_s=0.3, body_s=0.3, header_bytes=4096, connections=8, max_bodies_bytes=300_000)
+SHORT = ConnectionLimits(
+    header_timeout_s=0.3, body_timeout_s=0.3, max_header_bytes=4096, max_connections=8, max_bodies_bytes=300_000
+)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ class Server:
         loop = asyncio.get_running_loop()
         self.batcher = Batcher(BatchQueue(1, 0, 10), self._submit, now_ns=perf_counter_ns, call_later=loop.call_later)
 
-    def _submit(self, batch: list[WaitingRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
+    def _submit(self, batch: list[QueuedRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
         answers = run_batch(lambda feeds: [np.asarray(feeds["x"])], batch)
 
         async def answer() -> None:
@@ -59,7 +61,7 @@ class Server:
 @asynccontextmanager
 async def served(limits: ConnectionLimits = SHORT) -> AsyncIterator[Server]:
     one, started = Server(), asyncio.Event()
-    pages = application(MODEL, one.batcher, Counters(1), limits.max_bodies_bytes)
+    pages = build_application(MODEL, one.batcher, EndpointMetrics(1), limits.max_bodies_bytes)
     server = DrainingServer(pages, one.batcher, limits, started.set)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         one.port = listener.getsockname()[1]
@@ -169,7 +171,7 @@ async def test_a_slow_model_is_no_slow_client() -> None:
 
 @pytest.mark.parametrize("lines", [1, 5])
 async def test_headers_have_a_size(lines: int) -> None:
-    async with served(ConnectionLimits(header_bytes=4096)) as server:
+    async with served(ConnectionLimits(max_header_bytes=4096)) as server:
         client = await Client.to(server)
         header = b"x-large: " + b"a" * (5_000 // lines) + b"\r\n"
         await client.send(b"GET /v2 HTTP/1.1\r\n", *[header] * lines)
@@ -183,7 +185,7 @@ async def test_headers_have_a_size(lines: int) -> None:
 
 
 async def test_connections_are_counted() -> None:
-    async with served(ConnectionLimits(connections=8)) as server:
+    async with served(ConnectionLimits(max_connections=8)) as server:
         held = [await Client.to(server) for _ in range(8)]
         await held[-1].post()
         assert await held[-1].reply() == 200

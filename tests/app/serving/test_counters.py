@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-from app.serving.counters import Counters
+from app.serving.counters import EndpointMetrics
 
 
 def test_text_is_what_prometheus_reads() -> None:
-    counters = Counters(max_batch=4)
+    counters = EndpointMetrics(max_batch=4)
     counters.count_request("ok")
     counters.count_request("ok")
     counters.count_request("queue_full")
     counters.count_batch(3, 0.004)
     counters.count_batch(1, 0.004)
     counters.in_flight = 5
-    lines = counters.format_metrics(waiting=2).splitlines()
+    lines = counters.format_metrics(queued_count=2).splitlines()
     assert "# TYPE sizewise_endpoint_requests_total counter" in lines
     assert 'sizewise_endpoint_requests_total{outcome="ok"} 2' in lines
     assert 'sizewise_endpoint_requests_total{outcome="queue_full"} 1' in lines

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import MeasurementError, UsageError
 from app.inference.session import open_session
-from app.serving.batching import WaitingRequest
+from app.serving.batching import QueuedRequest
 from app.serving.execution import find_batch_key, run_batch
 from tests.fakes import onnx_models
 
@@ -21,9 +21,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def waiting(feeds: dict[str, Any]) -> WaitingRequest:
+def waiting(feeds: dict[str, Any]) -> QueuedRequest:
     rows, joins = find_batch_key(feeds, is_batchable=True)
-    return WaitingRequest(feeds, rows, joins, 0, asyncio.get_running_loop().create_future())
+    return QueuedRequest(feeds, rows, joins, 0, asyncio.get_running_loop().create_future())
 
 
 def values(answer: Any) -> Any:

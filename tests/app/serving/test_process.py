@@ -22,7 +22,7 @@ import pytest
 
 from app.errors import UnavailableError, UsageError
 from app.inference.probe import DIGITS_MODEL, DIGITS_ROWS
-from app.inference.providers import nvidia_driver_loads
+from app.inference.providers import is_nvidia_driver_available
 from app.inference.session import open_session
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
@@ -178,7 +178,7 @@ def test_model_of_a_fixed_batch_is_served_one_by_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("provider", ["rocm", "cuda"])
 def test_provider_that_cannot_exist_here_is_refused(provider: str) -> None:
-    if provider == "cuda" and nvidia_driver_loads():
+    if provider == "cuda" and is_nvidia_driver_available():
         pytest.skip("there is an NVIDIA driver here")
     endpoint = EndpointProcess(msgspec.structs.replace(DIGITS, provider=provider))
     with pytest.raises(UnavailableError, match=provider) as caught:
@@ -212,7 +212,7 @@ def test_port_in_use_is_unavailable(digits: EndpointProcess) -> None:
 
 def test_endpoint_that_is_not_ready_in_time_is_stopped() -> None:
     with pytest.raises(UnavailableError, match=r"was not ready within 0\.05 s"):
-        EndpointProcess(DIGITS, start_limit_s=0.05).start()
+        EndpointProcess(DIGITS, start_timeout_s=0.05).start()
 
 
 @pytest.mark.parametrize("is_binary", [True, False])

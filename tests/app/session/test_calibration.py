@@ -6,17 +6,17 @@ from app.errors import ExitCode
 from app.records.calibration import CalibrationStep, LoadKind
 from app.session.calibration import (
     CALIBRATION_LOADS,
-    REQUESTS,
-    disturbing_cores,
+    REQUEST_RATE_RANGE,
+    find_disturbing_cores,
+    find_max_achieved_rate,
+    has_passed,
     is_lower_bound,
-    is_passed,
-    max_achieved_rate,
     measure_capacity,
     run_step,
     search_rates,
 )
 from app.session.interruption import Interruption
-from app.telemetry.processes import CoreUse
+from app.telemetry.processes import CoreUsage
 from loadgen.records import Endpoint, LoadWorker
 from tests.fakes.generator import FakeMachine, FakeNullServer, LimitedLoad, nobody_knows, null_servers
 
@@ -28,12 +28,12 @@ def rung(rate: float, held: bool) -> CalibrationStep:
 def test_the_ceiling_is_the_highest_rate_that_held() -> None:
     rungs = search_rates(lambda rate: rung(rate, rate <= 45_500))
     assert [one.offered_per_s for one in rungs][:5] == [8_000, 16_000, 32_000, 64_000, 64_000]
-    assert max_achieved_rate(rungs) == pytest.approx(64_000 / 2**0.5)
+    assert find_max_achieved_rate(rungs) == pytest.approx(64_000 / 2**0.5)
 
 
 def test_a_slow_machine_is_found_from_above() -> None:
     rungs = search_rates(lambda rate: rung(rate, rate <= 1_500))
-    assert max_achieved_rate(rungs) == pytest.approx(1_000 * 2**0.5)
+    assert find_max_achieved_rate(rungs) == pytest.approx(1_000 * 2**0.5)
 
 
 def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
@@ -43,12 +43,12 @@ def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
         tries.append(rate)
         return rung(rate, rate < 40_000 and (rate != 16_000 or tries.count(rate) > 1))
 
-    assert max_achieved_rate(search_rates(try_rate)) == 32_000
+    assert find_max_achieved_rate(search_rates(try_rate)) == 32_000
 
 
 def test_there_is_no_ceiling_when_the_lowest_rate_does_not_hold() -> None:
     rungs = search_rates(lambda rate: rung(rate, False))
-    assert max_achieved_rate(rungs) is None
+    assert find_max_achieved_rate(rungs) is None
     assert rungs[-1].offered_per_s == 250
     assert [one.offered_per_s for one in rungs].count(250) == 1, "a machine so busy is not asked twice for ever"
     assert len(rungs) == 6 + 3
@@ -60,15 +60,15 @@ def test_climbing_ends_when_it_is_stopped() -> None:
 
 
 def test_a_rung_holds_by_what_was_sent_and_how_late() -> None:
-    assert is_passed(0.995, 0.005)
-    assert not is_passed(0.98, 0.0)
-    assert not is_passed(1.0, 0.02)
+    assert has_passed(0.995, 0.005)
+    assert not has_passed(0.98, 0.0)
+    assert not has_passed(1.0, 0.02)
 
 
 def test_so_many_workers_begin_and_end_so_much_higher() -> None:
-    rungs = search_rates(lambda rate: rung(rate, True), REQUESTS.scale_to(4))
+    rungs = search_rates(lambda rate: rung(rate, True), REQUEST_RATE_RANGE.scale_to(4))
     assert [one.offered_per_s for one in rungs] == [32_000, 64_000, 128_000, 256_000]
-    assert search_rates(lambda rate: rung(rate, False), REQUESTS.scale_to(4))[-1].offered_per_s == 250
+    assert search_rates(lambda rate: rung(rate, False), REQUEST_RATE_RANGE.scale_to(4))[-1].offered_per_s == 250
 
 
 def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None:
@@ -88,17 +88,21 @@ def beside(rate: float, others: float, limit: float) -> CalibrationStep:
 
 def test_a_rate_that_failed_beside_others_says_only_that_the_ceiling_is_no_lower() -> None:
     rungs = search_rates(lambda rate: beside(rate, 1.5, 12_000))
-    assert max_achieved_rate(rungs) == pytest.approx(8_000 * 2**0.5)
-    assert (is_lower_bound(rungs), disturbing_cores(rungs)) == (True, 1.5)
+    assert find_max_achieved_rate(rungs) == pytest.approx(8_000 * 2**0.5)
+    assert (is_lower_bound(rungs), find_disturbing_cores(rungs)) == (True, 1.5)
     rungs = search_rates(lambda rate: beside(rate, 0.2, 12_000))
-    assert (is_lower_bound(rungs), disturbing_cores(rungs)) == (False, None)
+    assert (is_lower_bound(rungs), find_disturbing_cores(rungs)) == (False, None)
 
 
 def test_the_next_higher_rate_decides_and_not_those_beyond_it() -> None:
     beyond = search_rates(lambda rate: beside(rate, 1.5 if rate > 15_000 else 0.2, 10_000))
-    assert (max_achieved_rate(beyond), is_lower_bound(beyond), disturbing_cores(beyond)) == (8_000, False, None)
+    assert (find_max_achieved_rate(beyond), is_lower_bound(beyond), find_disturbing_cores(beyond)) == (
+        8_000,
+        False,
+        None,
+    )
     next_to_it = search_rates(lambda rate: beside(rate, 1.5 if rate < 15_000 else 0.2, 10_000))
-    assert (max_achieved_rate(next_to_it), is_lower_bound(next_to_it), disturbing_cores(next_to_it)) == (
+    assert (find_max_achieved_rate(next_to_it), is_lower_bound(next_to_it), find_disturbing_cores(next_to_it)) == (
         8_000,
         True,
         1.5,
@@ -108,14 +112,14 @@ def test_the_next_higher_rate_decides_and_not_those_beyond_it() -> None:
 def test_one_undisturbed_failure_of_a_rate_is_enough() -> None:
     others = iter([0.0, 1.5, 0.1, 1.5, 0.1])
     rungs = search_rates(lambda rate: beside(rate, next(others), 10_000))
-    assert (len(rungs), is_lower_bound(rungs), disturbing_cores(rungs)) == (5, False, None)
+    assert (len(rungs), is_lower_bound(rungs), find_disturbing_cores(rungs)) == (5, False, None)
 
 
 def test_a_machine_too_busy_is_why_there_is_no_ceiling() -> None:
     rungs = search_rates(lambda rate: beside(rate, 2.0, 0))
-    assert (max_achieved_rate(rungs), is_lower_bound(rungs), disturbing_cores(rungs)) == (None, False, 2.0)
+    assert (find_max_achieved_rate(rungs), is_lower_bound(rungs), find_disturbing_cores(rungs)) == (None, False, 2.0)
     assert len(rungs) == 6 + 3, "it takes no longer for that"
-    assert disturbing_cores(search_rates(lambda rate: beside(rate, 0.1, 0))) is None
+    assert find_disturbing_cores(search_rates(lambda rate: beside(rate, 0.1, 0))) is None
 
 
 def tried(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | None = 0.3) -> CalibrationStep:
@@ -188,7 +192,7 @@ def test_others_are_an_excuse_where_they_left_no_core(others: float, idle: float
 
 
 def test_what_cannot_be_read_is_no_excuse() -> None:
-    for machine in (nobody_knows, lambda _: CoreUse(1, 0.0, 0.0, None)):
+    for machine in (nobody_knows, lambda _: CoreUsage(1, 0.0, 0.0, None)):
         load = LimitedLoad(7_000.0)
         load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS["plain"].workload)
         rung = run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
@@ -252,7 +256,7 @@ def test_the_first_stage_does_not_count_and_a_disturbed_one_is_tried_again() -> 
 def test_it_ends_when_the_run_is_stopped() -> None:
     servers, start = null_servers()
     interruption = Interruption()
-    load = LimitedLoad(25_000.0, on_stage=lambda: interruption.request(ExitCode.INTERRUPTED))
+    load = LimitedLoad(25_000.0, on_stage=lambda: interruption.request_stop(ExitCode.INTERRUPTED))
     assert measure_capacity("plain", load, start, interruption, nobody_knows).per_s is None
     assert len(load.plans) == 1
     assert servers[0].is_closed

@@ -153,11 +153,13 @@ def test_what_is_left_after_a_loss_can_send_less() -> None:
         return WorkerStageResult(index, "a", index, 0.1, 10, 0.1, lost_ns=lost_ns)
 
     four = GeneratorCapacity(4, 40_000.0)
-    assert four.for_connected_workers([part(index) for index in range(4)]) == four
-    assert four.for_connected_workers([part(0), part(1), part(2), part(3, lost_ns=5)]) == GeneratorCapacity(3, 30_000.0)
-    assert GeneratorCapacity(1, 9.0, 8.0).for_connected_workers(()) == GeneratorCapacity(1, 9.0, 8.0)
+    assert four.scale_to_connected_workers([part(index) for index in range(4)]) == four
+    assert four.scale_to_connected_workers([part(0), part(1), part(2), part(3, lost_ns=5)]) == GeneratorCapacity(
+        3, 30_000.0
+    )
+    assert GeneratorCapacity(1, 9.0, 8.0).scale_to_connected_workers(()) == GeneratorCapacity(1, 9.0, 8.0)
     lower_bound = GeneratorCapacity(4, 40_000.0, is_lower_bound=True)
-    assert lower_bound.for_connected_workers([part(0), part(1, lost_ns=5), part(2), part(3)]).is_lower_bound
+    assert lower_bound.scale_to_connected_workers([part(0), part(1, lost_ns=5), part(2), part(3)]).is_lower_bound
 
 
 def test_what_a_busy_machine_showed_is_good_for_this_run_as_a_lower_bound(run: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from app.errors import MeasurementError
 from app.records.comparison import Side
 from app.records.result import Result, Verdict
-from app.session.interleaved import PairPlan, PairResults, PairRun, measure_in_turns
+from app.session.interleaved import PairPlan, PairResults, PairRun, measure_interleaved
 from tests.fakes.repeated import result, steady
 
 QUIET_MS = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
@@ -40,7 +40,7 @@ class Bench:
 
     def turns(self, max_s: float = 3_600.0, pairs: int = 7) -> PairResults:
         order = PairPlan(pairs, max_s, 0.05)
-        return measure_in_turns(order, self.measure, lambda: self.now_s, self.told.append)
+        return measure_interleaved(order, self.measure, lambda: self.now_s, self.told.append)
 
 
 def test_sides_take_turns_so_that_neither_is_always_first() -> None:

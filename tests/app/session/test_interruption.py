@@ -9,16 +9,16 @@ def test_the_first_wish_drains_and_the_second_cuts() -> None:
     interruption = Interruption()
     interruption.set_stop_callback(stops.append)
     assert not interruption.is_requested
-    interruption.request(ExitCode.INTERRUPTED)
-    interruption.request(ExitCode.INTERRUPTED)
+    interruption.request_stop(ExitCode.INTERRUPTED)
+    interruption.request_stop(ExitCode.INTERRUPTED)
     assert stops == [True, False]
     assert interruption.is_requested
 
 
 def test_the_first_signal_names_the_exit_code() -> None:
     interruption = Interruption()
-    interruption.request(ExitCode.TERMINATED)
-    interruption.request(ExitCode.INTERRUPTED)
+    interruption.request_stop(ExitCode.TERMINATED)
+    interruption.request_stop(ExitCode.INTERRUPTED)
     assert interruption.code == ExitCode.TERMINATED
 
 
@@ -27,5 +27,5 @@ def test_the_third_wish_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os._exit", left.append)
     interruption = Interruption()
     for _ in range(3):
-        interruption.request(ExitCode.INTERRUPTED)
+        interruption.request_stop(ExitCode.INTERRUPTED)
     assert left == [130]

@@ -95,7 +95,7 @@ def test_other_protocols_and_a_locust_test_are_not_asked_for_counters(bench: Ben
 
 def test_an_interrupted_run_does_not_wait_for_counters(bench: Bench) -> None:
     def interrupt(_: StagePlan) -> None:
-        bench.interruption.request(ExitCode.INTERRUPTED)
+        bench.interruption.request_stop(ExitCode.INTERRUPTED)
 
     server = Server(0, 380)
     bench.run(CHAT_SPEC, ScriptedLoad(bench.clock, on_stage=interrupt), read_metrics=server.read)

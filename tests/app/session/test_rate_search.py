@@ -15,7 +15,7 @@ from app.analysis.stages import summarize_stage
 from app.errors import ExitCode
 from app.records.result import Estimate, Stage, Verdict
 from app.records.search import SearchSpec
-from app.session.rate_search import find_max_rate, step_duration_s
+from app.session.rate_search import compute_step_duration_s, find_max_rate
 from app.session.rates import build_search_arrivals
 from app.session.spec import ResolvedStage
 from loadgen.records import OpenArrivals, Progress, StagePlan
@@ -157,11 +157,14 @@ def test_a_stage_that_is_longer_than_what_is_left_is_not_begun() -> None:
 def test_percentiles_make_a_hold_long_enough_and_so_does_a_goodput() -> None:
     p99, good = parse_objective("latency_ms.p99 < 50"), parse_objective("goodput_share >= 99%")
     assert (
-        step_duration_s(10.0, 10.0, (p99,))
-        == step_duration_s(10.0, 10.0, (good,))
+        compute_step_duration_s(10.0, 10.0, (p99,))
+        == compute_step_duration_s(10.0, 10.0, (good,))
         == pytest.approx((368 + 4 * 368**0.5) / 10)
     )
-    assert step_duration_s(10.0, 10.0, (parse_objective("error_rate < 1%"), parse_objective("itl_ms.p99 < 50"))) == 10.0
+    assert (
+        compute_step_duration_s(10.0, 10.0, (parse_objective("error_rate < 1%"), parse_objective("itl_ms.p99 < 50")))
+        == 10.0
+    )
 
 
 class LateLoad(ScriptedLoad):

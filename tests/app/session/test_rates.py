@@ -8,12 +8,12 @@ from app.records.result import Estimate, Stage
 from app.records.search import SearchSpec
 from app.session.rates import (
     build_search_arrivals,
-    constant_rate,
-    peak_rate,
+    build_warmup_arrivals,
+    compute_peak_rate,
+    get_constant_rate,
+    get_single_rate,
     resolve_rate_share,
     scale_arrivals,
-    single_rate,
-    warmup_arrivals,
 )
 from app.session.spec import RateShare
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
@@ -25,16 +25,16 @@ SPIKE = OpenArrivals("poisson", ((0.0, 10.0), (5.0, 10.0), (5.0, 50.0), (7.0, 50
 
 
 def test_only_a_rate_that_never_changes_is_one_rate() -> None:
-    assert constant_rate(poisson(5.0)) == 5.0
-    assert constant_rate(SPIKE) is None
-    assert constant_rate(ClosedArrivals(3)) is None
-    assert single_rate(((0.0, 5.0), (3.0, 5.0))) == 5.0
-    assert single_rate(()) is None
+    assert get_constant_rate(poisson(5.0)) == 5.0
+    assert get_constant_rate(SPIKE) is None
+    assert get_constant_rate(ClosedArrivals(3)) is None
+    assert get_single_rate(((0.0, 5.0), (3.0, 5.0))) == 5.0
+    assert get_single_rate(()) is None
 
 
 def test_scaling_keeps_process_and_times() -> None:
     assert scale_arrivals(RAMP, 2.0) == OpenArrivals("gamma", ((0.0, 0.0), (10.0, 200.0)), cv=2.0)
-    assert peak_rate(SPIKE) == 50.0
+    assert compute_peak_rate(SPIKE) == 50.0
 
 
 def test_a_search_has_the_process_of_its_settings_at_every_rate() -> None:
@@ -44,20 +44,20 @@ def test_a_search_has_the_process_of_its_settings_at_every_rate() -> None:
 
 
 def test_a_warm_up_is_at_the_rate_the_stage_begins_with() -> None:
-    assert warmup_arrivals(SPIKE, 20.0) == poisson(10.0)
+    assert build_warmup_arrivals(SPIKE, 20.0) == poisson(10.0)
 
 
 def test_a_warm_up_for_a_stage_that_begins_with_nothing_is_at_its_mean() -> None:
-    warm = warmup_arrivals(RAMP, 10.0)
+    warm = build_warmup_arrivals(RAMP, 10.0)
     assert isinstance(warm, OpenArrivals)
-    assert constant_rate(warm) == pytest.approx(50.0)
+    assert get_constant_rate(warm) == pytest.approx(50.0)
     assert (warm.process, warm.cv) == ("gamma", 2.0)
 
 
 def test_a_warm_up_for_a_trace_is_at_its_mean_and_for_clients_is_those_clients() -> None:
     starts = np.arange(0, 5_000_000_000, 50_000_000, dtype="<i8").tobytes()
-    assert warmup_arrivals(TraceArrivals(starts), 5.0) == poisson(20.0)
-    assert warmup_arrivals(ClosedArrivals(8, 0.5), 5.0) == ClosedArrivals(8, 0.5)
+    assert build_warmup_arrivals(TraceArrivals(starts), 5.0) == poisson(20.0)
+    assert build_warmup_arrivals(ClosedArrivals(8, 0.5), 5.0) == ClosedArrivals(8, 0.5)
 
 
 def stage(name: str, completed_per_s: float | None) -> Stage:

@@ -16,7 +16,7 @@ from app.records.events import PhaseChanged, Snapshot, StageFinished
 from app.records.result import Check
 from app.records.selftest import build_finding, build_selftest
 from app.serving.settings import EndpointReady
-from app.session.rate_search import step_duration_s
+from app.session.rate_search import compute_step_duration_s
 from app.session.spec import LimitSpec, RunSpec, StageSpec, StandaloneModelSpec
 from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
@@ -95,8 +95,8 @@ def test_a_target_that_cannot_hold_any_rate_fails(bench: Bench) -> None:
 
 
 def test_holds_last_long_enough_for_the_percentiles_of_the_slo() -> None:
-    assert step_duration_s(3.0, 1000.0, SPEC.slo) == 3.0
-    expected_answers = step_duration_s(3.0, 10.0, SPEC.slo) * 10.0
+    assert compute_step_duration_s(3.0, 1000.0, SPEC.slo) == 3.0
+    expected_answers = compute_step_duration_s(3.0, 10.0, SPEC.slo) * 10.0
     assert stats.poisson.cdf(71, expected_answers) < 0.001, "p95 needs 72"
 
 
@@ -134,7 +134,7 @@ def test_a_target_that_answers_500_is_measured_all_the_same(bench: Bench) -> Non
 def test_an_interrupted_run_keeps_what_it_measured(bench: Bench) -> None:
     def interrupt(plan: StagePlan) -> None:
         if plan.index == 1:
-            bench.interruption.request(ExitCode.INTERRUPTED)
+            bench.interruption.request_stop(ExitCode.INTERRUPTED)
 
     stages = tuple(msgspec.structs.replace(SPEC.stages[0], name=f"s{i}") for i in range(3))
     load = ScriptedLoad(bench.clock, on_stage=interrupt)
@@ -184,7 +184,7 @@ def test_a_worker_that_cannot_start_is_invalid_with_its_result(bench: Bench) -> 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (LoadError("rows.npz lacks image", is_workload_wrong=True), UsageError),
+        (LoadError("rows.npz lacks image", is_workload_invalid=True), UsageError),
         (LoadError("connection refused", error="connect"), UnavailableError),
     ],
 )
@@ -228,7 +228,7 @@ def test_a_model_that_cannot_be_measured_alone_is_loaded_all_the_same(bench: Ben
 
 
 def test_an_interrupted_start_sends_nothing(bench: Bench) -> None:
-    bench.interruption.request(ExitCode.INTERRUPTED)
+    bench.interruption.request_stop(ExitCode.INTERRUPTED)
     result = bench.run(SPEC).result
     assert bench.load.plans == []
     assert result.exit.code == ExitCode.INTERRUPTED
@@ -238,7 +238,7 @@ def test_an_interrupted_start_sends_nothing(bench: Bench) -> None:
 def test_a_first_answer_that_is_not_waited_for_is_no_fault_of_the_instrument(bench: Bench) -> None:
     class Hanging(ScriptedLoad):
         def preflight(self) -> PreflightDone:
-            bench.interruption.request(ExitCode.INTERRUPTED)
+            bench.interruption.request_stop(ExitCode.INTERRUPTED)
             raise LoadError("interrupted while waiting for the target's first response")
 
     result = bench.run(SPEC, Hanging(bench.clock)).result

@@ -132,7 +132,7 @@ def test_an_interrupted_start_stops_the_server_and_keeps_what_there_is(bench: Be
     asked: list[StagePlan] = []
 
     def start(_: StartSpec) -> FakeServer:
-        bench.interruption.request(ExitCode.INTERRUPTED)
+        bench.interruption.request_stop(ExitCode.INTERRUPTED)
         return server
 
     outcome = bench.run(STARTS, ScriptedLoad(bench.clock, on_stage=asked.append), start_server=start)

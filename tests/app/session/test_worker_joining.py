@@ -7,14 +7,14 @@ from app.records.events import Event, PhaseChanged
 from app.records.result import WorkerData
 from app.session.interruption import Interruption
 from app.session.run_log import RunLog
-from app.session.worker_joining import build_worker_facts, worker_join_callback
+from app.session.worker_joining import build_join_callback, build_worker_data
 from loadgen.process import LoadError
 from loadgen.records import Joining, WorkerStageResult
 
 
 def test_who_has_joined_is_told_once_each() -> None:
     events: list[Event] = []
-    tell = worker_join_callback(RunLog(events.append, lambda: 1), Interruption())
+    tell = build_join_callback(RunLog(events.append, lambda: 1), Interruption())
     for joined in (0, 0, 1, 1, 2):
         tell(Joining("10.0.0.1:5557", joined, 2))
     assert events == [
@@ -25,13 +25,13 @@ def test_who_has_joined_is_told_once_each() -> None:
 
 def test_a_wish_to_stop_ends_the_waiting() -> None:
     interruption = Interruption()
-    tell = worker_join_callback(RunLog(lambda _: None, lambda: 1), interruption)
+    tell = build_join_callback(RunLog(lambda _: None, lambda: 1), interruption)
     tell(Joining("10.0.0.1:5557", 0, 1))
-    interruption.request(ExitCode.INTERRUPTED)
+    interruption.request_stop(ExitCode.INTERRUPTED)
     with pytest.raises(LoadError, match="interrupted while waiting for workers"):
         tell(Joining("10.0.0.1:5557", 0, 1))
 
 
 def test_what_each_did_is_kept() -> None:
     part = WorkerStageResult(1, "other", 77, 0.5, 100, 2.0, clock_residual_ms=0.3, lost_ns=9, cpu_wait_s=0.4)
-    assert build_worker_facts([part]) == (WorkerData(1, "other", 77, 0.5, 100, 2.0, 0.3, 9, 0.4),)
+    assert build_worker_data([part]) == (WorkerData(1, "other", 77, 0.5, 100, 2.0, 0.3, 9, 0.4),)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.records.metrics import METRICS
-from app.telemetry.amd import amd_readers
+from app.telemetry.amd import create_amd_readers
 
 pytestmark = pytest.mark.process
 
@@ -20,19 +20,19 @@ STAND_IN = Path(__file__).parents[2] / "fakes" / "amd"
 
 READ = """
 import json, sys
-from app.telemetry.amd import amd_readers
+from app.telemetry.amd import create_amd_readers
 moments = json.loads(sys.argv[1])
-print(json.dumps([[dict(reader.read(at)) for at in moments] for reader in amd_readers()]))
+print(json.dumps([[dict(reader.read(at)) for at in moments] for reader in create_amd_readers()]))
 """
 
 
 COUNT = """
 import json
 from app.telemetry.amd import AmdReader
-from app.telemetry.nvml_query import RETRY_NS
+from app.telemetry.nvml_query import RETRY_INTERVAL_NS
 reader, told = AmdReader(), []
 for at in (0, 0.5, 0.99, 1, 2, 2.1, 2.2):
-    dict(reader.read(int(at * RETRY_NS)))
+    dict(reader.read(int(at * RETRY_INTERVAL_NS)))
     import amdsmi
     told.append(len(amdsmi.refused))
 print(json.dumps(told))
@@ -82,4 +82,4 @@ def test_what_is_not_offered_is_asked_again_after_a_while_and_a_hiccup_at_once()
 
 
 def test_without_the_package_there_is_no_reader() -> None:
-    assert amd_readers() == ()
+    assert create_amd_readers() == ()

@@ -87,7 +87,7 @@ def test_version_2_of_a_container(tmp_path: Path) -> None:
     write(mount / "memory.stat", "anon 300000000\ninactive_file 100000000\n")
     cgroup = read_cgroup(proc)
     assert (cgroup.cpu_limit_cores, cgroup.memory_limit_bytes) == (1.5, 1073741824)
-    assert (cgroup.cpu_used_s(), cgroup.memory_used_bytes()) == (2.5, 400_000_000)
+    assert (cgroup.read_cpu_used_s(), cgroup.read_memory_used_bytes()) == (2.5, 400_000_000)
 
 
 def test_the_tightest_limit_on_the_way_up_counts(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_version_1_of_a_container_that_sees_the_hosts_path(tmp_path: Path) -> No
     write(mount / "memory/memory.stat", "inactive_file 1\ntotal_inactive_file 300\n")
     cgroup = read_cgroup(proc)
     assert (cgroup.cpu_limit_cores, cgroup.memory_limit_bytes) == (0.5, 2147483648)
-    assert (cgroup.cpu_used_s(), cgroup.memory_used_bytes()) == (7.0, 700)
+    assert (cgroup.read_cpu_used_s(), cgroup.read_memory_used_bytes()) == (7.0, 700)
 
 
 def test_version_1_says_no_limit_with_numbers(tmp_path: Path) -> None:
@@ -133,4 +133,4 @@ def test_version_1_says_no_limit_with_numbers(tmp_path: Path) -> None:
 def test_a_system_without_control_groups_has_no_limits(tmp_path: Path) -> None:
     cgroup = read_cgroup(tmp_path)
     assert cgroup == Cgroup()
-    assert (cgroup.cpu_used_s(), cgroup.memory_used_bytes()) == (None, None)
+    assert (cgroup.read_cpu_used_s(), cgroup.read_memory_used_bytes()) == (None, None)

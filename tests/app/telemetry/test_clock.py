@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.telemetry.clock import ClockReading, clock_resolution_ns, read_clock
+from app.telemetry.clock import ClockReading, measure_clock_resolution_ns, read_clock
 
 START = ClockReading(monotonic_ns=1_000, wall_ns=5_000_000_000, boottime_ns=2_000)
 SECOND = 1_000_000_000
@@ -17,32 +17,32 @@ def later(passed_s: float, wall_s: float, boot_s: float) -> ClockReading:
 
 
 def test_a_wall_clock_that_was_set_shows_in_the_ratio() -> None:
-    assert later(100, 101, 100).wall_to_monotonic_ratio(START) == pytest.approx(1.01)
+    assert later(100, 101, 100).compute_wall_to_monotonic_ratio(START) == pytest.approx(1.01)
 
 
 def test_no_ratio_of_no_time() -> None:
-    assert START.wall_to_monotonic_ratio(START) is None
+    assert START.compute_wall_to_monotonic_ratio(START) is None
 
 
 def test_sleep_is_what_only_the_boot_clock_counted() -> None:
-    assert later(10, 13, 13).suspended_since(START) == pytest.approx(3)
+    assert later(10, 13, 13).compute_suspended_s(START) == pytest.approx(3)
 
 
 def test_reading_the_clocks_in_turn_is_no_negative_sleep() -> None:
-    assert later(10, 10, 9.999_999).suspended_since(START) == 0
+    assert later(10, 10, 9.999_999).compute_suspended_s(START) == 0
 
 
 def test_without_a_boot_clock_sleep_is_unknown() -> None:
-    assert later(10, 10, 10).suspended_since(ClockReading(0, 0, None)) is None
+    assert later(10, 10, 10).compute_suspended_s(ClockReading(0, 0, None)) is None
 
 
 def test_the_clocks_of_this_machine_run_alike() -> None:
     earlier = read_clock()
     for _ in range(10_000):
         reading = read_clock()
-    assert reading.wall_to_monotonic_ratio(earlier) == pytest.approx(1, abs=0.05)
-    assert reading.suspended_since(earlier) in (None, pytest.approx(0, abs=0.05))
+    assert reading.compute_wall_to_monotonic_ratio(earlier) == pytest.approx(1, abs=0.05)
+    assert reading.compute_suspended_s(earlier) in (None, pytest.approx(0, abs=0.05))
 
 
 def test_the_clock_steps_finely_enough_to_time_requests() -> None:
-    assert 0 < clock_resolution_ns() <= 1_000
+    assert 0 < measure_clock_resolution_ns() <= 1_000

@@ -9,7 +9,7 @@ import pytest
 from app.records.gpu import MigInstance
 from app.records.result import Environment, Gpu
 from app.telemetry import environment as module
-from app.telemetry.environment import fingerprint, read_environment
+from app.telemetry.environment import compute_fingerprint, read_environment
 
 A_GPU = Gpu(index=0, name="Card", uuid_hash="0" * 12, memory_gib=80.0, power_limit_w=700.0)
 SLICED_GPU = msgspec.structs.replace(A_GPU, mig=(MigInstance(0, "slice", "3" * 12, 10.0),))
@@ -48,17 +48,17 @@ def test_two_readings_of_one_machine_have_one_fingerprint(here: Environment) -> 
     ],
 )
 def test_what_matters_for_comparing_changes_the_fingerprint(here: Environment, change: dict[str, object]) -> None:
-    assert fingerprint(msgspec.structs.replace(here, **change)) != here.fingerprint
+    assert compute_fingerprint(msgspec.structs.replace(here, **change)) != here.fingerprint
 
 
 @pytest.mark.parametrize("change", [{"host": "another"}, {"clock_resolution_ns": 77}, {"fingerprint": "x"}])
 def test_what_does_not_matter_leaves_it(here: Environment, change: dict[str, object]) -> None:
-    assert fingerprint(msgspec.structs.replace(here, **change)) == here.fingerprint
+    assert compute_fingerprint(msgspec.structs.replace(here, **change)) == here.fingerprint
 
 
 def test_another_card_of_the_same_kind_has_the_same_fingerprint(here: Environment) -> None:
     twin = msgspec.structs.replace(A_GPU, uuid_hash="1" * 12, mig=(MigInstance(0, "slice", "2" * 12, 10.0),))
-    one, other = (fingerprint(msgspec.structs.replace(here, gpus=(gpu,))) for gpu in (SLICED_GPU, twin))
+    one, other = (compute_fingerprint(msgspec.structs.replace(here, gpus=(gpu,))) for gpu in (SLICED_GPU, twin))
     assert one == other
 
 
@@ -66,7 +66,9 @@ def test_a_link_that_idles_leaves_the_fingerprint_and_a_lesser_slot_does_not(her
     idle, lesser = (
         msgspec.structs.replace(A_GPU, **change) for change in ({"pcie_generation": 1}, {"pcie_max_width": 4})
     )
-    one, same, other = (fingerprint(msgspec.structs.replace(here, gpus=(gpu,))) for gpu in (A_GPU, idle, lesser))
+    one, same, other = (
+        compute_fingerprint(msgspec.structs.replace(here, gpus=(gpu,))) for gpu in (A_GPU, idle, lesser)
+    )
     assert one == same != other
 
 

@@ -17,10 +17,10 @@ pytestmark = [
 READ = """
 import json, sys
 from app.telemetry.gpu import open_gpus
-from app.telemetry.nvml_query import RETRY_NS
+from app.telemetry.nvml_query import RETRY_INTERVAL_NS
 moments = json.loads(sys.argv[1])
 with open_gpus() as gpus:
-    readings = [[gpu.read(int(at * RETRY_NS)) for at in moments] for gpu in gpus.readers]
+    readings = [[gpu.read(int(at * RETRY_INTERVAL_NS)) for at in moments] for gpu in gpus.readers]
     print(json.dumps({
         "readings": readings, "lost": [gpu.is_lost for gpu in gpus.readers], "driver": gpus.driver, "note": gpus.note,
     }))
@@ -61,8 +61,8 @@ print(json.dumps(told))
 
 LOOK = """
 import json
-from app.telemetry.gpu import gpu_memory_used_gib
-print(json.dumps(gpu_memory_used_gib()))
+from app.telemetry.gpu import read_gpu_memory_used_gib
+print(json.dumps(read_gpu_memory_used_gib()))
 """
 
 

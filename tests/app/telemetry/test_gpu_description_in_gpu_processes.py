@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from app.records.gpu import GpuProcess
-from app.telemetry.gpu_description import foreign_processes
+from app.telemetry.gpu_description import find_foreign_processes
 
 pytestmark = pytest.mark.process
 
@@ -20,9 +20,9 @@ def test_ours_and_what_they_began_are_not_foreign() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         ours = {os.getpid()}
-        assert foreign_processes(on_gpu(os.getpid(), child.pid), ours) == ()
+        assert find_foreign_processes(on_gpu(os.getpid(), child.pid), ours) == ()
         stranger = os.getppid()
-        assert [one.pid for one in foreign_processes(on_gpu(stranger, child.pid), ours)] == [stranger]
+        assert [one.pid for one in find_foreign_processes(on_gpu(stranger, child.pid), ours)] == [stranger]
     finally:
         child.communicate()
 
@@ -30,4 +30,4 @@ def test_ours_and_what_they_began_are_not_foreign() -> None:
 def test_a_process_that_is_not_here_is_not_accused() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    assert foreign_processes(on_gpu(child.pid), {os.getpid()}) == ()
+    assert find_foreign_processes(on_gpu(child.pid), {os.getpid()}) == ()

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is
 READ = """
 import json, sys, time
 import pynvml
-from app.telemetry.nvml_query import RETRY_NS, NvmlQueryRunner
+from app.telemetry.nvml_query import RETRY_INTERVAL_NS, NvmlQueryRunner
 from app.telemetry.gpu import FieldReader
 pynvml.nvmlInit()
 query = NvmlQueryRunner()
 fields = FieldReader(pynvml.nvmlDeviceGetHandleByIndex(0), query)
 told, began = [], time.perf_counter()
 for at in json.loads(sys.argv[1]):
-    told.append(fields.read(int(at * RETRY_NS)))
+    told.append(fields.read(int(at * RETRY_INTERVAL_NS)))
     until = time.perf_counter() + 0.05
     while time.perf_counter() < until:
         pass

@@ -13,12 +13,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is
 READ = """
 import json, os, sys
 from app.telemetry.gpu import open_gpus
-from app.telemetry.gpu_slow import RESCAN_NS, SlowGpuReader
+from app.telemetry.gpu_slow import RESCAN_INTERVAL_NS, SlowGpuReader
 told = []
 with open_gpus() as gpus:
     rare = SlowGpuReader(gpus)
     for at in json.loads(sys.argv[1]):
-        readings = dict(rare.read(int(at * RESCAN_NS)))
+        readings = dict(rare.read(int(at * RESCAN_INTERVAL_NS)))
         told.append({"readings": readings, "processes": [[one.gpu, one.pid, one.memory_gib] for one in rare.processes]})
         if len(sys.argv) > 2:
             open(os.environ["NVML_STAND_IN_GPUS_FILE"], "w").write(sys.argv[2])

@@ -8,7 +8,14 @@ import psutil
 import pytest
 
 from app.telemetry.cgroup import Cgroup
-from app.telemetry.host import DETAILS_NS, GIB, HostReader, TransferReader, usable_cores, usable_memory_gib
+from app.telemetry.host import (
+    DETAILS_INTERVAL_NS,
+    GIB,
+    HostReader,
+    TransferReader,
+    count_usable_cores,
+    get_usable_memory_gib,
+)
 
 SECOND = 1_000_000_000
 
@@ -203,27 +210,29 @@ def test_a_limit_above_the_machine_is_no_limit(container: Path) -> None:
 
 
 def test_usable_cores_are_the_fewest() -> None:
-    everything = usable_cores(Cgroup())
+    everything = count_usable_cores(Cgroup())
     assert 1 <= everything <= (psutil.cpu_count() or 1)
-    assert usable_cores(Cgroup(cpu_limit_cores=0.5)) == 0.5
-    assert usable_cores(Cgroup(cpu_limit_cores=10_000)) == everything
+    assert count_usable_cores(Cgroup(cpu_limit_cores=0.5)) == 0.5
+    assert count_usable_cores(Cgroup(cpu_limit_cores=10_000)) == everything
 
 
 def test_usable_memory_is_the_machines_or_what_the_container_may_have_of_it() -> None:
-    everything = usable_memory_gib(Cgroup())
-    assert usable_memory_gib(Cgroup(memory_limit_bytes=2**28)) == 0.25
-    assert usable_memory_gib(Cgroup(memory_limit_bytes=2**59)) == everything == psutil.virtual_memory().total / 2**30
+    everything = get_usable_memory_gib(Cgroup())
+    assert get_usable_memory_gib(Cgroup(memory_limit_bytes=2**28)) == 0.25
+    assert (
+        get_usable_memory_gib(Cgroup(memory_limit_bytes=2**59)) == everything == psutil.virtual_memory().total / 2**30
+    )
 
 
 def test_cores_and_transfers_are_read_once_a_second_and_the_whole_each_time() -> None:
     reader = HostReader(0, Cgroup())
     burn(0.1)
-    assert [source for source, _ in reader.readings(DETAILS_NS // 2)] == ["host"]
-    whole, transfers, *cores = reader.readings(DETAILS_NS)
+    assert [source for source, _ in reader.iterate_readings(DETAILS_INTERVAL_NS // 2)] == ["host"]
+    whole, transfers, *cores = reader.iterate_readings(DETAILS_INTERVAL_NS)
     assert set(whole[1]) == {"host_cpu_percent", "host_memory_gib"}
     assert transfers[0] == "host"
     assert "host_network_sent_bytes_per_s" in transfers[1]
-    assert len(cores) == usable_cores(Cgroup())
+    assert len(cores) == count_usable_cores(Cgroup())
     assert cores[0][0].startswith("host/core")
     assert max(readings["core_cpu_percent"] or 0 for _, readings in cores) > 0
-    assert [source for source, _ in reader.readings(DETAILS_NS + 1)] == ["host"]
+    assert [source for source, _ in reader.iterate_readings(DETAILS_INTERVAL_NS + 1)] == ["host"]

@@ -7,10 +7,10 @@ import pytest
 
 from app.records.result import Check, Environment, Gpu
 from app.telemetry.environment import read_environment
-from app.telemetry.host import busy_and_total_s
+from app.telemetry.host import read_busy_and_total_s
 from app.telemetry.machine_checks import MachineLoad, evaluate_machine, read_machine_load
 
-QUIET = MachineLoad(busy_cores=0.05, free_memory_gib=12.0)
+QUIET = MachineLoad(used_cores=0.05, free_memory_gib=12.0)
 GPU = Gpu(index=0, name="Card", uuid_hash=None, memory_gib=80.0, power_limit_w=None)
 
 
@@ -59,8 +59,8 @@ def test_a_doubtful_machine_is_warned_of_with_a_next_step(
 
 
 @pytest.mark.parametrize(("name", "load"), [
-    ("other_load", MachineLoad(busy_cores=0.31, free_memory_gib=12)),
-    ("free_memory", MachineLoad(busy_cores=0, free_memory_gib=0.5)),
+    ("other_load", MachineLoad(used_cores=0.31, free_memory_gib=12)),
+    ("free_memory", MachineLoad(used_cores=0, free_memory_gib=0.5)),
 ])  # fmt: skip
 def test_a_busy_machine_is_warned_of(good: Environment, name: str, load: MachineLoad) -> None:
     assert judged(good, name, load).verdict == "WARN"
@@ -87,12 +87,12 @@ def test_own_work_is_not_other_load() -> None:
 
     def work(seconds: float) -> None:
         nonlocal seen_cores
-        (busy_s, _), end = busy_and_total_s(), time.process_time() + seconds
+        (busy_s, _), end = read_busy_and_total_s(), time.process_time() + seconds
         began = time.perf_counter()
         while time.process_time() < end:
             pass
-        seen_cores = (busy_and_total_s()[0] - busy_s) / (time.perf_counter() - began)
+        seen_cores = (read_busy_and_total_s()[0] - busy_s) / (time.perf_counter() - began)
 
     load = read_machine_load(0.3, work)
-    assert load.busy_cores < seen_cores - 0.3
+    assert load.used_cores < seen_cores - 0.3
     assert load.free_memory_gib > 0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pynvml
 import pytest
 
-from app.telemetry.nvml_query import RETRY_NS, MetricQuery, NvmlQueryRunner
+from app.telemetry.nvml_query import RETRY_INTERVAL_NS, MetricQuery, NvmlQueryRunner
 
 Way = Callable[[object], tuple[float, ...]]
 
@@ -34,7 +34,7 @@ def test_all_ways_are_tried_again_after_a_while() -> None:
     calls: list[int] = []
     codes = (pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_SUPPORTED)
     query, question = NvmlQueryRunner(), MetricQuery(("a",), tuple(refusing(code, calls) for code in codes))
-    for at_ns in (0, 1, RETRY_NS - 1, RETRY_NS):
+    for at_ns in (0, 1, RETRY_INTERVAL_NS - 1, RETRY_INTERVAL_NS):
         assert query.run(question, None, at_ns) == {"a": None}
     assert calls == [*codes, *codes]
 
@@ -51,7 +51,7 @@ def test_a_hiccup_tries_no_other_way_and_is_asked_again_at_once() -> None:
 def test_a_lost_gpu_is_not_asked_again(code: int) -> None:
     calls: list[int] = []
     query, question = NvmlQueryRunner(), MetricQuery(("a",), (refusing(code, calls),))
-    assert [query.run(question, None, at_ns)["a"] for at_ns in (0, RETRY_NS)] == [None, None]
+    assert [query.run(question, None, at_ns)["a"] for at_ns in (0, RETRY_INTERVAL_NS)] == [None, None]
     assert query.is_lost
     assert len(calls) == 1
 

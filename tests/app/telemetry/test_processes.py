@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from app.telemetry.host import GIB
-from app.telemetry.processes import SWEEP_NS, ProcessReader
+from app.telemetry.processes import SWEEP_INTERVAL_NS, ProcessReader
 
 pytestmark = pytest.mark.process
 
@@ -118,10 +118,10 @@ def test_children_born_later_are_found_at_the_next_sweep(reader: ProcessReader, 
     reader.watch("engine", os.getpid())
     reader.read(0)
     worker = start(WORKER)
-    reader.read(SWEEP_NS - 1)
-    before = reader.read(SWEEP_NS)["engine"]
+    reader.read(SWEEP_INTERVAL_NS - 1)
+    before = reader.read(SWEEP_INTERVAL_NS)["engine"]
     worker.work()
-    after = reader.read(SWEEP_NS + SECOND)["engine"]
+    after = reader.read(SWEEP_INTERVAL_NS + SECOND)["engine"]
     assert before is not None
     assert after is not None
     assert after >= BURN_S - 0.04
@@ -143,15 +143,15 @@ def test_memory_is_of_the_whole_family_and_a_watched_child_counts_only_for_itsel
 ) -> None:
     family = start(PARENT, WORKER)
     reader.watch("endpoint", family.pid)
-    assert dict(reader.readings(0)) == {}
-    both = dict(reader.readings(SECOND))["endpoint"]
+    assert dict(reader.iterate_readings(0)) == {}
+    both = dict(reader.iterate_readings(SECOND))["endpoint"]
     assert both == {
         "endpoint_cpu_cores": about(0),
         "endpoint_memory_gib": pytest.approx(resident_gib(family.pid) + resident_gib(family.worker_pid), rel=0.05),
     }
     reader.watch("generator", family.worker_pid)
-    dict(reader.readings(2 * SECOND))
-    apart = dict(reader.readings(3 * SECOND))
+    dict(reader.iterate_readings(2 * SECOND))
+    apart = dict(reader.iterate_readings(3 * SECOND))
     assert apart["generator"]["generator_memory_gib"] == pytest.approx(resident_gib(family.worker_pid), rel=0.05)
     assert apart["endpoint"]["endpoint_memory_gib"] == pytest.approx(resident_gib(family.pid), rel=0.05)
 
@@ -162,14 +162,14 @@ def test_memory_of_a_process_that_ended_is_none_and_never_0(
 ) -> None:
     worker = start(WORKER)
     reader.watch("endpoint", worker.pid)
-    dict(reader.readings(0))
+    dict(reader.iterate_readings(0))
     worker.work()
     worker.process.kill()
     if is_waited_for:
         worker.process.wait()
     else:
         os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
-    assert dict(reader.readings(SECOND))["endpoint"]["endpoint_memory_gib"] is None
+    assert dict(reader.iterate_readings(SECOND))["endpoint"]["endpoint_memory_gib"] is None
 
 
 @pytest.mark.parametrize("is_waited_for", [True, False])
@@ -186,7 +186,7 @@ def test_a_process_that_ended_is_none_and_never_0(
         os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
     reader.read(SECOND)  # may still hold the last CPU it used
     assert reader.read(2 * SECOND) == {"endpoint": None}
-    assert reader.read(2 * SECOND + SWEEP_NS) == {"endpoint": None}
+    assert reader.read(2 * SECOND + SWEEP_INTERVAL_NS) == {"endpoint": None}
 
 
 def test_a_process_that_never_was_is_none(reader: ProcessReader, start: Callable[..., Program]) -> None:

@@ -25,7 +25,7 @@ def test_work_is_ours_where_its_process_is_named_and_of_others_where_not() -> No
     assert (after.own_s or 0) - (before.own_s or 0) > 0.3
     own_without_s = (after_without.own_s or 0) - (before_without.own_s or 0)
     assert own_without_s < 0.3, "reading takes some milliseconds"
-    assert after.busy_s - before.busy_s > 0.3
+    assert after.used_s - before.used_s > 0.3
 
 
 def test_all_that_the_cores_did_was_busy_or_idle() -> None:
@@ -36,7 +36,7 @@ def test_all_that_the_cores_did_was_busy_or_idle() -> None:
     after = read_core_use(())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     elapsed_s = (after.at_ns - before.at_ns) / 1e9
-    both_s = after.busy_s + after.idle_s - before.busy_s - before.idle_s
+    both_s = after.used_s + after.idle_s - before.used_s - before.idle_s
     assert both_s == pytest.approx(cores * elapsed_s, rel=0.25, abs=0.2)  # but for interrupts, in ticks of 10 ms
 
 

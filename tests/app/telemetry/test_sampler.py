@@ -17,7 +17,7 @@ from app.records.telemetry import TELEMETRY_SCHEMA
 from app.telemetry import sampler as module
 from app.telemetry.gpu import Gpus
 from app.telemetry.nvml_query import NvmlQueryRunner
-from app.telemetry.sampler import Sampler, ticks
+from app.telemetry.sampler import Sampler, iterate_ticks
 
 BEAT_NS = 100_000_000
 SECOND = 1_000_000_000
@@ -106,7 +106,7 @@ def cpu_readings(sink: Sink) -> list[int]:
 def test_beats_do_not_drift_when_samples_take_time() -> None:
     time = Time(end_ns=10 * SECOND)
     due = []
-    for due_ns in ticks(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
+    for due_ns in iterate_ticks(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
         due.append(due_ns)
         time.at_ns += 30_000_000
         if len(due) == 50:
@@ -117,7 +117,7 @@ def test_beats_do_not_drift_when_samples_take_time() -> None:
 def test_a_slow_sample_costs_the_beats_it_overran_and_no_more() -> None:
     time = Time(end_ns=10 * SECOND)
     due = []
-    for due_ns in ticks(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
+    for due_ns in iterate_ticks(BEAT_NS, time.now, lambda seconds: time.wait(threading.Event(), seconds)):
         due.append(due_ns // 1_000_000)
         time.at_ns += 250_000_000 if len(due) == 2 else 0
         if len(due) == 5:
@@ -126,7 +126,7 @@ def test_a_slow_sample_costs_the_beats_it_overran_and_no_more() -> None:
 
 
 def test_beats_end_when_told() -> None:
-    assert list(ticks(BEAT_NS, lambda: 0, lambda seconds: True)) == [0]
+    assert list(iterate_ticks(BEAT_NS, lambda: 0, lambda seconds: True)) == [0]
 
 
 def test_rows_are_on_the_beat_and_in_the_catalogue() -> None:
@@ -194,7 +194,7 @@ def test_a_gpu_that_does_not_answer_delays_nobody_else() -> None:
 
 
 def test_close_leaves_a_hung_driver_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HANG_S", 0.01)
+    monkeypatch.setattr(module, "HANG_TIMEOUT_S", 0.01)
     time, sink, may_answer = Time(end_ns=SECOND), Sink(), threading.Event()
     sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(0, lambda: float(may_answer.wait(30)))))
     sampler.start(sink)

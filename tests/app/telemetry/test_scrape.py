@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.serving.counters import Counters
+from app.serving.counters import EndpointMetrics
 from app.telemetry.scrape import Scraper
 from loadgen.records import Tls
 from loadgen.transport.address import EndpointError
@@ -120,11 +120,11 @@ def test_llama_cpp_is_told_in_our_words() -> None:
 
 
 def test_our_own_endpoint_is_told_in_our_words() -> None:
-    counters = Counters(max_batch=8)
+    counters = EndpointMetrics(max_batch=8)
     counters.in_flight = 5
     for outcome in ("ok", "ok", "queue_full"):
         counters.count_request(outcome)
-    own = scraped(counters.format_metrics(waiting=4).encode())["scrape1"]
+    own = scraped(counters.format_metrics(queued_count=4).encode())["scrape1"]
     assert own_words(own) == {"server_requests_total": 3, "server_waiting_requests": 4}
     assert own["sizewise_endpoint_in_flight"] == 5
     assert own['sizewise_endpoint_requests_total{outcome="ok"}'] == 2

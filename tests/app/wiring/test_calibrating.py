@@ -1,6 +1,6 @@
 import pytest
 
-from app.wiring.calibrating import worker_counts
+from app.wiring.calibrating import list_worker_counts
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,8 @@ from app.wiring.calibrating import worker_counts
     ],
 )
 def test_workers_double_up_to_one_for_each_core(cores: float, counts: tuple[int, ...]) -> None:
-    assert worker_counts(cores) == counts
+    assert list_worker_counts(cores) == counts
 
 
 def test_this_machine_has_at_least_one() -> None:
-    assert worker_counts()[0] == 1
+    assert list_worker_counts()[0] == 1

@@ -6,8 +6,8 @@ import pytest
 
 from app.records.calibration import Calibration, MeasuredCapacity
 from app.storage.calibrations import store_calibration
-from app.wiring.calibrating import join_command, local_capacity_per_worker
-from app.wiring.dependencies import wall_now
+from app.wiring.calibrating import load_capacity_per_worker, parse_join_options
+from app.wiring.dependencies import get_utc_now
 from app.wiring.machine import inspect_machine
 from loadgen.records import Join
 
@@ -16,18 +16,18 @@ pytestmark = pytest.mark.process
 
 def test_a_join_is_what_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_TOKEN", "a secret of many letters")
-    assert join_command("[::1]:5557", None, "2m") == Join("::1", 5557, "a secret of many letters", 120.0)
+    assert parse_join_options("[::1]:5557", None, "2m") == Join("::1", 5557, "a secret of many letters", 120.0)
 
 
 def test_each_worker_has_its_part_of_what_its_machine_can_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    assert local_capacity_per_worker(2) == (None, None)
+    assert load_capacity_per_worker(2) == (None, None)
     fingerprint = inspect_machine()[0].fingerprint
     ceilings = (
         MeasuredCapacity("plain", 1, 20_000.0, ()),
         MeasuredCapacity("plain", 2, 30_000.0, ()),
         MeasuredCapacity("streaming", 2, None, ()),
     )
-    store_calibration(Calibration(ceilings, wall_now().isoformat(), fingerprint, "timerfd", "uvloop"))
-    assert local_capacity_per_worker(2) == (15_000.0, None)
-    assert local_capacity_per_worker(3) == (None, None)
+    store_calibration(Calibration(ceilings, get_utc_now().isoformat(), fingerprint, "timerfd", "uvloop"))
+    assert load_capacity_per_worker(2) == (15_000.0, None)
+    assert load_capacity_per_worker(3) == (None, None)

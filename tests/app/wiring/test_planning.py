@@ -13,7 +13,7 @@ from app.records.local import BatchModel
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Estimate
 from app.records.traffic import TokenLengths
-from app.wiring.planning import NoHardwareError, PlanRequest, build_question
+from app.wiring.planning import NoHardwareError, PlanRequest, build_plan_inputs
 from tests.fakes import plan_sources as sources
 from tests.fakes import planned
 from tests.fakes.local_runs import variant
@@ -51,7 +51,7 @@ def asked(tmp_path: Path) -> Asked:
 
     def ask(*names: str, today: datetime.date = TODAY, **more: Any) -> PlanningInputs:
         found = tuple(make[name](tmp_path / name) if name in make else name for name in names)
-        return build_question(PlanRequest(found, **more), today)
+        return build_plan_inputs(PlanRequest(found, **more), today)
 
     return ask
 

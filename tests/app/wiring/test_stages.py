@@ -8,7 +8,7 @@ import pytest
 
 from app.profiles.load import LoadSettings, StageSettings
 from app.session.spec import RateShare
-from app.wiring.stages import build_stages, replay_trace, trace_lengths
+from app.wiring.stages import build_stages, compute_trace_lengths, replay_trace
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 
@@ -55,10 +55,10 @@ def test_copies_are_laid_over_each_other_by_the_seed(trace: Path) -> None:
 
 def test_lengths_go_with_their_arrivals(trace: Path) -> None:
     copies = stage(trace, superpose=2)
-    inputs, outputs = (np.frombuffer(lengths, "<i4") for lengths in trace_lengths(trace, copies, seed=1))
+    inputs, outputs = (np.frombuffer(lengths, "<i4") for lengths in compute_trace_lengths(trace, copies, seed=1))
     assert inputs.tolist() == (replay_trace(copies, seed=1).rows + 1).tolist()
     assert (outputs == inputs * 10).all()
-    assert np.frombuffer(trace_lengths(trace, None, seed=1)[0], "<i4").tolist() == [1, 2, 3, 4]
+    assert np.frombuffer(compute_trace_lengths(trace, None, seed=1)[0], "<i4").tolist() == [1, 2, 3, 4]
 
 
 def load(*stages: dict[str, Any], directory: Path = Path("/"), **more: Any) -> LoadSettings:

@@ -17,8 +17,8 @@ from app.wiring.unrunnable_variants import (
     LocalMachine,
     estimate_memory,
     find_unrunnable_variants,
+    inspect_local_machine,
     inspect_models,
-    local_machine,
 )
 
 pytestmark = pytest.mark.process
@@ -102,7 +102,7 @@ def test_variants_are_called_as_in_results(digits: ModelMetadata) -> None:
 
 
 def test_this_machine_has_a_processor() -> None:
-    machine = local_machine()
+    machine = inspect_local_machine()
     assert "cpu" in machine.working
     assert machine.cores >= 1
     assert machine.memory_bytes > 0

@@ -9,7 +9,7 @@ from app.telemetry.metrics_page import parse_samples
 
 def read(data: bytes) -> None:
     for sample in parse_samples(data.decode("utf-8", "replace")):
-        _ = sample.labels
+        _ = sample.parse_labels
 
 
 def seeds() -> Iterable[bytes]:

@@ -22,12 +22,12 @@ from loadgen.records import (
     Quit,
     Ready,
     RunStage,
-    Share,
     StageEnded,
     StagePrepared,
     StageStarted,
     StartStage,
     StopStage,
+    WorkerShare,
 )
 from loadgen.workloads import HttpWorkload
 from tests.fakes.master import Conducted, batch
@@ -184,8 +184,8 @@ def test_a_stage_is_shared_and_starts_for_all_at_one_moment_on_each_one_s_clock(
     conducted.mute.add("a1")
     conducted.join("b1")
     conducted.conductor.execute(RunStage(STAGE))
-    assert conducted.told("a1", RunStage) == [RunStage(STAGE, Share(0, 2))]
-    assert conducted.told("b1", RunStage) == [RunStage(STAGE, Share(1, 2))]
+    assert conducted.told("a1", RunStage) == [RunStage(STAGE, WorkerShare(0, 2))]
+    assert conducted.told("b1", RunStage) == [RunStage(STAGE, WorkerShare(1, 2))]
     conducted.say("b1", StagePrepared(INDEX))
     assert not conducted.told("b1", StartStage)
     start_ns = conducted.clock.now_ns + LEAD_NS + 2_000_000_000
@@ -300,8 +300,8 @@ def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_sto
     assert silent_ns - 300_000_000 <= lost.lost_ns <= silent_ns
     assert report.scheduled == 150
     conducted.conductor.execute(RunStage(STAGE))
-    assert conducted.told("a1", RunStage)[-1] == RunStage(STAGE, Share(0, 2))
-    assert conducted.told("a2", RunStage)[-1] == RunStage(STAGE, Share(1, 2))
+    assert conducted.told("a1", RunStage)[-1] == RunStage(STAGE, WorkerShare(0, 2))
+    assert conducted.told("a2", RunStage)[-1] == RunStage(STAGE, WorkerShare(1, 2))
     assert len(conducted.told("b1", RunStage)) == 1
 
 
@@ -412,8 +412,8 @@ def test_without_anybody_left_the_master_fails_and_says_why() -> None:
 
 def test_the_target_s_and_the_profile_s_fault_is_passed_on_with_its_host() -> None:
     conducted = gathered("a1", "b1")
-    conducted.say("b1", Failed("no such file", is_workload_wrong=True))
-    assert conducted.failures == [Failed("from b: no such file", is_workload_wrong=True)]
+    conducted.say("b1", Failed("no such file", is_workload_invalid=True))
+    assert conducted.failures == [Failed("from b: no such file", is_workload_invalid=True)]
     conducted = gathered("a1", "a2")
     conducted.say("a2", Failed("no such host", error="dns"))
     assert conducted.failures == [Failed("no such host", error="dns")]

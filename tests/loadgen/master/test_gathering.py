@@ -18,10 +18,10 @@ class Started:
         self.pid = pid
         self.end: str | None = None
         self.stderr_tail = "it was too dark"
-        self.is_stopped = False
+        self.is_suspended = False
         self.used_cpu_s = 7.0
 
-    def exit_status(self) -> str | None:
+    def describe_exit(self) -> str | None:
         return self.end
 
 
@@ -39,7 +39,7 @@ def local() -> Started:
 
 
 def test_one_that_was_started_here_is_known_by_its_process_and_needs_no_offset(local: Started) -> None:
-    member = gathering(local).admit("a", hello(local.pid), WorkerPool(), 0)
+    member = gathering(local).check_join("a", hello(local.pid), WorkerPool(), 0)
     assert isinstance(member, RemoteWorker)
     assert member.load_worker.is_local
     assert member.clock is None
@@ -53,20 +53,20 @@ def test_another_process_of_that_number_is_not_the_one_that_was_started(
 ) -> None:
     stranger = hello(local.pid, host, clock)
     assert "was rejected, because all expected workers have joined" in str(
-        gathering(local).admit("a", stranger, WorkerPool(), 0)
+        gathering(local).check_join("a", stranger, WorkerPool(), 0)
     )
-    member = gathering(local, remote=1).admit("a", stranger, WorkerPool(), 0)
+    member = gathering(local, remote=1).check_join("a", stranger, WorkerPool(), 0)
     assert isinstance(member, RemoteWorker)
     assert not member.load_worker.is_local
 
 
 def test_nobody_joins_twice(local: Started) -> None:
     crew, one = WorkerPool(), gathering(local)
-    member = one.admit("a", hello(local.pid), crew, 0)
+    member = one.check_join("a", hello(local.pid), crew, 0)
     assert isinstance(member, RemoteWorker)
     crew.add(member)
     assert one.is_complete(crew)
-    assert "has already joined" in str(one.admit("b", hello(local.pid), crew, 0))
+    assert "has already joined" in str(one.check_join("b", hello(local.pid), crew, 0))
 
 
 def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
@@ -80,11 +80,11 @@ def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
 
 def test_when_one_of_ours_is_stopped_nobody_waits_for_it(local: Started) -> None:
     one = gathering(local)
-    local.is_stopped = True
+    local.is_suspended = True
     assert one.find_failure(WorkerPool(), 0) is None
-    local.is_stopped = False
+    local.is_suspended = False
     assert one.find_failure(WorkerPool(), 1_000_000_000) is None
-    local.is_stopped = True
+    local.is_suspended = True
     assert one.find_failure(WorkerPool(), 2_000_000_000) is None, "only in between"
     assert one.find_failure(WorkerPool(), 4_400_000_000) is None
     failed = one.find_failure(WorkerPool(), 4_500_000_000)
@@ -93,29 +93,31 @@ def test_when_one_of_ours_is_stopped_nobody_waits_for_it(local: Started) -> None
 
 
 def test_one_of_ours_that_is_stopped_before_it_sends_is_lost_within_seconds(local: Started) -> None:
-    member = gathering(local).admit("a", hello(local.pid), WorkerPool(), 0)
+    member = gathering(local).check_join("a", hello(local.pid), WorkerPool(), 0)
     assert isinstance(member, RemoteWorker)
-    assert member.loss_reason(9_900_000_000) is None, "it may be busy"
-    local.is_stopped = True
-    assert member.loss_reason(2_400_000_000) is None
-    assert member.loss_reason(2_500_000_000) == "did not respond for 2.5 s: the worker's process is suspended"
+    assert member.find_loss_reason(9_900_000_000) is None, "it may be busy"
+    local.is_suspended = True
+    assert member.find_loss_reason(2_400_000_000) is None
+    assert member.find_loss_reason(2_500_000_000) == "did not respond for 2.5 s: the worker's process is suspended"
 
 
 def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_processor(local: Started) -> None:
-    member = gathering(local).admit("a", hello(local.pid), WorkerPool(), 0)
+    member = gathering(local).check_join("a", hello(local.pid), WorkerPool(), 0)
     assert isinstance(member, RemoteWorker)
     member.is_sending = True
-    assert member.loss_reason(1_300_000_000) is None
+    assert member.find_loss_reason(1_300_000_000) is None
     local.used_cpu_s += 0.3
-    assert member.loss_reason(2_500_000_000) is None
-    assert member.loss_reason(9_900_000_000) is None
-    assert member.loss_reason(10_000_000_000) == "did not respond for 10 s"
+    assert member.find_loss_reason(2_500_000_000) is None
+    assert member.find_loss_reason(9_900_000_000) is None
+    assert member.find_loss_reason(10_000_000_000) == "did not respond for 10 s"
     local.used_cpu_s += 0.95
-    assert member.loss_reason(2_600_000_000) == "did not respond for 2.5 s", "it has had the processor all the time"
+    assert member.find_loss_reason(2_600_000_000) == "did not respond for 2.5 s", (
+        "it has had the processor all the time"
+    )
     member.last_received_ns = 10_000_000_000
-    assert member.loss_reason(10_100_000_000) is None
-    assert member.loss_reason(11_300_000_000) is None
-    assert member.loss_reason(12_500_000_000) == "did not respond for 2.5 s"
+    assert member.find_loss_reason(10_100_000_000) is None
+    assert member.find_loss_reason(11_300_000_000) is None
+    assert member.find_loss_reason(12_500_000_000) == "did not respond for 2.5 s"
 
 
 def test_without_remote_workers_nobody_is_told_to_start_any(local: Started) -> None:

@@ -2,11 +2,11 @@ import msgspec
 import pytest
 
 from loadgen.master.merging import (
-    earliest_errors,
+    add_host_to_failure,
+    merge_first_errors,
     merge_preflights,
     merge_progress,
     merge_stage_ends,
-    name_host_in_failure,
     sum_known,
 )
 from loadgen.records import Failed, FirstError, PreflightDone, Progress, StageEnded, WorkerStageResult
@@ -38,9 +38,9 @@ def test_a_host_alone_is_not_named() -> None:
 
 
 def test_a_failure_from_a_host_keeps_whose_fault_it_is() -> None:
-    failed = Failed("no column named prompt", hint="Name it.", is_workload_wrong=True)
-    assert name_host_in_failure("two", failed) == Failed(
-        "from two: no column named prompt", hint="Name it.", is_workload_wrong=True
+    failed = Failed("no column named prompt", hint="Name it.", is_workload_invalid=True)
+    assert add_host_to_failure("two", failed) == Failed(
+        "from two: no column named prompt", hint="Name it.", is_workload_invalid=True
     )
 
 
@@ -74,7 +74,7 @@ def test_a_sum_with_an_unknown_in_it_is_unknown(counts: list[int | None], total:
 def test_of_each_class_of_errors_the_earliest_is_told() -> None:
     early, late = FirstError("tls", 5, "early"), FirstError("tls", 9, "late")
     other = FirstError("send", 7, "lost")
-    assert earliest_errors([(late,), (), (other, early)]) == (early, other)
+    assert merge_first_errors([(late,), (), (other, early)]) == (early, other)
     progress = [Progress(3, 1, 1, 1, 0, 1, 0, 0.1, first_errors=told) for told in ((late,), (early, other))]
     assert merge_progress(3, 9, progress).first_errors == (early, other)
     assert merge_stage_ends(3, 101, 21, [ENDED], (), (early,)).first_errors == (early,)

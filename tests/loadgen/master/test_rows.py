@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from loadgen.frames import decode_rows, encode_rows
-from loadgen.master.rows import SAME_CLOCK, ClockLine, ClockOffset, WorkerClock, fit_clock_line, rebase_rows
+from loadgen.master.rows import SAME_CLOCK, ClockModel, ClockOffset, WorkerClock, fit_clock_line, rebase_rows
 from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 from tests.fakes.master import SHARE, STAGE, START_NS, batch
 
@@ -70,7 +70,7 @@ def test_answers_that_are_held_up_on_one_way_have_no_say() -> None:
     clock = seen(60, drift=20e-6, slow_answers=0.5)
     now_ns = UPTIME_NS + 60 * 10**9
     assert abs(clock.fit_line().to_master_ns(on_worker(now_ns, 20e-6)) - now_ns) < 100_000
-    assert clock.residual_ms(clock.fit_line()) < 1
+    assert clock.compute_residual_ms(clock.fit_line()) < 1
 
 
 def test_one_window_without_a_quick_answer_bends_nothing() -> None:
@@ -86,8 +86,8 @@ def test_of_the_first_second_and_each_ten_after_the_shortest_round_trip_is_kept(
         sent_ns = UPTIME_NS + tenth * 100_000_000
         is_best = tenth % 50 == 7
         clock.add(sent_ns, sent_ns + 1, sent_ns + (100_000 if is_best else 900_000))
-    assert [reading.round_trip_ns for reading in clock.readings] == [100_000, 100_000, 100_000, 100_000, 900_000]
-    assert [round((reading.at_ns - UPTIME_NS) / 1e8) for reading in clock.readings] == [7, 57, 157, 257, 310]
+    assert [reading.round_trip_ns for reading in clock.offsets] == [100_000, 100_000, 100_000, 100_000, 900_000]
+    assert [round((reading.at_ns - UPTIME_NS) / 1e8) for reading in clock.offsets] == [7, 57, 157, 257, 310]
     assert clock.round_trip_ns == 900_000
 
 
@@ -99,15 +99,15 @@ def test_no_clock_is_taken_to_run_wrong_by_more_than_clocks_do() -> None:
 def test_the_residual_says_how_far_the_clock_went_from_the_line_of_a_stage() -> None:
     clock = seen(11, base_ms=0.1, jitter_ms=0.001)
     line = clock.fit_line()
-    assert clock.residual_ms(line) == pytest.approx(0.1, abs=0.05)  # half a round trip
+    assert clock.compute_residual_ms(line) == pytest.approx(0.1, abs=0.05)  # half a round trip
     for s in range(12, 32):
         sent_ns = UPTIME_NS + s * 10**9
         clock.add(sent_ns, on_worker(sent_ns, 0.0) + 5_000_000, sent_ns + 200_000)  # a jump of 5 ms
-    assert clock.residual_ms(line) == pytest.approx(5.1, abs=0.1)
+    assert clock.compute_residual_ms(line) == pytest.approx(5.1, abs=0.1)
 
 
-@pytest.mark.parametrize("line", [SAME_CLOCK, ClockLine(UPTIME_NS, AHEAD_NS, 500e-6), ClockLine(5, -AHEAD_NS, -1e-5)])
-def test_there_and_back_is_the_same_moment(line: ClockLine) -> None:
+@pytest.mark.parametrize("line", [SAME_CLOCK, ClockModel(UPTIME_NS, AHEAD_NS, 500e-6), ClockModel(5, -AHEAD_NS, -1e-5)])
+def test_there_and_back_is_the_same_moment(line: ClockModel) -> None:
     for ns in (UPTIME_NS, UPTIME_NS + 3_600 * 10**9 + 1):
         assert abs(line.to_master_ns(line.to_worker_ns(ns)) - ns) <= 1
         (moved,) = line.to_master_times(np.array([line.to_worker_ns(ns)]))
@@ -119,7 +119,7 @@ def test_a_line_needs_a_reading() -> None:
         WorkerClock().fit_line()
 
 
-LINE = ClockLine(START_NS, 1_000, 1e-6)
+LINE = ClockModel(START_NS, 1_000, 1e-6)
 TIMES = [field.name for field in REQUEST_SCHEMA if field.name.endswith("_ns") and field.type == pa.int64()]
 
 

@@ -124,5 +124,5 @@ def test_a_dataset_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_popularity_and_expectation_come_along(people: Dataset) -> None:
     workload = HttpWorkload("POST", dataset=people, popularity=Popularity("zipf"), expect=Expectation(statuses=(201,)))
     built = build_http(workload, ENDPOINT, ADDRESS)
-    assert built.picks is not None
-    assert set(built.picks) == {0, 1}
+    assert built.request_indices is not None
+    assert set(built.request_indices) == {0, 1}

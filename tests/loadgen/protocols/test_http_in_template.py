@@ -2,14 +2,14 @@ import msgspec
 import pytest
 
 from loadgen.protocols import http
-from loadgen.protocols.http import PathTemplate, Template
+from loadgen.protocols.http import BodyTemplate, PathTemplate
 from loadgen.protocols.prepared import WorkloadError
 
 ROW = {"text": 'say "é"', "n": 1.5, "list": [1, {"a": None}], "none": None, "cell": "12", "file": b"\xff\0"}
 
 
 def filled(text: str, *, is_json: bool | None = None, is_csv: bool = False) -> bytes:
-    return Template(text, is_json=is_json, is_csv=is_csv).fill(ROW)
+    return BodyTemplate(text, is_json=is_json, is_csv=is_csv).fill(ROW)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def filled(text: str, *, is_json: bool | None = None, is_csv: bool = False) -> b
     ],
 )
 def test_a_json_template_stays_json(text: str, body: str) -> None:
-    http = Template(text, is_json=None, is_csv=False)
+    http = BodyTemplate(text, is_json=None, is_csv=False)
     assert http.is_json
     assert http.fill(ROW).decode() == body
     msgspec.json.decode(http.fill(ROW))
@@ -44,7 +44,7 @@ def test_elsewhere_it_is_text() -> None:
 
 def test_a_path_is_quoted() -> None:
     assert PathTemplate("/u/{{text}}/{{n}}?q={{file}}").fill(ROW) == "/u/say%20%22%C3%A9%22/1.5?q=%FF%00"
-    assert PathTemplate("/plain").has_holes is False
+    assert PathTemplate("/plain").has_placeholders is False
 
 
 def test_a_column_that_is_not_there_is_told() -> None:
@@ -63,7 +63,7 @@ def test_what_a_row_fills_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     long = {"long": "x" * 70_000}
     for one in ("{{long}}", '["{{long}}"]'):
         with pytest.raises(WorkloadError, match="the request for a row of the dataset exceeds"):
-            Template(one, is_json=None, is_csv=False).fill(long)
+            BodyTemplate(one, is_json=None, is_csv=False).fill(long)
     with pytest.raises(WorkloadError, match="'long' is too long for a path"):
         PathTemplate("/{{long}}").fill(long)
 

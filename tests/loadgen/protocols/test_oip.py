@@ -144,8 +144,8 @@ def test_a_workload_is_the_same_for_a_seed_and_different_for_another() -> None:
 
 
 def test_popularity_picks_among_the_requests() -> None:
-    assert build(OipWorkload("m")).picks is None
-    picks = build(OipWorkload("m", popularity=Popularity("zipf"))).picks
+    assert build(OipWorkload("m")).request_indices is None
+    picks = build(OipWorkload("m", popularity=Popularity("zipf"))).request_indices
     assert picks is not None
     assert 0 <= min(picks) < max(picks) < 32
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from loadgen.payloads.tensors import TensorError, TensorInput
-from loadgen.protocols.oip_grpc import METADATA_METHOD, OipGrpc, OipStreamReader, infer_method, read_response
+from loadgen.protocols.oip_grpc import METADATA_METHOD, OipGrpc, OipStreamReader, get_infer_method, read_response
 from loadgen.protocols.oip_tensors import ResponseError
 from loadgen.protocols.open_inference_pb2 import (
     InferTensorContents,
@@ -60,7 +60,7 @@ def test_names_go_as_they_are_and_what_is_called_is_shown() -> None:
     request = ModelInferRequest.FromString(dialect.encode_request([(X, ARRAYS["FP32"])], True))
     assert (request.model_name, request.model_version) == ("a/b c", "2")
     assert dialect.label == "grpc://h:8001/inference.GRPCInferenceService/ModelInfer"
-    assert infer_method(OipWorkload("m", transport="grpc-stream")).endswith("/ModelStreamInfer")
+    assert get_infer_method(OipWorkload("m", transport="grpc-stream")).endswith("/ModelStreamInfer")
 
 
 def test_the_metadata_is_asked_for_by_its_own_method() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from loadgen.payloads.tensors import TensorError, TensorInput
 from loadgen.protocols import oip_http
-from loadgen.protocols.oip_http import OipHttp, model_path, read_metadata, read_outputs
+from loadgen.protocols.oip_http import OipHttp, format_model_path, read_metadata, read_outputs
 from loadgen.protocols.oip_tensors import ResponseError, check_outputs
 from loadgen.protocols.prepared import ResponseCheck, TargetError
 from loadgen.records import Endpoint
@@ -142,8 +142,8 @@ def split(request: bytes) -> tuple[bytes, bytes]:
 
 
 def test_names_are_quoted_and_a_version_has_its_place() -> None:
-    assert model_path(ADDRESS, "a/b c", None) == "/base/v2/models/a%2Fb%20c"
-    assert model_path(ADDRESS, "m", "2/1") == "/base/v2/models/m/versions/2%2F1"
+    assert format_model_path(ADDRESS, "a/b c", None) == "/base/v2/models/a%2Fb%20c"
+    assert format_model_path(ADDRESS, "m", "2/1") == "/base/v2/models/m/versions/2%2F1"
 
 
 def test_a_binary_request_is_a_json_head_and_the_tensors() -> None:

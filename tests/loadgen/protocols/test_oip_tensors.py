@@ -19,7 +19,7 @@ def npz(tmp_path: Path) -> str:
 
 
 def shapes(workload: OipWorkload, *specs: TensorInput) -> list[list[tuple[int, ...]]]:
-    return [[tensor.shape for _, tensor in part] for part in load_inputs(workload, specs).requests()]
+    return [[tensor.shape for _, tensor in part] for part in load_inputs(workload, specs).iterate_requests()]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_scalar_beside_rows_is_one_for_each_request() -> None:
 def test_every_datatype_is_made_up_seeded(datatype: str) -> None:
     spec = TensorInput("x", datatype, (-1, 64))
     first, again, other = (
-        next(load_inputs(OipWorkload("m", seed=seed), [spec]).requests())[0][1].tolist() for seed in (1, 1, 2)
+        next(load_inputs(OipWorkload("m", seed=seed), [spec]).iterate_requests())[0][1].tolist() for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -64,15 +64,15 @@ def test_bfloat16_is_refused_with_what_to_do() -> None:
 
 def test_rows_of_a_file_go_into_requests_with_their_labels(npz: str) -> None:
     inputs = load_inputs(OipWorkload("m", tensors=npz, labels="y", rows_per_request=2), [X])
-    assert [part[0][1].tolist() for part in inputs.requests()] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
-    labels = inputs.labels(2)
+    assert [part[0][1].tolist() for part in inputs.iterate_requests()] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+    labels = inputs.get_labels(2)
     assert labels is not None
     assert labels.tolist() == [[0, 1], [1, 0]]
 
 
 def test_a_file_holds_a_scalar_for_each_request(npz: str) -> None:
     scalar = TensorInput("t", "FP32", ())
-    parts = list(load_inputs(OipWorkload("m", tensors=npz), [X, scalar]).requests())
+    parts = list(load_inputs(OipWorkload("m", tensors=npz), [X, scalar]).iterate_requests())
     assert [part[1][1].tolist() for part in parts] == [0.5, 1, 1.5, 2, 2.5]
     assert parts[0][1][1].shape == ()
     with pytest.raises(TensorError, match="set `rows_per_request` to 1"):

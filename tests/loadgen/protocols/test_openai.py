@@ -57,7 +57,7 @@ def test_requests_go_below_the_base_url(api: str, path: str) -> None:
     assert "\r\nContent-Type: application/json\r\n" in head
     assert "\r\nAuthorization: Bearer s3cret\r\n" in head
     assert built.label == f"POST http://h:1/v1{path}"
-    assert (len(built.requests), built.picks, built.sessions) == (4, None, None)
+    assert (len(built.requests), built.request_indices, built.sessions) == (4, None, None)
 
 
 def test_a_base_url_may_end_in_a_slash_and_have_a_query() -> None:
@@ -169,8 +169,8 @@ def test_popularity_is_of_prompts_and_prefixes() -> None:
     built = build(prompts=prompts, popularity=Popularity("zipf", 1.5))
     prefixes = [body["messages"][0]["content"] for body in bodies(built)]
     assert max(prefixes.count(prefix) for prefix in prefixes) > 50
-    assert built.picks is not None
-    picked = list(built.picks)
+    assert built.request_indices is not None
+    picked = list(built.request_indices)
     assert max(picked.count(number) for number in set(picked)) > len(picked) / 5
 
 
@@ -181,10 +181,10 @@ def test_a_session_holds_all_turns_before() -> None:
     built = build(prompts=SESSIONS)
     made = bodies(built)
     assert built.sessions is not None
-    assert built.picks is not None
-    starts = list(built.picks)
+    assert built.request_indices is not None
+    starts = list(built.request_indices)
     assert len(starts) == 40
-    following, think_ns = built.sessions.next_number, built.sessions.think_ns
+    following, think_ns = built.sessions.next_request_index, built.sessions.think_ns
     assert len(following) == len(think_ns) == len(made)
     reached = []
     for start in starts:
@@ -205,8 +205,8 @@ def test_a_session_holds_all_turns_before() -> None:
 
 
 def test_popularity_is_of_whole_sessions() -> None:
-    starts = set(build(prompts=SESSIONS).picks or ())
-    assert set(build(prompts=SESSIONS, popularity=Popularity("uniform")).picks or ()) == starts
+    starts = set(build(prompts=SESSIONS).request_indices or ())
+    assert set(build(prompts=SESSIONS, popularity=Popularity("uniform")).request_indices or ()) == starts
 
 
 def test_a_session_of_completions_is_one_text() -> None:
@@ -234,7 +234,7 @@ def test_a_trace_is_sent_in_its_order() -> None:
     trace = TracePrompts(struct.pack("<4i", 3, 1, 0, 7), struct.pack("<4i", 5, 0, -2, 9))
     built = build(prompts=trace, popularity=Popularity("uniform"))
     made = [(len(body["messages"][0]["content"].split()), body["max_tokens"]) for body in bodies(built)]
-    assert (made, built.picks) == ([(3, 5), (1, 1), (1, 1), (7, 9)], None)
+    assert (made, built.request_indices) == ([(3, 5), (1, 1), (1, 1), (7, 9)], None)
 
 
 @pytest.mark.parametrize("lengths", [(b"", b""), (b"1234", b""), (b"123", b"123")])
@@ -326,7 +326,7 @@ def test_requests_beyond_the_memory_for_them_are_left_out(monkeypatch: pytest.Mo
     assert built.notes[-1].startswith(f"only the first {len(built.requests)} requests were used")
     sessions = build(prompts=SESSIONS)
     assert sessions.sessions is not None
-    assert sessions.sessions.next_number[-1] is None
+    assert sessions.sessions.next_request_index[-1] is None
     assert "sessions (" in sessions.notes[-1]
     rows = build(prompts=dataset(tmp_path, *[{"prompt": "x" * 500}] * 9))
     assert rows.notes == (f"only the first {len(rows.requests)} requests were used, because more would exceed 0 MiB",)

@@ -10,14 +10,14 @@ from loadgen.records import Endpoint, Timeouts
 from loadgen.reference.openai_events import (
     Generation,
     Pieces,
-    chunked,
-    endless,
-    openai_stream,
-    single_line_event,
+    add_connection_close,
+    build_chunked_stream,
+    build_endless_stream,
+    build_openai_stream,
+    build_single_line_event,
+    build_stream_until_close,
     slice_stream,
     truncate,
-    until_close,
-    with_connection_close,
 )
 from loadgen.reference.script import OpenAiMock, Reply, Script, ServiceModel, Stream
 from loadgen.reference.scripted import ScriptedServer
@@ -60,7 +60,7 @@ def played(stream: Stream | Reply, api: Any = "chat", **more: Any) -> tuple[str 
 
 
 def events(api: Any = "chat", gap_s: float = 0.0, **more: Any) -> Pieces:
-    return openai_stream(Generation(tokens=6, api=api, **more), 0.0, gap_s)
+    return build_openai_stream(Generation(tokens=6, api=api, **more), 0.0, gap_s)
 
 
 def known(exchange: Exchange) -> Tokens:
@@ -108,7 +108,7 @@ def test_a_model_that_the_server_lacks() -> None:
 @pytest.mark.parametrize("api", ["chat", "completions", "responses"])
 @pytest.mark.parametrize("size", [1, 7])
 def test_a_stream_in_slices(api: str, size: int) -> None:
-    stream = slice_stream(chunked(events(api, text="é☃ \r\n", reasoning=2)), size, interval_s=0.00005)
+    stream = slice_stream(build_chunked_stream(events(api, text="é☃ \r\n", reasoning=2)), size, interval_s=0.00005)
     error, exchange = played(stream, api)
     tokens = known(exchange)
     assert (error, tokens.tokens_out, len(tokens.chunk_ns or ())) == (None, 8, 8)
@@ -116,45 +116,47 @@ def test_a_stream_in_slices(api: str, size: int) -> None:
 
 def test_what_a_stream_may_be() -> None:
     reasoning, last = (
-        played(chunked(events(reasoning=3, gap_s=0.002))),
-        known(played(chunked(events(tool_call=True)))[1]),
+        played(build_chunked_stream(events(reasoning=3, gap_s=0.002))),
+        known(played(build_chunked_stream(events(tool_call=True)))[1]),
     )
     tokens = known(reasoning[1])
     assert reasoning[0] is None
     assert tokens.chunk_ns is not None
     assert (tokens.first_token_ns, tokens.first_output_ns) == (tokens.chunk_ns[0], tokens.chunk_ns[3])
     assert last.first_output_ns is not None
-    several = known(played(chunked(events(per_chunk=4)))[1])
+    several = known(played(build_chunked_stream(events(per_chunk=4)))[1])
     assert (len(several.chunk_ns or ()), several.tokens_out) == (2, 6)
-    blank = known(played(chunked(events(text=" ")))[1])
+    blank = known(played(build_chunked_stream(events(text=" ")))[1])
     assert len(blank.chunk_ns or ()) == 6
-    none = played(chunked(openai_stream(Generation(tokens=0), 0.0, 0.0)))
+    none = played(build_chunked_stream(build_openai_stream(Generation(tokens=0), 0.0, 0.0)))
     assert (none[0], known(none[1]).first_token_ns, known(none[1]).tokens_out) == (None, None, 0)
-    uncounted = known(played(chunked(events(usage=False)))[1])
+    uncounted = known(played(build_chunked_stream(events(usage=False)))[1])
     assert (uncounted.tokens_out, uncounted.tokens_from) == (6, "chunks")
-    wrong = known(played(chunked(events(reported_tokens=(-1, -9))))[1])
+    wrong = known(played(build_chunked_stream(events(reported_tokens=(-1, -9))))[1])
     assert (wrong.tokens_in, wrong.tokens_out, wrong.tokens_from) == (None, 6, "chunks")
 
 
 @pytest.mark.parametrize(
     ("stream", "error"),
     [
-        (chunked(events(done=False)), None),
-        (until_close(events()), None),
-        (with_connection_close(chunked(events())), None),
+        (build_chunked_stream(events(done=False)), None),
+        (build_stream_until_close(events()), None),
+        (add_connection_close(build_chunked_stream(events())), None),
         (Reply(body=b'{"choices": [{"message": {"content": "a"}}]}'), None),
-        (chunked(events(finish_reason=None)), "truncated"),
-        (chunked(events(finish_reason=None, done=False)), "truncated"),
-        (until_close(events(finish_reason=None)), "truncated"),
-        (truncate(chunked(events()), 5, "close"), "truncated"),
-        (truncate(chunked(events()), 5, "reset"), "truncated"),
-        (truncate(chunked(events()), 5, "open"), "timeout"),
-        (endless(events(finish_reason=None), repeated=1, period_s=0.01), "timeout"),
-        (endless([(0.0, b": keep-alive\n\n")], repeated=1, period_s=0.01), "timeout"),
-        (single_line_event(64 * 2**20), "bad-payload"),
-        (chunked([(0.0, b"data: {rubbish\n\n")]), "bad-payload"),
+        (build_chunked_stream(events(finish_reason=None)), "truncated"),
+        (build_chunked_stream(events(finish_reason=None, done=False)), "truncated"),
+        (build_stream_until_close(events(finish_reason=None)), "truncated"),
+        (truncate(build_chunked_stream(events()), 5, "close"), "truncated"),
+        (truncate(build_chunked_stream(events()), 5, "reset"), "truncated"),
+        (truncate(build_chunked_stream(events()), 5, "open"), "timeout"),
+        (build_endless_stream(events(finish_reason=None), repeat_count=1, period_s=0.01), "timeout"),
+        (build_endless_stream([(0.0, b": keep-alive\n\n")], repeat_count=1, period_s=0.01), "timeout"),
+        (build_single_line_event(64 * 2**20), "bad-payload"),
+        (build_chunked_stream([(0.0, b"data: {rubbish\n\n")]), "bad-payload"),
         (
-            chunked([*events(finish_reason=None, done=False), (0.0, b'data: {"error": {"message": "x"}}\n\n')]),
+            build_chunked_stream(
+                [*events(finish_reason=None, done=False), (0.0, b'data: {"error": {"message": "x"}}\n\n')]
+            ),
             "bad-output",
         ),
         (Reply(body=b"<html>", headers=(("Content-Type", "text/html"),)), "bad-payload"),

@@ -10,7 +10,7 @@ from loadgen.payloads.tensors import TensorInput
 from loadgen.protocols.prepared import PreparedWorkload, TargetError, WorkloadError
 from loadgen.protocols.tf_serving import build_tf_serving, check_prediction
 from loadgen.records import Endpoint
-from loadgen.reference.mock_protocols import tf_serving_handler
+from loadgen.reference.mock_protocols import build_tf_serving_handler
 from loadgen.reference.requests import parse_request
 from loadgen.reference.script import TfServingMock
 from loadgen.transport.address import parse_url
@@ -30,7 +30,7 @@ class Model:
     """Answers from a scripted face, without a network; `asked` is what it was asked."""
 
     def __init__(self, face: TfServingMock) -> None:
-        self._answer = tf_serving_handler(face)
+        self._answer = build_tf_serving_handler(face)
         self.asked: list[bytes] = []
 
     async def ask(self, request: bytes) -> Exchange:
@@ -68,7 +68,7 @@ def test_inputs_are_made_up_from_the_signature() -> None:
     first, _ = body["instances"]
     assert (len(first["x"]), len(first["ids"]), type(first["t"])) == (2, 1, str)
     assert len(set(built.requests)) > 1
-    assert built.picks is not None
+    assert built.request_indices is not None
     assert built.check(model.answered(built.requests[0])).error is None
 
 

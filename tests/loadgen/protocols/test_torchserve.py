@@ -22,7 +22,7 @@ def test_a_prediction_for_each_body() -> None:
     assert b"\r\nContent-Type: application/json\r\n" in built.requests[1]
     assert built.requests[1].endswith(b"\r\n\r\n[2]")
     assert built.label == "POST http://h:8080/base/predictions/a%2Fb/2.0"
-    assert set(built.picks or ()) == {0, 1}
+    assert set(built.request_indices or ()) == {0, 1}
 
 
 def test_a_folders_files_as_they_are(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from loadgen.reference.openai_events import (
     Generation,
-    chunked,
-    endless,
-    openai_stream,
-    single_line_event,
+    add_connection_close,
+    build_chunked_stream,
+    build_endless_stream,
+    build_openai_stream,
+    build_single_line_event,
+    build_stream_until_close,
     slice_stream,
     truncate,
-    until_close,
-    with_connection_close,
 )
 from loadgen.reference.script import Reply, ReplyMode, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
@@ -58,7 +58,7 @@ def test_pieces_come_when_they_are_due() -> None:
 
 
 def test_a_chunked_stream_leaves_its_connection_open() -> None:
-    stream = chunked(BODY)
+    stream = build_chunked_stream(BODY)
     with asked(stream) as client:
         wanted = bytes_of(stream)
         got = b""
@@ -71,7 +71,12 @@ def test_a_chunked_stream_leaves_its_connection_open() -> None:
 
 
 @pytest.mark.parametrize(
-    "stream", [until_close(BODY), with_connection_close(chunked(BODY)), truncate(chunked(BODY), 2, "close")]
+    "stream",
+    [
+        build_stream_until_close(BODY),
+        add_connection_close(build_chunked_stream(BODY)),
+        truncate(build_chunked_stream(BODY), 2, "close"),
+    ],
 )
 def test_a_stream_may_close_its_connection(stream: Stream) -> None:
     with asked(stream) as client:
@@ -79,12 +84,12 @@ def test_a_stream_may_close_its_connection(stream: Stream) -> None:
 
 
 def test_old_http_and_closing_say_so() -> None:
-    assert bytes_of(until_close(BODY)).startswith(b"HTTP/1.0 200 ")
-    assert b"\r\nConnection: close\r\n\r\n" in bytes_of(with_connection_close(chunked(BODY)))
+    assert bytes_of(build_stream_until_close(BODY)).startswith(b"HTTP/1.0 200 ")
+    assert b"\r\nConnection: close\r\n\r\n" in bytes_of(add_connection_close(build_chunked_stream(BODY)))
 
 
 def test_a_stream_may_be_reset() -> None:
-    with asked(truncate(chunked(BODY), 2, "reset")) as client, pytest.raises(ConnectionResetError):
+    with asked(truncate(build_chunked_stream(BODY), 2, "reset")) as client, pytest.raises(ConnectionResetError):
         read_all(client)
 
 
@@ -111,7 +116,9 @@ def test_a_slow_body_comes_byte_by_byte() -> None:
 
 
 def test_slices_are_read_one_by_one() -> None:
-    stream = slice_stream(with_connection_close(chunked([(0.0, "data: é\n\n".encode())])), 1, interval_s=0.002)
+    stream = slice_stream(
+        add_connection_close(build_chunked_stream([(0.0, "data: é\n\n".encode())])), 1, interval_s=0.002
+    )
     reads = []
     with asked(stream) as client:
         while data := client.recv(65_536):
@@ -121,7 +128,7 @@ def test_slices_are_read_one_by_one() -> None:
 
 
 def test_an_endless_stream_repeats_its_end() -> None:
-    with asked(endless(BODY, repeated=1, period_s=0.002)) as client:
+    with asked(build_endless_stream(BODY, repeat_count=1, period_s=0.002)) as client:
         got = b""
         while got.count(b"data: b") < 20:
             got += client.recv(65_536)
@@ -129,15 +136,14 @@ def test_an_endless_stream_repeats_its_end() -> None:
 
 
 def test_a_reader_that_does_not_read_is_waited_for() -> None:
-    stream = with_connection_close(single_line_event(32 * 2**20))
+    stream = add_connection_close(build_single_line_event(32 * 2**20))
     with asked(stream) as client:
         assert read_all(client) == bytes_of(stream)
 
 
 def test_tokens_come_at_their_times_and_the_rest_with_the_last() -> None:
-    pieces = openai_stream(Generation(tokens=3), 0.1, 0.02)
+    pieces = build_openai_stream(Generation(tokens=3), 0.1, 0.02)
     assert [at_s for at_s, _ in pieces] == pytest.approx([0, 0.1, 0.12, 0.14, 0.14, 0.14, 0.14])
     assert [b'"content":"tok "' in event for _, event in pieces] == [False, True, True, True, False, False, False]
-    assert [at_s for at_s, _ in openai_stream(Generation(tokens=5, per_chunk=2, role_chunk=False), 1, 0.5)][:3] == [
-        1, 2, 2.5,
-    ]  # fmt: skip
+    paced = build_openai_stream(Generation(tokens=5, per_chunk=2, role_chunk=False), 1, 0.5)
+    assert [at_s for at_s, _ in paced][:3] == [1, 2, 2.5]

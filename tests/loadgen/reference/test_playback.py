@@ -2,7 +2,7 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.reference.playback import ResponsePlayback, ResponseScript, SocketWriter, script_stream
+from loadgen.reference.playback import ResponsePlayback, ResponseScript, SocketWriter, build_stream_script
 from loadgen.reference.script import End, Ending, Stream
 
 pytestmark = pytest.mark.timing
@@ -86,8 +86,8 @@ def test_a_connection_that_is_gone_ends_it(wire: FakeWire) -> None:
 
 def test_small_pieces_that_are_due_together_are_one() -> None:
     large = b"x" * 20_000
-    course = script_stream(Stream(((0.0, b"a"), (0.0, b"b"), (0.0, large), (1.0, b"c"), (1.0, b"d"))), 5)
+    course = build_stream_script(Stream(((0.0, b"a"), (0.0, b"b"), (0.0, large), (1.0, b"c"), (1.0, b"d"))), 5)
     assert course.pieces == [b"ab", large, b"cd"]
     assert course.offsets_ns == [5, 5, 10**9 + 5]
-    repeated = script_stream(Stream(((0.0, b"a"), (0.0, b"b"), (0.0, b"c")), end="repeat", repeated=1), 0)
+    repeated = build_stream_script(Stream(((0.0, b"a"), (0.0, b"b"), (0.0, b"c")), end="repeat", repeated=1), 0)
     assert repeated.pieces == [b"ab", b"c"]

@@ -9,13 +9,13 @@ from loadgen.records import (
     Configure,
     Endpoint,
     RunStage,
-    Share,
     StageEnded,
     StagePlan,
     StagePrepared,
     StageStarted,
     StartStage,
     StopStage,
+    WorkerShare,
 )
 from loadgen.reference.scripted import Script, ScriptedServer
 from loadgen.workloads import HttpWorkload
@@ -44,7 +44,7 @@ def worker(piped: Piped, server: ScriptedServer) -> Piped:
     return piped
 
 
-def begun(worker: Piped, of: StagePlan, share: Share, after_ns: int = 50_000_000) -> StageStarted:
+def begun(worker: Piped, of: StagePlan, share: WorkerShare, after_ns: int = 50_000_000) -> StageStarted:
     worker.tell(RunStage(of, share))
     worker.heard(StagePrepared)
     worker.tell(StartStage(of.index, perf_counter_ns() + after_ns))
@@ -65,7 +65,7 @@ def test_a_stage_starts_when_it_is_told_to_and_not_before(worker: Piped, server:
 
 
 def test_a_start_that_is_late_is_lag_and_nothing_else(worker: Piped) -> None:
-    begun(worker, plan(rate=100, duration=0.5), Share(), after_ns=-300_000_000)
+    begun(worker, plan(rate=100, duration=0.5), WorkerShare(), after_ns=-300_000_000)
     ended = worker.heard(StageEnded)
     lag_ms = ((worker.rows["sent_ns"] - worker.rows["intended_ns"]) / 1e6)[worker.rows["index"].argsort()]
     assert ended.scheduled == len(lag_ms) == 50
@@ -86,17 +86,17 @@ def test_a_stage_that_is_stopped_before_it_was_started_ends(
     assert (ended.stopped_early, ended.rates) == (True, ())
     assert not server.requests
     worker.tell(StartStage(ended.index, perf_counter_ns()))  # by one who did not know yet
-    begun(worker, plan(rate=50, duration=0.2), Share())
+    begun(worker, plan(rate=50, duration=0.2), WorkerShare())
     assert worker.heard(StageEnded).scheduled == len(worker.rows) == 10
 
 
 def test_a_share_has_its_own_rows_and_its_part_of_the_connections(worker: Piped, server: ScriptedServer) -> None:
-    started = begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), Share(1, 2))
+    started = begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), WorkerShare(1, 2))
     assert started.scheduled is None
     assert worker.heard(StageEnded).connections_opened == server.connections == 2
     assert set(worker.rows["worker"]) == {1}
     assert sorted(worker.rows["index"]) == list(range(1, 2 * len(worker.rows) + 1, 2))
-    begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), Share())
+    begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), WorkerShare())
     assert worker.heard(StageEnded).connections_opened == 3
 
 
@@ -112,7 +112,7 @@ def test_a_rate_that_was_changed_before_the_start_holds_from_the_start(worker: P
 
 
 def test_a_rate_changes_at_the_moment_that_was_told(worker: Piped) -> None:
-    started = begun(worker, plan(rate=100, duration=0.5), Share(0, 2))
+    started = begun(worker, plan(rate=100, duration=0.5), WorkerShare(0, 2))
     worker.tell(ChangeRate(200.0, started.start_ns + 300_000_000))
     ended = worker.heard(StageEnded)
     assert ended.rates == ((0.0, 100.0), (0.3, 100.0), (0.3, 200.0), (0.5, 200.0))

@@ -15,9 +15,9 @@ from loadgen.frames import encode_message_frame, read_report
 from loadgen.machine import get_clock_id
 from loadgen.records import (
     BATCH_ROWS,
+    EXIT_DISMISSED,
     EXIT_MASTER_LOST,
     EXIT_NO_MASTER,
-    EXIT_SENT_AWAY,
     REQUEST_SCHEMA,
     WIRE_VERSION,
     Configure,
@@ -34,12 +34,12 @@ from loadgen.records import (
     Quit,
     Ready,
     RunStage,
-    Share,
     StageEnded,
     StagePlan,
     StagePrepared,
     StageStarted,
     StartStage,
+    WorkerShare,
 )
 from loadgen.reference.scripted import Script, ScriptedServer
 from loadgen.sanitizing import sanitize_text
@@ -85,7 +85,7 @@ def worker(master: BareMaster) -> Iterator[Joined]:
 
 
 def begin(master: BareMaster, url: str, of: StagePlan) -> StageStarted:
-    master.tell(Configure(Endpoint((url,)), HttpWorkload()), RunStage(of, Share(1, 2)))
+    master.tell(Configure(Endpoint((url,)), HttpWorkload()), RunStage(of, WorkerShare(1, 2)))
     master.heard(StagePrepared)
     master.tell(StartStage(of.index, perf_counter_ns() + 100_000_000))
     return master.heard(StageStarted)
@@ -237,7 +237,7 @@ def test_a_worker_that_was_suspended_and_given_up_leaves_when_it_goes_on(master:
         os.kill(worker.child.pid, signal.SIGSTOP)
         master.tell(Quit("it did not respond"))
         os.kill(worker.child.pid, signal.SIGCONT)
-        assert worker.ending(5)[0] == EXIT_SENT_AWAY
+        assert worker.ending(5)[0] == EXIT_DISMISSED
 
 
 @pytest.mark.timing
@@ -273,7 +273,7 @@ def test_standard_input_may_end_while_it_looks_for_a_master() -> None:
 @pytest.mark.process
 def test_what_goes_wrong_is_told_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
     master.tell(Configure(Endpoint(("ftp://nowhere",)), HttpWorkload()))
-    assert master.heard(Failed).is_workload_wrong
+    assert master.heard(Failed).is_workload_invalid
     assert worker.ending(5) == (1, "")
 
 
@@ -297,7 +297,7 @@ def test_what_is_long_is_told_in_pieces_that_a_master_takes(master: BareMaster, 
 def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why: str) -> None:
     master.tell(Quit(why))
     code, said = worker.ending(5)
-    assert (code, said) == (EXIT_SENT_AWAY, f"the master dismissed this worker: {sanitize_text(why)}\n")
+    assert (code, said) == (EXIT_DISMISSED, f"the master dismissed this worker: {sanitize_text(why)}\n")
 
 
 @pytest.mark.process

@@ -12,7 +12,7 @@ from scipy import stats
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.protocols.expectation import judge_status
 from loadgen.protocols.prepared import CheckResponse, PreparedWorkload, ResponseCheck, Sessions
-from loadgen.records import ClosedArrivals, OpenArrivals, Share, StagePlan
+from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan, WorkerShare
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 from loadgen.worker.stage import SendingStage
 from loadgen.worker.traffic import Schedule
@@ -21,9 +21,9 @@ from tests.fakes.transport import FakeTransport
 pytestmark = pytest.mark.timing
 
 REQUESTS = [b"zero", b"one", b"two", b"three"]
-TWO_TURNS = Sessions(next_number=[1, None, 3, None], think_ns=[20_000_000, 0, 20_000_000, 0])
+TWO_TURNS = Sessions(next_request_index=[1, None, 3, None], think_ns=[20_000_000, 0, 20_000_000, 0])
 DURATION_S = 0.3
-ALL = Share()
+ALL = WorkerShare()
 
 
 class Played(NamedTuple):
@@ -53,7 +53,7 @@ def built(
     sessions: Sessions | None = None,
 ) -> PreparedWorkload:
     return PreparedWorkload(
-        requests=REQUESTS, check=judge, label="GET /", new_reader=new_reader, picks=picks, sessions=sessions
+        requests=REQUESTS, check=judge, label="GET /", new_reader=new_reader, request_indices=picks, sessions=sessions
     )
 
 
@@ -80,7 +80,7 @@ def play(
     meanwhile: Callable[[SendingStage], None] | None = None,
     at_s: float = 0.1,
     on_refused_key: Callable[[], None] | None = None,
-    share: Share = ALL,
+    share: WorkerShare = ALL,
 ) -> Played:
     """`meanwhile` is called `at_s` after the stage's start."""
     transport = transport or FakeTransport()
@@ -203,7 +203,7 @@ def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
         change_now(stage, 500)
 
     played = play(plan(constant(20), duration_s=0.4), meanwhile=change, at_s=0.2)
-    (first, before, after, last) = played.stage.executed_rates()
+    (first, before, after, last) = played.stage.get_executed_rates()
     assert (first, last) == ((0, 20), (0.4, 500))
     assert before[0] == after[0] == pytest.approx(0.2, abs=0.05)
     assert (before[1], after[1]) == (20, 500)
@@ -221,7 +221,7 @@ def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> Non
         stage.change_rate(1, np.array([], np.int64), now_ns, now_ns)
 
     played = play(plan(constant(1_000)), meanwhile=change)
-    due_by_then = round(played.stage.executed_rates()[1][0] * 1e9) // 1_000_000 + 1
+    due_by_then = round(played.stage.get_executed_rates()[1][0] * 1e9) // 1_000_000 + 1
     assert 150 <= due_by_then < 300
     assert len(played.finished) == played.stage.scheduled == due_by_then
 
@@ -239,19 +239,19 @@ def test_a_change_after_the_last_of_the_requests_is_none() -> None:
         change_now(stage, 1_000)
 
     of, slow = plan(constant(100), duration_s=1.0, max_requests=3), FakeTransport(after_s=0.3)
-    assert play(of, slow, meanwhile=change).stage.executed_rates() == ((0.0, 100.0), (1.0, 100.0))
+    assert play(of, slow, meanwhile=change).stage.get_executed_rates() == ((0.0, 100.0), (1.0, 100.0))
 
 
 def test_a_closed_stage_has_no_rate_to_change() -> None:
     def change(stage: SendingStage) -> None:
         change_now(stage, 500)
 
-    assert play(plan(ClosedArrivals(2)), meanwhile=change).stage.executed_rates() == ()
+    assert play(plan(ClosedArrivals(2)), meanwhile=change).stage.get_executed_rates() == ()
 
 
 def test_the_curve_of_a_stopped_stage_ends_where_it_was_stopped() -> None:
     played = play(plan(constant(20)), meanwhile=lambda stage: stage.stop(True, perf_counter_ns()))
-    (_, (end_s, rate)) = played.stage.executed_rates()
+    (_, (end_s, rate)) = played.stage.get_executed_rates()
     assert rate == 20
     assert end_s == pytest.approx(0.1, abs=0.05)
     assert played.stage.was_stopped
@@ -266,7 +266,7 @@ def test_until_the_rate_changes_the_old_arrivals_go_on() -> None:
     intended_ms = sorted(played.since_start_ms("intended_ns"))
     assert intended_ms == [*range(0, 200, 10), *range(205, 300, 5)]
     assert played.stage.scheduled == len(intended_ms)
-    assert played.stage.executed_rates() == ((0, 100), (0.2, 100), (0.2, 200), (0.3, 200))
+    assert played.stage.get_executed_rates() == ((0, 100), (0.2, 100), (0.2, 200), (0.3, 200))
     assert [each.index for each in played.transport.submitted] == list(range(len(intended_ms)))
 
 
@@ -275,7 +275,7 @@ def test_a_change_that_comes_too_late_takes_back_nothing_that_was_sent() -> None
         stage.change_rate(200, compute_offsets_ns(constant(200), 5, 0, 1)[1:], stage.start_ns, perf_counter_ns())
 
     played = play(plan(constant(100)), meanwhile=change, at_s=0.15)
-    changed_ms = played.stage.executed_rates()[1][0] * 1e3
+    changed_ms = played.stage.get_executed_rates()[1][0] * 1e3
     before = [at for at in played.since_start_ms("intended_ns") if at <= changed_ms]
     assert changed_ms == pytest.approx(150, abs=50)
     assert before == list(range(0, int(changed_ms) + 1, 10))
@@ -288,7 +288,7 @@ def test_a_change_that_comes_too_late_takes_back_nothing_that_was_sent() -> None
 def test_arrivals_of_all_shares_are_those_of_one_worker_with_its_payloads() -> None:
     of, workload = plan(OpenArrivals("poisson", ((0.0, 100.0),)), max_requests=25), built(picks=[3, 0, 1, 1, 2])
 
-    def sent(share: Share) -> list[tuple[int, int, int]]:
+    def sent(share: WorkerShare) -> list[tuple[int, int, int]]:
         played = play(of, workload=workload, share=share)
         assert played.stage.scheduled == len(played.finished)
         return [(each.index, each.intended_ns - played.stage.start_ns, each.request_index) for each in played.finished]
@@ -296,11 +296,11 @@ def test_arrivals_of_all_shares_are_those_of_one_worker_with_its_payloads() -> N
     alone = sorted(sent(ALL))
     assert len(alone) >= 15
     for workers in (2, 3, 4):
-        assert sorted(one for index in range(workers) for one in sent(Share(index, workers))) == alone
+        assert sorted(one for index in range(workers) for one in sent(WorkerShare(index, workers))) == alone
 
 
 def test_a_change_of_rate_keeps_the_order_of_all_shares() -> None:
-    def sent(share: Share) -> list[tuple[int, int, int]]:
+    def sent(share: WorkerShare) -> list[tuple[int, int, int]]:
         of = plan(OpenArrivals("poisson", ((0.0, 60.0),)), duration_s=0.4)
         schedule = Schedule(of, share)
 
@@ -316,25 +316,28 @@ def test_a_change_of_rate_keeps_the_order_of_all_shares() -> None:
     alone = sorted(sent(ALL))
     assert [index for index, *_ in alone] == list(range(len(alone)))
     for workers in (2, 3):
-        assert sorted(one for index in range(workers) for one in sent(Share(index, workers))) == alone
+        assert sorted(one for index in range(workers) for one in sent(WorkerShare(index, workers))) == alone
 
 
-@pytest.mark.parametrize(("share", "clients"), [(Share(0, 3), 2), (Share(1, 3), 1), (Share(2, 3), 1), (Share(4, 5), 0)])
-def test_clients_are_dealt_out(share: Share, clients: int) -> None:
+@pytest.mark.parametrize(
+    ("share", "clients"),
+    [(WorkerShare(0, 3), 2), (WorkerShare(1, 3), 1), (WorkerShare(2, 3), 1), (WorkerShare(4, 5), 0)],
+)
+def test_clients_are_dealt_out(share: WorkerShare, clients: int) -> None:
     played = play(plan(ClosedArrivals(4)), FakeTransport(after_s=0.01), share=share)
     assert played.transport.most_in_flight == clients
-    assert {exchange.index % share.of for exchange in played.finished} <= {share.index}
+    assert {exchange.index % share.worker_count for exchange in played.finished} <= {share.index}
     # also with nothing to send
     assert (perf_counter_ns() - played.stage.start_ns) / 1e9 >= DURATION_S
     assert not played.stage.was_stopped
 
 
 def test_clients_of_each_share_think_for_times_of_their_own() -> None:
-    def thoughts(share: Share) -> list[int]:
+    def thoughts(share: WorkerShare) -> list[int]:
         of = plan(ClosedArrivals(2, think_s=0.01), duration_s=0.3)
         return play(of, FakeTransport(after_s=0), share=share).thoughts_ns()
 
-    first, again, other = thoughts(Share(0, 2)), thoughts(Share(0, 2)), thoughts(Share(1, 2))
+    first, again, other = thoughts(WorkerShare(0, 2)), thoughts(WorkerShare(0, 2)), thoughts(WorkerShare(1, 2))
     assert first[:8] == again[:8]
     assert first[:8] != other[:8]
 
@@ -344,13 +347,13 @@ def test_clients_of_each_share_think_for_times_of_their_own() -> None:
 def test_requests_to_send_at_most_are_dealt_out(
     arrivals: OpenArrivals | ClosedArrivals, index: int, expected: list[int]
 ) -> None:
-    played = play(plan(arrivals, duration_s=5.0, max_requests=5), share=Share(index, 3))
+    played = play(plan(arrivals, duration_s=5.0, max_requests=5), share=WorkerShare(index, 3))
     assert sorted(exchange.index for exchange in played.finished) == expected
 
 
 @pytest.mark.parametrize("arrivals", [constant(100), ClosedArrivals(8)])
 def test_who_has_none_of_the_requests_ends_at_once(arrivals: OpenArrivals | ClosedArrivals) -> None:
-    played = play(plan(arrivals, duration_s=60.0, max_requests=2), share=Share(2, 3))
+    played = play(plan(arrivals, duration_s=60.0, max_requests=2), share=WorkerShare(2, 3))
     assert (played.finished, played.stage.was_stopped) == ([], False)
 
 
@@ -452,7 +455,7 @@ def test_the_lead_in_of_clients_comes_before_the_start() -> None:
 def test_starts_of_sessions_are_dealt_out_and_their_turns_counted_as_the_shares_own() -> None:
     workload = built(sessions=TWO_TURNS, picks=[0, 2])
     for index, numbers in ((0, {0, 1}), (1, {2, 3})):
-        played = play(plan(constant(20)), FakeTransport(after_s=0.01), workload, share=Share(index, 2))
+        played = play(plan(constant(20)), FakeTransport(after_s=0.01), workload, share=WorkerShare(index, 2))
         assert {exchange.request_index for exchange in played.finished} == numbers
         assert sorted(each.index for each in played.finished) == [index + 2 * n for n in range(len(played.finished))]
 

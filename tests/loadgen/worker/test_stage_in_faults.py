@@ -11,7 +11,7 @@ import uvloop
 
 from loadgen.protocols.expectation import judge_status
 from loadgen.protocols.prepared import PreparedWorkload, Sessions
-from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, Share, StagePlan, Timeouts
+from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, StagePlan, Timeouts, WorkerShare
 from loadgen.reference.script import ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
@@ -58,7 +58,7 @@ async def play_two_stages(urls: tuple[str, ...], draw: random.Random) -> None:
 
 async def play_and_check(transport: Transport, draw: random.Random) -> None:
     loop, plan = asyncio.get_running_loop(), drawn_plan(draw)
-    share = draw.choice([Share(), Share(), Share(0, 2), Share(2, 3)])
+    share = draw.choice([WorkerShare(), WorkerShare(), WorkerShare(0, 2), WorkerShare(2, 3)])
     offsets = Schedule(plan, share).own_offsets if isinstance(plan.arrivals, OpenArrivals) else None
     start_ns = perf_counter_ns() + round(plan.lead_in_s * 1e9)
     stage = SendingStage(plan, share, offsets, start_ns, transport, drawn_workload(draw), loop)
@@ -68,9 +68,9 @@ async def play_and_check(transport: Transport, draw: random.Random) -> None:
     check(stage, plan, share)
 
 
-def check(stage: SendingStage, plan: StagePlan, share: Share) -> None:
+def check(stage: SendingStage, plan: StagePlan, share: WorkerShare) -> None:
     rows = list(stage.finished)
-    assert sorted(row.index for row in rows) == [share.index + n * share.of for n in range(stage.due)]
+    assert sorted(row.index for row in rows) == [share.index + n * share.worker_count for n in range(stage.due)]
     assert all(row.end_ns is not None for row in rows)
     assert sum(row.sent_ns is None for row in rows) == stage.never_started == stage.due - stage.sent
     assert stage.completed + stage.failed == stage.due <= (plan.max_requests or stage.due)
@@ -100,7 +100,9 @@ def drawn_workload(draw: random.Random) -> PreparedWorkload:
     count = len(REQUESTS)
     sessions = Sessions([None, *[0] * (count - 1)], [1_000_000] * count) if draw.random() < 0.3 else None
     picks = draw.choices(range(count), list(MANNERS.values()), k=500)
-    return PreparedWorkload(requests=REQUESTS, check=judge_status, label="GET /", picks=picks, sessions=sessions)
+    return PreparedWorkload(
+        requests=REQUESTS, check=judge_status, label="GET /", request_indices=picks, sessions=sessions
+    )
 
 
 def drawn_order(draw: random.Random, stage: SendingStage) -> Callable[[], None]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from loadgen.arrivals import Offsets, compute_offsets_ns
-from loadgen.records import OpenArrivals, Share, StagePlan, TraceArrivals
-from loadgen.worker.traffic import Schedule, share_size
+from loadgen.records import OpenArrivals, StagePlan, TraceArrivals, WorkerShare
+from loadgen.worker.traffic import Schedule, compute_share_size
 
 POISSON = OpenArrivals("poisson", ((0.0, 500.0), (2.0, 100.0)))
 
@@ -26,7 +26,7 @@ def changed(schedule: Schedule, rate_per_s: float, at_ns: int, number: int = 1) 
 @pytest.mark.parametrize("lead_in_s", [0.0, 0.5])
 def test_shares_are_the_schedule_dealt_out_in_turn(workers: int, lead_in_s: float) -> None:
     whole = compute_offsets_ns(POISSON, 2.0, lead_in_s, 7)
-    shares = [Schedule(plan(lead_in_s=lead_in_s), Share(index, workers)).own_offsets for index in range(workers)]
+    shares = [Schedule(plan(lead_in_s=lead_in_s), WorkerShare(index, workers)).own_offsets for index in range(workers)]
     dealt = np.empty(len(whole), np.int64)
     for index, own in enumerate(shares):
         dealt[index::workers] = own
@@ -34,47 +34,47 @@ def test_shares_are_the_schedule_dealt_out_in_turn(workers: int, lead_in_s: floa
 
 
 def test_a_limit_is_of_all_shares_together() -> None:
-    counts = [len(Schedule(plan(max_requests=10), Share(index, 4)).own_offsets) for index in range(4)]
-    assert counts == [share_size(10, Share(index, 4)) for index in range(4)] == [3, 3, 2, 2]
-    assert share_size(2, Share(3, 4)) == 0
+    counts = [len(Schedule(plan(max_requests=10), WorkerShare(index, 4)).own_offsets) for index in range(4)]
+    assert counts == [compute_share_size(10, WorkerShare(index, 4)) for index in range(4)] == [3, 3, 2, 2]
+    assert compute_share_size(2, WorkerShare(3, 4)) == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 def test_a_changed_rate_goes_on_dealing_where_it_was(workers: int) -> None:
-    def played(share: Share) -> list[tuple[int, int]]:
+    def played(share: WorkerShare) -> list[tuple[int, int]]:
         schedule = Schedule(plan(), share)
         own = schedule.own_offsets.tolist()
         for number, (at_ns, rate_per_s) in enumerate(((300_000_000, 800.0), (900_000_000, 50.0)), start=1):
             later = changed(schedule, rate_per_s, at_ns, number)
             own = [at for at in own if at < at_ns] + (later + at_ns).tolist()
-        return [(share.index + share.of * n, at) for n, at in enumerate(own)]
+        return [(share.index + share.worker_count * n, at) for n, at in enumerate(own)]
 
-    alone = played(Share())
-    assert sorted(one for index in range(workers) for one in played(Share(index, workers))) == alone
+    alone = played(WorkerShare())
+    assert sorted(one for index in range(workers) for one in played(WorkerShare(index, workers))) == alone
 
 
 def test_a_changed_rate_keeps_the_limit_and_begins_with_a_gap() -> None:
-    schedule = Schedule(plan(OpenArrivals("constant", ((0.0, 100.0),)), max_requests=40), Share())
+    schedule = Schedule(plan(OpenArrivals("constant", ((0.0, 100.0),)), max_requests=40), WorkerShare())
     later = changed(schedule, 1_000.0, 205_000_000)
     assert later.tolist() == [n * 1_000_000 for n in range(1, 20)]
 
 
 def test_each_change_draws_anew() -> None:
-    first, second = (changed(Schedule(plan(), Share()), 500.0, 0, number) for number in (1, 2))
+    first, second = (changed(Schedule(plan(), WorkerShare()), 500.0, 0, number) for number in (1, 2))
     assert first.tolist() != second.tolist()
-    assert first.tolist() == changed(Schedule(plan(), Share()), 500.0, 0).tolist()
+    assert first.tolist() == changed(Schedule(plan(), WorkerShare()), 500.0, 0).tolist()
 
 
 def test_a_rate_beyond_all_reason_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.worker.traffic._MAX_DRAWN", 1_000)
-    later = changed(Schedule(plan(OpenArrivals("constant", ((0.0, 1.0),))), Share()), 1e12, 0)
+    later = changed(Schedule(plan(OpenArrivals("constant", ((0.0, 1.0),))), WorkerShare()), 1e12, 0)
     assert len(later) <= 1_000
 
 
 def test_a_trace_has_no_rate_to_change() -> None:
     trace = TraceArrivals(np.array([0, 5, 9], "<i8").tobytes())
-    assert Schedule(plan(trace), Share(1, 2)).own_offsets.tolist() == [5]
-    assert Schedule(plan(trace), Share(1, 2)).change_rate(10.0, 3, 1) is None
+    assert Schedule(plan(trace), WorkerShare(1, 2)).own_offsets.tolist() == [5]
+    assert Schedule(plan(trace), WorkerShare(1, 2)).change_rate(10.0, 3, 1) is None
 
 
 def steady(
@@ -92,7 +92,7 @@ def extended(schedule: Schedule, duration_s: float, number: int = 1) -> Offsets:
 
 @pytest.mark.parametrize("of", [1, 3, 4])
 def test_a_regular_schedule_goes_on_without_a_break_however_many_send_it(of: int) -> None:
-    schedules = [Schedule(steady(30), Share(index, of)) for index in range(of)]
+    schedules = [Schedule(steady(30), WorkerShare(index, of)) for index in range(of)]
     own = [np.concatenate([one.own_offsets, extended(one, 2.5)]) for one in schedules]
     together = np.sort(np.concatenate(own))
     assert np.diff(together) == pytest.approx(1e9 / 30, abs=2)
@@ -102,31 +102,34 @@ def test_a_regular_schedule_goes_on_without_a_break_however_many_send_it(of: int
 
 
 def test_those_who_hear_the_same_draw_the_same_and_each_arrival_is_somebodys() -> None:
-    alone, before = Schedule(steady(200, "poisson"), Share()), Schedule(steady(200, "poisson"), Share()).own_offsets
-    parts = [Schedule(steady(200, "poisson"), Share(index, 4)) for index in range(4)]
+    alone, before = (
+        Schedule(steady(200, "poisson"), WorkerShare()),
+        Schedule(steady(200, "poisson"), WorkerShare()).own_offsets,
+    )
+    parts = [Schedule(steady(200, "poisson"), WorkerShare(index, 4)) for index in range(4)]
     later = extended(alone, 3.0)
     assert np.sort(np.concatenate([extended(part, 3.0) for part in parts])).tolist() == later.tolist()
     assert later.min() >= 1e9
     assert later.max() < 3e9
     assert len(later) == pytest.approx(400, abs=4 * 400**0.5)
     assert np.concatenate([before, later]).tolist() == alone.own_offsets.tolist()
-    assert extended(Schedule(steady(200, "poisson"), Share()), 3.0, number=2).tolist() != later.tolist()
+    assert extended(Schedule(steady(200, "poisson"), WorkerShare()), 3.0, number=2).tolist() != later.tolist()
 
 
 def test_a_changed_rate_goes_on_after_an_extension_and_changes_to_its_end() -> None:
-    schedule = Schedule(steady(100), Share())
+    schedule = Schedule(steady(100), WorkerShare())
     schedule.change_rate(50.0, 500_000_000, 1)
     assert np.diff(extended(schedule, 2.0, 2)) == pytest.approx(2e7, abs=2)
     assert len(changed(schedule, 10.0, 1_000_000_000, 3)) == pytest.approx(10, abs=1)
 
 
 def test_a_limit_on_requests_holds_for_what_is_added() -> None:
-    schedule = Schedule(steady(100, max_requests=120), Share())
+    schedule = Schedule(steady(100, max_requests=120), WorkerShare())
     assert len(extended(schedule, 2.0)) == 20
     assert len(extended(schedule, 3.0, 2)) == 0
 
 
 def test_a_trace_and_what_is_no_longer_are_not_gone_on_with() -> None:
     trace = TraceArrivals(np.array([0, 5], "<i8").tobytes())
-    assert Schedule(plan(trace), Share()).extend(9.0, 1) is None
-    assert Schedule(steady(100), Share()).extend(1.0, 1) is None
+    assert Schedule(plan(trace), WorkerShare()).extend(9.0, 1) is None
+    assert Schedule(steady(100), WorkerShare()).extend(1.0, 1) is None

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from app.analysis.columns import Floats
-from app.analysis.estimates import share
+from app.analysis.estimates import estimate_proportion
 from app.analysis.local.accuracy import (
     PairedCounts,
     chance_accuracy_check,
     compare_errors,
     compute_accuracy,
     compute_chance_accuracy,
-    difference_interval,
+    compute_difference_interval,
+    compute_mcnemar_p_value,
+    compute_ratio_interval,
     estimate_rows_needed,
-    mcnemar,
-    ratio_interval,
 )
 from app.analysis.objectives import evaluate_objective, parse_gate
 from app.errors import UsageError
@@ -93,7 +93,7 @@ def test_a_ratio_to_hardly_any_error_is_withheld() -> None:
     assert found.difference is not None
 
 
-AIRWAYS = PairedCounts(rows=21, both=1, only_variant=1, only_reference=7)
+AIRWAYS = PairedCounts(rows=21, both_correct=1, only_variant=1, only_reference=7)
 """Bentur and others, as Fagerland, Lydersen and Laake (Statistics in Medicine 33, 2014) work it out."""
 
 Interval = Callable[[PairedCounts], tuple[float, float]]
@@ -108,9 +108,9 @@ def coverage(interval: Interval, truth: float, cells: tuple[float, float, float]
 
 
 def test_published_example() -> None:
-    assert difference_interval(AIRWAYS) == pytest.approx((-0.517, -0.026), abs=5e-4)
-    assert ratio_interval(AIRWAYS) == pytest.approx((0.065, 0.907), abs=5e-4)
-    assert mcnemar(AIRWAYS) == pytest.approx(0.039, abs=5e-4)
+    assert compute_difference_interval(AIRWAYS) == pytest.approx((-0.517, -0.026), abs=5e-4)
+    assert compute_ratio_interval(AIRWAYS) == pytest.approx((0.065, 0.907), abs=5e-4)
+    assert compute_mcnemar_p_value(AIRWAYS) == pytest.approx(0.039, abs=5e-4)
 
 
 @pytest.mark.parametrize("cells", [(0.9, 0.005, 0.01), (0.7, 0.02, 0.06), (0.5, 0.1, 0.1), (0.95, 0.001, 0.001)])
@@ -118,32 +118,32 @@ def test_published_example() -> None:
 def test_intervals_hold_the_truth_as_often_as_they_say(cells: tuple[float, float, float], rows: int) -> None:
     both, only_now, only_reference = cells
     truth = (both + only_now) / (both + only_reference)
-    assert coverage(difference_interval, only_now - only_reference, cells, rows, 1_000) >= 0.93
-    assert coverage(ratio_interval, truth, cells, rows, 1_000) >= 0.93
+    assert coverage(compute_difference_interval, only_now - only_reference, cells, rows, 1_000) >= 0.93
+    assert coverage(compute_ratio_interval, truth, cells, rows, 1_000) >= 0.93
 
 
 @pytest.mark.parametrize("rows", [100, 1_000])
 def test_intervals_are_no_wider_than_they_need_be(rows: int) -> None:
     cells = (0.7, 0.02, 0.06)
-    assert coverage(difference_interval, -0.04, cells, rows, 1_000) <= 0.97
-    assert coverage(ratio_interval, 0.72 / 0.76, cells, rows, 1_000) <= 0.97
+    assert coverage(compute_difference_interval, -0.04, cells, rows, 1_000) <= 0.97
+    assert coverage(compute_ratio_interval, 0.72 / 0.76, cells, rows, 1_000) <= 0.97
 
 
 def test_mcnemar_errs_as_often_as_it_may_and_hardly_less() -> None:
     drawn = np.random.default_rng(2).multinomial(500, [0.8, 0.04, 0.04, 0.12], 4_000)
-    errors = [mcnemar(PairedCounts(500, *map(int, counts[:3]))) < 0.05 for counts in drawn]
+    errors = [compute_mcnemar_p_value(PairedCounts(500, *map(int, counts[:3]))) < 0.05 for counts in drawn]
     assert 0.035 <= np.mean(errors) <= 0.06
 
 
 @pytest.mark.parametrize("rows", [1, 10, 1_000])
 def test_rows_without_a_difference_leave_room_for_one(rows: int) -> None:
     """Tango's interval is then z² / (n + z²) to either side."""
-    counts = PairedCounts(rows=rows, both=rows, only_variant=0, only_reference=0)
+    counts = PairedCounts(rows=rows, both_correct=rows, only_variant=0, only_reference=0)
     z2 = 1.959964**2
-    assert difference_interval(counts) == pytest.approx((-z2 / (rows + z2), z2 / (rows + z2)), abs=1e-6)
-    low, high = ratio_interval(counts)
+    assert compute_difference_interval(counts) == pytest.approx((-z2 / (rows + z2), z2 / (rows + z2)), abs=1e-6)
+    low, high = compute_ratio_interval(counts)
     assert (low, high) == pytest.approx((rows / (rows + z2), 1 + z2 / rows), rel=1e-6)
-    assert mcnemar(counts) == 1.0
+    assert compute_mcnemar_p_value(counts) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -157,14 +157,18 @@ def test_rows_without_a_difference_leave_room_for_one(rows: int) -> None:
     ],
 )
 def test_intervals_hold_what_was_seen_and_stay_in_bounds(counts: PairedCounts) -> None:
-    low, high = difference_interval(counts)
+    low, high = compute_difference_interval(counts)
     assert -1 <= low <= counts.difference <= high <= 1
-    low, high = ratio_interval(counts)
-    assert 0 <= low <= counts.variant / counts.reference <= high
+    low, high = compute_ratio_interval(counts)
+    assert 0 <= low <= counts.variant_correct / counts.reference_correct <= high
 
 
 def test_mcnemar_looks_at_neither_the_agreement_nor_the_side() -> None:
-    assert mcnemar(PairedCounts(100, 80, 3, 9)) == mcnemar(PairedCounts(1_000, 0, 9, 3)) < 0.1
+    assert (
+        compute_mcnemar_p_value(PairedCounts(100, 80, 3, 9))
+        == compute_mcnemar_p_value(PairedCounts(1_000, 0, 9, 3))
+        < 0.1
+    )
 
 
 def marks(both: int, only_now: int, only_reference: int, neither: int) -> Accuracy:
@@ -181,8 +185,8 @@ def amounts(rows: int, factor: float) -> Accuracy:
 
 def test_shares_of_rows_that_are_right() -> None:
     found = marks(both=850, only_now=10, only_reference=30, neither=110)
-    assert found.value == share(860, 1_000)
-    assert found.reference == share(880, 1_000)
+    assert found.value == estimate_proportion(860, 1_000)
+    assert found.reference == estimate_proportion(880, 1_000)
     assert found.change is not None
     assert found.change.value == pytest.approx(-0.02)
     assert found.retained is not None
@@ -324,14 +328,14 @@ def test_no_number_of_rows_tells_equal_things_apart() -> None:
 def test_an_accuracy_no_better_than_one_class_for_every_row_is_a_warning(
     right: int, rows: int, chance: float, verdict: str
 ) -> None:
-    check = chance_accuracy_check(share(right, rows), chance)
+    check = chance_accuracy_check(estimate_proportion(right, rows), chance)
     assert check is not None
     assert check.verdict == verdict
     assert (check.hint is not None and "workload.output" in check.hint) is (verdict == "WARN")
 
 
 def test_where_there_is_no_chance_there_is_no_check() -> None:
-    assert chance_accuracy_check(share(9, 10), None) is None
+    assert chance_accuracy_check(estimate_proportion(9, 10), None) is None
     assert chance_accuracy_check(None, 0.1) is None
     assert compute_chance_accuracy(np.array([3, 3, 3])) is None
     assert compute_chance_accuracy(np.array([0.5, 1.5])) is None

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from scipy import special
 
-from app.analysis.estimates import share
+from app.analysis.estimates import estimate_proportion
 from app.analysis.local.fidelity import compute_fidelity
 from app.errors import UsageError
 from app.records.local import Fidelity
@@ -32,7 +32,7 @@ def test_equal_outputs(reference: Array) -> None:
     assert found.is_equal
     assert (found.max_abs, found.sqnr_db, found.not_finite) == (0.0, None, 0)
     if found.top1_agreement is not None:
-        assert found.top1_agreement == share(400, 400)
+        assert found.top1_agreement == estimate_proportion(400, 400)
         assert found.cosine_min == pytest.approx(1.0)
         assert (found.kl_mean, found.kl_p99) == (0.0, 0.0)
 
@@ -45,7 +45,7 @@ def test_distances_are_those_of_their_definitions() -> None:
     cosines = (y * x).sum(1) / np.sqrt((y * y).sum(1) * (x * x).sum(1))
     p, q = special.softmax(x, axis=1), special.softmax(y, axis=1)
     divergences = np.sort((p * np.log(p / q)).sum(1))
-    assert found.top1_agreement == share(int((y.argmax(1) == x.argmax(1)).sum()), 400)
+    assert found.top1_agreement == estimate_proportion(int((y.argmax(1) == x.argmax(1)).sum()), 400)
     assert found.top1_agreement.value != 1.0
     assert found.cosine_mean == pytest.approx(cosines.mean())
     assert found.cosine_min == pytest.approx(cosines.min())
@@ -132,7 +132,7 @@ def test_numbers_that_are_not_finite_are_counted_and_leave_the_rest(lost: float)
 def test_a_row_with_nan_agrees_with_none() -> None:
     """argmax would choose the NaN, which may stand where the reference is largest."""
     found = compute_fidelity(np.array([[0.0, math.nan], [0.0, 1.0]]), np.array([[0.0, 1.0], [0.0, 1.0]]))
-    assert found.top1_agreement == share(1, 2)
+    assert found.top1_agreement == estimate_proportion(1, 2)
 
 
 def test_a_nan_leaves_the_other_rows_probabilities() -> None:
@@ -155,7 +155,7 @@ def test_what_is_not_finite_on_both_sides_is_no_loss() -> None:
     found = compute_fidelity(masked.copy(), masked)
     assert found.is_equal
     assert (found.not_finite, found.max_abs) == (0, 0.0)
-    assert found.top1_agreement == share(1, 2), "NaN is no largest score"
+    assert found.top1_agreement == estimate_proportion(1, 2), "NaN is no largest score"
 
 
 def test_what_outgrows_a_double_is_not_told() -> None:

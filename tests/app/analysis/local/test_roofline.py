@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
-from app.analysis.local.roofline import CallTimes, card_peaks, find_bottleneck
+from app.analysis.local.roofline import CallDurations, find_bottleneck, get_published_peaks
 from app.profiles.pricing.catalog import find_accelerator, load_catalog
 from app.records.estimate import Estimate, Variant
 from app.records.local import BatchModel, Bottleneck, Peaks
@@ -40,7 +40,7 @@ def law(t0_ms: float, t1_ms: float) -> BatchModel:
 def bound(
     work: BatchCost | None, law: BatchModel | None = None, peaks: Peaks | None = PEAKS, **times: Any
 ) -> Bottleneck:
-    return find_bottleneck(CallTimes(**{"execute_ms": 1.0, **times}), work, peaks, law, 20)
+    return find_bottleneck(CallDurations(**{"execute_ms": 1.0, **times}), work, peaks, law, 20)
 
 
 def test_much_arithmetic_near_its_peak_is_compute_bound() -> None:
@@ -184,17 +184,17 @@ CARD = accelerator("l4", "L4")
 
 
 def test_the_peaks_are_those_of_the_data_sheet() -> None:
-    assert card_peaks(CARD, "fp16") == Peaks(
+    assert get_published_peaks(CARD, "fp16") == Peaks(
         name="NVIDIA L4", flops_per_s=120e12, bytes_per_s=300e9, basis="assumed", source="nv-ds"
     )
-    assert [card_peaks(CARD, one).flops_per_s for one in ("fp32", "int8")] == [30e12, 240e12]
+    assert [get_published_peaks(CARD, one).flops_per_s for one in ("fp32", "int8")] == [30e12, 240e12]
 
 
 def test_a_figure_that_nobody_published_is_none() -> None:
-    peaks = card_peaks(msgspec.structs.replace(CARD, int8_tops=None, memory_bandwidth_gb_s=None), "int8")
+    peaks = get_published_peaks(msgspec.structs.replace(CARD, int8_tops=None, memory_bandwidth_gb_s=None), "int8")
     assert (peaks.flops_per_s, peaks.bytes_per_s) == (None, None)
 
 
 def test_the_catalogue_s_units_are_tera_and_giga() -> None:
-    peaks = card_peaks(find_accelerator(load_catalog(), "l4"), "fp32")
+    peaks = get_published_peaks(find_accelerator(load_catalog(), "l4"), "fp32")
     assert (peaks.flops_per_s, peaks.bytes_per_s) == pytest.approx((30.3e12, 300e9))

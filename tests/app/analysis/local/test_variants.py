@@ -8,16 +8,16 @@ from msgspec.structs import replace
 from app.analysis.local.call_stages import summarize_calls
 from app.analysis.local.variants import (
     VariantPoint,
-    find_missed,
-    find_missed_so_far,
+    compute_machine_s_per_thousand_rows,
+    compute_usd_per_million_rows,
     find_objective_stage,
     find_pareto_front,
-    is_certainly_missed,
+    find_violated,
+    find_violated_so_far,
+    is_certainly_violated,
     is_infinite,
-    machine_s_per_thousand_rows,
-    rescore_variants,
+    reevaluate_variants,
     select_headline_stages,
-    usd_per_million_rows,
 )
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
@@ -45,17 +45,17 @@ def test_each_metric_is_answered_in_the_scenario_that_it_is_most_of() -> None:
 def test_of_several_rates_the_worst_answers() -> None:
     slow = stage(variant(), "server", 9.0)
     assert find_objective_stage(_LATENCY, (*_STAGES, slow))[0] is slow
-    assert [one.text for one, _ in find_missed((SLO, _LATENCY, _RATE), (*_STAGES, slow))] == ["latency_ms.p95 < 8"]
+    assert [one.text for one, _ in find_violated((SLO, _LATENCY, _RATE), (*_STAGES, slow))] == ["latency_ms.p95 < 8"]
 
 
 def test_what_was_not_measured_is_missed_and_says_so() -> None:
-    ((missed, seen),) = find_missed((_LATENCY,), _STAGES[:1])
+    ((missed, seen),) = find_violated((_LATENCY,), _STAGES[:1])
     assert missed is _LATENCY
     assert (seen.value, seen.reason) == (None, "latency_ms was not measured")
 
 
 def test_what_only_warns_is_missed_by_nobody() -> None:
-    assert find_missed((Objective("x | warn", "latency_ms", "p95", "<", 0.1, "warn"),), _STAGES) == ()
+    assert find_violated((Objective("x | warn", "latency_ms", "p95", "<", 0.1, "warn"),), _STAGES) == ()
 
 
 def played(
@@ -78,28 +78,28 @@ def slo_of(*written: str) -> list[Objective]:
 
 def test_an_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
     stages = [played("single-stream")]
-    assert not find_missed(slo_of("service_ms.p95 < 9"), stages)
-    assert find_missed(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)[0][0].metric == "service_ms"
+    assert not find_violated(slo_of("service_ms.p95 < 9"), stages)
+    assert find_violated(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)[0][0].metric == "service_ms"
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
-    assert find_missed(slo_of("service_ms.p95 < 9"), [withheld])
-    assert not is_certainly_missed(slo_of("service_ms.p95 < 9"), [withheld]), "for want of a value alone"
-    assert is_certainly_missed(slo_of("service_ms.p95 < 7"), stages)
+    assert find_violated(slo_of("service_ms.p95 < 9"), [withheld])
+    assert not is_certainly_violated(slo_of("service_ms.p95 < 9"), [withheld]), "for want of a value alone"
+    assert is_certainly_violated(slo_of("service_ms.p95 < 7"), stages)
 
 
 def test_before_the_end_only_what_is_measured_so_far_is_missed() -> None:
     stages = [played("single-stream")]
-    assert not find_missed_so_far(slo_of("service_ms.p95 < 9", "accuracy > 90%"), stages)
-    assert find_missed_so_far(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)
+    assert not find_violated_so_far(slo_of("service_ms.p95 < 9", "accuracy > 90%"), stages)
+    assert find_violated_so_far(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)
 
 
 def test_a_latency_without_an_end_is_beyond_every_limit() -> None:
     stage = played("server", rate_per_s=110.0, never_begun=10)
     p95, p50 = slo_of("latency_ms.p95 < 9999", "latency_ms.p50 < 9999")
     assert is_infinite(p95, stage)
-    assert is_certainly_missed([p95], [stage])
+    assert is_certainly_violated([p95], [stage])
     assert not is_infinite(p50, stage)
-    assert not is_certainly_missed([p50], [stage])
-    assert not is_certainly_missed(slo_of("latency_ms.p95 < 9999 | warn"), [stage])
+    assert not is_certainly_violated([p50], [stage])
+    assert not is_certainly_violated(slo_of("latency_ms.p95 < 9999 | warn"), [stage])
 
 
 def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> None:
@@ -113,7 +113,7 @@ def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> No
 
 def test_a_stricter_slo_makes_another_variant_the_best_and_leaves_all_stages_as_they_were() -> None:
     own = local_run().result
-    again = rescore_variants(own, (parse_objective("service_ms.p99 < 1.5"),))
+    again = reevaluate_variants(own, (parse_objective("service_ms.p99 < 1.5"),))
     assert own.local is not None
     assert again.local is not None
     assert (own.local.best, again.local.best) == (variant("int8-static", 4), variant("int8-static", 1))
@@ -125,7 +125,7 @@ def test_a_stricter_slo_makes_another_variant_the_best_and_leaves_all_stages_as_
 
 
 def test_where_none_meets_it_the_nearest_is_told_of_and_the_exit_is_10() -> None:
-    again = rescore_variants(local_run().result, (parse_objective("service_ms.p99 < 0.1"),))
+    again = reevaluate_variants(local_run().result, (parse_objective("service_ms.p99 < 0.1"),))
     assert again.local is not None
     assert (again.local.best, again.local.best_reason) == (None, "missed")
     assert again.slo[0].outcome == "FAIL"
@@ -134,7 +134,7 @@ def test_where_none_meets_it_the_nearest_is_told_of_and_the_exit_is_10() -> None
 
 def test_a_search_was_made_for_its_own_slo() -> None:
     with pytest.raises(UsageError, match="searched for the max rate within its own SLO"):
-        rescore_variants(searched_run().result, (parse_objective("latency_ms.p95 < 5"),))
+        reevaluate_variants(searched_run().result, (parse_objective("latency_ms.p95 < 5"),))
 
 
 def point(
@@ -184,5 +184,5 @@ def test_a_point_without_a_latency_or_a_cost_takes_no_part() -> None:
 
 def test_costs_are_of_a_machine_that_is_never_idle() -> None:
     """3.60 USD an hour are 0.001 a second, in which 100 rows pass."""
-    assert usd_per_million_rows(100, 3.6) == pytest.approx(10.0)
-    assert machine_s_per_thousand_rows(100) == pytest.approx(10.0)
+    assert compute_usd_per_million_rows(100, 3.6) == pytest.approx(10.0)
+    assert compute_machine_s_per_thousand_rows(100) == pytest.approx(10.0)

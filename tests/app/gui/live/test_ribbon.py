@@ -27,7 +27,7 @@ def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: ThemeController) -> 
     ribbon.stage_selected.connect(chosen.append)
     for key in (Qt.Key.Key_Right, Qt.Key.Key_Left, Qt.Key.Key_Left, Qt.Key.Key_Left):
         qtbot.keyClick(ribbon, key)
-    qtbot.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(260, 10))
+    qtbot.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(330, 10))
     assert chosen == [2, 1, 0, 0, 1]
     assert ribbon.accessibleDescription() == "probe 1: ✕ SLO missed"
 

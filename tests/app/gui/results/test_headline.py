@@ -48,7 +48,7 @@ def test_caveats_are_the_checks_the_worst_first_and_the_notes(report: Report) ->
     caveats = list_caveats(replace(report, checks=(*report.checks, late), notes=("A note.",)))
     assert [(caveat.name, caveat.verdict) for caveat in caveats] == [
         ("late sends", "INVALID"),
-        ("hold length", "WARN"),
+        ("step duration", "WARN"),
         ("note", ""),
     ]
     assert "(limit 1" in caveats[0].text

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from app.errors import UsageError
-from app.inference.datasets.class_folders import load_class_folders, picture_reader
+from app.inference.datasets.class_folders import build_image_reader, load_class_folders
 from app.inference.rows import StoredRows
 from app.inference.tensor_spec import TensorSpec
 
@@ -34,12 +34,12 @@ def stored(pillow: Any, path: Path, pixels: npt.NDArray[np.uint8] = RED) -> Path
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG"])
 def test_channels_stand_where_the_model_has_them(tmp_path: Path, pillow: Any, suffix: str) -> None:
     path = stored(pillow, tmp_path / f"red{suffix}")
-    first = picture_reader(FIRST)(path)
+    first = build_image_reader(FIRST)(path)
     assert first.shape == (3, 2, 3)
     assert first.dtype == np.float32
     assert first[0] == pytest.approx(1.0, abs=0.01)
     assert first[1:] == pytest.approx(0.0, abs=0.01)
-    last = picture_reader(TensorSpec("x", "float32", (-1, 2, 6, 3)))(path)
+    last = build_image_reader(TensorSpec("x", "float32", (-1, 2, 6, 3)))(path)
     assert last[0, 0] == pytest.approx((1, 0, 0), abs=0.01)
 
 
@@ -55,7 +55,7 @@ def test_channels_stand_where_the_model_has_them(tmp_path: Path, pillow: Any, su
 def test_sizes_types_and_grey(
     tmp_path: Path, pillow: Any, spec: TensorSpec, shape: tuple[int, ...], value: float
 ) -> None:
-    row = picture_reader(spec)(stored(pillow, tmp_path / "red.png"))
+    row = build_image_reader(spec)(stored(pillow, tmp_path / "red.png"))
     assert (row.shape, row.dtype) == (shape, np.dtype(spec.dtype))
     assert row.ravel()[0] == pytest.approx(value, abs=1e-3)
 
@@ -63,7 +63,7 @@ def test_sizes_types_and_grey(
 def test_pictures_are_rows_of_their_classes(tmp_path: Path, pillow: Any) -> None:
     stored(pillow, tmp_path / "a" / "x.png")
     stored(pillow, tmp_path / "b" / "y.jpg", RED[:2])
-    rows = load_class_folders(tmp_path, (FIRST,), largest_batch=2)
+    rows = load_class_folders(tmp_path, (FIRST,), max_batch=2)
     assert rows.labels is not None
     assert rows.labels.tolist() == [0, 1]
     assert rows.batch(0, 2)["x"].shape == (2, 3, 2, 3)
@@ -74,7 +74,7 @@ def test_pictures_are_rows_of_their_classes(tmp_path: Path, pillow: Any) -> None
 def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, pillow: Any, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(UsageError, match=r"x\.png is not a valid image"):
-        picture_reader(FIRST)(tmp_path / "x.png")
+        build_image_reader(FIRST)(tmp_path / "x.png")
 
 
 def test_another_format_under_the_name_of_a_png_is_refused(tmp_path: Path, pillow: Any) -> None:
@@ -82,13 +82,13 @@ def test_another_format_under_the_name_of_a_png_is_refused(tmp_path: Path, pillo
     pillow.fromarray(RED).save(buffer, "GIF")
     (tmp_path / "x.png").write_bytes(buffer.getvalue())
     with pytest.raises(UsageError, match=r"x\.png is not a valid image"):
-        picture_reader(FIRST)(tmp_path / "x.png")
+        build_image_reader(FIRST)(tmp_path / "x.png")
 
 
 def test_a_picture_of_too_many_pixels_is_never_unpacked(tmp_path: Path, pillow: Any) -> None:
     pillow.new("1", (2**14, 2**12 + 1)).save(tmp_path / "x.png")
     with pytest.raises(UsageError, match="16384 x 4097 pixels, above the maximum of 67 million"):
-        picture_reader(FIRST)(tmp_path / "x.png")
+        build_image_reader(FIRST)(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_a_picture_of_too_many_pixels_is_never_unpacked(tmp_path: Path, pillow: 
 )
 def test_an_input_that_takes_no_picture_is_refused(spec: TensorSpec) -> None:
     with pytest.raises(UsageError, match="images do not fit x"):
-        picture_reader(spec)
+        build_image_reader(spec)
 
 
 def test_without_pillow_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(UsageError, match="images need Pillow, which is not installed"):
-        picture_reader(FIRST)
+        build_image_reader(FIRST)
 
 
 X = TensorSpec("x", "float32", (-1, 2))
@@ -124,7 +124,7 @@ def class_folders_stored(folder: Path, name: str, values: object = (1.0, 2.0)) -
 
 
 def loaded(folder: Path, spec: TensorSpec = X, *, is_labelled: bool = True) -> StoredRows:
-    return load_class_folders(folder, (spec,), largest_batch=2, is_labeled=is_labelled)
+    return load_class_folders(folder, (spec,), max_batch=2, is_labeled=is_labelled)
 
 
 def classes_of(rows: StoredRows) -> list[int]:

@@ -32,7 +32,7 @@ def test_each_kind_gives_the_same_rows(tmp_path: Path) -> None:
         (tmp_path / "rows" / name).mkdir(parents=True)
         np.save(tmp_path / "rows" / name / "x.npy", values)
     for path in ("rows.CSV", "rows.npz", "rows"):
-        rows = load_labeled_rows(tmp_path / path, INPUTS, "answer", largest_batch=4)
+        rows = load_labeled_rows(tmp_path / path, INPUTS, "answer", max_batch=4)
         assert rows.batch(1, 2)["x"].tolist() == [[3, 4], [1, 2]]
         assert rows.labels is not None
         assert rows.labels.tolist() == [0, 1]
@@ -45,7 +45,7 @@ def test_each_kind_may_have_no_labels(tmp_path: Path) -> None:
     for name, values in (("a", [1.0, 2.0]), ("b", [3.0, 4.0])):
         np.save(tmp_path / "rows" / f"{name}.npy", values)
     for path in ("rows.csv", "rows.npz", "rows"):
-        rows = load_labeled_rows(tmp_path / path, INPUTS, None, largest_batch=4)
+        rows = load_labeled_rows(tmp_path / path, INPUTS, None, max_batch=4)
         assert (rows.batch(1, 2)["x"].tolist(), rows.labels) == ([[3, 4], [1, 2]], None)
 
 

@@ -15,7 +15,7 @@ INPUTS = (TensorSpec("x", "float32", (-1, 2)),)
 
 
 def loaded(path: Path, inputs: tuple[TensorSpec, ...] = INPUTS, label: str | None = "label") -> StoredRows:
-    return load_arrays(path, inputs, label, largest_batch=2)
+    return load_arrays(path, inputs, label, max_batch=2)
 
 
 def test_arrays_by_the_names_of_the_inputs(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ AGE, CITY = TensorSpec("age", "float32", (-1, 1)), TensorSpec("city", "object", 
 def table_loaded(folder: Path, text: str | bytes, *inputs: TensorSpec, label: str | None = "label") -> StoredRows:
     path = folder / "r.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load_table(path, inputs, label, largest_batch=2)
+    return load_table(path, inputs, label, max_batch=2)
 
 
 def test_all_columns_feed_the_only_input_in_the_files_order(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.inference.inspection.costs import build_dataflow, multiply_adds, peak_activation_bytes
+from app.inference.inspection.costs import build_dataflow, compute_peak_activation_bytes, count_multiply_adds
 from tests.fakes.graphs import graph_of
 
 
@@ -61,15 +61,15 @@ Shapes = dict[str, tuple[int, ...]]
 )
 def test_by_hand(operator: str, shapes: Shapes, attributes: dict[str, Any], expected: int) -> None:
     inputs = [name for name in shapes if name != "y"]
-    assert multiply_adds(helper.make_node(operator, inputs, ["y"], **attributes), shapes.get) == expected
+    assert count_multiply_adds(helper.make_node(operator, inputs, ["y"], **attributes), shapes.get) == expected
 
 
 def test_quantised_weights_stand_elsewhere_among_the_inputs() -> None:
     inputs = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"]
     shapes: Shapes = {"x": (1, 3, 8, 8), "w": (16, 3, 3, 3), "y": (1, 16, 6, 6)}
-    assert multiply_adds(helper.make_node("QLinearConv", inputs, ["y"]), shapes.get) == 16 * 36 * 27
+    assert count_multiply_adds(helper.make_node("QLinearConv", inputs, ["y"]), shapes.get) == 16 * 36 * 27
     shapes = {"x": (4, 6), "w": (6, 2), "y": (4, 2)}
-    assert multiply_adds(helper.make_node("QLinearMatMul", inputs, ["y"]), shapes.get) == 4 * 6 * 2
+    assert count_multiply_adds(helper.make_node("QLinearMatMul", inputs, ["y"]), shapes.get) == 4 * 6 * 2
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_quantised_weights_stand_elsewhere_among_the_inputs() -> None:
     ],
 )
 def test_what_no_rule_tells_is_none(operator: str, domain: str, shapes: Shapes) -> None:
-    assert multiply_adds(helper.make_node(operator, ["a", "b"], ["y"], domain=domain), shapes.get) is None
+    assert count_multiply_adds(helper.make_node(operator, ["a", "b"], ["y"], domain=domain), shapes.get) is None
 
 
 def test_a_chain_holds_what_goes_in_and_two_of_the_rest() -> None:
@@ -94,7 +94,7 @@ def test_a_chain_holds_what_goes_in_and_two_of_the_rest() -> None:
         helper.make_node("ReduceMax", ["b"], ["y"]),  # holds x, b, y
     ]
     sizes = {"x": 10, "a": 10, "b": 20, "y": 1}
-    assert peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [10]})), sizes.__getitem__) == 40
+    assert compute_peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [10]})), sizes.__getitem__) == 40
 
 
 def test_a_residual_is_held_until_it_is_added() -> None:
@@ -104,7 +104,7 @@ def test_a_residual_is_held_until_it_is_added() -> None:
         helper.make_node("Tanh", ["b"], ["c"]),  # holds x, a (for the sum), b, c
         helper.make_node("Add", ["a", "c"], ["y"]),  # holds x, a, c, y
     ]
-    assert peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [5]})), lambda _: 5) == 20
+    assert compute_peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [5]})), lambda _: 5) == 20
 
 
 def test_what_nobody_reads_goes_at_once() -> None:
@@ -113,7 +113,7 @@ def test_what_nobody_reads_goes_at_once() -> None:
         helper.make_node("Relu", ["x"], ["y"]),
     ]
     sizes = {"x": 1, "unread": 100, "y": 50}
-    assert peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [1]})), sizes.__getitem__) == 101
+    assert compute_peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [1]})), sizes.__getitem__) == 101
 
 
 def test_a_view_holds_the_bytes_it_shows_and_none_of_its_own() -> None:
@@ -123,10 +123,10 @@ def test_a_view_holds_the_bytes_it_shows_and_none_of_its_own() -> None:
         helper.make_node("Exp", ["x"], ["b"]),  # holds x, a (through the view), b
         helper.make_node("Add", ["view", "b"], ["y"]),  # and y
     ]
-    assert peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [1, 5]})), lambda _: 5) == 20
+    assert compute_peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [1, 5]})), lambda _: 5) == 20
 
 
 def test_weights_are_no_activations() -> None:
     graph = graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, {"w": [4, 4]})
     sizes = {"x": 4, "y": 4, "w": 1000}
-    assert peak_activation_bytes(build_dataflow(graph), sizes.__getitem__) == 8
+    assert compute_peak_activation_bytes(build_dataflow(graph), sizes.__getitem__) == 8

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from app.errors import UsageError
-from app.inference.output_capture import captured_output
+from app.inference.output_capture import capture_output
 from app.inference.precision.int8 import convert_to_int8_dynamic, convert_to_int8_static, load_calibration_batches
 from app.inference.precision.recipe import products_may_overflow
 from app.inference.session import open_session
@@ -65,13 +65,13 @@ def rows(*shape: int) -> Rows:
 def static(model: Any, given: Rows, folder: Path) -> onnx.ModelProto:
     """Made as the product makes it for this processor: without VNNI, products of 8-bit weights may overflow."""
     copy = onnx.ModelProto.FromString(model.SerializeToString())
-    with captured_output():
+    with capture_output():
         convert_to_int8_static(copy, folder / "int8.onnx", products_may_overflow(), [{"x": given}])
     return onnx.load(folder / "int8.onnx")
 
 
 def dynamic(model: Any, folder: Path, *, spares_a_bit: bool = False) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    with captured_output():
+    with capture_output():
         notes = convert_to_int8_dynamic(model, folder / "int8.onnx", spares_a_bit)
     return onnx.load(folder / "int8.onnx"), notes
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.errors import UsageError
-from app.planning.exports.settings import ExportSettings, get_text, list_placeholders
+from app.planning.exports.settings import ExportSettings, get_value, list_placeholders
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_what_was_not_given_is_filled_in_and_told() -> None:
     nothing = ExportSettings()
-    assert get_text(nothing, "image").startswith("REPLACE-ME/")
+    assert get_value(nothing, "image").startswith("REPLACE-ME/")
     told = list_placeholders(nothing, "image", "port")
     assert [sentence.partition(": ")[0] for sentence in told] == ["REPLACE-ME/your-server:tag", "8080"]
     given = ExportSettings(image="mine", port=8080)
-    assert (get_text(given, "image"), given.port_or_default, list_placeholders(given, "image", "port")) == (
+    assert (get_value(given, "image"), given.port_or_default, list_placeholders(given, "image", "port")) == (
         "mine",
         8080,
         [],

@@ -8,7 +8,7 @@ import pytest
 
 from app.planning.options import get_candidate
 from app.planning.pricing.alternatives import HourlyPrices, SpotTerms, plan_commitment, plan_mix, split_commitments
-from app.planning.pricing.costs import effective_spot_usd_per_hour
+from app.planning.pricing.costs import compute_effective_spot_usd_per_hour
 from app.planning.sizing import HOURS_PER_MONTH
 from app.records.offers import Offer, OwnedHardware, PlanLimits
 from app.records.plan import Commitment, Mix
@@ -24,7 +24,9 @@ def cost_by_hand(demand: list[int], reserved: int, prices: HourlyPrices, spot: S
         on_spot = min(rest, math.floor(needed * share + 1e-9)) if spot and prices.spot is not None else 0
         total += reserved * (prices.reserved_1y or 0.0)
         if on_spot and spot:
-            each = effective_spot_usd_per_hour(prices.spot or 0.0, spot.interruptions_per_hour, spot.cold_start_s)
+            each = compute_effective_spot_usd_per_hour(
+                prices.spot or 0.0, spot.interruptions_per_hour, spot.cold_start_s
+            )
             total += on_spot * each * (1 + spot.buffer)
         if rest > on_spot:
             total += math.inf if prices.on_demand is None else (rest - on_spot) * prices.on_demand

@@ -9,10 +9,10 @@ from app.planning.pricing.costs import (
     Rates,
     TokenWork,
     UnitCost,
+    compute_cost_per_1k_inferences,
+    compute_effective_spot_usd_per_hour,
     compute_request_cost,
     compute_token_costs,
-    effective_spot_usd_per_hour,
-    per_1k_inferences,
 )
 from app.planning.sizing import HOURS_PER_MONTH
 
@@ -24,7 +24,7 @@ def test_a_month_has_730_hours_and_a_year_8760() -> None:
 
 def test_an_inference_costs_more_the_emptier_the_fleet() -> None:
     # 3.60 USD an hour over 100/s is 0.01 USD per 1k; half as full costs twice as much
-    cost = per_1k_inferences(3.6, 3 * 3.6, Rates(saturation_per_s=100.0, slo_per_s=50.0, mean_per_s=30.0))
+    cost = compute_cost_per_1k_inferences(3.6, 3 * 3.6, Rates(saturation_per_s=100.0, slo_per_s=50.0, mean_per_s=30.0))
     assert cost.at_saturation == pytest.approx(0.01)
     assert cost.at_slo == pytest.approx(0.02)
     assert cost.at_mean == pytest.approx(0.1)
@@ -78,6 +78,6 @@ def test_a_request_without_output_has_no_price_of_it() -> None:
 
 def test_spot_pays_for_what_is_lost() -> None:
     # every ten hours, six minutes: 1 %
-    assert effective_spot_usd_per_hour(1.0, 0.1, 360) == pytest.approx(1.01)
-    assert effective_spot_usd_per_hour(1.0, 0.1, 300, lost_work_s=60) == pytest.approx(1.01)
-    assert effective_spot_usd_per_hour(1.0, 0, 360) == 1.0
+    assert compute_effective_spot_usd_per_hour(1.0, 0.1, 360) == pytest.approx(1.01)
+    assert compute_effective_spot_usd_per_hour(1.0, 0.1, 300, lost_work_s=60) == pytest.approx(1.01)
+    assert compute_effective_spot_usd_per_hour(1.0, 0, 360) == 1.0

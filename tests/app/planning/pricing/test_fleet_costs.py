@@ -16,7 +16,7 @@ from app.planning.pricing.fleet_costs import (
     compute_fleet_power,
     compute_power_from_inferences,
 )
-from app.planning.pricing.ownership import running_usd_per_month
+from app.planning.pricing.ownership import compute_running_usd_per_month
 from app.planning.sizing import HOURS_PER_MONTH
 from app.records.estimate import Estimate
 from app.records.offers import GridIntensity, OwnedHardware, PlanLimits
@@ -36,7 +36,7 @@ L4 = accelerator("l4", "L4")  # 72 W
 def test_power_goes_from_idle_to_the_most() -> None:
     line = build_power_model(L4, idle_w=20, max_w=70)
     assert line is not None
-    assert [line.power_w(u) for u in (-1, 0, 0.5, 1, 7)] == [20, 20, 45, 70, 70]
+    assert [line.compute_power_w(u) for u in (-1, 0, 0.5, 1, 7)] == [20, 20, 45, 70, 70]
     assert line.basis == "measured"
 
 
@@ -164,6 +164,6 @@ def test_an_owned_instance_uses_the_energy_that_is_paid_for() -> None:
     candidate = get_candidate(best)
     fleet = build_fleet(candidate, candidate.instances, demand, best.latencies, TODAY)
     found = add_costs(fleet, best, demand, asked)
-    paid_kwh = running_usd_per_month(owned)["electricity"] / 0.15
+    paid_kwh = compute_running_usd_per_month(owned)["electricity"] / 0.15
     assert found.kwh_per_month is not None
     assert found.kwh_per_month.value == pytest.approx(candidate.instances * paid_kwh)

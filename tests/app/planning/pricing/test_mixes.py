@@ -32,9 +32,9 @@ def cost_by_hand(
     for at, offer in enumerate(offers):
         load = 0.0
         for deal, (bucket, per_s) in zip(deals, demand.items(), strict=True):
-            if deal[at] and not offer.per_s.get(bucket):
+            if deal[at] and not offer.rate_per_s_by_bucket.get(bucket):
                 return None
-            load += deal[at] / limits.slices * per_s / offer.per_s[bucket] if deal[at] else 0
+            load += deal[at] / limits.slices * per_s / offer.rate_per_s_by_bucket[bucket] if deal[at] else 0
         if load > 0:
             count = math.ceil(load / limits.max_load - 1e-9) + limits.spares
             if offer.max_instances is not None and count > offer.max_instances:
@@ -53,15 +53,15 @@ def found(demand: dict[str, float], offers: list[MixOffer], limits: MixLimits | 
 
 def test_each_type_gets_what_it_is_best_at() -> None:
     best = found(DEMAND, [SMALL, LARGE])
-    assert best.counts == {"small": 2, "large": 1}  # alone: 22 small, or 2 large
+    assert best.count_by_offer == {"small": 2, "large": 1}  # alone: 22 small, or 2 large
     assert best.shares == {"short": {"small": 1.0}, "long": {"large": 1.0}}
-    assert (best.usd_per_hour, best.usd_per_month, best.is_best) == (6.0, 6.0 * 730, True)
+    assert (best.usd_per_hour, best.usd_per_month, best.is_optimal) == (6.0, 6.0 * 730, True)
     assert best.note == ROUTER_NOTE
 
 
 def test_one_type_needs_no_clever_router() -> None:
     best = found(DEMAND, [SMALL, LARGE], MixLimits(max_types=1))
-    assert (best.counts, best.note) == ({"large": 2}, None)
+    assert (best.count_by_offer, best.note) == ({"large": 2}, None)
     assert best.shares == {"short": {"large": 1.0}, "long": {"large": 1.0}}
 
 
@@ -88,7 +88,7 @@ def test_it_is_the_cheapest_of_all_mixes() -> None:
         assert (best is None) == (expected is None)
         if best is not None:
             assert best.usd_per_hour == pytest.approx(expected)
-            mixed += len(best.counts) > 1
+            mixed += len(best.count_by_offer) > 1
         else:
             none += 1
     assert none > 2
@@ -111,10 +111,13 @@ def test_a_dearer_offer_never_wins_by_its_price() -> None:
         offers = [MixOffer(f"o{n}", dice.uniform(0.5, 9), {b: dice.uniform(1, 90) for b in "ab"}) for n in range(4)]
         before = found({"a": 99.0, "b": 50.0}, offers)
         at = dice.randrange(4)
-        dearer = MixOffer(offers[at].key, offers[at].usd_per_hour * 1.5, offers[at].per_s)
+        dearer = MixOffer(offers[at].key, offers[at].usd_per_hour * 1.5, offers[at].rate_per_s_by_bucket)
         after = found({"a": 99.0, "b": 50.0}, [*offers[:at], dearer, *offers[at + 1 :]])
         assert after.usd_per_hour >= before.usd_per_hour - 1e-9
-        assert after.counts.get(dearer.key, 0) <= before.counts.get(dearer.key, 0) or dearer.key in before.counts
+        assert (
+            after.count_by_offer.get(dearer.key, 0) <= before.count_by_offer.get(dearer.key, 0)
+            or dearer.key in before.count_by_offer
+        )
 
 
 THREE = {"a": 10.0, "b": 10.0, "c": 10.0}
@@ -123,13 +126,13 @@ OF_TWO = MixOffer("b or c", 1.0, {"b": 6.0, "c": 6.0})
 
 
 def test_no_more_types_than_are_wanted() -> None:
-    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(max_types=3)).counts == {"a": 1, "b": 1, "c": 1}
-    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(max_types=2)).counts == {"a": 1, "b or c": 4}
+    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(max_types=3)).count_by_offer == {"a": 1, "b": 1, "c": 1}
+    assert found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(max_types=2)).count_by_offer == {"a": 1, "b or c": 4}
 
 
 def test_spares_of_every_type_make_few_types_cheaper() -> None:
     best = found(THREE, [*OF_ONE_EACH, OF_TWO], MixLimits(max_types=3, spares=3))
-    assert best.counts == {"a": 4, "b or c": 7}  # 11 USD an hour; a type for each bucket is 12
+    assert best.count_by_offer == {"a": 4, "b or c": 7}  # 11 USD an hour; a type for each bucket is 12
     assert best.spares == {"a": 3, "b or c": 3}
 
 
@@ -140,8 +143,8 @@ def test_the_instances_carry_what_they_are_dealt() -> None:
         demand = {b: dice.uniform(1, 300) for b in "abc"}
         best = found(demand, offers, MixLimits(spares=1, max_load=0.9))
         for offer in offers:
-            load = sum(best.shares[b].get(offer.key, 0) * demand[b] / offer.per_s[b] for b in demand)
-            assert load <= 0.9 * (best.counts.get(offer.key, 1) - 1) + 1e-6
+            load = sum(best.shares[b].get(offer.key, 0) * demand[b] / offer.rate_per_s_by_bucket[b] for b in demand)
+            assert load <= 0.9 * (best.count_by_offer.get(offer.key, 1) - 1) + 1e-6
         assert all(sum(shares.values()) == pytest.approx(1) for shares in best.shares.values())
 
 
@@ -154,7 +157,7 @@ def test_what_cannot_be_carried_or_paid_is_none() -> None:
 
 
 def test_no_traffic_needs_nothing() -> None:
-    assert found({"short": 0.0}, [SMALL]).counts == {}
+    assert found({"short": 0.0}, [SMALL]).count_by_offer == {}
 
 
 def test_the_whole_catalogue_at_once() -> None:

@@ -4,14 +4,14 @@ import msgspec
 import pytest
 
 from app.planning.pricing.ownership import (
-    break_even_months,
-    break_even_owned,
-    break_even_volume,
-    capital_recovery_factor,
+    compute_break_even_months,
+    compute_break_even_volume,
+    compute_capital_recovery_factor,
+    compute_owned_break_even_months,
     compute_owned_cost,
+    compute_sinking_fund_factor,
     price_catalog,
     price_owned,
-    sinking_fund_factor,
 )
 from app.records.offers import OwnedHardware
 from tests.fakes.offers import catalogue, gpu_offer, offer
@@ -23,19 +23,19 @@ RACK = OwnedHardware(
 
 
 def test_the_recovery_factor_pays_the_loan_off() -> None:
-    assert capital_recovery_factor(0, 4) == 0.25
-    assert capital_recovery_factor(0.08, 4) == pytest.approx(0.30192, abs=1e-5)
+    assert compute_capital_recovery_factor(0, 4) == 0.25
+    assert compute_capital_recovery_factor(0.08, 4) == pytest.approx(0.30192, abs=1e-5)
     debt = 1.0
     for _ in range(4):
-        debt = debt * 1.08 - capital_recovery_factor(0.08, 4)
+        debt = debt * 1.08 - compute_capital_recovery_factor(0.08, 4)
     assert debt == pytest.approx(0, abs=1e-12)
-    assert capital_recovery_factor(1e-9, 4) == pytest.approx(0.25, rel=1e-6)
+    assert compute_capital_recovery_factor(1e-9, 4) == pytest.approx(0.25, rel=1e-6)
 
 
 def test_the_sinking_fund_makes_up_the_sum() -> None:
     saved = 0.0
     for _ in range(5):
-        saved = saved * 1.06 + sinking_fund_factor(0.06, 5)
+        saved = saved * 1.06 + compute_sinking_fund_factor(0.06, 5)
     assert saved == pytest.approx(1.0)
 
 
@@ -80,14 +80,14 @@ def test_an_owned_offer_gets_its_price_and_others_keep_theirs() -> None:
 
 
 def test_owning_breaks_even_when_the_rent_saved_has_paid_it() -> None:
-    assert break_even_months(12_000, 200, 1200) == 12
-    assert break_even_months(12_000, 1200, 1200) is None
+    assert compute_break_even_months(12_000, 200, 1200) == 12
+    assert compute_break_even_months(12_000, 1200, 1200) is None
     running = 1314 / 12 + 300
-    assert break_even_owned(RACK, running + 4400) == pytest.approx(10)
-    assert break_even_owned(RACK, running + 100) is None  # 440 months, and it lives 48
+    assert compute_owned_break_even_months(RACK, running + 4400) == pytest.approx(10)
+    assert compute_owned_break_even_months(RACK, running + 100) is None  # 440 months, and it lives 48
 
 
 def test_hosting_breaks_even_at_a_volume() -> None:
     # 730 USD a month against 0.50 USD per 1M tokens, of which 0.10 is one's own: 1,825 M
-    assert break_even_volume(730, 0.5, 0.1) == pytest.approx(1825)
-    assert break_even_volume(730, 0.1, 0.1) is None
+    assert compute_break_even_volume(730, 0.5, 0.1) == pytest.approx(1825)
+    assert compute_break_even_volume(730, 0.1, 0.1) is None

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from app.planning.scaling.autoscaling import build_autoscaler, count_initial_replicas, max_replicas
+from app.planning.scaling.autoscaling import build_autoscaler, count_initial_replicas, get_max_replicas
 from app.planning.scaling.signals import FleetView
 from app.records.scaling import (
     Autoscaler,
@@ -36,7 +36,7 @@ TABLE = Scheduled((ScheduledReplicas(0.0, 2), ScheduledReplicas(60.0, 7)))
 )
 def test_where_an_autoscaler_begins_and_ends(settings: Autoscaler, at_start: int, most: int | None) -> None:
     assert count_initial_replicas(settings, 10.0, RATES, 60.0) == at_start
-    assert max_replicas(settings) == most
+    assert get_max_replicas(settings) == most
 
 
 def test_a_fleet_that_may_sleep_begins_asleep_without_traffic() -> None:

@@ -89,14 +89,14 @@ def test_one_that_drains_gets_no_more_and_goes_when_it_is_empty() -> None:
     serve(plane, np.array([0.5, 0.6]), np.zeros(2))
     advance_to(plane, 1.0)
     fleet.step(1.0, 1)
-    assert (fleet.ready_places, fleet.draining_places) == ([0], [1])
+    assert (fleet.ready_slots, fleet.draining_slots) == ([0], [1])
     serve(plane, np.array([1.5, 1.6]), np.zeros(2))
     advance_to(plane, 4.0)
     fleet.step(4.0, 1)
-    assert fleet.draining_places == [1]
+    assert fleet.draining_slots == [1]
     advance_to(plane, 5.0)
     fleet.step(5.0, 1)
-    assert fleet.draining_places == []
+    assert fleet.draining_slots == []
     assert fleet.replicas.compute_billed_s(5.0)["draining"] == 4.0
     advance_to(plane, 20.0)
     assert get_totals(plane).good == 4
@@ -109,7 +109,7 @@ def test_what_it_holds_at_the_end_of_the_grace_fails() -> None:
         advance_to(plane, now_s)
         fleet.step(now_s, 1)
     assert get_totals(plane).failed == 1
-    assert fleet.draining_places == []
+    assert fleet.draining_slots == []
 
 
 def test_a_failed_replica_loses_what_it_holds_and_its_place_is_taken_again() -> None:
@@ -119,20 +119,20 @@ def test_a_failed_replica_loses_what_it_holds_and_its_place_is_taken_again() -> 
     advance_to(plane, fails_s + 1.0)
     fleet.step(fails_s + 1.0, 1)
     assert get_totals(plane).failed == 1
-    assert fleet.ready_places == []
+    assert fleet.ready_slots == []
     serve(plane, np.array([fails_s + 2.0]), np.zeros(1))
     advance_to(plane, fails_s + 34.9)
     fleet.step(fails_s + 34.9, 1)
-    assert (fleet.ready_places, get_totals(plane).dropped) == ([], 1)
+    assert (fleet.ready_slots, get_totals(plane).dropped) == ([], 1)
     fleet.step(fails_s + 35.0, 1)
-    assert fleet.ready_places == [0]
+    assert fleet.ready_slots == [0]
 
 
 def test_ready_without_a_place_waits_for_one() -> None:
     _, fleet = operated(Operations(), 1, places=2)
     fleet.step(1.0, 3)
     assert len(fleet.replicas.ready) == 3
-    assert fleet.ready_places == [0, 1]
+    assert fleet.ready_slots == [0, 1]
 
 
 def test_an_update_is_due_at_its_time_of_the_day() -> None:
@@ -142,7 +142,7 @@ def test_an_update_is_due_at_its_time_of_the_day() -> None:
     for now_s in range(0, 200, 5):
         advance_to(plane, float(now_s))
         fleet.step(float(now_s), 4)
-        course.append(({life.version for life in fleet.replicas.states}, len(fleet.ready_places)))
+        course.append(({life.version for life in fleet.replicas.states}, len(fleet.ready_slots)))
     assert all(versions == {0} for versions, _ in course[:20])
     assert course[20][0] == {0, 1}
     assert course[-1] == ({1}, 4)

@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.scaling.signals import FleetView, PredictiveState, SlidingMean, predicted_replicas, scheduled_replicas
+from app.planning.scaling.signals import (
+    FleetView,
+    PredictiveState,
+    SlidingMean,
+    count_predicted_replicas,
+    count_scheduled_replicas,
+)
 from app.records.scaling import Predictive, Scheduled, ScheduledReplicas
 
 
@@ -31,20 +37,26 @@ TABLE = Scheduled((ScheduledReplicas(7 * 3600.0, 8), ScheduledReplicas(19 * 3600
 
 
 def test_the_table_holds_from_its_time_on_and_over_midnight() -> None:
-    assert [scheduled_replicas(TABLE, hour * 3600.0) for hour in (0, 6.99, 7, 18.99, 19, 23.9)] == [3, 3, 8, 8, 3, 3]
-    assert scheduled_replicas(TABLE, (24 + 8) * 3600.0) == 8
+    assert [count_scheduled_replicas(TABLE, hour * 3600.0) for hour in (0, 6.99, 7, 18.99, 19, 23.9)] == [
+        3,
+        3,
+        8,
+        8,
+        3,
+        3,
+    ]
+    assert count_scheduled_replicas(TABLE, (24 + 8) * 3600.0) == 8
 
 
 def test_the_forecast_is_for_the_highest_rate_within_the_lead() -> None:
     rates = np.array([10.0, 20.0, 50.0, 5.0])
     settings = Predictive(per_replica_per_s=10.0, lead_s=60.0, max=40)
-    assert [predicted_replicas(settings, at_s, rates, 60.0) for at_s in (0.0, 59.0, 60.0, 120.0, 180.0, 900.0)] == [
-        2, 2, 5, 5, 1, 1,
-    ]  # fmt: skip
+    times_s = (0.0, 59.0, 60.0, 120.0, 180.0, 900.0)
+    assert [count_predicted_replicas(settings, at_s, rates, 60.0) for at_s in times_s] == [2, 2, 5, 5, 1, 1]
     roomy = Predictive(per_replica_per_s=10.0, lead_s=0.0, max=40, headroom=0.2)
-    assert predicted_replicas(roomy, 120.0, rates, 60.0) == 6
-    assert predicted_replicas(Predictive(10.0, 0.0, max=3), 120.0, rates, 60.0) == 3
-    assert predicted_replicas(settings, 1060.0, rates, 60.0, start_s=1000.0) == 5
+    assert count_predicted_replicas(roomy, 120.0, rates, 60.0) == 6
+    assert count_predicted_replicas(Predictive(10.0, 0.0, max=3), 120.0, rates, 60.0) == 3
+    assert count_predicted_replicas(settings, 1060.0, rates, 60.0, start_s=1000.0) == 5
 
 
 def test_it_decides_at_its_ticks() -> None:

@@ -76,5 +76,5 @@ def test_the_prior_pulls_by_its_sigmas() -> None:
     law = list_candidate_families(0.02, 40.0)[0]
     medians = np.log([prior.median for prior in law.priors.values()])
     sigmas = np.array([prior.log_sd for prior in law.priors.values()])
-    assert law.prior_residuals(medians) == pytest.approx([0.0, 0.0, 0.0])
-    assert law.prior_residuals(medians + 2 * sigmas) == pytest.approx([2.0, 2.0, 2.0])
+    assert law.compute_prior_residuals(medians) == pytest.approx([0.0, 0.0, 0.0])
+    assert law.compute_prior_residuals(medians + 2 * sigmas) == pytest.approx([2.0, 2.0, 2.0])

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from app.analysis.local.accuracy import compute_accuracy
 from app.analysis.objectives import parse_objective
-from app.analysis.token_samples import sample_of_pairs, unpack_pairs
+from app.analysis.token_samples import build_sample_from_pairs, unpack_pairs
 from app.analysis.traces import select_busiest_rows
 from app.planning.fleet_rate import build_fleet_shape
 from app.planning.goals import build_goals
@@ -78,7 +78,7 @@ def test_requests_are_as_long_as_measured_unless_the_traffic_says() -> None:
 
 
 def test_traffic_of_which_means_are_given_is_as_uneven_as_what_was_measured() -> None:
-    sample = sample_of_pairs(np.array([[100, 20], [300, 10]]))
+    sample = build_sample_from_pairs(np.array([[100, 20], [300, 10]]))
     plain = question(target(lengths=(200.0, 15.0), token_sample=sample))
     assert add_measured_tokens(plain).traffic.token_sample == sample
     longer = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((400.0, 15.0))))
@@ -92,7 +92,7 @@ def test_traffic_of_which_means_are_given_is_as_uneven_as_what_was_measured() ->
 def test_requests_are_as_long_as_those_of_the_trace() -> None:
     pairs = np.array([[100, 20], [3000, 10], [50, 400]], dtype=np.int32)
     rows = select_busiest_rows(np.array([0.0, 1.0, 3.0]), (pairs[:, 0], pairs[:, 1]))
-    plain = question(target(lengths=(200.0, 15.0), token_sample=sample_of_pairs(pairs[:1].astype(np.int64))))
+    plain = question(target(lengths=(200.0, 15.0), token_sample=build_sample_from_pairs(pairs[:1].astype(np.int64))))
     traced = replace(plain, traffic=replace(plain.traffic, rows=rows, tokens=build_measured_tokens((1050.0, 143.3))))
     found = build_fleet_shape(add_measured_tokens(traced).traffic, build_goals(traced.slo), "random")
     assert [list(pair) for pair in found.lengths] == pairs.tolist()

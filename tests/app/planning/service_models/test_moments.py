@@ -12,7 +12,7 @@ from app.planning.service_models.families import Prior, ServiceFamily
 from app.planning.service_models.moments import (
     ObservedLoad,
     ObservedStage,
-    SimulatedTimes,
+    SimulatedStatistics,
     build_service_fit,
     find_best_fits,
     pick_evenly,
@@ -30,9 +30,9 @@ CLOSE, NEAR, APART = [2.08, 2.1, 2.12, 2.1], [2.0, 2.1, 2.2, 2.1], [1.5, 2.1, 2.
 def stage(measured_s: float, share: float = 1.0, scatter: float = 0.05, per_s: float = 1.0) -> ObservedStage:
     """Each play is off by `scatter`, of which `share` of the variance is left in what was measured."""
 
-    def played(service: ServiceModel) -> SimulatedTimes:
+    def played(service: ServiceModel) -> SimulatedStatistics:
         assert isinstance(service, RequestService)
-        return SimulatedTimes(math.log(service.mean_s) + scatter * NOISE[:, None])
+        return SimulatedStatistics(math.log(service.mean_s) + scatter * NOISE[:, None])
 
     return ObservedStage(ObservedLoad(per_s, 1000, 1, ("p50",), (math.log(measured_s),)), played, share)
 
@@ -104,9 +104,9 @@ def test_a_law_that_only_follows_the_noise_of_the_points_is_not_preferred() -> N
     """A trend over the points fits them better, and predicts each from the others worse."""
 
     def rising(measured_s: float, place: float) -> ObservedStage:
-        def played(service: ServiceModel) -> SimulatedTimes:
+        def played(service: ServiceModel) -> SimulatedStatistics:
             assert isinstance(service, RequestService)
-            return SimulatedTimes(
+            return SimulatedStatistics(
                 math.log(service.mean_s) + place * math.log(service.outside_s) + 0.05 * NOISE[:, None]
             )
 

@@ -52,8 +52,8 @@ def effect_of(requests: int) -> StageEffect:
 
 def test_short_stages_meet_an_slo_at_rates_that_a_server_under_steady_load_misses() -> None:
     short, long = effect_of(300), effect_of(20_000)
-    assert short.stage_per_s > 1.05 * STEADY_PER_S
-    assert long.stage_per_s == pytest.approx(STEADY_PER_S, rel=0.02)
+    assert short.stage_rate_per_s > 1.05 * STEADY_PER_S
+    assert long.stage_rate_per_s == pytest.approx(STEADY_PER_S, rel=0.02)
     assert short.spread > 3 * long.spread
 
 
@@ -63,7 +63,7 @@ def test_half_of_the_stages_meet_the_slo_at_the_stages_rate() -> None:
     rng = np.random.default_rng(1)
     sigma = math.sqrt(math.log(2))
     for _ in range(40):
-        arrivals_s = np.cumsum(rng.exponential(1 / found.stage_per_s, 1000)).tolist()
+        arrivals_s = np.cumsum(rng.exponential(1 / found.stage_rate_per_s, 1000)).tolist()
         services_s = rng.lognormal(-(sigma**2) / 2, sigma, 1000).tolist()
         latencies_s = sorted(simulate(arrivals_s, services_s, lambda: Slots(1)))
         met.append(latencies_s[949] < 40.0)
@@ -77,7 +77,7 @@ def test_stages_of_language_models_are_played_with_their_lengths() -> None:
     few, many = (compute_stage_effect(service, goals, lengths, requests, 14.0) for requests in (200, 4000))
     assert few is not None
     assert many is not None
-    assert few.stage_per_s > 1.02 * many.stage_per_s
+    assert few.stage_rate_per_s > 1.02 * many.stage_rate_per_s
 
 
 def test_an_slo_without_percentiles_and_a_rate_far_from_the_steady_one_have_no_effect() -> None:

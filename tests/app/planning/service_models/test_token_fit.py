@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.columns import Floats
-from app.analysis.token_samples import sample_of_pairs
+from app.analysis.token_samples import build_sample_from_pairs
 from app.planning.service_models import stage_simulation
 from app.planning.service_models.moments import CannotFitError
 from app.planning.service_models.stage_simulation import RESPONSE_GAP, TokenLoad, TokenSimulation
-from app.planning.service_models.token_fit import compute_mean_lengths, fit_tokens, has_token_times
+from app.planning.service_models.token_fit import compute_mean_lengths, fit_tokens, has_token_latencies
 from app.planning.simulation.replica import simulate_token_latencies
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import UNLIMITED_TOKENS, TokenService
@@ -77,9 +77,9 @@ def test_answers_are_as_long_as_the_latency_has_room_for_where_nobody_counted() 
     rung = MeasuredLoadPoint(1.0, None, 1.0, 60.0, 60, 0, means, input_tokens_mean=300.0)
     assert compute_mean_lengths([rung]) == pytest.approx((300.0, 101.0))
     assert compute_mean_lengths([replace(rung, input_tokens_mean=None)]) is None
-    assert has_token_times(rung)
-    assert not has_token_times(replace(rung, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
-    assert has_token_times(replace(rung, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
+    assert has_token_latencies(rung)
+    assert not has_token_latencies(replace(rung, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
+    assert has_token_latencies(replace(rung, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
 
 
 def uneven(seed: int) -> np.ndarray:
@@ -102,7 +102,16 @@ def measured_uneven(per_s: float, law: TokenService) -> MeasuredLoadPoint:
         latencies.setdefault(metric, {})[aggregate] = value
     inputs, outputs = pairs.mean(axis=0)
     return MeasuredLoadPoint(
-        per_s, None, 600 / duration_s, 600 / per_s, 600, 0, latencies, inputs, outputs, lengths=sample_of_pairs(pairs)
+        per_s,
+        None,
+        600 / duration_s,
+        600 / per_s,
+        600,
+        0,
+        latencies,
+        inputs,
+        outputs,
+        lengths=build_sample_from_pairs(pairs),
     )
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.planning.simulation.activator import make_activator, release_held, sum_ages_s, sum_latencies_s
+from app.planning.simulation.activator import make_activator, release_queued, sum_ages_s, sum_latencies_s
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import advance_to, get_totals, serve, set_routable
 from app.planning.simulation.state import Fleet, create_fleet
@@ -28,7 +28,7 @@ def held(service: ServiceModel, arrivals_s: list[float], queue_limit: int = 10, 
 def moved(fleet: Fleet, now_s: float, until_s: float) -> None:
     advance_to(fleet, now_s)
     set_routable(fleet, [0])
-    release_held(fleet, 1, now_s)
+    release_queued(fleet, 1, now_s)
     advance_to(fleet, until_s)
 
 
@@ -72,7 +72,7 @@ def test_what_is_let_go_is_spread_by_the_router(router: str) -> None:
     set_routable(fleet, [4])
     serve(fleet, np.linspace(0.0, 1.0, 80), NOTHING)
     set_routable(fleet, [0, 1, 2, 3])
-    release_held(fleet, 4, 2.0)
+    release_queued(fleet, 4, 2.0)
     advance_to(fleet, 2.0)
     each = fleet.counts[:4, 1] + fleet.counts[:4, 2]
     assert each.sum() == 80

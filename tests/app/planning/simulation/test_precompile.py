@@ -14,7 +14,7 @@ import importlib, json, pkgutil
 import numpy as np
 import app.planning.simulation as package
 from app.planning.bursts import Bursts, draw_arrivals
-from app.planning.day import play_day
+from app.planning.day import simulate_fleet_day
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.replay import replay
 from app.planning.simulation.steady import simulate_steady
@@ -54,7 +54,7 @@ for bursts in (Bursts(None, Dispersion(4.0, 1.0), 3.0), Bursts(rows, Dispersion(
 DAY = """
 for service in SERVICES:
     operations = Operations(ColdStartModel(node_s=20.0), FailureModel(0.05))
-    play_day(FleetDesign((service,)), np.repeat([5.0, 0.0, 5.0], 8), 60.0, Keda(2.0, 3), operations, seed=1)
+    simulate_fleet_day(FleetDesign((service,)), np.repeat([5.0, 0.0, 5.0], 8), 60.0, Keda(2.0, 3), operations, seed=1)
 """
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.random_words import branch, draw_word, high_below, low_below, to_unit_interval
+from app.planning.simulation.random_words import branch, draw_high_below, draw_low_below, draw_word, to_unit_interval
 
 STREAM = np.uint64(12_345)
 
@@ -16,7 +16,7 @@ def test_words_are_even_and_their_halves_unrelated() -> None:
     assert abs(np.corrcoef(shares[:-1], shares[1:])[0, 1]) < 0.03
     table = np.zeros((4, 3))
     for word in words:
-        table[high_below(word, 4), low_below(word, 3)] += 1
+        table[draw_high_below(word, 4), draw_low_below(word, 3)] += 1
     assert np.abs(table - 20_000 / 12).max() < 4 * np.sqrt(20_000 / 12)
 
 

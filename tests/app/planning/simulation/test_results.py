@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.planning.simulation.design import FleetDesign, SimulatedClass
-from app.planning.simulation.results import TimeStatistics, compute_busy_s, reset_counts, summarize_classes
+from app.planning.simulation.results import LatencyStatistics, compute_busy_s, reset_counts, summarize_classes
 from app.planning.simulation.serving import advance_to, get_totals, serve
 from app.planning.simulation.state import create_fleet
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
@@ -45,5 +45,5 @@ def test_of_nothing_there_are_no_times() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),)), np.random.SeedSequence(1))
     outcome = summarize_classes([fleet], slice(None), (50,))
     assert outcome.good_share is None
-    assert outcome.latency == TimeStatistics(None, (None,), ((None,),))
+    assert outcome.latency == LatencyStatistics(None, (None,), ((None,),))
     assert outcome.first_token is None

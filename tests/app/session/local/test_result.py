@@ -10,7 +10,7 @@ from app.records.estimate import Variant
 from app.records.local import Placement, VariantData
 from app.records.model import BatchCost
 from app.records.result import Check, Stage
-from app.session.local.result import batch_laws_of, find_variant_bottleneck
+from app.session.local.result import find_variant_bottleneck, fit_batch_models
 from app.session.local.spec import LocalDependencies
 from app.storage.run_directory import RunWriter
 from tests.fakes.calls import call, stage_of, table_of
@@ -34,7 +34,7 @@ def parts(tmp_path: Path) -> LocalDependencies:
 
 def test_a_law_is_of_variants_that_differ_in_their_batch_alone() -> None:
     stages = [alone(1), alone(4), alone(8), alone(4, streams=2)]
-    (law,) = batch_laws_of(stages)
+    (law,) = fit_batch_models(stages)
     assert law.batches == (1, 4, 8)
     assert law.variant == stage_of(batch=1).variant
     assert law.t0_ms.value == pytest.approx(2, abs=0.05)
@@ -43,7 +43,7 @@ def test_a_law_is_of_variants_that_differ_in_their_batch_alone() -> None:
 
 def test_one_batch_and_other_scenarios_tell_no_law() -> None:
     offline = summarize_calls(table_of([call(0, 10)]), stage_of("offline", batch=2))
-    assert batch_laws_of([alone(1), offline]) == ()
+    assert fit_batch_models([alone(1), offline]) == ()
 
 
 def facts_of(variant: Variant) -> VariantData:

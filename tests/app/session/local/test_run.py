@@ -160,7 +160,7 @@ def test_search_waits_for_what_only_the_whole_run_tells(bench: LocalBench) -> No
 def test_interrupted_run_keeps_the_stages_until_then(bench: LocalBench) -> None:
     def interrupt(what: str, _: object) -> None:
         if what == "m cpu as-is, batch 2":
-            bench.interruption.request(ExitCode.INTERRUPTED)
+            bench.interruption.request_stop(ExitCode.INTERRUPTED)
 
     bench.script.on_window = interrupt
     result = bench.run(spec_of(order_of(1), order_of(2), order_of(4))).result
@@ -173,7 +173,7 @@ def test_interrupted_run_keeps_the_stages_until_then(bench: LocalBench) -> None:
 
 
 def test_interrupted_before_anything_starts_nothing(bench: LocalBench) -> None:
-    bench.interruption.request(ExitCode.TERMINATED)
+    bench.interruption.request_stop(ExitCode.TERMINATED)
     result = bench.run(spec_of(order_of(1), slo=("service_ms.p95 < 4",))).result
     assert (bench.names, result.exit.code) == ([], ExitCode.TERMINATED)
 

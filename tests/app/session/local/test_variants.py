@@ -96,6 +96,6 @@ def test_what_cannot_be_opened_is_raised(bench: Bench) -> None:
 
 
 def test_no_more_are_started_once_the_user_stops(bench: Bench) -> None:
-    bench.interruption.request(ExitCode.INTERRUPTED)
+    bench.interruption.request_stop(ExitCode.INTERRUPTED)
     assert bench.cold_starts(3).measure(order_of(1), KEPT) == ()
     assert bench.started == []

@@ -12,15 +12,15 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.estimates import distribution
+from app.analysis.estimates import compute_distribution
 from app.errors import CorruptedFileError, ExitCode, MeasurementError
 from app.records.events import Event
 from app.records.result import Estimate
 from app.records.selftest import SelfTest
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.selftest.bench import Bench
-from app.session.selftest.checks import check_stall, expected_latency_s, run_selftest
+from app.session.selftest.bench import SelfTestBench
+from app.session.selftest.checks import check_stall, compute_expected_latency_s, run_selftest
 from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
@@ -32,10 +32,10 @@ from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, true_parts
 def test_what_is_expected_is_what_a_queue_gives_played_request_by_request(tmp_path: Path) -> None:
     parts = true_parts(tmp_path)
     with parts.open_store() as store:  # type: ignore[attr-defined]
-        bench = Bench(parts, parts.start_load(), store, LimitMonitor(LimitSpec(), 0), Interruption())
+        bench = SelfTestBench(parts, parts.start_load(), store, LimitMonitor(LimitSpec(), 0), Interruption())
         p95, p99, from_send = check_stall(bench)
-    assert p95.observed == pytest.approx(1e3 * expected_latency_s(0.95), rel=0.005)
-    assert p99.observed == pytest.approx(1e3 * expected_latency_s(0.99), rel=0.005)
+    assert p95.observed == pytest.approx(1e3 * compute_expected_latency_s(0.95), rel=0.005)
+    assert p99.observed == pytest.approx(1e3 * compute_expected_latency_s(0.99), rel=0.005)
     assert from_send.observed == 50.0
 
 
@@ -58,12 +58,12 @@ def test_an_instrument_that_tells_the_truth_passes(tmp_path: Path) -> None:
 
 def rounded(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
     """As Locust keeps times: two digits of them."""
-    return distribution(np.array([float(f"{value:.2g}") for value in values]))
+    return compute_distribution(np.array([float(f"{value:.2g}") for value in values]))
 
 
 def interpolated(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
     """Between two points of a distribution that has nothing between them."""
-    return {name: replace(one, value=(one.value or 0) * 1.002) for name, one in distribution(values).items()}
+    return {name: replace(one, value=(one.value or 0) * 1.002) for name, one in compute_distribution(values).items()}
 
 
 def too_sure(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
@@ -73,7 +73,7 @@ def too_sure(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
         low, high = one.ci95
         return replace(one, ci95=(one.value - (one.value - low) / 2, one.value + (high - one.value) / 2))
 
-    return {name: narrowed(one) for name, one in distribution(values).items()}
+    return {name: narrowed(one) for name, one in compute_distribution(values).items()}
 
 
 class LosesRows(StoredRun):
