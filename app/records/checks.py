@@ -86,7 +86,6 @@ _NAMES: dict[CheckId, str] = {
     "locust_transport": "Locust transport",
     "mean_time_half_width": "CI half-width of the mean time",
     "other_processes_on_the_gpu": "other processes on the GPU",
-    "price_age": "plan.price_age",
     "same_outputs": "same outputs",
     "warm_up": "warm-up",
 }

@@ -55,7 +55,7 @@ def test_it_tells_what_the_model_does_here(result: dict[str, Any]) -> None:
 def test_it_finds_a_rate_and_keeps_the_failed_probes(result: dict[str, Any]) -> None:
     assert result["max_rate"]["per_s"]["value"] > 10
     assert result["max_rate"]["limited_by"]
-    assert {stage["held"] for stage in result["stages"] if stage["kind"] == "probe"} == {True, False}
+    assert {stage["meets_slo"] for stage in result["stages"] if stage["kind"] == "probe"} == {True, False}
 
 
 def test_short_holds_carry_a_warning(result: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def test_a_price_over_90_days_old_warns_in_the_headline_and_widens_the_cost(days
         [("price_age", days, 90, "WARN")] if is_old else []
     )
     assert all("sizewise offers import" in (check.hint or "") for check in plan.checks)
-    assert sum(note.startswith("WARN plan.price_age: ") for note in plan.notes) == is_old
+    assert sum(note.startswith("WARN price age: ") for note in plan.notes) == is_old
     (low, high), (narrow_low, narrow_high) = (
         one.recommendation.fleet.usd_per_month.ci95 or (0.0, 0.0) for one in (plan, fresh) if one.recommendation
     )

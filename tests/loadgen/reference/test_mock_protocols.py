@@ -184,7 +184,7 @@ def test_a_datatype_that_is_none_is_refused() -> None:
 
 
 def test_a_child_speaks_a_script_given_as_json() -> None:
-    script = '{"faces": [{"type": "openai", "model": "m"}], "reply": {"type": "reply", "status": 404}}'
+    script = '{"protocols": [{"type": "openai", "model": "m"}], "reply": {"type": "reply", "status": 404}}'
     with start_module("loadgen.reference.scripted", "--script", script, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -196,7 +196,7 @@ def test_a_child_speaks_a_script_given_as_json() -> None:
 
 
 def test_a_script_that_cannot_be_read_is_told_in_one_line() -> None:
-    given = ["--script", '{"faces": [{"type": "none"}]}']
+    given = ["--script", '{"protocols": [{"type": "none"}]}']
     with start_module("loadgen.reference.scripted", *given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         _, complaint = child.communicate(timeout=10)
     assert child.returncode == 1

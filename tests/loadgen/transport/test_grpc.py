@@ -285,7 +285,7 @@ def test_what_takes_too_much_memory_ends_as_a_local_limit_and_what_waits_is_sent
         server.released.set()
         done = await asyncio.gather(*asked)
         assert [each.error for each in done] == ["local-limit"] * 3 + [None]
-        assert "more than 512 MiB in total" in str(done[0].detail)
+        assert "exceed 512 MiB in total" in str(done[0].detail)
         assert caller.pool.outstanding == 0
 
     with hanging() as server:
