@@ -180,25 +180,17 @@ def metric_name(name: str, aggregate: str = "") -> str:
     return f"{aggregate.replace('_', '.')} {shown}" if aggregate else shown
 
 
-StageState = Literal["held", "not judged", "failed", "INVALID"]
+StageState = Literal["passed", "not evaluated", "failed", "INVALID"]
 
 
 def stage_state(row: StageRow) -> StageState:
     """Return the identifier of a stage's state; `display_state` returns its display text."""
     if row.validity == "INVALID":
         return "INVALID"
-    return "not judged" if row.meets_slo is None else "held" if row.meets_slo else "failed"
+    return "not evaluated" if row.meets_slo is None else "passed" if row.meets_slo else "failed"
 
 
-_STATE_TEXTS = {
-    "not judged": "not evaluated",
-    "held": "SLO met",
-    "did not hold": "SLO missed",
-    "failed": "SLO missed",
-    "not told": "inconclusive",
-    "left out": "skipped",
-    "strays": "fallback nodes",
-}
+_STATE_TEXTS = {"passed": "SLO met", "failed": "SLO missed", "fallback": "fallback nodes"}
 
 
 def display_state(state: str) -> str:
@@ -215,9 +207,14 @@ def check_value(row: CheckRow) -> str:
 
 def check_text(row: CheckRow, write_status: Callable[[str], str] = str) -> str:
     """Format a check with its verdict, value, limit and hint, as in `WARN step duration: 3.00 s, limit 10 s. …`."""
+    return f"{write_status(row.verdict)} {check_finding(row)}"
+
+
+def check_finding(row: CheckRow) -> str:
+    """Format a check without its verdict."""
     limit = "" if row.limit is None else f", limit {check_limit(row)}"
     hint = f" {row.hint}" if row.hint else ""
-    return f"{write_status(row.verdict)} {row.name}: {check_value(row)}{limit}.{hint}"
+    return f"{row.name}: {check_value(row)}{limit}.{hint}"
 
 
 def check_limit(row: CheckRow) -> str:

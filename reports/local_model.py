@@ -8,10 +8,10 @@ import msgspec
 
 from reports.quantity import Quantity, Validity
 
-SloState = Literal["met", "missed", "not told"]
-"""Whether a variant meets its SLO. "not told" means inconclusive: no objective is known to be missed, but at least one
-has no value."""
-VariantState = Literal["best", "measured", "INVALID", "ended early", "left out"]
+SloState = Literal["met", "missed", "inconclusive"]
+"""Whether a variant meets its SLO. It is "inconclusive" if no objective is known to be missed, but at least one has no
+value."""
+VariantState = Literal["best", "measured", "INVALID", "ended early", "skipped"]
 
 
 class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
     rate_per_s: float | None
     """Arrival rate in calls per second; `None` if the stage had no arrival rate."""
-    tried: Literal["held", "did not hold"] | None
+    tried: Literal["passed", "failed"] | None
     """Result of a rate that was a step of a search, whether or not the search found a maximum; `None` for all other
     stages."""
     times: str

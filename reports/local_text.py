@@ -10,7 +10,6 @@ from reports.local_model import ColdStartRow, LocalSection, VariantRow
 from reports.model import Quantity
 
 _MAX_ROWS = 12
-_STATES = {"best": "", "measured": "", "INVALID": "INVALID", "ended early": "ended early", "left out": "skipped"}
 
 
 def variant_table(local: LocalSection, width: int, write_state: Callable[[str], str] = str) -> list[list[str]]:
@@ -24,7 +23,12 @@ def variant_table(local: LocalSection, width: int, write_state: Callable[[str], 
     columns += [
         [
             "SLO" if any(variant.slo for variant in shown) else "",
-            *(write_state(_STATES[variant.state]) or formatting.display_state(variant.slo or "") for variant in shown),
+            *(
+                formatting.display_state(variant.slo or "")
+                if variant.state in ("best", "measured")
+                else write_state(variant.state)
+                for variant in shown
+            ),
         ]
     ]
     if any(variant.arrivals for variant in shown):

@@ -243,7 +243,7 @@ def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
 
 
 def _stage(row: StageRow) -> tuple[str, ...]:
-    states = {"failed": "missed", "not judged": "", "held": "met", "INVALID": mark_status("INVALID")}
+    states = {"failed": "missed", "not evaluated": "", "passed": "met", "INVALID": mark_status("INVALID")}
     state = formatting.stage_state(row)
     return (
         f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,

@@ -61,8 +61,8 @@ def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, 
     if not is_rescored(arguments):
         return opened.report(), opened.result, 0
     result = opened.rescore(arguments.slo, _parse_window(arguments, opened.result.clock.duration_s))
-    judged = [cause.code for cause in result.exit.causes if cause.code in _EVALUATED]
-    return opened.report(result), result, judged[0] if judged else 0
+    evaluated = [cause.code for cause in result.exit.causes if cause.code in _EVALUATED]
+    return opened.report(result), result, evaluated[0] if evaluated else 0
 
 
 def refuse_rescoring(arguments: argparse.Namespace, what: str) -> None:

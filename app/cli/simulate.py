@@ -75,7 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
         offer=arguments.offer,
         seed=arguments.seed,
     )
-    day = simulate_plan_day(request, get_utc_now().date(), _Progress().tell)
+    day = simulate_plan_day(request, get_utc_now().date(), _Progress().report)
     if arguments.json:
         import msgspec
 
@@ -96,7 +96,7 @@ class _Progress:
         self._start_s: float | None = None
         self._last_line_s = 0.0
 
-    def tell(self, played: float) -> None:
+    def report(self, played: float) -> None:
         now_s = time.monotonic()
         if self._start_s is None:
             self._start_s = now_s

@@ -21,13 +21,13 @@ class _ResultDispatcher(QObject):
     of the window, so no such object can be destroyed in a worker thread.
     """
 
-    told = Signal(int, object, bool)
+    delivered = Signal(int, object, bool)
 
     def __init__(self) -> None:
         super().__init__()
         self._requests: dict[int, _Callbacks] = {}
         self._numbers = count()
-        self.told.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+        self.delivered.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     def note(self, callbacks: _Callbacks) -> int:
         number = next(self._numbers)
@@ -55,7 +55,7 @@ class _Work(QRunnable):
             outcome, has_failed = error, True
         del function  # release window objects in this thread while the dispatcher still references them
         try:
-            self._dispatcher.told.emit(self._number, outcome, has_failed)
+            self._dispatcher.delivered.emit(self._number, outcome, has_failed)
         except RuntimeError:  # the process is exiting, and Qt has deleted its objects
             return
 

@@ -28,7 +28,7 @@ __all__ = [
 
 State = Literal["good", "warn", "bad", "plain"]
 _STATES: dict[str, State] = {
-    "VALID": "good", "PASS": "good", "held": "good", "MEASURED": "plain",
+    "VALID": "good", "PASS": "good", "passed": "good", "MEASURED": "plain",
     "WARN": "warn", "INCONCLUSIVE": "warn",
     "INVALID": "bad", "FAIL": "bad", "failed": "bad",
 }  # fmt: skip

@@ -88,9 +88,9 @@ def _report_uncaught_errors(window: Window) -> None:
     """Report exceptions that no slot caught: show a notice in the window, with a traceback to copy, and keep the
     window running."""
 
-    def tell(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    def report_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         sys.__excepthook__(kind, error, traceback)
         if isinstance(error, Exception):
             window.navigation.notify_error(error)
 
-    sys.excepthook = tell
+    sys.excepthook = report_exception

@@ -38,8 +38,8 @@ def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement
         (node.op_type, ran_on, ran_on != requested and id(node) in computing_ids) for node, ran_on in nodes
     )
     return tuple(
-        Placement(operator, ran_on, count, is_fallback=is_stray)
-        for (operator, ran_on, is_stray), count in counts.most_common()
+        Placement(operator, ran_on, count, is_fallback=is_fallback)
+        for (operator, ran_on, is_fallback), count in counts.most_common()
     )
 
 

@@ -219,8 +219,8 @@ class _ReportSender:
     def __init__(self, send: Callable[[Report], None]) -> None:
         self._send = send
 
-    def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
-        self._send(MeasurementStarted(start_ns=start_ns, warmup_windows=warmup_windows, is_stationary=has_settled))
+    def on_started(self, start_ns: int, warmup_windows: int, is_stationary: bool) -> None:
+        self._send(MeasurementStarted(start_ns=start_ns, warmup_windows=warmup_windows, is_stationary=is_stationary))
 
     def on_calls(self, packed: bytes) -> None:
         self._send(CallRows(packed))

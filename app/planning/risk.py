@@ -43,7 +43,7 @@ def compute_price_age_days(offer: Offer, today: datetime.date) -> int:
 def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
     """Return the assumed uncertainty of a price by age and source, as the sigma of its logarithm.
 
-    Prices of the same instance type changed by tens of percent within a year (`profiles/hardware/README.md`, Doubts).
+    Prices of the same instance type changed by tens of percent within a year (`profiles/hardware/README.md`).
     """
     source = offer.source.partition("+")[0]
     source_sigma = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0

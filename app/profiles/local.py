@@ -418,6 +418,6 @@ class LocalProfile(CommonProfile):
             raise BadValueError("load.rates: max needs an SLO, but slo is empty", hint=hint)
         is_static = any(variant.precision == "int8-static" for variant in self.target.all_variants)
         if is_static and self.workload.calibration is None and self.workload.tensors is None:
-            hint = "Set workload.calibration, or workload.tensors, part of which is then used for calibration."
+            hint = "Set workload.calibration, or workload.tensors; a part of these rows is then used for calibration."
             raise BadValueError("precision int8-static needs calibration rows", hint=hint)
         return self

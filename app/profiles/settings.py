@@ -54,8 +54,8 @@ class UpperBound(msgspec.Struct, frozen=True):
 class Settings(BaseModel):
     """Base class of all parts of a profile.
 
-    `keys_of_others` maps keys that belong to a sibling to the hint shown for them. `one_of` maps what is decided to the
-    forms of which exactly one must be given; a form is a key, or several keys joined by +.
+    `keys_of_others` maps keys that belong to a sibling to the hint shown for them. `one_of` maps what is decided to its
+    forms; exactly one form must be set. A form is a key, or several keys joined by +.
 
     The docstring of a field is its description. `Field(examples=…)` holds values as a profile writes them.
     """

@@ -198,7 +198,7 @@ ClassSettings = build_settings(
 
 
 def read_shares(value: object, count: int, what: str) -> tuple[float, ...]:
-    """Check that a value is a list of `count` numbers from 0 to 1, of which the largest is 1, and return it as a tuple.
+    """Check that a value is a list of `count` numbers from 0 to 1 with a maximum of 1, and return it as a tuple.
 
     Raises BadValueError.
     """

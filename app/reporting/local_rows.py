@@ -77,7 +77,7 @@ def build_scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tu
     return tuple(_scenario_row(stage, search_state) for stage, search_state in ordered)
 
 
-def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["held", "did not hold"] | None:
+def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["passed", "failed"] | None:
     """Return whether a rate tried by a search met the SLO; `None` for the headline rate and for stages outside a
     search.
 
@@ -86,10 +86,10 @@ def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["held", "di
     if SEARCH_TAG not in stage.tags:
         return None
     has_held = not find_violated_so_far(slo, [stage])
-    return None if stage.in_headline and has_held else "held" if has_held else "did not hold"
+    return None if stage.in_headline and has_held else "passed" if has_held else "failed"
 
 
-def _scenario_row(stage: Stage, tried: Literal["held", "did not hold"] | None) -> ScenarioRow:
+def _scenario_row(stage: Stage, tried: Literal["passed", "failed"] | None) -> ScenarioRow:
     scenario = stage.tags.get("scenario", stage.kind)
     metric = choose_time_metric(scenario)
     trust, reasons = _validity(stage)
@@ -213,7 +213,7 @@ def find_energy(stages: Sequence[Stage]) -> Quantity | None:
 
 def _state(variant: VariantData, stages: Sequence[Stage]) -> VariantState:
     if variant.is_excluded:
-        return "left out"
+        return "skipped"
     if variant.failure is not None:
         return "ended early"
     return "INVALID" if any(stage.verdict.status == "INVALID" for stage in stages) else "measured"
@@ -222,7 +222,7 @@ def _state(variant: VariantData, stages: Sequence[Stage]) -> VariantState:
 def _slo_state(missed: Sequence[Estimate]) -> SloState:
     if not missed:
         return "met"
-    return "not told" if all(estimate.value is None for estimate in missed) else "missed"
+    return "inconclusive" if all(estimate.value is None for estimate in missed) else "missed"
 
 
 def _failure_text(variant: VariantData) -> str | None:

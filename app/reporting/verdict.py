@@ -173,13 +173,13 @@ def build_verdict(result: Result) -> model.ReportVerdict:
 
 def _outcome(result: Result) -> Outcome:
     evaluated = [evaluation for evaluation in (*result.slo, *result.gates) if evaluation.objective.level == "fail"]
-    judgements = {evaluation.outcome for evaluation in evaluated}
+    outcomes = {evaluation.outcome for evaluation in evaluated}
     code = result.exit.first_code
     if result.verdict.status == "INVALID":
         return "INVALID"
-    if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in judgements:
+    if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in outcomes:
         return "FAIL"
-    if code in (*_STOPPED_CODES, ExitCode.INCONCLUSIVE) or "INCONCLUSIVE" in judgements:
+    if code in (*_STOPPED_CODES, ExitCode.INCONCLUSIVE) or "INCONCLUSIVE" in outcomes:
         return "INCONCLUSIVE"
     return "PASS" if evaluated else "MEASURED"
 

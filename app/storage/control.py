@@ -24,7 +24,7 @@ from app.records.control import ControlCommand, ControlResponse
 from loadgen.decoding import decode_json, json_decoder
 
 CONTROL = "control"
-_COMMAND, _REPLY = ".wish", ".answer"
+_COMMAND, _REPLY = ".command", ".reply"
 _LOCK = ".engine.lock"
 """Name of the lock file that the engine holds during its lifetime.
 

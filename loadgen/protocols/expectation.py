@@ -18,7 +18,7 @@ MAX_SEARCHED_BYTES = 2**20
 _BAD_OUTPUT, _BAD_PAYLOAD = ResponseCheck("bad-output"), ResponseCheck("bad-payload")
 
 
-def judge_status(exchange: Exchange) -> ResponseCheck:
+def check_http_status(exchange: Exchange) -> ResponseCheck:
     error = classify_status(exchange.status or 0)
     return RESPONSE_OK if error is None else ResponseCheck(error)
 
@@ -26,8 +26,8 @@ def judge_status(exchange: Exchange) -> ResponseCheck:
 def build_check(expect: Expectation | None) -> CheckResponse:
     """Build the response check for an expectation. Raises WorkloadError if the expectation is invalid."""
     if expect is None or expect == Expectation():
-        return judge_status
-    check_status = _build_status_check(frozenset(expect.statuses)) if expect.statuses else judge_status
+        return check_http_status
+    check_status = _build_status_check(frozenset(expect.statuses)) if expect.statuses else check_http_status
     is_expected = _build_body_test(expect)
     if is_expected is None:
         return check_status

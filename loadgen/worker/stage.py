@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from loadgen.arrivals import Offsets, Rates, clip_rates
-from loadgen.protocols.expectation import judge_status
+from loadgen.protocols.expectation import check_http_status
 from loadgen.protocols.prepared import PreparedWorkload, check_response, classify_status, describe_failure
 from loadgen.records import (
     MAX_SAMPLE_CHARS,
@@ -80,7 +80,7 @@ class SendingStage:
         self._submit, self._sent_before = transport.submit, transport.sent
         self._requests, self._is_head, self._new_reader = workload.requests, workload.is_head, workload.new_reader
         self.max_output_tokens = workload.max_output_tokens
-        self._check = None if workload.check is judge_status else workload.check
+        self._check = None if workload.check is check_http_status else workload.check
         self._on_rejected_key = on_rejected_key
         self._limit = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)
         self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
@@ -226,8 +226,8 @@ class SendingStage:
     def _check_response(self, exchange: Exchange) -> None:
         status = exchange.status
         if self._check is not None:
-            judgement = check_response(self._check, exchange)
-            exchange.error, exchange.right = judgement.error, judgement.correct_rows
+            checked = check_response(self._check, exchange)
+            exchange.error, exchange.right = checked.error, checked.correct_rows
         elif status is not None and not 200 <= status < 300:
             exchange.error = classify_status(status)
         if status == 401 and self._on_rejected_key is not None:

@@ -27,9 +27,9 @@ from reports.charts.style import (
 from reports.model import Report, StageRow
 
 _STATES = {
-    "held": (ACCENT, ACCENT, "circle"),
+    "passed": (ACCENT, ACCENT, "circle"),
     "failed": (PAPER, SERIES[1], "circle"),
-    "not judged": (PAPER, MUTED, "square"),
+    "not evaluated": (PAPER, MUTED, "square"),
     "INVALID": (PAPER, LIMIT, "cross"),
 }
 

@@ -94,12 +94,12 @@ class HeardCalls:
         self.windows: list[npt.NDArray[np.int64]] = []
         self.start_ns: int | None = None
         self.warmup_windows: int | None = None
-        self.has_settled: bool | None = None
+        self.is_stationary: bool | None = None
         self._on_rows = on_rows
 
-    def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
+    def on_started(self, start_ns: int, warmup_windows: int, is_stationary: bool) -> None:
         assert self.start_ns is None, "it begins once"
-        self.start_ns, self.warmup_windows, self.has_settled = start_ns, warmup_windows, has_settled
+        self.start_ns, self.warmup_windows, self.is_stationary = start_ns, warmup_windows, is_stationary
 
     def on_calls(self, packed: bytes) -> None:
         table = np.frombuffer(packed, np.int64).reshape(-1, len(COLUMNS))

@@ -52,7 +52,7 @@ def stage_of(
     streams: int = 1,
     rate_per_s: float | None = None,
     half_width: float | None = 0.01,
-    has_settled: bool = True,
+    is_stationary: bool = True,
 ) -> CallStage:
     return CallStage(
         index=0,
@@ -61,7 +61,7 @@ def stage_of(
         start_ns=START_NS,
         end_ns=START_NS + round(seconds * 1e9),
         warmup_windows=3,
-        is_stationary=has_settled,
+        is_stationary=is_stationary,
         half_width=half_width,
         target_half_width=0.02,
         rate_per_s=rate_per_s,

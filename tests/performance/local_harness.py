@@ -129,7 +129,7 @@ class Heard:
     def __init__(self) -> None:
         self.start_ns = self.count = 0
 
-    def on_started(self, start_ns: int, warmup_windows: int, has_settled: bool) -> None:
+    def on_started(self, start_ns: int, warmup_windows: int, is_stationary: bool) -> None:
         self.start_ns = start_ns
 
     def on_calls(self, packed: bytes) -> None:

@@ -55,7 +55,7 @@ def test_of_many_variants_a_dozen_are_shown_and_the_best_is_among_them(local_rep
 
 def test_reasons_are_told_once_for_all_variants_that_share_them(local_report: Report) -> None:
     local = _local(local_report)
-    left_out = next(one for one in local.variants if one.state == "left out")
+    left_out = next(one for one in local.variants if one.state == "skipped")
     five = tuple(msgspec.structs.replace(left_out, name=f"batch {batch}") for batch in range(5))
     (told,) = remaining_variant_lines(msgspec.structs.replace(local, variants=five))
     assert told == "batch 0; batch 1; batch 2 and 2 more, skipped: batch 4 is beyond the SLO already."

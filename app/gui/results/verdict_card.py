@@ -7,10 +7,10 @@ from PySide6.QtWidgets import QFrame
 
 from app.gui.caveats import Caveat, Caveats
 from app.gui.formatting import state_for_verdict
-from app.gui.results.headline import based_on_text, decision_detail, decision_text, interval_text
 from app.gui.results.state import ShownRun
 from app.gui.widgets import Badge, button, hbox, label, restyle, vbox
 from reports import formatting
+from reports.decision import decide_plan, decide_run, leads_with_plan, list_warnings
 from reports.model import CheckRow, Report
 
 _MAX_REASONS = 4
@@ -50,12 +50,14 @@ class VerdictCard(QFrame):
         self.reset.setVisible(verdict.stamp is not None)
         self.outcome.show_verdict(verdict.outcome, verdict.sentence)
         self.sentence.setText(verdict.headline or verdict.finding)
+        planned = decide_plan(report.plan) if report.plan is not None and leads_with_plan(report) else None
+        measured = decide_run(report)
         for line, text in (
-            (self.decision, decision_text(report)),
-            (self.decision_detail, decision_detail(report)),
-            (self.interval, interval_text(report)),
-            (self.based_on, based_on_text(report)),
-            (self.rest, verdict.detail),
+            (self.decision, planned.headline if planned else ""),
+            (self.decision_detail, f"{planned.sentence} {planned.evidence}" if planned else ""),
+            (self.interval, measured.sentence),
+            (self.based_on, measured.evidence),
+            (self.rest, " ".join(measured.details)),
             (self.reasons, "\n".join(_reasons(shown))),
         ):
             line.setText(text)
@@ -92,16 +94,10 @@ class VerdictCard(QFrame):
 
 
 def list_caveats(report: Report) -> list[Caveat]:
-    """Return the checks that are not VALID, worst first, followed by the notes."""
-    warnings = sorted((row for row in report.checks if row.verdict != "VALID"), key=_severity_rank)
-    checks = [Caveat(row.name, check_sentence(row), row.verdict) for row in warnings]
+    """Return the checks of the run and its plan that are not VALID, worst first, followed by the notes."""
+    warnings = sorted(list_warnings(report), key=_severity_rank)
+    checks = [Caveat(row.name, formatting.check_finding(row), row.verdict) for row in warnings]
     return [*checks, *(Caveat("note", note) for note in report.notes)]
-
-
-def check_sentence(row: CheckRow) -> str:
-    limit = "" if row.limit is None else f" (limit {formatting.check_limit(row)})"
-    hint = f". {row.hint}" if row.hint else ""
-    return f"{row.name}: {formatting.check_value(row)}{limit}{hint}"
 
 
 def _reasons(shown: ShownRun) -> list[str]:

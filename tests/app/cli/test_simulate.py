@@ -115,7 +115,7 @@ def test_progress_is_silent_at_first_and_then_says_what_is_left(
     monkeypatch.setattr(time, "monotonic", lambda: next(now_s))
     progress = simulate._Progress()
     for played in (0.1, 0.3, 0.4, 0.5, 0.8, 1.0):
-        progress.tell(played)
+        progress.report(played)
     assert capsys.readouterr().err.splitlines() == [
         "40% of the day's requests simulated, about 3 s left",
         "80% of the day's requests simulated, about 1 s left",

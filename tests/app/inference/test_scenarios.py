@@ -63,7 +63,7 @@ def test_warm_up_ends_with_three_windows_that_agree_and_its_rows_come_before(
     first = [40.0] * 5 + [20.0] * 9  # the first two windows, each of 1.5 services a call; all that follow agree
     caller = PlayedCaller(clock, itertools.chain(first, steady()))
     played(plan_of("single-stream", most_s=0.3, warmup_most_s=60.0), caller, heard, clock)
-    assert (heard.warmup_windows, heard.has_settled) == (5, True)
+    assert (heard.warmup_windows, heard.is_stationary) == (5, True)
     assert len(heard.warmups) == 5
     assert heard.start_ns is not None
     for table in heard.warmups:
@@ -74,7 +74,7 @@ def test_warm_up_ends_with_three_windows_that_agree_and_its_rows_come_before(
 def test_warm_up_that_never_settles_ends_with_its_time(clock: FakeClock, heard: HeardCalls) -> None:
     growing = (10.0 * 1.01**number for number in itertools.count())
     played(plan_of("single-stream", most_s=0.3, warmup_most_s=2.0), PlayedCaller(clock, iter(growing)), heard, clock)
-    assert heard.has_settled is False
+    assert heard.is_stationary is False
     assert heard.start_ns is not None
     assert 3.0 <= heard.start_ns / 1e9 < 3.5, "the clock began at 1 s"
 

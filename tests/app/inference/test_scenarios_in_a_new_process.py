@@ -23,7 +23,7 @@ class Caller:
         return now, now, -1, now + 1000, -1, now + 1000
 
 class Told:
-    def on_started(self, start_ns, warmup_windows, has_settled):
+    def on_started(self, start_ns, warmup_windows, is_stationary):
         self.loaded = set(sys.modules)
     def on_calls(self, packed):
         pass

@@ -51,15 +51,15 @@ def test_of_a_search_the_answer_stands_first_and_what_was_tried_below_it() -> No
     assert [(row.rate_per_s, row.tried) for row in rows] == [
         (None, None),
         (400.0, None),
-        (200.0, "held"),
-        (800.0, "did not hold"),
-        (1600.0, "did not hold"),
+        (200.0, "passed"),
+        (800.0, "failed"),
+        (1600.0, "failed"),
     ]
 
 
 def test_where_no_rate_held_none_is_the_answer() -> None:
     rows = build_scenario_rows([LATENCY], hopeless_run().result.stages)
-    assert [row.tried for row in rows] == ["did not hold", "did not hold"]
+    assert [row.tried for row in rows] == ["failed", "failed"]
 
 
 def test_arrivals_that_were_never_begun_are_a_reason_to_doubt() -> None:
@@ -117,7 +117,7 @@ def test_a_percentile_that_is_withheld_is_told_and_not_missed() -> None:
     one = stage(variant(), "single-stream", 2.0)
     withheld = {**one.metrics["service_ms"], "p99": Estimate(None, reason="needs 368, has 90")}
     row = _row(msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": withheld}))
-    assert (row.slo, row.misses) == ("not told", ("p99 service time < 8 ms: n/a (needs 368, has 90)",))
+    assert (row.slo, row.misses) == ("inconclusive", ("p99 service time < 8 ms: n/a (needs 368, has 90)",))
 
 
 def test_states_tell_what_became_of_it() -> None:
@@ -127,7 +127,7 @@ def test_states_tell_what_became_of_it() -> None:
     early = _row(timed, failure="killed by the system", hint="Give it more memory.")
     assert (early.state, early.reason) == ("ended early", "killed by the system. Give it more memory.")
     left_out = _row(failure="batch 4 is beyond the SLO already", is_excluded=True)
-    assert (left_out.state, left_out.slo) == ("left out", None)
+    assert (left_out.state, left_out.slo) == ("skipped", None)
 
 
 def test_where_a_model_lies_is_nobodys_business() -> None:

@@ -135,7 +135,7 @@ def has_a_hidden_id(forged: Forged) -> None:
 
 
 def asks_an_engine(forged: Forged) -> None:
-    forged.put("control/1.wish", msgspec.json.encode(StopRun()))
+    forged.put("control/1.command", msgspec.json.encode(StopRun()))
 
 
 def is_a_link(forged: Forged) -> None:

@@ -80,7 +80,7 @@ def test_a_killed_run_does_not_answer_and_the_wish_is_taken_back(box: CommandInb
 
 def test_wishes_are_obeyed_in_their_order(box: CommandInbox, tmp_path: Path) -> None:
     for name, text in (("2", "second"), ("1", "first"), ("3", "third")):
-        (tmp_path / CONTROL / f"{name}.wish").write_text(f'{{"type":"note","text":"{text}"}}')
+        (tmp_path / CONTROL / f"{name}.command").write_text(f'{{"type":"note","text":"{text}"}}')
     (tmp_path / CONTROL / "0.part").write_text('{"type":"stop"}')
     taken: list[ControlCommand] = []
     box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
@@ -104,7 +104,7 @@ def test_wishes_are_obeyed_in_their_order(box: CommandInbox, tmp_path: Path) -> 
     ],
 )
 def test_what_is_no_wish_is_refused_and_does_nothing(box: CommandInbox, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / CONTROL / "1.wish").write_bytes(content)
+    (tmp_path / CONTROL / "1.command").write_bytes(content)
     taken: list[ControlCommand] = []
     box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == []
@@ -114,9 +114,9 @@ def test_what_is_no_wish_is_refused_and_does_nothing(box: CommandInbox, tmp_path
 def test_only_plain_files_are_wishes(box: CommandInbox, tmp_path: Path) -> None:
     folder = tmp_path / CONTROL
     (tmp_path / "elsewhere").write_text('{"type":"stop"}')
-    (folder / "link.wish").symlink_to(tmp_path / "elsewhere")
-    (folder / "folder.wish").mkdir()
-    os.mkfifo(folder / "pipe.wish")
+    (folder / "link.command").symlink_to(tmp_path / "elsewhere")
+    (folder / "folder.command").mkdir()
+    os.mkfifo(folder / "pipe.command")
     taken: list[ControlCommand] = []
     box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == []

@@ -14,9 +14,9 @@ from tests.fuzz.scratch import scratch_folder
 def read(data: bytes) -> None:
     with scratch_folder() as run:
         box = CommandInbox(run)
-        (run / "control" / "1.wish").write_bytes(data)
+        (run / "control" / "1.command").write_bytes(data)
         box.process(_granted)
-        assert [path.suffix for path in (run / "control").iterdir()] == [".answer"], "each command has an answer"
+        assert [path.suffix for path in (run / "control").iterdir()] == [".reply"], "each command has a reply"
 
 
 def seeds() -> Iterable[bytes]:

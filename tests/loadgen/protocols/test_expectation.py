@@ -2,7 +2,7 @@ from time import perf_counter
 
 import pytest
 
-from loadgen.protocols.expectation import build_check, judge_status
+from loadgen.protocols.expectation import build_check, check_http_status
 from loadgen.protocols.prepared import WorkloadError
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
@@ -19,7 +19,7 @@ def error_of(expect: Expectation, body: bytes = b"", status: int = 200) -> str |
 )
 def test_the_status_alone_is_judged_when_nothing_is_expected(status: int, error: str | None) -> None:
     assert error_of(Expectation(), status=status) == error
-    assert build_check(None) is build_check(Expectation()) is judge_status
+    assert build_check(None) is build_check(Expectation()) is check_http_status
 
 
 def test_other_statuses_may_be_right() -> None:

@@ -10,7 +10,7 @@ import uvloop
 from scipy import stats
 
 from loadgen.arrivals import compute_offsets_ns
-from loadgen.protocols.expectation import judge_status
+from loadgen.protocols.expectation import check_http_status
 from loadgen.protocols.prepared import CheckResponse, PreparedWorkload, ResponseCheck, Sessions
 from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan, WorkerShare
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
@@ -47,7 +47,7 @@ def ended_ns(exchange: Exchange) -> int:
 
 def built(
     *,
-    judge: CheckResponse = judge_status,
+    judge: CheckResponse = check_http_status,
     new_reader: Callable[[], StreamReader] | None = None,
     picks: Sequence[int] | None = None,
     sessions: Sessions | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from loadgen.protocols.expectation import judge_status
+from loadgen.protocols.expectation import check_http_status
 from loadgen.protocols.prepared import PreparedWorkload, Sessions
 from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, StagePlan, Timeouts, WorkerShare
 from loadgen.reference.script import ReplyMode
@@ -101,7 +101,7 @@ def drawn_workload(draw: random.Random) -> PreparedWorkload:
     sessions = Sessions([None, *[0] * (count - 1)], [1_000_000] * count) if draw.random() < 0.3 else None
     picks = draw.choices(range(count), list(MANNERS.values()), k=500)
     return PreparedWorkload(
-        requests=REQUESTS, check=judge_status, label="GET /", request_indices=picks, sessions=sessions
+        requests=REQUESTS, check=check_http_status, label="GET /", request_indices=picks, sessions=sessions
     )
 
 

@@ -70,7 +70,7 @@ class ThroughputTab(Tab):
         if not points:
             return
         name = metric_label(report.curve.metric, report.curve.percentile)
-        passed = [row for row in points if formatting.stage_state(row) == "held"]
+        passed = [row for row in points if formatting.stage_state(row) == "passed"]
         x, y = _mean_by_rate(sorted(passed, key=lambda row: _rate(row) or 0.0))
         if len(x) > 1:
             self.curve.set_line("curve", "within SLO (mean of repeats)", x, y, series=0)

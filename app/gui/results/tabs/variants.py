@@ -118,7 +118,7 @@ class ModelTab(Tab):
 
     def show_run(self, shown: ShownRun) -> None:
         from app.gui.formatting import format_quantity
-        from app.gui.results.verdict_card import check_sentence
+        from reports.formatting import check_text
 
         model = shown.own_report.model
         if model is None:
@@ -130,4 +130,4 @@ class ModelTab(Tab):
         self.model.set_rows(frames.batch_frame(model.batches))
         fit_columns(self.table)
         fit_height(self.table)
-        self.checks.setText("\n".join(f"{row.verdict} {check_sentence(row)}" for row in model.proof))
+        self.checks.setText("\n".join(map(check_text, model.proof)))

@@ -79,7 +79,7 @@ def test_steady_calls_of_a_settled_variant_are_valid() -> None:
 
 
 def test_warm_up_that_never_settled_is_a_doubt() -> None:
-    assert checked(steady(), stage_of(has_settled=False))["warm_up"].verdict == "WARN"
+    assert checked(steady(), stage_of(is_stationary=False))["warm_up"].verdict == "WARN"
 
 
 @pytest.mark.parametrize(("calls", "verdict"), [(20, "VALID"), (19, "WARN")])
