@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from reports import formatting
-from reports.dimming import dim_undersampled, shown_width
 from reports.local_model import ColdStartRow, LocalSection, VariantRow
+from reports.marks import dim_undersampled, shown_width
 from reports.model import Quantity
 
 _MAX_ROWS = 12

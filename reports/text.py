@@ -9,10 +9,10 @@ from reports import formatting
 from reports.comparison_text import comparison_summary_lines
 from reports.decision import decide_run, leads_with_plan, list_warnings, summarize_caveats, tiles_beside_decision
 from reports.definitions import definition_blocks
-from reports.dimming import dim_undersampled, pad, replace_marks, shown_width
 from reports.formatting import sanitize
 from reports.local_model import LocalSection
 from reports.local_text import headline_variant_lines, remaining_variant_lines, variant_table
+from reports.marks import dim_undersampled, drop_marks, mark_status, pad, shown_width
 from reports.model import (
     BatchRow,
     CheckRow,
@@ -34,7 +34,6 @@ from reports.model import (
 )
 from reports.plan_text import decision_lines, offer_lines
 from reports.plan_text import detail_lines as plan_lines
-from reports.statuses import mark_status, write_statuses
 
 _MARGIN = 11
 _PLAN_MARGIN = 13
@@ -45,7 +44,7 @@ _MAX_ROWS = 8
 def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -> str:
     """Render a terminal summary of one or two screens at most, without a trailing newline.
 
-    `with_marks` leaves the marks of `reports.statuses` and `reports.dimming` in the text, so that a terminal can color
+    `with_marks` leaves the marks of `reports.marks` in the text, so that a terminal can color
     them.
     """
     report = sanitize(report)
@@ -82,7 +81,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         blocks += definition_blocks(report.definitions, width)
     text = "\n\n".join("\n".join(block) for block in blocks if block)
     text = text.replace(formatting.THIN, " ")  # some terminal fonts have no thin space
-    return text if with_marks else write_statuses(replace_marks(text))
+    return text if with_marks else drop_marks(text)
 
 
 def render_plan(plan: PlanSection, width: int = 100) -> str:

@@ -10,8 +10,7 @@ from contextvars import ContextVar
 from typing import Literal, TextIO
 
 from app.cli.streams import escape_controls, unescaped_stream
-from reports.dimming import replace_marks
-from reports.statuses import write_statuses
+from reports.marks import drop_marks, replace_marks
 
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 _COLORS = {"PASS": _GREEN, "WARN": _YELLOW, "FAIL": _RED, "FAILED": _RED, "INVALID": _RED}
@@ -45,15 +44,9 @@ def print_with_colors(text: str, stream: TextIO | None = None) -> None:
 def color(text: str) -> str:
     """Replace the marks in the text with escape sequences: colors for statuses, dimming for percentiles of too few
     samples."""
-    colored = write_statuses(
-        text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status
+    return replace_marks(
+        text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status, _DIM, _NOT_DIM
     )
-    return replace_marks(colored, _DIM, _NOT_DIM)
-
-
-def drop_marks(text: str) -> str:
-    """Remove all marks from the text."""
-    return write_statuses(replace_marks(text))
 
 
 def is_colored(stream: TextIO) -> bool:

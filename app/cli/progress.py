@@ -16,7 +16,7 @@ from rich.text import Text
 
 from app.analysis.number_format import format_number
 from app.analysis.run_progress import compute_stage_elapsed_s, format_load, get_stage_duration_s
-from app.cli.colors import color, drop_marks, is_colored, print_with_colors
+from app.cli.colors import color, is_colored, print_with_colors
 from app.cli.streams import escape_controls, unescaped_stream
 from app.records.events import (
     CallsFinished,
@@ -40,8 +40,7 @@ from app.records.events import (
     VariantStarted,
 )
 from app.records.result import Estimate, Stage
-from reports.dimming import END, START
-from reports.statuses import mark_status
+from reports.marks import DIM_END, DIM_START, drop_marks, mark_status
 
 
 class ProgressView(Protocol):
@@ -211,7 +210,7 @@ def _percentile_text(estimate: Estimate | None) -> str:
     if estimate is None:
         return "n/a"
     if estimate.value is None and estimate.undersampled is not None:
-        return f"{START}{format_number(estimate.undersampled, 4)} ms (n = {estimate.n:,}){END}"
+        return f"{DIM_START}{format_number(estimate.undersampled, 4)} ms (n = {estimate.n:,}){DIM_END}"
     return "n/a" if estimate.value is None else f"{format_number(estimate.value, 4)} ms"
 
 

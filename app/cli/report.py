@@ -330,9 +330,9 @@ def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
         print_with_colors(content.decode())
         return 0
     from app.storage.run_directory import write_document
-    from reports.statuses import write_statuses
+    from reports.marks import drop_marks
 
-    content = write_statuses(content.decode()).encode() if form == "text" else content
+    content = drop_marks(content.decode()).encode() if form == "text" else content
     print(write_document(out or usual, content))
     return 0
 

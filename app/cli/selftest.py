@@ -44,7 +44,7 @@ def print_selftest(selftest: SelfTest, *, as_json: bool) -> int:
 
 def format_selftest(selftest: SelfTest) -> Iterator[str]:
     from app.cli.tables import format_cell, format_table
-    from reports.statuses import mark_status
+    from reports.marks import mark_status
 
     rows = [
         (

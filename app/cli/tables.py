@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import TypeAlias
 
 from app.records.result import Environment
-from reports.statuses import mark_status
+from reports.marks import mark_status
 
 Cell = str | float | int | None
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from reports.marks import replace_marks
 from reports.model import Report, SelfTestRow
-from reports.statuses import write_statuses
 from reports.text import render_plan, render_text
 from tests.fakes.golden import assert_golden
 
@@ -86,7 +86,7 @@ def test_statuses_are_marked_and_the_same_words_in_names_are_not(full_report: Re
         found.append(status)
         return status
 
-    text = write_statuses(render_text(report, with_marks=True), collect)
+    text = replace_marks(render_text(report, with_marks=True), collect, "", "")
     assert text == render_text(report)
     assert report.plan is not None
     checks = [check.verdict for check in (*report.checks, *report.plan.checks) if check.verdict != "VALID"]

@@ -8,8 +8,7 @@ import pytest
 from app.cli.colors import ColorWhen, color, print_with_colors, use_colors
 from app.cli.streams import escape_output
 from app.cli.tables import format_table
-from reports.dimming import END, START
-from reports.statuses import mark_status
+from reports.marks import DIM_END, DIM_START, mark_status
 
 
 class Terminal(io.StringIO):
@@ -79,5 +78,5 @@ def test_what_is_marked_is_dimmed_or_as_any_other_text(
     when: ColorWhen, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with use_colors(when):
-        print_with_colors(f"p95 {START}9 ms (n = 5){END}")
+        print_with_colors(f"p95 {DIM_START}9 ms (n = 5){DIM_END}")
     assert capsys.readouterr().out == f"{shown}\n"

@@ -14,7 +14,7 @@ from app.cli.colors import print_with_colors
 from app.cli.main import main
 from app.errors import ExitCode
 from app.records.trial import Failure
-from reports.statuses import mark_status
+from reports.marks import mark_status
 
 COMMANDS = (
     "quickstart", "run", "plan", "simulate", "report", "serve", "calibrate", "doctor", "models", "offers", "profiles",

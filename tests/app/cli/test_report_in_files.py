@@ -9,8 +9,8 @@ import pytest
 from app.cli.main import main
 from app.errors import ExitCode
 from app.storage.run_directory import REPORT_JSON, RunWriter
+from reports.marks import drop_marks
 from reports.model import Report, read_report
-from reports.statuses import write_statuses
 from tests.fakes.results import nothing_measured
 
 pytestmark = pytest.mark.process
@@ -45,7 +45,7 @@ def test_a_page_elsewhere_has_them_beside_it_under_its_own_name(
     assert main(["report", "1-chat", "--format", "text", "--out", str(tmp_path / "words.txt")]) == 0
     assert [path.name for path in tmp_path.glob("words*")] == ["words.txt"]
     text = (tmp_path / "words.txt").read_text("utf-8")
-    assert text == write_statuses(text), "a file has no marks"
+    assert text == drop_marks(text), "a file has no marks"
 
 
 def test_a_run_that_sent_nothing_has_none(tmp_path: Path) -> None:

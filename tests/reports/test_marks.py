@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import msgspec
 
-from reports.dimming import END, START, pad, replace_marks, shown_width
+from reports.marks import DIM_END, DIM_START, drop_marks, pad, replace_marks, shown_width
 from reports.model import HeadlineTile, Quantity, Report
-from reports.statuses import write_statuses
 from reports.text import render_text
 
 FEW = Quantity(None, "ms", n=57, reason="needs 72, has 57", undersampled=54.43)
@@ -14,17 +13,17 @@ def test_only_a_percentile_of_too_few_samples_is_dimmed_and_its_columns_stay_ali
     tiles = (*full_report.tiles, HeadlineTile(label="p95 TTFT", quantity=FEW))
     report = msgspec.structs.replace(full_report, tiles=tiles)
     marked = render_text(report, with_marks=True)
-    assert marked.count(START) == marked.count(END) == 1
-    assert f"{START}54.4 ms (n = 57){END}" in marked
+    assert marked.count(DIM_START) == marked.count(DIM_END) == 1
+    assert f"{DIM_START}54.4 ms (n = 57){DIM_END}" in marked
     plain = render_text(report)
-    assert plain == write_statuses(replace_marks(marked))
+    assert plain == drop_marks(marked)
     first = next(line for line in plain.splitlines() if line.startswith("Numbers"))
     few = next(line for line in plain.splitlines() if "p95 TTFT" in line)
     assert first.index("measured") == few.index("needs 72, has 57"), "the last column begins at the same place"
 
 
 def test_marks_take_no_width() -> None:
-    text = f"{START}54.4{END}"
+    text = f"{DIM_START}54.4{DIM_END}"
     assert shown_width(text) == 4
     assert pad(text, 6) == f"{text}  "
-    assert replace_marks(text, "<", ">") == "<54.4>"
+    assert replace_marks(text, str, "<", ">") == "<54.4>"

@@ -1,0 +1,50 @@
+"""Marks in a string that a terminal shows as colors, so that nothing is recognized by searching the string for words.
+
+A status such as PASS is marked by replacing each letter with a private-use Unicode character, which keeps its length. A
+percentile of too few samples is marked by one such character at each end, without display width. Marks must be replaced
+or dropped before the string is printed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from string import ascii_uppercase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reports.quantity import Quantity
+
+_FIRST = 0x10F000  # in a private-use plane of Unicode, whose characters occur in no message
+_LETTERS = {ord(letter): chr(_FIRST + ord(letter)) for letter in ascii_uppercase}
+_MARKED = re.compile(f"[{''.join(_LETTERS.values())}]+")
+DIM_START, DIM_END = "\ue000", "\ue001"
+
+
+def mark_status(status: str) -> str:
+    return status.translate(_LETTERS)
+
+
+def dim_undersampled(quantity: Quantity, text: str) -> str:
+    """Mark the formatted quantity as dimmed if it is a percentile of too few samples."""
+    return f"{DIM_START}{text}{DIM_END}" if quantity.is_undersampled else text
+
+
+def replace_marks(text: str, write_status: Callable[[str], str], dim_start: str, dim_end: str) -> str:
+    """Replace each marked status with the result of `write_status`, and the ends of dimmed strings."""
+    written = _MARKED.sub(lambda match: write_status("".join(chr(ord(mark) - _FIRST) for mark in match[0])), text)
+    return written.replace(DIM_START, dim_start).replace(DIM_END, dim_end)
+
+
+def drop_marks(text: str) -> str:
+    """Return the plain text."""
+    return replace_marks(text, str, "", "")
+
+
+def pad(text: str, width: int) -> str:
+    """Pad the text with spaces to the given display width, ignoring marks."""
+    return text + " " * (width - shown_width(text))
+
+
+def shown_width(text: str) -> int:
+    return len(drop_marks(text))
