@@ -198,7 +198,7 @@ def display_state(state: str) -> str:
     return _STATE_TEXTS.get(state, state)
 
 
-_COUNT_UNITS = ("answers", "different")
+_COUNT_UNITS = ("responses", "different")
 
 
 def check_value(row: CheckRow) -> str:

@@ -360,7 +360,7 @@ def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
     return grade_low(
         "samples",
         float(np.count_nonzero(rows.is_success)),
-        unit="answers",
+        unit="responses",
         warn=float(max(1, needed)),
         hint=f"The SLO's percentiles need {needed:,} successful requests. Use a longer stage."
         if np.any(rows.is_success)

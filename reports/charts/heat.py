@@ -19,7 +19,7 @@ def latency_heat_map(report: Report) -> Chart | None:
     if heat is None:
         return None
     cells = list(_cells(heat))
-    max_count = max(cell["answers"] for cell in cells)
+    max_count = max(cell["responses"] for cell in cells)
     times = formatting.metric_name(report.times)
     limit = report.curve.limit if report.curve.metric == report.times else None
     opacity = alt.Scale(type="sqrt", domain=[0, max_count], range=[0.08, 1])
@@ -34,11 +34,11 @@ def latency_heat_map(report: Report) -> Chart | None:
             x2=alt.X2("to:Q"),
             y=y,
             y2=alt.Y2("high:Q"),
-            opacity=alt.Opacity("answers:Q", scale=opacity, legend=legend),
+            opacity=alt.Opacity("responses:Q", scale=opacity, legend=legend),
             tooltip=[
                 alt.Tooltip("when:N", title="time, s"),
                 alt.Tooltip("took:N", title="ms"),
-                alt.Tooltip("answers:Q", title="responses", format=",d"),
+                alt.Tooltip("responses:Q", title="responses", format=",d"),
             ],
         )
     )
@@ -64,7 +64,7 @@ def latency_heat_map(report: Report) -> Chart | None:
 def _cells(heat: LatencyHeatMap) -> list[dict[str, Any]]:
     """Return the non-empty cells of the heat map."""
     return [
-        {"from": at, "to": round(at + heat.bin_s, 3), "low": low, "high": high, "answers": row[column]}
+        {"from": at, "to": round(at + heat.bin_s, 3), "low": low, "high": high, "responses": row[column]}
         | {
             "when": f"{formatting.format_plain(at)}–{formatting.format_plain(at + heat.bin_s)}",
             "took": _range((low, high)),

@@ -89,7 +89,7 @@ class Bench:
     def __init__(self, server: Server, folder: Path, hold_s: float) -> None:
         self._server, self._folder, self._hold_s = server, folder, hold_s
 
-    def rungs(
+    def load_points(
         self, port: int, most_per_s: float, shares: Sequence[float], run: str, seed: int = 1
     ) -> tuple[MeasuredLoadPoint, ...]:
         """Rates that were not sent on time are measured again, a few times; those late even then are left out."""
@@ -162,16 +162,19 @@ def checked(server: Server, folder: Path, hold_s: float) -> Outcome:
     with contextlib.ExitStack() as stack:
         ports = [server.start(stack, folder, number) for number in range(max(server.fleets))]
         most_per_s = server.most_per_s or bench.most_per_s(ports[0])
-        sweeps = [bench.rungs(ports[0], most_per_s, server.shares, f"sweep-{n}", 1 + n) for n in range(SWEEPS)]
-        rungs = [rung for sweep in sweeps for rung in sweep]
-        observed = group_load_points(rungs)
+        sweeps = [bench.load_points(ports[0], most_per_s, server.shares, f"sweep-{n}", 1 + n) for n in range(SWEEPS)]
+        load_points = [load_point for sweep in sweeps for load_point in sweep]
+        observed = group_load_points(load_points)
         taken = {one.offered_per_s for one in observed[::2]}
-        half, whole = fit_service([rung for rung in rungs if rung.offered_per_s in taken]), fit_service(rungs)
+        half, whole = (
+            fit_service([load_point for load_point in load_points if load_point.offered_per_s in taken]),
+            fit_service(load_points),
+        )
         fleets = []
         for router in server.routers:
             for replicas in server.fleets:
                 port = stack.enter_context(child("tests.fakes.balancer", router, *map(str, ports[:replicas])))
-                seen = bench.rungs(port, replicas * most_per_s, FLEET_SHARES, f"{router}-{replicas}", 11)
+                seen = bench.load_points(port, replicas * most_per_s, FLEET_SHARES, f"{router}-{replicas}", 11)
                 name = f"{replicas} × {server.name}, {router.replace('_', ' ')}"
                 fleets += [held(name, whole, replicas, router, most_per_s, one) for one in group_load_points(seen)]
     between = [held(server.name, half, 1, "random", most_per_s, one) for one in observed[1::2]]
@@ -184,13 +187,15 @@ def balancer_adds(folder: Path, hold_s: float) -> str:
     with contextlib.ExitStack() as stack:
         port = CONSTANT.start(stack, folder, 0)
         through = stack.enter_context(child("tests.fakes.balancer", "round_robin", str(port)))
-        rungs = [bench.rungs(at, CONSTANT_PER_S, (1,), run)[0] for at, run in ((port, "direct"), (through, "balancer"))]
-    times = [f"p50 {1000 * one['p50']:.2f} ms, p99 {1000 * one['p99']:.2f} ms" for one in map(latencies, rungs)]
+        load_points = [
+            bench.load_points(at, CONSTANT_PER_S, (1,), run)[0] for at, run in ((port, "direct"), (through, "balancer"))
+        ]
+    times = [f"p50 {1000 * one['p50']:.2f} ms, p99 {1000 * one['p99']:.2f} ms" for one in map(latencies, load_points)]
     return f"{CONSTANT.name}: {times[0]}; through the balancer {times[1]}"
 
 
-def latencies(rung: MeasuredLoadPoint) -> dict[str, float]:
-    return rung.latencies_s["latency"]
+def latencies(load_point: MeasuredLoadPoint) -> dict[str, float]:
+    return load_point.latencies_s["latency"]
 
 
 def found(fit: ServiceFit) -> str:
@@ -217,8 +222,8 @@ def print_loads(all_held: Sequence[Held]) -> None:
             for key in PERCENTILES
         ]
         chance = f"±{100 * Z95 * one.scatter['p99']:.0f} %" if "p99" in one.scatter else "n/a"
-        told = f"{' | '.join(cells)} | {chance} | {'none' if one.rate_error is None else _signed(one.rate_error)}"
-        print(f"| {one.name} | {one.share:.0%}, {one.per_s:.0f}/s | {told} |")
+        reported = f"{' | '.join(cells)} | {chance} | {'none' if one.rate_error is None else _signed(one.rate_error)}"
+        print(f"| {one.name} | {one.share:.0%}, {one.per_s:.0f}/s | {reported} |")
 
 
 def print_errors(groups: dict[str, list[Held]]) -> None:

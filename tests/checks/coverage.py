@@ -135,7 +135,7 @@ def stage_latencies(truth: Truth, per_s: float, requests: int, rng: np.random.Ge
     return latencies_s
 
 
-def rung(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> MeasuredLoadPoint:
+def load_point(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> MeasuredLoadPoint:
     """As a run tells it: percentiles that have samples enough, and what was answered inside the stage."""
     ordered, count = np.sort(latencies_s), latencies_s.size
     known = {
@@ -157,7 +157,7 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
     assert isinstance(service, (RequestService, BatchService))
     most = service.max_per_s
     search = RateSearch(most * float(rng.uniform(0.08, 0.3)), repeats=3, max_probes=14)
-    rungs: list[MeasuredLoadPoint] = []
+    load_points: list[MeasuredLoadPoint] = []
     points: list[CurvePoint] = []
     while (probe := search.next_probe()) is not None:
         share = probe.rate_per_s / most if truth.is_by_time else 1.0
@@ -166,13 +166,13 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
         time_s = float(np.quantile(latencies_s, quantile, method="inverted_cdf"))
         held = time_s < limit_s
         search.record(probe, held)
-        rungs.append(rung(probe.rate_per_s, latencies_s, rng))
+        load_points.append(load_point(probe.rate_per_s, latencies_s, rng))
         points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, held))
     found = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]
     if found is None:
         return None
     curve = CapacityCurve(tuple(points), f"latency_ms.{objective.aggregate}", found, None, None)
-    return build_measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, rungs)
+    return build_measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, load_points)
 
 
 def true_rate(truth: Truth) -> float:
@@ -265,9 +265,9 @@ def row(name: str, outcomes: Sequence[Outcome]) -> str:
         shares.append(f"{100 * count / len(known):.0f} % ({100 * low:.0f}–{100 * high:.0f})")
     logs = np.log([one.ratio for one in known])
     deviations = np.array([one.deviations for one in known])
-    told = f"{100 * float(np.median(np.abs(logs))):.1f} % | ×{math.exp(float(np.median(logs))):.3f}"
+    reported = f"{100 * float(np.median(np.abs(logs))):.1f} % | ×{math.exp(float(np.median(logs))):.3f}"
     width = (np.quantile(deviations, 0.9) - np.quantile(deviations, 0.1)) / (2 * Z80)
-    return f"| {name} | {len(known)} of {len(outcomes)} | {' | '.join(shares)} | {told} | {width:.2f} |"
+    return f"| {name} | {len(known)} of {len(outcomes)} | {' | '.join(shares)} | {reported} | {width:.2f} |"
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
     assert fit.median_error < 0.1
 
 
-def test_bounds_are_judged_by_their_intervals_and_by_the_exceptions() -> None:
+def test_bounds_are_evaluated_by_their_intervals_and_by_the_exceptions() -> None:
     def kept(count: int, **changes: object) -> list[bool]:
         good = Outcome(1, 0, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=9, p90=11, stated=0.95)
         wide = [dataclasses.replace(good, number=at, p10=9 if at % 5 else 9.5) for at in range(100)]

@@ -67,6 +67,6 @@ def test_a_bad_cell_is_named_with_its_line(folder: Path, old: str, new: str, say
     assert says in str(caught.value)
 
 
-def test_a_missing_table_is_told(tmp_path: Path) -> None:
+def test_a_missing_table_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_published(CARDS, tmp_path)

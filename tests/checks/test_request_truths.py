@@ -21,7 +21,7 @@ def kept(outcomes: list[Outcome]) -> list[bool]:
     return [bound.is_kept for bound in bounds_of(outcomes)]
 
 
-def test_bounds_are_judged_by_the_binomial_interval_and_by_the_exceptions() -> None:
+def test_bounds_are_evaluated_by_the_binomial_interval_and_by_the_exceptions() -> None:
     good = [outcome(number, p90=11 if number % 5 else 9.5) for number in range(100)]
     assert kept(good) == [True] * 6
     assert kept([outcome(number, p90=9.5) for number in range(100)])[0] is False  # covers none

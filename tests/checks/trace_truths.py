@@ -210,7 +210,7 @@ def planned_replicas(folder: Path, traffic: Sequence[str], slo: str, confidence:
     )
 
 
-def judged(
+def evaluated(
     case: Case, requests: Sequence[Request], others: Sequence[Sequence[Request]], curve_requests: int
 ) -> Outcome:
     """`others` are further draws of generated traffic that the need is judged by, where it is stated, not recorded."""
@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for case, drawn in cases(given.trace, 60 * given.minutes):
         if case.key in done or given.only not in case.key:
             continue
-        outcomes.append(judged(case, *drawn(), curve_requests=_CURVE_REQUESTS))
+        outcomes.append(evaluated(case, *drawn(), curve_requests=_CURVE_REQUESTS))
         print(outcomes[-1], file=sys.stderr, flush=True)
         if given.state is not None:
             with given.state.open("a") as file:

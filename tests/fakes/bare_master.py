@@ -67,7 +67,7 @@ class BareMaster:
         message = msgspec.msgpack.encode((kind, data, self._worker.decode()))
         self._socket.send_multipart([self._worker, message])
 
-    def heard(self, wanted: type[T]) -> T:
+    def received(self, wanted: type[T]) -> T:
         """The next of its kind; all else, and rows, are kept."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:

@@ -68,7 +68,7 @@ class Bench:
         rows: pd.DataFrame = StoredRun(self.directory).requests().to_pandas()
         return rows
 
-    def told(self, kind: type[Event]) -> list[Any]:
+    def reported(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
 

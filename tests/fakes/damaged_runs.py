@@ -111,9 +111,9 @@ def _numbers(result: Result, run: str) -> tuple[bytes, ...]:
     if result.profile_hash:
         whole = (result.max_rate, result.slo, result.gates, result.local, result.exit)
         return (msgspec.json.encode(whole), *map(msgspec.json.encode, result.stages))
-    told = ("latency_ms", "service_ms", "first_byte_ms", "error_rate", "completed_per_s", "goodput_share")
+    reported = ("latency_ms", "service_ms", "first_byte_ms", "error_rate", "completed_per_s", "goodput_share")
     shown = [
-        (one.name, one.completed, one.errors, one.achieved_per_s, [(name, one.metrics.get(name)) for name in told])
+        (one.name, one.completed, one.errors, one.achieved_per_s, [(name, one.metrics.get(name)) for name in reported])
         for one in result.stages
         if not one.is_pooled
     ]

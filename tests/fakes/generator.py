@@ -162,5 +162,5 @@ def _streamed(intended: np.ndarray, waited: np.ndarray, cut_off: int) -> pa.Reco
     ticks = intended // TICK_NS + 1
     chunks = (ticks * TICK_NS + waited)[:, None] + np.arange(CHUNKS) * GAP_NS
     is_cut = np.arange(1, len(ticks) + 1) % cut_off == 0 if cut_off else np.zeros(len(ticks), bool)
-    told = pa.array([encode_tick(int(tick)) for tick in ticks], pa.int32(), mask=is_cut)
-    return _rows(intended, intended, tokens_in=told, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))
+    reported = pa.array([encode_tick(int(tick)) for tick in ticks], pa.int32(), mask=is_cut)
+    return _rows(intended, intended, tokens_in=reported, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))

@@ -57,8 +57,8 @@ class Host:
     def packets_sent(self) -> int:
         """By anybody there, beyond loopback: requests for a neighbour's address and for a name are among them."""
         command = [*self.enter, "ip", "-json", "-statistics", "link", "show", "out"]
-        told = subprocess.run(command, capture_output=True, check=True, timeout=10).stdout
-        return int(json.loads(told)[0]["stats64"]["tx"]["packets"])
+        reported = subprocess.run(command, capture_output=True, check=True, timeout=10).stdout
+        return int(json.loads(reported)[0]["stats64"]["tx"]["packets"])
 
     def close(self) -> None:
         assert self._holder.stdin is not None

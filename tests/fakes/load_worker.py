@@ -71,7 +71,7 @@ class FakeLoadWorker:
         self.preflight, self.ends_stages = preflight, ends_stages
         self.is_mute, self._floods = False, floods
         self.commands: list[Command] = []
-        self.heard: list[str] = []
+        self.received: list[str] = []
         """The types of all messages that came."""
         self._id = f"fake_{host}_{pid}"
         self._stage: RunStage | None = None
@@ -124,7 +124,7 @@ class FakeLoadWorker:
                     socket.send(msgpack.packb(("report", b"", self._id)))
                 if socket.poll(0 if self._floods else 2):
                     kind, data, _ = msgpack.unpackb(socket.recv(), strict_map_key=False)
-                    self.heard.append(kind)
+                    self.received.append(kind)
                     self._hear(kind, data)
 
     def _hear(self, kind: str, data: Any) -> None:

@@ -238,5 +238,5 @@ class LocalBench:
         rows: pd.DataFrame = StoredRun(self.directory).calls().to_pandas()
         return rows
 
-    def told(self, kind: type[Event]) -> list[Any]:
+    def reported(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]

@@ -142,7 +142,7 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
             hint="Choose the cpu provider.",
         ),
     )
-    judged = stages[-1].metrics["service_ms"]["p99"]
+    evaluated = stages[-1].metrics["service_ms"]["p99"]
     return run_of(
         stages,
         LocalResult(
@@ -152,7 +152,7 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
             best_reason=None,
             usd_per_hour=usd_per_hour,
         ),
-        slo=(ObjectiveResult(SLO, judged, "PASS", stages[-1].name),),
+        slo=(ObjectiveResult(SLO, evaluated, "PASS", stages[-1].name),),
     )
 
 

@@ -15,14 +15,14 @@ from locust import runners
 from loadgen.master.sockets import GuardedMaster, GuardedServer
 
 runners.HEARTBEAT_INTERVAL = 0.01  # type: ignore[assignment]  # whole seconds are too long for a test
-heard: list[tuple[str, str]] = []
-server = GuardedServer("127.0.0.1", 0, sys.argv[1], lambda client, why: heard.append((client, why)))
-master = GuardedMaster(server, lambda client, kind, _: heard.append((client, kind)), gevent.spawn)
+received: list[tuple[str, str]] = []
+server = GuardedServer("127.0.0.1", 0, sys.argv[1], lambda client, why: received.append((client, why)))
+master = GuardedMaster(server, lambda client, kind, _: received.append((client, kind)), gevent.spawn)
 print(server.port, flush=True)
 for line in iter(lambda: gevent.get_hub().threadpool.apply(sys.stdin.readline), ""):
     if line.strip():
         master.register(line.strip())
     gevent.sleep(10 * runners.HEARTBEAT_INTERVAL)
     states = {client: node.state for client, node in master.clients.items()}
-    print(json.dumps({"listed": states, "heard": heard}), flush=True)
+    print(json.dumps({"listed": states, "heard": received}), flush=True)
 master.shut_down(0.1)

@@ -39,7 +39,7 @@ class FakeDoor:
     """Begins at once. `told` are the commands to each, pings apart."""
 
     def __init__(self) -> None:
-        self.told: dict[str, list[Command]] = {}
+        self.reported: dict[str, list[Command]] = {}
         self.pings: dict[str, list[int]] = {}
         self.enlisted: list[str] = []
 
@@ -47,7 +47,7 @@ class FakeDoor:
         if isinstance(command, Ping):
             self.pings.setdefault(client, []).append(command.sent_ns)
         else:
-            self.told.setdefault(client, []).append(command)
+            self.reported.setdefault(client, []).append(command)
 
     def register(self, client: str) -> None:
         self.enlisted.append(client)
@@ -122,8 +122,8 @@ class Conducted:
             self.conductor.tick()
             self.answer_pings()
 
-    def told(self, client: str, kind: type[Command]) -> list[Command]:
-        return [command for command in self.door.told.get(client, []) if isinstance(command, kind)]
+    def reported(self, client: str, kind: type[Command]) -> list[Command]:
+        return [command for command in self.door.reported.get(client, []) if isinstance(command, kind)]
 
     @property
     def joined(self) -> list[int]:

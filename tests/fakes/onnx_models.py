@@ -93,8 +93,8 @@ def convolutions(path: Path, layers: int, channels: int = 256) -> Path:
         nodes.append(helper.make_node("Conv", [taken, f"w{layer}"], [f"h{layer}"], pads=[1, 1, 1, 1]))
         ins = channels
     nodes.append(helper.make_node("GlobalAveragePool", [f"h{layers - 1}"], ["y"]))
-    given, told = _value("x", ["batch", 1, 16, 16]), _value("y", ["batch", channels, 1, 1])
-    return _written(path, nodes, [given], [told], constants)
+    given, reported = _value("x", ["batch", 1, 16, 16]), _value("y", ["batch", channels, 1, 1])
+    return _written(path, nodes, [given], [reported], constants)
 
 
 def _value(name: str, shape: list[int | str], kind: int = TensorProto.FLOAT) -> Any:

@@ -22,7 +22,7 @@ class Piped:
 
     def __enter__(self) -> Piped:
         self.child.__enter__()
-        self.heard(Ready)
+        self.received(Ready)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,7 +35,7 @@ class Piped:
             self.child.stdin.write(encode_message_frame(command))
         self.child.stdin.flush()
 
-    def heard(self, wanted: type[T]) -> T:
+    def received(self, wanted: type[T]) -> T:
         """The next of its kind; rows before it are kept, and everything else is passed over."""
         assert self.child.stdout is not None
         while (report := read_report(self.child.stdout)) is not None:

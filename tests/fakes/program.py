@@ -108,9 +108,9 @@ class SizewiseHere(Sizewise):
             for name, value in ({"SIZEWISE_HOME": str(self.home)} | environment).items():
                 patch.setenv(name, value)
             code = main(arguments)
-        told, said = (_text(stream) for stream in (stdout, stderr))
+        reported, said = (_text(stream) for stream in (stdout, stderr))
         assert "--debug" in arguments or "Traceback" not in said
-        return subprocess.CompletedProcess(arguments, code, told, said)
+        return subprocess.CompletedProcess(arguments, code, reported, said)
 
 
 def _text(stream: io.TextIOWrapper) -> str:

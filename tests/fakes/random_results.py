@@ -26,7 +26,7 @@ def estimates(draw: st.DrawFn, most: float = 1e12) -> Estimate:
 
 
 @st.composite
-def judged(draw: st.DrawFn, level: str = "fail") -> ObjectiveResult:
+def evaluated(draw: st.DrawFn, level: str = "fail") -> ObjectiveResult:
     metric, aggregate, comparator = draw(st.sampled_from(_NAMED))
     is_share = metric == "error_rate"
     limit = draw(st.floats(1e-6, 1.0 if is_share else 1e9))
@@ -64,8 +64,8 @@ def results(draw: st.DrawFn) -> Result:
         _bare(),
         verdict=Verdict(draw(st.sampled_from(["VALID", "WARN", "INVALID"]))),
         validity=tuple(checks),
-        slo=tuple(draw(st.lists(judged(), max_size=3, unique_by=lambda one: one.objective.text))),
-        gates=tuple(draw(st.lists(judged("warn"), max_size=2, unique_by=lambda one: one.objective.text))),
+        slo=tuple(draw(st.lists(evaluated(), max_size=3, unique_by=lambda one: one.objective.text))),
+        gates=tuple(draw(st.lists(evaluated("warn"), max_size=2, unique_by=lambda one: one.objective.text))),
         max_rate=MaxRate(draw(estimates()), ("latency_ms.p95 < 50",), "the endpoint"),
         exit=ended(draw(st.sampled_from([4, 10])), "a cause"),
     )

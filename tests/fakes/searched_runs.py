@@ -42,8 +42,8 @@ def searched_run(*, alone: bool = True) -> Run:
     other = variant()
     beside = () if alone else (stage(other, "single-stream", 2.0),)
     variants = (known,) if alone else (known, facts(other))
-    judged = ObjectiveResult(LATENCY, stages[-1].metrics["latency_ms"]["p95"], "PASS", stages[-1].name)
-    return run_of((*stages, *beside), LocalResult(variants=variants, best=SEARCHED), slo=(judged,))
+    evaluated = ObjectiveResult(LATENCY, stages[-1].metrics["latency_ms"]["p95"], "PASS", stages[-1].name)
+    return run_of((*stages, *beside), LocalResult(variants=variants, best=SEARCHED), slo=(evaluated,))
 
 
 def hopeless_run() -> Run:

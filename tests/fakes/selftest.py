@@ -104,11 +104,16 @@ class QueueingLoad:
         intended = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
         sent, end = self._played(intended)
         on_started(StageStarted(plan.index, start_ns, len(intended)))
-        told = slice(0, -self._loses or None)
+        reported = slice(0, -self._loses or None)
         for at in range(0, len(intended), 500):
             part = slice(at, at + 500)
             on_rows(
-                _rows(plan.index, (sent if self._omits else intended)[part][told], sent[part][told], end[part][told])
+                _rows(
+                    plan.index,
+                    (sent if self._omits else intended)[part][reported],
+                    sent[part][reported],
+                    end[part][reported],
+                )
             )
         end_ns = max(int(end.max()), start_ns + round(plan.duration_s * 1e9))
         self._clock.now_ns = end_ns

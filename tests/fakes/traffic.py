@@ -135,7 +135,7 @@ def _later(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
 def _result(name: str, stages: tuple[Stage, ...], slo: tuple[Objective, ...]) -> Result:
     full = full_run().result
     checks = run_checks(stages)
-    judged = tuple(
+    evaluated = tuple(
         msgspec.structs.replace(evaluate_objective(one, find_estimate(stages[0], one)), stage=stages[0].name)
         for one in slo
     )
@@ -148,7 +148,7 @@ def _result(name: str, stages: tuple[Stage, ...], slo: tuple[Objective, ...]) ->
         validity=checks,
         stages=mark_headline(stages),
         max_rate=None,
-        slo=judged,
+        slo=evaluated,
         gates=(),
         plan=None,
         exit=Exit(0, ()),

@@ -56,8 +56,8 @@ def virtual_screen(size: str = "1400x900x24") -> Iterator[VirtualScreen]:
     )
     os.close(writing)
     try:
-        with os.fdopen(reading) as told:
-            number = told.readline().strip()
+        with os.fdopen(reading) as reported:
+            number = reported.readline().strip()
         assert number, "Xvfb did not start"
         screen = VirtualScreen(f":{number}")
         wait_until(lambda: process.poll() is None and screen.picture().size[0] > 0)

@@ -58,10 +58,10 @@ def run_for(process: VariantProcess, variant: Variant, seconds: float) -> Stage:
     packed: list[bytes] = []
     began: list[MeasurementStarted] = []
 
-    def take(told: MeasurementStarted | CallRows) -> None:
-        match told:
+    def take(reported: MeasurementStarted | CallRows) -> None:
+        match reported:
             case MeasurementStarted():
-                began.append(told)
+                began.append(reported)
             case CallRows(packed=rows):
                 packed.append(rows)
 

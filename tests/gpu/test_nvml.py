@@ -44,8 +44,8 @@ def test_a_call_answers_or_is_not_offered(name: str, findings: Findings) -> None
     with open_gpus() as gpus:
         card = gpus.readers[0].handle
         refusal = refusal_of(lambda: CALLS[name](card))
-        told = f"n/a ({refusal})" if refusal else f"{cost_us(lambda: CALLS[name](card)):.1f} µs"
-    findings.add(f"NVML call: {name}", told)
+        reported = f"n/a ({refusal})" if refusal else f"{cost_us(lambda: CALLS[name](card)):.1f} µs"
+    findings.add(f"NVML call: {name}", reported)
     assert not isinstance(refusal, pynvml.NVMLError_GpuIsLost)
 
 
@@ -56,8 +56,8 @@ def test_a_field_answers_or_is_not_offered(metric: str, findings: Findings) -> N
         card = gpus.readers[0].handle
         code = pynvml.nvmlDeviceGetFieldValues(card, [number])[0].nvmlReturn
         took_us = cost_us(lambda: pynvml.nvmlDeviceGetFieldValues(card, [number]))
-    told = "" if code == pynvml.NVML_SUCCESS else f"n/a ({pynvml.NVMLError(code)}), "
-    findings.add(f"NVML field {number}: {metric}", f"{told}{took_us:.1f} µs")
+    reported = "" if code == pynvml.NVML_SUCCESS else f"n/a ({pynvml.NVMLError(code)}), "
+    findings.add(f"NVML field {number}: {metric}", f"{reported}{took_us:.1f} µs")
     assert code in (pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_INVALID_ARGUMENT)
 
 

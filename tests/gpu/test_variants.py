@@ -24,7 +24,7 @@ LEAST_COSINE = 0.999
 @pytest.fixture(scope="module")
 def on_cpu(resnet50: Path, findings: Findings) -> Seen:
     seen = seen_of(resnet50, "cpu")
-    findings.add("ResNet-50 on the CPU, 1 thread", told(seen))
+    findings.add("ResNet-50 on the CPU, 1 thread", reported(seen))
     return seen
 
 
@@ -58,13 +58,13 @@ def test_digits_answers_as_on_the_cpu(name: str, findings: Findings) -> None:
 
 
 def check(what: str, seen: Seen, on_cpu: Seen, findings: Findings) -> None:
-    findings.add(what, told(seen))
+    findings.add(what, reported(seen))
     assert seen.opened.provider_used == "cuda"
     assert not any(one.is_fallback for one in seen.opened.placements)
     assert seen.per_s > on_cpu.per_s
 
 
-def told(seen: Seen) -> str:
+def reported(seen: Seen) -> str:
     parts = {"execute": "execute_ms", "copy in": "copy_in_ms", "copy out": "copy_out_ms"}
     times = [f"{name} {ms:.3f} ms" for name, part in parts.items() if (ms := seen.p50_ms(part)) is not None]
     return f"{seen.per_s:,.0f}/s; p50 {', '.join(times)}"

@@ -57,8 +57,8 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     assert differing.mapTo(verdict, QPoint()).y() < changes.mapTo(verdict, QPoint()).y()
     verdict.all_metrics.click()
     shown = changes.frame_model.frame
-    told = outcome.comparison.changes
-    assert list(zip(shown["stage"], shown["verdict"], strict=True)) == [(one.stage, one.verdict) for one in told]
+    reported = outcome.comparison.changes
+    assert list(zip(shown["stage"], shown["verdict"], strict=True)) == [(one.stage, one.verdict) for one in reported]
     page.export_to(tmp_path / "comparison.html")
     qtbot.waitUntil((tmp_path / "comparison.html").exists)
     assert outcome.section is not None

@@ -76,8 +76,8 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
     assert tried["Total time"].endswith("ms")
     for key, text in (("rate", "30/s"), ("duration", "5s")):
         fill(qtbot, window, ("load", "stages", 0, key), text)
-    told = f"The run sends about 150 requests to {endpoint}, for at most "
-    qtbot.waitUntil(lambda: preview.start_summary.text().startswith(told), timeout=20_000)
+    reported = f"The run sends about 150 requests to {endpoint}, for at most "
+    qtbot.waitUntil(lambda: preview.start_summary.text().startswith(reported), timeout=20_000)
     run = start(qtbot, window)
     body = window.pages.live.body
     assert body is not None

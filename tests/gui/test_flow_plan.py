@@ -104,9 +104,9 @@ def test_a_stored_run_is_planned_from_and_a_point_is_clicked(
     assert line == f"sizewise plan {run} --set traffic.peak=3000.0/s"
     capsys.readouterr()
     assert main([*shlex.split(line)[1:], "--json", "--estimate"]) == 0
-    told = json.loads(capsys.readouterr().out)["recommendation"]
-    assert told["fleet"]["offer"] == best
-    assert told["sentence"] == plan.recommendation.sentence
+    reported = json.loads(capsys.readouterr().out)["recommendation"]
+    assert reported["fleet"]["offer"] == best
+    assert reported["sentence"] == plan.recommendation.sentence
 
 
 def click_a_point(qtbot: QtBot, front: ParetoChart, *, but_not: str) -> str:

@@ -28,7 +28,7 @@ def run(kept_runs: tuple[Path, ...]) -> Path:
     return kept_runs[0]
 
 
-def test_a_run_is_judged_again_in_a_window_and_exported(
+def test_a_run_is_evaluated_again_in_a_window_and_exported(
     open_window: Callable[[], Window], run: Path, home: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     window = open_window()
@@ -58,8 +58,8 @@ def test_a_run_is_judged_again_in_a_window_and_exported(
     with qtbot.waitSignal(drawer.saved, timeout=PATIENCE_MS):
         drawer.save.click()
     page = (tmp_path / "window.html").read_text()
-    told = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
-    assert told.returncode in (0, 4, 10), told.stderr
+    reported = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
+    assert reported.returncode in (0, 4, 10), reported.stderr
     assert (tmp_path / "terminal.html").read_text() == page
     for tile in shown.report.tiles:
         format_tile = formatting.format_value_unit if tile.quantity.is_undersampled else formatting.format_value

@@ -38,7 +38,9 @@ def taken_for_markup(window: Window) -> Iterator[str]:
         if isinstance(widget, QLabel) and widget.textFormat() != Qt.TextFormat.PlainText and is_markup(widget.text()):
             yield f"QLabel: {widget.text()[:80]}"
         if isinstance(widget, QAbstractItemView) and widget.model() is not None:
-            yield from (f"{type(widget).__name__}: {told[:80]}" for told in tips_of(widget) if is_markup(told))
+            yield from (
+                f"{type(widget).__name__}: {reported[:80]}" for reported in tips_of(widget) if is_markup(reported)
+            )
     for menu in window.findChildren(QMenu):
         if menu.toolTipsVisible():
             menu.aboutToShow.emit()
@@ -56,9 +58,9 @@ def tips_of(view: QAbstractItemView) -> Iterator[str]:
     model = view.model()
     for row in range(min(model.rowCount(QModelIndex()), _ROWS)):
         for column in range(model.columnCount(QModelIndex())):
-            told = model.index(row, column).data(Qt.ItemDataRole.ToolTipRole)
-            if isinstance(told, str):
-                yield told
+            reported = model.index(row, column).data(Qt.ItemDataRole.ToolTipRole)
+            if isinstance(reported, str):
+                yield reported
 
 
 def test_no_name_is_taken_for_markup(

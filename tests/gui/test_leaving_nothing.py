@@ -16,7 +16,7 @@ class Node:
         self.itself = self
 
 
-def test_a_thread_that_is_left_is_told_by_its_name() -> None:
+def test_a_thread_that_is_left_is_reported_by_its_name() -> None:
     go = threading.Event()
     left = threading.Thread(target=go.wait, name="left over")
     with pytest.raises(AssertionError, match="left over"), leaving_nothing():

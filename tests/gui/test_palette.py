@@ -40,7 +40,7 @@ def test_a_profile_is_opened_by_its_name(open_window: OpenWindow, qtbot: QtBot) 
     qtbot.waitUntil(shows(window, "run"))
 
 
-def test_a_file_that_is_not_there_is_told_of(open_window: OpenWindow, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported_of(open_window: OpenWindow, tmp_path: Path) -> None:
     window = open_window()
     drop(window, tmp_path / "gone.onnx")
     assert window.strip.text() == f"{tmp_path / 'gone.onnx'} does not exist."

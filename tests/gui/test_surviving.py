@@ -125,7 +125,7 @@ def test_a_window_that_is_killed_leaves_the_run_to_its_end(
     assert StoredRun(launch.directory).complete_result.stages
 
 
-def test_an_engine_that_is_killed_is_told_of_and_what_it_measured_is_shown(
+def test_an_engine_that_is_killed_is_reported_of_and_what_it_measured_is_shown(
     open_window: OpenWindow, home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
 ) -> None:
     profile = Path(write_profile(tmp_path, endpoint, rate="50/s", duration="1s"))

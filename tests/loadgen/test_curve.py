@@ -71,7 +71,7 @@ def until_a_handshake_fails(socket: zmq.Socket[bytes], call: Callable[[], object
         socket.disable_monitor()
 
 
-def test_who_has_the_token_is_heard_and_answered(net: Net) -> None:
+def test_who_has_the_token_is_received_and_answered(net: Net) -> None:
     master = net.listening(TOKEN)
     worker = net.calling(master, TOKEN)
     assert master.poll(PATIENCE_MS)
@@ -83,7 +83,7 @@ def test_who_has_the_token_is_heard_and_answered(net: Net) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "another token for the tests", TOKEN[:-1], ""])
-def test_who_has_not_is_dropped_before_a_byte_of_it_is_heard(net: Net, token: str | None) -> None:
+def test_who_has_not_is_dropped_before_a_byte_of_it_is_received(net: Net, token: str | None) -> None:
     master = net.listening(TOKEN)
     until_a_handshake_fails(master, lambda: net.calling(master, token))
     assert not master.poll(0)

@@ -29,7 +29,7 @@ def test_what_is_right_is_decoded() -> None:
     assert decode_json(b"[1, 2]") == [1, 2]
 
 
-def test_the_header_of_a_batch_tells_its_rows_and_its_size() -> None:
+def test_the_header_of_a_batch_reports_its_rows_and_its_size() -> None:
     message = pa.record_batch([pa.array(range(100), pa.int64())], names=["n"]).serialize().to_pybytes()
     header = read_batch_header(message)
     assert header.rows == 100

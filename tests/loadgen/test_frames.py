@@ -92,7 +92,7 @@ def test_a_stream_cut_inside_a_frame_ends_there(cut_at: int) -> None:
     assert read_report(io.BytesIO(encode_message_frame(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))[:cut_at])) is None
 
 
-def test_what_a_child_tells_is_on_the_pipe_at_once() -> None:
+def test_what_a_child_reports_is_on_the_pipe_at_once() -> None:
     pipe = io.BytesIO()
     reports = ReportWriter(pipe)
     reports.send(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))

@@ -87,7 +87,7 @@ def test_an_early_wake_sends_nothing_and_asks_again() -> None:
     assert (paced.sent, paced.alarm.at_ns, paced.pacer.has_ended) == ([], 100, False)
 
 
-def test_the_end_is_told_once_after_the_last_arrival() -> None:
+def test_the_end_is_reported_once_after_the_last_arrival() -> None:
     paced = Paced([100, 200])
     paced.wake_at(250)
     paced.pacer.cancel()
@@ -106,7 +106,7 @@ def test_a_cancelled_pacer_starts_no_more() -> None:
     assert (len(paced.sent), paced.ends) == (1, 1)
 
 
-def test_the_end_is_not_told_before_its_time() -> None:
+def test_the_end_is_not_reported_before_its_time() -> None:
     paced = Paced([100], end_ns=500)
     paced.wake_at(100)
     assert (paced.ends, paced.alarm.at_ns) == (0, 500)

@@ -65,7 +65,7 @@ def load() -> Iterator[LoadProcess]:
 
 
 @pytest.mark.timing
-def test_a_stage_sends_every_arrival_and_tells_what_happened(load: LoadProcess) -> None:
+def test_a_stage_sends_every_arrival_and_reports_what_happened(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=(b"a", b"b")))
         before = len(server.requests)
@@ -186,18 +186,18 @@ def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, repl
 
 
 @pytest.mark.process
-def test_a_preflight_tells_its_times_and_no_header_that_may_hold_a_secret(load: LoadProcess) -> None:
+def test_a_preflight_reports_its_times_and_no_header_that_may_hold_a_secret(load: LoadProcess) -> None:
     reply = Reply(headers=(("Set-Cookie", "canary"), ("Server", "scripted"), ("X-Odd", "canary")))
     with ScriptedServer(Script(reply, delay_s=0.02)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        told = load.preflight()
-    assert told.first_byte_ms is not None
-    assert told.service_ms is not None
-    assert 20 <= told.first_byte_ms <= told.service_ms
-    assert told.first_token_ms is None
-    assert ("Server", "scripted") in told.headers
-    assert "canary" not in str(told)
-    assert [value for name, value in told.headers if name in ("Set-Cookie", "X-Odd")] == ["<redacted>"] * 2
+        reported = load.preflight()
+    assert reported.first_byte_ms is not None
+    assert reported.service_ms is not None
+    assert 20 <= reported.first_byte_ms <= reported.service_ms
+    assert reported.first_token_ms is None
+    assert ("Server", "scripted") in reported.headers
+    assert "canary" not in str(reported)
+    assert [value for name, value in reported.headers if name in ("Set-Cookie", "X-Odd")] == ["<redacted>"] * 2
 
 
 @pytest.mark.process
@@ -325,7 +325,7 @@ def test_stages_started_and_cancelled_leave_no_handle_and_no_thread(
 
 
 @pytest.mark.process
-def test_inference_is_judged_row_by_row(load: LoadProcess, tmp_path: Path) -> None:
+def test_inference_is_evaluated_row_by_row(load: LoadProcess, tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.zeros((4, 2), np.float32), y=np.array([1, 1, 1, 0]))
     with ScriptedServer(Script(paths=OIP_PATHS)) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m", tensors=str(tmp_path / "t.npz"), labels="y"))
@@ -345,7 +345,7 @@ def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize(("reply", "error"), [(Reply(500), "http-5xx"), (Reply(mode="hang"), "timeout")])
-def test_a_server_that_does_not_tell_its_metadata(load: LoadProcess, reply: Reply, error: str) -> None:
+def test_a_server_that_does_not_report_its_metadata(load: LoadProcess, reply: Reply, error: str) -> None:
     with ScriptedServer(Script(reply)) as server:
         load.configure(Endpoint((server.url,), timeouts=patience(error)), OipWorkload("m"))
         assert load.preflight().error == error
@@ -382,7 +382,7 @@ def test_the_first_report_may_take_as_long_as_the_metadata(load: LoadProcess, mo
 
 
 @pytest.mark.process
-def test_why_the_worker_left_is_told_by_the_next_command_too() -> None:
+def test_why_the_worker_left_is_reported_by_the_next_command_too() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("ftp://nowhere",)), HttpWorkload())
         os.waitid(os.P_PID, load.pid, os.WEXITED | os.WNOWAIT)
@@ -405,7 +405,7 @@ def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, conte
 
 
 @pytest.mark.process
-def test_a_workload_that_cannot_be_built_is_told_with_a_hint() -> None:
+def test_a_workload_that_cannot_be_built_is_reported_with_a_hint() -> None:
     with ScriptedServer(Script(paths=OIP_PATHS)) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), OipWorkload("m", tensors="/nowhere.npz"))
         with pytest.raises(LoadError, match=r"nowhere\.npz") as failed:
@@ -617,16 +617,16 @@ def test_several_workers_send_what_one_would() -> None:
 
 @pytest.mark.process
 def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_along() -> None:
-    before, heard = held(), []
+    before, received = held(), []
 
     def give_up(joining: Joining) -> None:
-        heard.append(joining)
-        if len(heard) == 3:  # the same again, though nobody has joined
+        received.append(joining)
+        if len(received) == 3:  # the same again, though nobody has joined
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         LoadProcess(gather=Gather(local=0, remote=1), on_joining=give_up)
-    assert {(joining.joined, joining.expected) for joining in heard} == {(0, 1)}
+    assert {(joining.joined, joining.expected) for joining in received} == {(0, 1)}
     assert held() == before
 
 

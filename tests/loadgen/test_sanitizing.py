@@ -5,7 +5,7 @@ def test_words_and_lines_stay_as_they_are() -> None:
     assert sanitize_text("größe: 5 µs\nnext line") == "größe: 5 µs\nnext line"
 
 
-def test_what_a_terminal_would_obey_is_no_word() -> None:
+def test_what_a_terminal_would_execute_is_no_word() -> None:
     assert sanitize_text("a\x1b[31mb\rc\x07\u202ed") == "a [31mb c  d"
 
 

@@ -33,7 +33,7 @@ from app.records.calls import COLUMNS
 from app.telemetry.sampler import Sampler
 from tests.fakes.graphs import graph_of, written
 from tests.performance.kept_precision import show_cache
-from tests.performance.pairs import Done, load_average, paired, told
+from tests.performance.pairs import Done, load_average, paired, reported
 
 MODELS = Path(__file__).parents[2] / "profiles" / "models"
 NVML = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml_stand_in.c"
@@ -88,7 +88,7 @@ def show_harness(model: Path) -> None:
     rows = SyntheticRows(session.inputs, 1)
     feeds = rows.batch(0, 1)
     print(
-        told(
+        reported(
             f"{model.stem}, in process",
             paired(lambda: bare_loop(session, feeds), lambda: harness(session, rows), PAIRS),
         ),
@@ -107,12 +107,12 @@ def bare_loop(session: ModelSession, feeds: Mapping[str, Array]) -> Done:
 
 
 def harness(session: ModelSession, rows: SyntheticRows) -> Done:
-    heard = Heard()
+    received = Heard()
     caller = PlainCaller(session, rows, 1, lambda outputs: None)
     cpu_ns = thread_time_ns()
-    ended = run_scenario(plan_of(ROUND_S), [caller], range(len(rows)), heard, OutputSampler(is_enabled=False))
-    cpu_us = (thread_time_ns() - cpu_ns) / heard.count / 1e3
-    return Done(heard.count / (ended.end_ns - heard.start_ns) * 1e9, cpu_us)
+    ended = run_scenario(plan_of(ROUND_S), [caller], range(len(rows)), received, OutputSampler(is_enabled=False))
+    cpu_us = (thread_time_ns() - cpu_ns) / received.count / 1e3
+    return Done(received.count / (ended.end_ns - received.start_ns) * 1e9, cpu_us)
 
 
 def plan_of(seconds: float) -> Measure:
@@ -157,7 +157,9 @@ def show_child(model: Path) -> None:
             stdin.flush()
             return Done(*json.loads(stdout.readline()))
 
-        print(told(f"{model.stem}, child", paired(bare, lambda: measured(variant, ROUND_S), CHILD_PAIRS)), flush=True)
+        print(
+            reported(f"{model.stem}, child", paired(bare, lambda: measured(variant, ROUND_S), CHILD_PAIRS)), flush=True
+        )
     variant.close()
 
 
@@ -169,13 +171,13 @@ def loop_on_demand(model: Path) -> None:
 
 
 def measured(variant: VariantProcess, seconds: float) -> Done:
-    heard, before = Heard(), run_and_wait_ns(variant.pid)
-    ended = variant.measure(plan_of(seconds), heard.take)
+    received, before = Heard(), run_and_wait_ns(variant.pid)
+    ended = variant.measure(plan_of(seconds), received.take)
     after = run_and_wait_ns(variant.pid)
-    took_ns = ended.end_ns - heard.start_ns
+    took_ns = ended.end_ns - received.start_ns
     return Done(
-        calls_per_s=heard.count / took_ns * 1e9,
-        cpu_us=(after[0] - before[0]) / heard.count / 1e3,
+        calls_per_s=received.count / took_ns * 1e9,
+        cpu_us=(after[0] - before[0]) / received.count / 1e3,
         waited=(after[1] - before[1]) / took_ns,
     )
 
@@ -212,7 +214,7 @@ def show_telemetry(model: Path) -> None:
         return done
 
     pairs = paired(lambda: measured(variant, TELEMETRY_ROUND_S), watched, CHILD_PAIRS)
-    print(told(f"{model.stem}, telemetry on", pairs), flush=True)
+    print(reported(f"{model.stem}, telemetry on", pairs), flush=True)
     variant.close()
 
 

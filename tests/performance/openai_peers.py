@@ -105,10 +105,10 @@ def aiperf(load: Load, folder: Path) -> list[str]:
 
 
 def aiperf_told(folder: Path) -> Told:
-    told = _read(folder / "aiperf" / "profile_export_aiperf.json")
-    ttft_ms = told["time_to_first_token"]
-    start_s, end_s = (datetime.fromisoformat(told[each]).timestamp() for each in ("start_time", "end_time"))
-    done, per_s = int(told["request_count"]["avg"]), told["request_throughput"]["avg"]
+    reported = _read(folder / "aiperf" / "profile_export_aiperf.json")
+    ttft_ms = reported["time_to_first_token"]
+    start_s, end_s = (datetime.fromisoformat(reported[each]).timestamp() for each in ("start_time", "end_time"))
+    done, per_s = int(reported["request_count"]["avg"]), reported["request_throughput"]["avg"]
     return Told(done, per_s, ttft_ms["p50"], ttft_ms["p99"], start_s, end_s)
 
 
@@ -135,15 +135,15 @@ def played(peer: Peer, program: Path, load: Load, folder: Path, timeout_s: float
     write_inputs(folder)
     seen = _bounded("its run", [[str(program), *peer.command(load, folder)]], timeout_s, folder)
     try:
-        told = peer.read(folder)
+        reported = peer.read(folder)
     except (OSError, LookupError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise NoResultError(f"its numbers cannot be read: {type(error).__name__}: {error}") from error
-    if told.requests < 0.95 * load.requests:
-        raise NoResultError(f"only {told.requests} of {load.requests} requests succeeded")
+    if reported.requests < 0.95 * load.requests:
+        raise NoResultError(f"only {reported.requests} of {load.requests} requests succeeded")
     before_s, after_s = np.interp(
-        (told.start_s, told.end_s), [each.at_s for each in seen], [each.cpu_s for each in seen]
+        (reported.start_s, reported.end_s), [each.at_s for each in seen], [each.cpu_s for each in seen]
     )
-    return told, (after_s - before_s) / told.requests
+    return reported, (after_s - before_s) / reported.requests
 
 
 def write_inputs(folder: Path) -> None:

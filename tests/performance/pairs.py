@@ -55,7 +55,7 @@ def paired(plain: Round, with_it: Round, count: int) -> Pairs:
     )
 
 
-def told(what: str, pairs: Pairs) -> str:
+def reported(what: str, pairs: Pairs) -> str:
     ratio, added = pairs.ratio, pairs.added_us
     cpu = "" if pairs.cpu is None else f"; of CPU {100 * pairs.cpu[0]:.2f} %, {pairs.cpu[1]:+.1f} µs"
     if pairs.waited is not None:

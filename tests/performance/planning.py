@@ -54,8 +54,8 @@ def main() -> None:
     asked = question()
     plan = plan_fleets(asked)
     feasible = [fleet for fleet in plan.offers if fleet.rejected is None]
-    settled = sum(fleet.sizing_method == "simulated" for fleet in feasible)
-    print(f"{len(plan.offers)} offers, {len(feasible)} feasible, {settled} of them settled by simulation")
+    simulated = sum(fleet.sizing_method == "simulated" for fleet in feasible)
+    print(f"{len(plan.offers)} offers, {len(feasible)} feasible, {simulated} of them settled by simulation")
     print(f"previewed, warm: {_median_ms(lambda: plan_fleets(asked, estimate_only=True)):.0f} ms")
     print(f"planned, warm: {_median_ms(lambda: plan_fleets(asked)):.0f} ms")
     print(f"first plan of a process, kernels from the cache: {_first({}):.1f} s")

@@ -66,8 +66,10 @@ def show_scrape(name: str, page: bytes, repeats: int) -> None:
         readings = dict(scraper.read(0))
         assert readings["scrape1"]["scrape_ok"] == 1
         took_us = cost_us(lambda: scraper.read(0), repeats)
-    told = sum(map(len, readings.values()))
-    print(f"{name:36} {len(page) / 1024:6.0f} KiB {told:4} readings {took_us:8.0f} µs CPU a scrape, the server's too")
+    reported = sum(map(len, readings.values()))
+    print(
+        f"{name:36} {len(page) / 1024:6.0f} KiB {reported:4} readings {took_us:8.0f} µs CPU a scrape, the server's too"
+    )
 
 
 def cost_us(sample: Callable[[], object], repeats: int = 200) -> float:

@@ -43,9 +43,9 @@ def main() -> None:
         page.close()
     print(f"{count:,} events in {took_s:.1f} s, {len(frames)} frames")
     for what, times_ms in (("CPU", [cpu for cpu, _ in frames]), ("wall clock", [wall for _, wall in frames])):
-        told = ", ".join(f"p{q} {np.percentile(times_ms, q):.1f}" for q in (50, 90, 99))
+        reported = ", ".join(f"p{q} {np.percentile(times_ms, q):.1f}" for q in (50, 90, 99))
         over = np.mean(np.array(times_ms) > FRAME_MS)
-        print(f"{what:10}: {told}, worst {max(times_ms):.1f} ms; {100 * over:.1f} % over {FRAME_MS:g} ms")
+        print(f"{what:10}: {reported}, worst {max(times_ms):.1f} ms; {100 * over:.1f} % over {FRAME_MS:g} ms")
 
 
 def drained(application: QApplication, page: LivePage) -> tuple[list[tuple[float, float]], float]:

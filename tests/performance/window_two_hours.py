@@ -37,8 +37,8 @@ def main() -> None:
     print(load_average())
     stages = int(HOURS * 3600 / STAGE_S)
     began_s, before_mib, count = time.perf_counter(), 0.0, 0
-    for step, told in groupby(whole_run(stages, STAGE_S), key=_step):
-        count += _tell(presenter, step, list(told))
+    for step, reported in groupby(whole_run(stages, STAGE_S), key=_step):
+        count += _tell(presenter, step, list(reported))
         now[0] = ZERO_NS + (step + 1) * STEP_S * S
         body.mark(frozenset(presenter.changed))
         presenter.changed.clear()

@@ -29,26 +29,28 @@ def test_a_failed_objective_is_an_error_at_its_line_before_all_warnings(full_rep
 
 
 def test_there_are_never_more_than_ten_and_the_last_says_how_many_are_missing(full_report: Report) -> None:
-    told = workflow_commands(_failing(full_report, times=20), None, {})
-    assert len(told) == MAX_ANNOTATIONS
-    assert told[0].startswith("::error title=sizewise%3A SLO::latency_ms.p95 < 50")
-    assert told[-1] == "::warning::… and 13 more. See the job summary."
+    reported = workflow_commands(_failing(full_report, times=20), None, {})
+    assert len(reported) == MAX_ANNOTATIONS
+    assert reported[0].startswith("::error title=sizewise%3A SLO::latency_ms.p95 < 50")
+    assert reported[-1] == "::warning::… and 13 more. See the job summary."
 
 
-def test_a_run_that_nothing_doubts_has_none(full_report: Report) -> None:
+def test_a_run_that_nothing_warnings_has_none(full_report: Report) -> None:
     checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
     clean = msgspec.structs.replace(full_report, checks=checks, objectives=full_report.objectives[:2])
     assert workflow_commands(clean, "p.yaml", {}) == []
 
 
 def test_a_stopped_run_says_so_itself(interrupted_report: Report) -> None:
-    told = workflow_commands(interrupted_report, None, {})
-    assert told[0].startswith("::error title=sizewise%3A run::verdict: INCONCLUSIVE")
-    assert "stopped by the user" in told[0]
+    reported = workflow_commands(interrupted_report, None, {})
+    assert reported[0].startswith("::error title=sizewise%3A run::verdict: INCONCLUSIVE")
+    assert "stopped by the user" in reported[0]
 
 
 def test_hostile_text_gives_no_command_of_its_own(full_report: Report) -> None:
     for payload in (*PAYLOADS, "a\n::error::b", "\r::stop-commands::x\r", "%0A::error::", "x,line=9::"):
-        told = workflow_commands(hostile(_failing(full_report), payload), f"{payload}.yaml", {})
-        assert len(told) == 3
-        assert all(re.fullmatch(r"::(error|warning) file=[^,:\r\n]*,title=[^,:\r\n]*::[^\r\n]*", one) for one in told)
+        reported = workflow_commands(hostile(_failing(full_report), payload), f"{payload}.yaml", {})
+        assert len(reported) == 3
+        assert all(
+            re.fullmatch(r"::(error|warning) file=[^,:\r\n]*,title=[^,:\r\n]*::[^\r\n]*", one) for one in reported
+        )

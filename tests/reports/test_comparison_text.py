@@ -21,7 +21,7 @@ def section() -> ComparisonSection:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "told"),
+    ("ratio", "reported"),
     [
         (Quantity(1.123, "", (1.098, 1.141)), "+12.3 % (+9.8 % to +14.1 %)"),
         (Quantity(0.9, ""), "-10.0 %"),
@@ -30,8 +30,8 @@ def section() -> ComparisonSection:
         (Quantity(12.0, ""), "+1,100 %"),
     ],
 )
-def test_a_ratio_is_told_as_the_change_it_is(ratio: Quantity, told: str) -> None:
-    assert format_effect(ratio).replace("\u202f", " ") == told
+def test_a_ratio_is_reported_as_the_change_it_is(ratio: Quantity, reported: str) -> None:
+    assert format_effect(ratio).replace("\u202f", " ") == reported
 
 
 def test_environment_comes_first_then_what_got_worse(section: ComparisonSection) -> None:
@@ -45,12 +45,12 @@ def test_environment_comes_first_then_what_got_worse(section: ComparisonSection)
     assert "worse" in lines[row]
 
 
-def test_what_was_undecided_says_how_many_more_repeats_may_tell() -> None:
+def test_what_was_undecided_says_how_many_more_repeats_may_report() -> None:
     found = build_comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
     assert "about 6 more runs per side needed" in render_comparison(found)
 
 
-def test_a_runs_text_and_page_tell_of_the_comparison(full_report: Report, section: ComparisonSection) -> None:
+def test_a_runs_text_and_page_report_of_the_comparison(full_report: Report, section: ComparisonSection) -> None:
     report = msgspec.structs.replace(full_report, comparison=section)
     assert "Comparison REGRESSION: 2 headline metrics" in render_text(report)
     page = render_html(report)

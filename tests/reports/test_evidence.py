@@ -31,7 +31,7 @@ def test_the_level_is_the_lowest_of_basis_validity_and_knowledge(
     assert grade_evidence(basis, validity, knowledge) == level  # type: ignore[arg-type]
 
 
-def test_every_basis_is_a_rung_of_the_ladder_and_no_rung_is_stronger_than_the_one_above() -> None:
+def test_every_basis_is_a_load_point_of_the_ladder_and_no_load_point_is_stronger_than_the_one_above() -> None:
     assert tuple(LADDER) == get_args(Basis)
     levels = [("low", "medium", "high").index(grade_evidence(basis)) for basis in LADDER]
     assert levels == sorted(levels, reverse=True)

@@ -183,7 +183,7 @@ def test_what_is_empty_or_only_hashes_is_below_the_first_level(full_html: str, r
     assert re.findall(r'<section id="([^"]*)"', rendered("empty_report")) == ["decision", "headlines", "appendix"]
 
 
-def test_a_check_list_without_doubt_is_one_line(full_report: Report) -> None:
+def test_a_check_list_without_warning_is_one_line(full_report: Report) -> None:
     checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
     assert "9 checks passed" in _text(render_html(msgspec.structs.replace(full_report, checks=checks)))
 
@@ -353,7 +353,7 @@ def test_a_closed_loop_shows_its_clients(rendered: Rendered) -> None:
     assert 'id="chart-curve"' not in html
 
 
-def test_a_locust_test_shows_service_time_by_name_and_its_doubt(rendered: Rendered) -> None:
+def test_a_locust_test_shows_service_time_by_name_and_its_warning(rendered: Rendered) -> None:
     text = _text(rendered("locust_report"))
     for part in (
         "coordinated omission cannot be ruled out",
@@ -407,7 +407,7 @@ def test_of_many_variants_the_tables_fold(local_report: Report) -> None:
     assert len(html.encode()) < MAX_BYTES
 
 
-def test_an_invalid_variant_is_struck_through_and_its_strays_are_named(rendered: Rendered) -> None:
+def test_an_invalid_variant_is_struck_through_and_its_fallbacks_are_named(rendered: Rendered) -> None:
     html = rendered("strayed_report")
     assert re.search(r'<s title="INVALID[^>]*>1,000</s>', html)
     assert "Conv 10 (fallback)" in _text(html)

@@ -133,8 +133,8 @@ def of_harmless(harmless: str, chromium: webdriver.Chrome, tmp_path_factory: pyt
 def _assert_nothing_happened(browser: webdriver.Chrome, pages: list[Path]) -> None:
     """Nothing but the pages was asked for, and the console has no word but of scripts that were off."""
     assert requested(browser) == {page.as_uri() for page in pages}
-    told = [entry["message"] for entry in browser.get_log("browser")]
-    assert [one for one in told if "Blocked script execution" not in one] == [], os.linesep.join(told)
+    reported = [entry["message"] for entry in browser.get_log("browser")]
+    assert [one for one in reported if "Blocked script execution" not in one] == [], os.linesep.join(reported)
 
 
 def test_there_are_fifty_payloads_and_twenty_fields() -> None:

@@ -32,7 +32,7 @@ def _row(report: Report, **changes: object) -> ObjectiveRow:
         ({"outcome": "PASS"}, {"validity": "INVALID"}, "open"),
     ],
 )
-def test_an_objective_is_judged_unless_the_measurement_is_not_to_be_relied_on(
+def test_an_objective_is_evaluated_unless_the_measurement_is_not_to_be_relied_on(
     full_report: Report, row: dict[str, object], verdict: dict[str, object], state: str
 ) -> None:
     found = [

@@ -53,12 +53,12 @@ def test_of_many_variants_a_dozen_are_shown_and_the_best_is_among_them(local_rep
     assert remaining_variant_lines(many)[0] == "… and 28 more in the report"
 
 
-def test_reasons_are_told_once_for_all_variants_that_share_them(local_report: Report) -> None:
+def test_reasons_are_reported_once_for_all_variants_that_share_them(local_report: Report) -> None:
     local = _local(local_report)
     left_out = next(one for one in local.variants if one.state == "skipped")
     five = tuple(msgspec.structs.replace(left_out, name=f"batch {batch}") for batch in range(5))
-    (told,) = remaining_variant_lines(msgspec.structs.replace(local, variants=five))
-    assert told == "batch 0; batch 1; batch 2 and 2 more, skipped: batch 4 is beyond the SLO already."
+    (reported,) = remaining_variant_lines(msgspec.structs.replace(local, variants=five))
+    assert reported == "batch 0; batch 1; batch 2 and 2 more, skipped: batch 4 is beyond the SLO already."
 
 
 def test_the_cold_start_of_a_variant_that_is_opened_alike_counts(local_report: Report) -> None:
@@ -70,9 +70,9 @@ def test_the_cold_start_of_a_variant_that_is_opened_alike_counts(local_report: R
     assert dict(headline_variant_lines(local))["Cold start"] == []
 
 
-def test_strays_are_named_with_their_variant(strayed_report: Report) -> None:
-    told = dict(headline_variant_lines(_local(strayed_report)))["Fallback"]
-    assert told == ["cuda: Conv on CPUExecutionProvider, instead of cuda"]
+def test_fallbacks_are_named_with_their_variant(strayed_report: Report) -> None:
+    reported = dict(headline_variant_lines(_local(strayed_report)))["Fallback"]
+    assert reported == ["cuda: Conv on CPUExecutionProvider, instead of cuda"]
 
 
 def test_numbers_that_cannot_be_relied_on_are_in_brackets(strayed_report: Report) -> None:
@@ -88,7 +88,7 @@ def test_without_a_number_there_is_no_table(failed_report: Report) -> None:
     assert remaining_variant_lines(local) == ["batch 1; batch 8, ended early: out of memory."]
 
 
-def test_outputs_that_differ_are_told_by_how_much(local_report: Report) -> None:
+def test_outputs_that_differ_are_reported_by_how_much(local_report: Report) -> None:
     scores, outputs = dict(headline_variant_lines(_local(local_report)))["Outputs"]
     assert scores == "top-1 96.9 (94.8–98.1)\u202f%, fp32 97.8\u202f% (p 0.062, McNemar)"
     assert outputs.startswith("compared with fp32 on the CPU, 64 rows of the measured run: agreement 98.4\u202f%")

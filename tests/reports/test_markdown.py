@@ -65,7 +65,7 @@ def test_a_table_without_rows_is_none() -> None:
     assert table(["a"], []) == []
 
 
-def test_a_summary_tells_what_forbids_before_what_got_worse(compared_report: Report, full_report: Report) -> None:
+def test_a_summary_reports_what_forbids_before_what_got_worse(compared_report: Report, full_report: Report) -> None:
     shown = render_markdown(compared_report)
     assert "### Comparison\n\nREGRESSION: 2 headline metrics" in shown
     assert "**FORCED: compared although not comparable (workload).**" in shown

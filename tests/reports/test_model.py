@@ -14,7 +14,7 @@ def test_a_plans_own_report_survives_its_json(whole_plan_report: PlanReport) -> 
     assert read_report(msgspec.json.encode(whole_plan_report)) == whole_plan_report
 
 
-def test_a_report_from_before_plans_told_how_sure_they_are_is_read(full_report: Report) -> None:
+def test_a_report_from_before_plans_reported_how_sure_they_are_is_read(full_report: Report) -> None:
     before = msgspec.json.decode(msgspec.json.encode(full_report))
     late = {"latency_limit", "router", "frontier", "unit_costs", "kwh_per_month", "kg_co2e_per_month", "sensitivity",
             "day", "commitment", "savings", "mix"}  # fmt: skip

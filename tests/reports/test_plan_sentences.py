@@ -26,7 +26,7 @@ def test_one_fewer_than_one_is_left_out(plan: PlanSection) -> None:
     assert [count for count, _ in plan_sentences.slo_probability_cells(alone)] == ["1 (planned)", "2"]
 
 
-def test_the_range_is_told_beside_the_plan(plan: PlanSection) -> None:
+def test_the_range_is_reported_beside_the_plan(plan: PlanSection) -> None:
     row = _chosen(plan)
     assert plan_sentences.describe_need(row) == "4 planned (need P10–P90: 3–5)"
     assert plan_sentences.format_cost(row) == "$2,577/month (P10–P90: 1,984–3,067)"
@@ -36,7 +36,7 @@ def test_the_range_is_told_beside_the_plan(plan: PlanSection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settled", "words"),
+    ("simulated", "words"),
     [
         ("simulated", "simulation, load balancing least outstanding, service model of 20260801-chat"),
         ("formula", "queueing formula, not simulated, load balancing least outstanding, service model of "
@@ -45,8 +45,8 @@ def test_the_range_is_told_beside_the_plan(plan: PlanSection) -> None:
         (None, None),
     ],
 )  # fmt: skip
-def test_how_a_fleet_was_sized(plan: PlanSection, settled: str | None, words: str | None) -> None:
-    assert plan_sentences.describe_sizing(plan, replace(_chosen(plan), sizing_method=settled)) == words
+def test_how_a_fleet_was_sized(plan: PlanSection, simulated: str | None, words: str | None) -> None:
+    assert plan_sentences.describe_sizing(plan, replace(_chosen(plan), sizing_method=simulated)) == words
 
 
 def test_a_swing_names_who_would_win_and_what_would_not_fit(plan: PlanSection) -> None:
@@ -69,13 +69,13 @@ def test_the_same_cost_summed_in_another_order_moves_nothing(plan: PlanSection) 
     assert plan_sentences.sensitive_inputs(replace(plan, sensitivity=(won,))) == [won]
 
 
-def test_the_day_tells_its_worst_hour_and_its_cost(plan: PlanSection) -> None:
+def test_the_day_reports_its_worst_hour_and_its_cost(plan: PlanSection) -> None:
     assert plan_sentences.describe_peak_day(plan) == (
         "18.0 to 90.0 req/s on 2 to 5 instances, $67.78/day; p95 at most 4,800\u202fms, at 10:00"
     )
 
 
-def test_energy_is_told_with_what_is_missing(plan: PlanSection, max_rate_plan_report: PlanReport) -> None:
+def test_energy_is_reported_with_what_is_missing(plan: PlanSection, max_rate_plan_report: PlanReport) -> None:
     assert plan_sentences.describe_energy(plan) == (
         "energy 262 (190–330) kWh/month, assumed; carbon n/a, the grid of us-central1 is unknown"
     )
@@ -83,7 +83,7 @@ def test_energy_is_told_with_what_is_missing(plan: PlanSection, max_rate_plan_re
     assert plan_sentences.describe_energy(replace(plan, kwh_per_month=None)) is None
 
 
-def test_costs_by_unit_are_told_three_ways(plan: PlanSection) -> None:
+def test_costs_by_unit_are_reported_three_ways(plan: PlanSection) -> None:
     assert plan_sentences.describe_unit_cost(plan.unit_costs[0]) == (
         "per 1k inferences: $0.0000201 at 100\u202f% utilization, $0.00815 at max rate within SLO, "
         "$0.0173 at average traffic"
@@ -94,7 +94,7 @@ def test_costs_by_unit_are_told_three_ways(plan: PlanSection) -> None:
     )
 
 
-def test_what_saves_nothing_is_told_in_one_breath(plan: PlanSection) -> None:
+def test_what_saves_nothing_is_reported_in_one_breath(plan: PlanSection) -> None:
     assert plan_sentences.describe_savings(plan.savings) == (
         "Savings: a variant 1.5 × as fast: $1,031/month (assumed); caching: none (measured); warm pool: n/a (assumed)"
     )

@@ -8,7 +8,7 @@ from reports.plan_text import detail_lines, summary_lines
 from reports.text import render_plan
 
 
-def test_the_recommended_and_the_next_tell_their_chance_and_range(plan: PlanSection) -> None:
+def test_the_recommended_and_the_next_report_their_chance_and_range(plan: PlanSection) -> None:
     lines = summary_lines(plan)
     assert lines[0] == "5 × g2-standard-4, $2,577/month"
     assert lines[1].endswith("with 95.3\u202f% probability.")
@@ -24,13 +24,13 @@ def test_the_numbers_are_listed_by_basis_the_strongest_first(plan: PlanSection) 
     assert assumed == "assumed: energy: 262\u202fkWh/month; 2 possible savings"
 
 
-def test_the_three_widest_swings_are_told_and_how_many_more(plan: PlanSection) -> None:
+def test_the_three_widest_swings_are_reported_and_how_many_more(plan: PlanSection) -> None:
     inputs = dict(detail_lines(plan))["Sensitivity"]
     assert [line.split()[0] for line in inputs] == ["peak", "confidence", "spare", "…"]
     assert inputs[-1] == "… and 1 more in the report"
 
 
-def test_where_nothing_moves_the_cost_that_is_told(max_rate_plan_report: PlanReport) -> None:
+def test_where_nothing_moves_the_cost_that_is_reported(max_rate_plan_report: PlanReport) -> None:
     (line,) = dict(detail_lines(max_rate_plan_report.plan))["Sensitivity"]
     assert line == ("No effect on the monthly cost or the cheapest offer: router (least outstanding to random).")
 
@@ -56,7 +56,7 @@ def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probabil
     assert confidence.endswith("; service model error 12.3\u202f% at the SLO percentile")
 
 
-def test_a_plan_of_before_is_told_as_before(plan: PlanSection) -> None:
+def test_a_plan_of_before_is_reported_as_before(plan: PlanSection) -> None:
     row = replace(
         plan.offers[0], slo_probabilities=None, instances_needed=None, usd_per_month_needed=None, sizing_method=None
     )

@@ -60,9 +60,9 @@ def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result
         _plain(" ".join([*(one.get("message") or "" for one in case), *case.itertext()]))
         for case in ElementTree.fromstring(render(report, "junit")).iter("testcase")
     ]
-    judged = (*stored.slo, *stored.gates)
-    assert len(judged) == len(report.objectives)
-    for one, row in zip(judged, report.objectives, strict=True):
+    evaluated = (*stored.slo, *stored.gates)
+    assert len(evaluated) == len(report.objectives)
+    for one, row in zip(evaluated, report.objectives, strict=True):
         assert (one.observed.value, one.observed.ci95, one.outcome) == (
             row.observed.value, row.observed.ci95, row.outcome,
         )  # fmt: skip

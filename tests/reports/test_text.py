@@ -53,7 +53,7 @@ def test_what_is_invalid_is_said_in_full_above_the_numbers(full_report: Report) 
     assert text.index(f"INVALID {checks[0].name}: ") < text.index("Numbers") < text.index("7 × c7i.large")
 
 
-def test_without_doubt_the_checks_are_one_line(full_report: Report) -> None:
+def test_without_warning_the_checks_are_one_line(full_report: Report) -> None:
     checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
     text = render_text(msgspec.structs.replace(full_report, checks=checks))
     assert "caveat" not in text

@@ -55,9 +55,9 @@ def test_two_profiles_are_measured_in_new_processes_and_stored(
         runs = {path.name for path in (sizewise_here.home / "runs").iterdir()}
         assert {*comparison.base, *comparison.candidate} <= runs
         assert json.loads((record / "comparison.json").read_text()) == json.loads(done.stdout)
-        told = [event for event in StoredRun(record).events() if isinstance(event, PairRunFinished)]
-        assert [(one.pair, one.side) for one in told if one.status != "INVALID"] == [(1, "base"), (1, "candidate")]
-        assert {Path(one.directory).name for one in told} <= runs
+        reported = [event for event in StoredRun(record).events() if isinstance(event, PairRunFinished)]
+        assert [(one.pair, one.side) for one in reported if one.status != "INVALID"] == [(1, "base"), (1, "candidate")]
+        assert {Path(one.directory).name for one in reported} <= runs
     finished = StoredRun(record).finished
     assert finished is not None
     assert finished.exit_code == done.returncode
@@ -88,8 +88,8 @@ def events_of_runs(record: Path) -> list[Path]:
     """Of the comparison's own, as far as they are there."""
     if not (record / "events.jsonl").exists():
         return []
-    told = (event for event in StoredRun(record).events() if isinstance(event, PairRunStarted))
-    files = [Path(one.directory) / "events.jsonl" for one in told]
+    reported = (event for event in StoredRun(record).events() if isinstance(event, PairRunStarted))
+    files = [Path(one.directory) / "events.jsonl" for one in reported]
     return [path for path in files if path.exists()]
 
 

@@ -61,7 +61,7 @@ def test_the_rate_of_a_running_stage_is_changed(
 
 
 @pytest.mark.timing
-def test_a_running_stage_is_made_longer_and_its_errors_are_told(
+def test_a_running_stage_is_made_longer_and_its_errors_are_reported(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -84,9 +84,9 @@ def test_a_running_stage_is_made_longer_and_its_errors_are_told(
         ("http-5xx", "status 503 (Service Unavailable)")
     ]
     assert stage["errors"] == {"http-5xx": 200}
-    told = sizewise_here("report", str(run), "--format", "text").stdout
-    assert "first example: status 503" in " ".join(told.split())
-    assert "stage steady was extended by 1 s to 4 s." in " ".join(told.split())
+    reported = sizewise_here("report", str(run), "--format", "text").stdout
+    assert "first example: status 503" in " ".join(reported.split())
+    assert "stage steady was extended by 1 s to 4 s." in " ".join(reported.split())
     for path in run.iterdir():
         assert not path.is_file() or b"the secret of the server" not in path.read_bytes(), path
 
@@ -121,13 +121,13 @@ def test_a_terminal_attaches_detaches_and_sees_the_end(
     ):
         leaving = sizewise_here.start("runs", "attach", str(run))
         assert leaving.stderr is not None
-        told = [leaving.stderr.readline()]
-        while "sent " not in told[-1] and leaving.poll() is None:  # all is imported that it shows a run with
-            told.append(leaving.stderr.readline())
+        reported = [leaving.stderr.readline()]
+        while "sent " not in reported[-1] and leaving.poll() is None:  # all is imported that it shows a run with
+            reported.append(leaving.stderr.readline())
         leaving.send_signal(signal.SIGINT)
-        told += leaving.communicate(timeout=60)[1].splitlines()
+        reported += leaving.communicate(timeout=60)[1].splitlines()
         assert leaving.returncode == 130
-        assert "detached; the run continues" in told[-1]
+        assert "detached; the run continues" in reported[-1]
         assert process.poll() is None
         seen = sizewise_here("runs", "attach", str(run))
         process.communicate(timeout=60)

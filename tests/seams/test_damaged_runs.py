@@ -98,10 +98,10 @@ def test_no_command_makes_numbers_of_a_run_whose_rows_were_cut_off(
     out = str(cut_off.parent / "out.zip")
     arguments = [{"RUN": str(cut_off), "OUT": out}.get(word, word) for word in command.split()]
     assert main(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert f"{cut_off} is DAMAGED: requests.arrow was truncated" in told.err
-    assert "--recover" in told.err
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert f"{cut_off} is DAMAGED: requests.arrow was truncated" in reported.err
+    assert "--recover" in reported.err
     assert not Path(out).exists()
 
 
@@ -122,11 +122,11 @@ def test_recover_evaluates_the_stages_that_have_all_their_rows(
     assert "DAMAGED: requests.arrow was truncated" in text
     assert "Not evaluated because rows are missing: high." in text
     whole, missing = load_run(StoredRun(cut_off), recover=True), golden_run("llm", cut_off.parent / "whole")
-    judged = whole.rescore(["latency_ms.p95<500"])
+    evaluated = whole.rescore(["latency_ms.p95<500"])
     of_whole_run = load_run(StoredRun(missing)).rescore(["latency_ms.p95<500"])
-    assert 0 < len(judged.stages) < len(of_whole_run.stages)
-    assert judged.verdict.status == "INVALID"
-    for stage, same in zip(judged.stages, of_whole_run.stages, strict=False):
+    assert 0 < len(evaluated.stages) < len(of_whole_run.stages)
+    assert evaluated.verdict.status == "INVALID"
+    for stage, same in zip(evaluated.stages, of_whole_run.stages, strict=False):
         for name, estimate in stage.metrics["latency_ms"].items():
             stored = same.metrics["latency_ms"][name]
             assert msgspec.structs.replace(estimate, reason=None, undersampled=None) == msgspec.structs.replace(
@@ -158,7 +158,9 @@ def test_recover_makes_a_result_of_the_events_where_the_result_is_lost(
     assert "Recovered" in text
 
 
-def test_stages_that_the_events_lack_are_not_judged_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stages_that_the_events_lack_are_not_evaluated_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = golden_run("llm", tmp_path)
     (run / CHECKSUMS).unlink()  # as where the engine was killed just before it wrote them
     lines = (run / EVENTS).read_bytes().splitlines(keepends=True)
@@ -180,7 +182,7 @@ def test_names_of_runs_steer_no_terminal(
     shown = ""
     for command in ("runs trend", "runs list", "runs show run-0", "runs promote run-0", "runs show \x1b[31m"):
         main(command.split())
-        told = capsys.readouterr()
-        shown += told.out + told.err
+        reported = capsys.readouterr()
+        shown += reported.out + reported.err
     assert "red" in shown
     assert not [one for one in shown if not one.isprintable() and one != "\n"]

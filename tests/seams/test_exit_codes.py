@@ -31,13 +31,13 @@ def good(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> None:
-    directory, told = good
+    directory, reported = good
     result = json.loads((directory / "result.json").read_text())
     (stage,) = result["stages"]
     assert stage["completed"] == 200
     assert 4 < stage["metrics"]["latency_ms"]["p50"]["value"] < 30
     assert result["exit"] == {"code": 0, "causes": []}
-    assert str(directory / "report.html") in told
+    assert str(directory / "report.html") in reported
 
 
 def test_a_gate_that_only_warns_does_not_fail_the_run(good: tuple[Path, str]) -> None:
@@ -159,9 +159,9 @@ def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
         path = profile(server.url, extra=extra)
         done = sizewise_here.measured(path, "--on-inconclusive", choice, out=tmp_path / "run")
     assert done.returncode == code, done.stderr
-    told = "change of p95 latency < 8 % is inconclusive: no baseline was specified"
-    assert (f"warning: {told}; set a baseline with --baseline RUN" in done.stderr) is (choice == "warn")
-    assert (f"also: {told}" in done.stderr) is (choice == "fail")
+    reported = "change of p95 latency < 8 % is inconclusive: no baseline was specified"
+    assert (f"warning: {reported}; set a baseline with --baseline RUN" in done.stderr) is (choice == "warn")
+    assert (f"also: {reported}" in done.stderr) is (choice == "fail")
     assert {one["code"] for one in sizewise_here.result(tmp_path / "run")["exit"]["causes"]} == (
         {12} if code else set()
     )
@@ -190,7 +190,7 @@ def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "replaced_by", "told"),
+    ("line", "replaced_by", "reported"),
     [
         ("warmup: 0s", "warmpu: 0s", ("profile.yaml:9", "warmup")),
         ("rate: 200/s", "rate: 200", ("profile.yaml:10", "Write it like 200/s")),
@@ -198,14 +198,14 @@ def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
     ],
 )
 def test_a_typo_in_a_profile_is_2_with_its_line_and_the_right_name(
-    sizewise_here: SizewiseHere, profile: WriteProfile, line: str, replaced_by: str, told: tuple[str, str]
+    sizewise_here: SizewiseHere, profile: WriteProfile, line: str, replaced_by: str, reported: tuple[str, str]
 ) -> None:
     path = Path(profile("http://127.0.0.1:1"))
     path.write_text(path.read_text().replace(line, replaced_by))
     done = sizewise_here("run", str(path))
     assert done.returncode == 2
-    assert told[0] in done.stderr
-    assert told[1] in done.stderr
+    assert reported[0] in done.stderr
+    assert reported[1] in done.stderr
 
 
 def test_a_host_beyond_private_networks_needs_permission(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:

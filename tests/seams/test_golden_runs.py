@@ -28,7 +28,7 @@ def _shown(result: Result) -> dict[str, Any]:
         "exit_code": result.exit.code,
         "validity": result.verdict.status,
         "max_rate": _numbers(result.max_rate.per_s) if result.max_rate else None,
-        "slo": [judged.outcome for judged in result.slo],
+        "slo": [evaluated.outcome for evaluated in result.slo],
         "stages": [
             {
                 "name": stage.name,

@@ -25,7 +25,7 @@ load:
 """
 
 
-def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_told_of(
+def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_reported_of(
     sizewise_here: SizewiseHere, tmp_path: Path
 ) -> None:
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"

@@ -81,13 +81,13 @@ def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path
         started.append(window := start("gui"))
         _wait_for_probe(window.pid)
         started.append(running := start("run", str(profile), "--out", str(folder / "run")))
-        _, told = running.communicate(timeout=120)
-        assert running.returncode in (0, 4), told  # 4: a busy machine spoiled the measurement
+        _, reported = running.communicate(timeout=120)
+        assert running.returncode in (0, 4), reported  # 4: a busy machine spoiled the measurement
         assert (folder / "run" / "result.json").exists()
         for process in (window, serving):
             process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=60)
-            assert process.returncode == 0, told
+            _, reported = process.communicate(timeout=60)
+            assert process.returncode == 0, reported
     finally:
         for process in started:
             process.kill()

@@ -80,8 +80,8 @@ def load() -> Iterator[LoadProcess]:
 def test_every_answer_is_as_promised(load: LoadProcess, base: str, workload: Workload) -> None:
     with ScriptedServer(SCRIPT) as server:
         load.configure(Endpoint((f"{server.url}{base}",)), workload)
-        told = load.preflight()
-        assert told.error is None, told
+        reported = load.preflight()
+        assert reported.error is None, reported
         rows = Played(load, plan(rate=100, duration=0.2)).rows
     assert len(rows) == 20
     assert rows["error"].isna().all()

@@ -43,7 +43,7 @@ def test_the_result_meets_the_published_schema(result: dict[str, Any]) -> None:
     jsonschema.validate(result, json.loads(SCHEMA.read_text()))
 
 
-def test_it_tells_what_the_model_does_here(result: dict[str, Any]) -> None:
+def test_it_reports_what_the_model_does_here(result: dict[str, Any]) -> None:
     alone = [stage for stage in result["stages"] if stage["variant"]]
     assert [stage["variant"]["batch"] for stage in alone] == [1, 2, 4, 8]
     assert all(stage["metrics"]["service_ms"]["p50"]["value"] > 0 for stage in alone)

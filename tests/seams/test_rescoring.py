@@ -41,8 +41,8 @@ def test_every_stage_comes_out_as_the_engine_stored_it(
     for one, own in zip(again.stages, opened.result.stages, strict=True):
         assert one == own, one.name
     assert again == opened.result
-    told = sizewise_here("report", str(run), "--slo", "latency_ms.p50 < 0.01", "--format", "json")
-    assert told.returncode in (4, 10)
+    reported = sizewise_here("report", str(run), "--slo", "latency_ms.p50 < 0.01", "--format", "json")
+    assert reported.returncode in (4, 10)
     report = json.loads((run / "report-rescored.json").read_text())
     assert report["objectives"][0]["outcome"] == "FAIL"
 
@@ -59,6 +59,6 @@ def test_what_a_killed_engine_had_finished_is_recovered(
         wait_until(lambda: events.exists() and events.read_text().count('"stage_finished"') > 1)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    told = sizewise_here("report", str(run), "--recover", "--format", "text")
-    assert told.returncode == 0, told.stderr
-    assert "Recovered from an interrupted run: " in " ".join(told.stdout.split())
+    reported = sizewise_here("report", str(run), "--recover", "--format", "text")
+    assert reported.returncode == 0, reported.stderr
+    assert "Recovered from an interrupted run: " in " ".join(reported.stdout.split())

@@ -93,7 +93,7 @@ def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -
         environment = _environment(proxy.port)
         profile = _written(folder, server.port)
         override = f"target.headers.X-Set={CANARIES['clipboard command']}"
-        told = [
+        reported = [
             sizewise("run", profile, "--set", override, "--out", str(run), "--debug", **environment),
             here("run", profile, "--set", override, "--out", str(folder / "mirrored"), "--events", "-", **environment),
             here("report", str(run), **environment),
@@ -106,7 +106,7 @@ def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -
     for kind in ("header", "cookie", "profile", "clipboard command"):
         assert CANARIES[kind].encode() in heads, f"the {kind}'s secret was not sent, so that its absence proves nothing"
     found = {str(path.relative_to(folder)): _unpacked(path) for path in folder.glob("*/**/*") if path.is_file()}
-    found |= {f"output of {' '.join(one.args[1:3])}": (one.stdout + one.stderr).encode() for one in told}
+    found |= {f"output of {' '.join(one.args[1:3])}": (one.stdout + one.stderr).encode() for one in reported}
     return found
 
 

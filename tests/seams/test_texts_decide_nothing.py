@@ -119,7 +119,7 @@ def test_a_session_without_sentences_finds_the_same(tmp_path: Path) -> None:
     assert plain(as_is) == plain(replaced)
 
 
-def test_a_live_run_without_sentences_is_what_its_rows_tell(live: tuple[Path, int]) -> None:
+def test_a_live_run_without_sentences_is_what_its_rows_report(live: tuple[Path, int]) -> None:
     run, code = live
     result = StoredRun(run).result
     assert result is not None
@@ -183,10 +183,10 @@ def test_what_a_plan_is_made_of_is_alike(runs: dict[str, tuple[StoredRun, Stored
     def planned_from(run: StoredRun) -> tuple[CapacityCurve, tuple[MeasuredLoadPoint, ...]]:
         result = run.complete_result
         assert result.max_rate is not None
-        slo = [judged.objective for judged in result.slo]
+        slo = [evaluated.objective for evaluated in result.slo]
         return build_capacity_curve(result.stages, slo, result.max_rate), build_load_points(result.stages)
 
     for name in ("search", "llm", "live"):
         as_is, replaced = (planned_from(run) for run in runs[name])
         assert as_is == replaced
-        assert {rung.gaps for rung in as_is[1]} == {"random"}, "a service model can be fitted to them"
+        assert {load_point.gaps for load_point in as_is[1]} == {"random"}, "a service model can be fitted to them"

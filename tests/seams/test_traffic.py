@@ -40,7 +40,7 @@ class Played(msgspec.Struct, frozen=True):
 
     result: dict[str, Any]
     rows: pd.DataFrame
-    told: str
+    reported: str
     received_ns: npt.NDArray[np.int64]
 
     def stage(self, name: str) -> dict[str, Any]:
@@ -78,11 +78,11 @@ def test_clients_that_wait_for_answers(played: Played) -> None:
 
 def test_a_share_of_what_clients_got(played: Played) -> None:
     assert played.stage("half")["scheduled_per_s"] == pytest.approx(100, rel=0.15)
-    assert "half: 50 % of the completed rate of ten is" in played.told
-    assert [judged["stage"] for judged in played.result["slo"]] == ["half"], "the one steady stage is judged"
+    assert "half: 50 % of the completed rate of ten is" in played.reported
+    assert [evaluated["stage"] for evaluated in played.result["slo"]] == ["half"], "the one steady stage is judged"
 
 
-def test_a_spike_tells_how_it_was_borne(played: Played) -> None:
+def test_a_spike_reports_how_it_was_borne(played: Played) -> None:
     stage = played.stage("spike")
     assert stage["kind"] == "spike"
     assert (stage["spike"]["baseline_per_s"], stage["spike"]["peak_per_s"]) == (50, 400)

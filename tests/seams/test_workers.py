@@ -100,7 +100,7 @@ def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
         run = sizewise.start("run", path, "--set", POISSON, "--workers", "2", "--out", str(tmp_path / "run"))
         wait_until(lambda: len(server.received_ns) > before + 20)
         places = listening_of(family_of(run.pid))
-        told, said = run.communicate(timeout=60)
+        reported, said = run.communicate(timeout=60)
     assert run.returncode in (0, 4), said  # 4: the machine was busy
     assert {place.rpartition(":")[0] for place in places} == {"127.0.0.1"}
     requests = notebook.open_run(tmp_path / "run").requests
@@ -109,7 +109,7 @@ def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
     (stage,) = sizewise.result(tmp_path / "run")["stages"]
     assert (check(stage, "workers")["value"], check(stage, "worker_clocks")["value"]) == ("2 of 2", "one clock")
     assert sum(worker["sent"] for worker in stage["workers"]) == len(requests)
-    assert "1 on " in told
+    assert "1 on " in reported
     assert "The load was sent by 2 workers on" in (tmp_path / "run" / "report.html").read_text()
 
 

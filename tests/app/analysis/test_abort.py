@@ -114,7 +114,7 @@ def test_a_backlog_that_chance_can_pile_up_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("readings", [0, 1, 5])
-def test_a_few_readings_tell_nothing(readings: int) -> None:
+def test_a_few_readings_report_nothing(readings: int) -> None:
     assert not is_over_saturated([(index * 10**9, index * 1_000) for index in range(readings)], 100, SLO)
     assert not is_over_saturated([(index, index * 1_000) for index in range(20)], 100, SLO)
 
@@ -171,7 +171,7 @@ def test_overload_is_ended_where_only_errors_are_limited() -> None:
             assert (ended_by_tokens_s(arrivals, latency, rate, errors) is not None) is is_ended, (load, seed)
 
 
-def test_without_a_limit_on_whole_answers_and_without_answers_nothing_is_told() -> None:
+def test_without_a_limit_on_whole_answers_and_without_answers_nothing_is_reported() -> None:
     history = [(index * 250_000_000, index * 100) for index in range(20)]
     assert is_over_saturated(history, 400, SLO)
     assert not is_over_saturated(history, 400, TOKENS)

@@ -105,8 +105,8 @@ def test_without_a_rate_that_met_the_slo_the_curve_has_points_and_a_max_rate_of_
 def long_stage(rate: float, **changes: Any) -> Stage:
     """Ten seconds of requests that are all answered."""
     one = stage(rate, "step", held=True)
-    told = {"window": Window(0, 10 * 10**9), "completed": int(10 * rate), "arrival_kind": "poisson"}
-    return replace(one, **(told | changes))
+    reported = {"window": Window(0, 10 * 10**9), "completed": int(10 * rate), "arrival_kind": "poisson"}
+    return replace(one, **(reported | changes))
 
 
 def test_load_points_are_one_replicas_by_rising_rate_without_invalid_stages() -> None:
@@ -198,7 +198,7 @@ def test_clients_saturate_a_server_of_eight_at_eight() -> None:
     assert not has_disagreement(tuple(knees.values()))
 
 
-def test_methods_that_disagree_are_told_apart() -> None:
+def test_methods_that_disagree_are_reported_apart() -> None:
     knees = find_knees(mm1(0.1, 0.3, 0.5, 0.7, 0.9, 0.98), "rate")
     assert has_disagreement(knees)
     assert not has_disagreement(knees[:1])

@@ -43,7 +43,7 @@ def test_a_growing_backlog_is_seen() -> None:
     assert flagged([overloaded(rng) for rng in rngs()]) == 20
 
 
-def test_few_or_equal_values_tell_nothing() -> None:
+def test_few_or_equal_values_report_nothing() -> None:
     assert compute_latency_drift(np.ones(99)) is None
     assert compute_latency_drift(np.ones(100)) == 0.0
     assert compute_latency_drift(np.zeros(100)) == 0.0

@@ -41,7 +41,7 @@ def test_a_load_point_is_a_stage_in_our_units_without_intervals() -> None:
     assert (one.completed, one.errors, one.achieved_per_s.value) == (380, {"failed": 20}, 8.0)
 
 
-def test_a_closed_loop_has_its_clients_and_what_is_not_told_is_not_there() -> None:
+def test_a_closed_loop_has_its_clients_and_what_is_not_reported_is_not_there() -> None:
     closed, at_once = stages(CLOSED, AT_ONCE)
     assert (closed.name, closed.kind, closed.concurrency) == ("4 clients", "closed", 4)
     assert closed.offered_per_s.value is None

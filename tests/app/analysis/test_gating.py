@@ -88,24 +88,24 @@ STAGES = (WARM, CALM, PEAK, SWEPT)
         ("latency_ms.p95{stage=warm-up} < 60", "INCONCLUSIVE", None),  # a warm-up is never judged
     ],
 )
-def test_a_gate_is_judged_in_the_stages_of_its_tags(
+def test_a_gate_is_evaluated_in_the_stages_of_its_tags(
     gate: str, judgement: ObjectiveOutcome, judged_in: str | None
 ) -> None:
-    judged = evaluate_gate(parse_gate(gate), (CALM,), STAGES, {})
-    assert (judged.outcome, judged.stage) == (judgement, judged_in)
+    evaluated = evaluate_gate(parse_gate(gate), (CALM,), STAGES, {})
+    assert (evaluated.outcome, evaluated.stage) == (judgement, judged_in)
 
 
 def test_the_worst_of_several_stages_decides() -> None:
     twice = (CALM, PEAK, stage("peak", Estimate(40.0, (30.0, 49.0))))
-    judged = evaluate_gate(parse_gate("latency_ms.p95{stage=peak} < 50"), (), twice, {})
-    assert (judged.outcome, judged.observed.value) == ("FAIL", 60.0)
+    evaluated = evaluate_gate(parse_gate("latency_ms.p95{stage=peak} < 50"), (), twice, {})
+    assert (evaluated.outcome, evaluated.observed.value) == ("FAIL", 60.0)
     untagged = evaluate_gate(parse_gate("latency_ms.p95 < 58"), (CALM, PEAK), twice, {})
     assert (untagged.outcome, untagged.stage) == ("INCONCLUSIVE", "peak")
 
 
 def test_a_stage_that_was_not_run_is_named() -> None:
-    judged = evaluate_gate(parse_gate("latency_ms.p95{stage=gone} < 60"), (CALM,), STAGES, {})
-    assert judged.observed.reason == "no stage with {stage=gone} was run"
+    evaluated = evaluate_gate(parse_gate("latency_ms.p95{stage=gone} < 60"), (CALM,), STAGES, {})
+    assert evaluated.observed.reason == "no stage with {stage=gone} was run"
     nothing = evaluate_gate(parse_gate("latency_ms.p95 < 60"), (), (), {})
     assert (nothing.outcome, nothing.observed.reason) == ("INCONCLUSIVE", "not evaluated: no stage qualified")
 
@@ -116,10 +116,10 @@ def test_the_variants_of_a_model_are_chosen_by_what_they_are() -> None:
               variant=Variant("m", "cpu", "as-is", batch, 1))
         for batch in (1, 8)
     )  # fmt: skip
-    judged = evaluate_gate(parse_gate("latency_ms.p95{batch=8, scenario=offline} < 7"), (small,), (small, large), {})
-    assert (judged.outcome, judged.stage) == ("FAIL", "8")
-    judged = evaluate_gate(parse_gate("latency_ms.p95{batch=1} < 7"), (large,), (small, large), {})
-    assert (judged.outcome, judged.stage) == ("PASS", "1")
+    evaluated = evaluate_gate(parse_gate("latency_ms.p95{batch=8, scenario=offline} < 7"), (small,), (small, large), {})
+    assert (evaluated.outcome, evaluated.stage) == ("FAIL", "8")
+    evaluated = evaluate_gate(parse_gate("latency_ms.p95{batch=1} < 7"), (large,), (small, large), {})
+    assert (evaluated.outcome, evaluated.stage) == ("PASS", "1")
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_the_variants_of_a_model_are_chosen_by_what_they_are() -> None:
         ("max_rate_within_slo > 200", "INCONCLUSIVE"),
     ],
 )
-def test_a_metric_of_the_run_is_judged_without_a_stage(gate: str, judgement: ObjectiveOutcome) -> None:
+def test_a_metric_of_the_run_is_evaluated_without_a_stage(gate: str, judgement: ObjectiveOutcome) -> None:
     of_run = {"max_rate_within_slo": Estimate(205.0, (190.0, 220.0))}
-    judged = evaluate_gate(parse_gate(gate), (CALM,), STAGES, of_run)
-    assert (judged.outcome, judged.stage) == (judgement, None)
+    evaluated = evaluate_gate(parse_gate(gate), (CALM,), STAGES, of_run)
+    assert (evaluated.outcome, evaluated.stage) == (judgement, None)
 
 
 def change(
@@ -164,14 +164,14 @@ WORSE = Estimate(1.2, (1.1, 1.3))
         ("change(latency_ms.p95) < +8%", Estimate(None, reason="nothing to compare"), "INCONCLUSIVE"),
     ],
 )
-def test_a_change_is_judged_by_the_interval_of_its_ratio(
+def test_a_change_is_evaluated_by_the_interval_of_its_ratio(
     gate: str, ratio: Estimate, judgement: ObjectiveOutcome
 ) -> None:
-    judged = evaluate_change(parse_gate(gate), STAGES, compared(change(ratio)))
-    assert (judged.outcome, judged.stage) == (judgement, "peak")
+    evaluated = evaluate_change(parse_gate(gate), STAGES, compared(change(ratio)))
+    assert (evaluated.outcome, evaluated.stage) == (judgement, "peak")
     if ratio.ci95 is not None and ratio.value is not None:
-        assert judged.observed.value == pytest.approx(ratio.value - 1)
-        assert judged.observed.ci95 == pytest.approx((ratio.ci95[0] - 1, ratio.ci95[1] - 1))
+        assert evaluated.observed.value == pytest.approx(ratio.value - 1)
+        assert evaluated.observed.ci95 == pytest.approx((ratio.ci95[0] - 1, ratio.ci95[1] - 1))
 
 
 def test_a_change_is_looked_for_in_the_stages_of_its_tags() -> None:
@@ -190,22 +190,22 @@ def test_a_change_is_looked_for_in_the_stages_of_its_tags() -> None:
 
 def test_the_change_of_the_max_rate_is_of_no_stage() -> None:
     lower = compared(change(Estimate(0.8, (0.75, 0.85)), "", "max_rate_within_slo", None))
-    judged = evaluate_change(parse_gate("change(max_rate_within_slo) > -5%"), STAGES, lower)
-    assert (judged.outcome, judged.stage) == ("FAIL", None)
+    evaluated = evaluate_change(parse_gate("change(max_rate_within_slo) > -5%"), STAGES, lower)
+    assert (evaluated.outcome, evaluated.stage) == ("FAIL", None)
     assert evaluate_change(parse_gate("change(max_rate_within_slo) > -30%"), STAGES, lower).outcome == "PASS"
 
 
 def test_without_a_baseline_a_change_is_inconclusive_and_says_why() -> None:
     gate = parse_gate("change(latency_ms.p95) < +8%")
-    for judged in (evaluate_change(gate, STAGES, None), evaluate_gate(gate, STAGES, STAGES, {})):
-        assert (judged.outcome, judged.observed.reason) == ("INCONCLUSIVE", "no baseline was specified")
+    for evaluated in (evaluate_change(gate, STAGES, None), evaluate_gate(gate, STAGES, STAGES, {})):
+        assert (evaluated.outcome, evaluated.observed.reason) == ("INCONCLUSIVE", "no baseline was specified")
 
 
 def test_an_advisory_comparison_fails_nothing() -> None:
-    judged = evaluate_change(
+    evaluated = evaluate_change(
         parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(change(WORSE), is_advisory=True)
     )
-    assert (judged.outcome, judged.objective.level) == ("FAIL", "warn")
+    assert (evaluated.outcome, evaluated.objective.level) == ("FAIL", "warn")
 
 
 def test_a_probe_counts_only_where_nothing_else_was_compared_or_its_tags_ask_for_it() -> None:
@@ -220,22 +220,22 @@ def test_a_probe_counts_only_where_nothing_else_was_compared_or_its_tags_ask_for
 def test_a_metric_that_is_too_noisy_fails_nothing() -> None:
     for noise, level in ((0.09, "fail"), (0.11, "warn")):
         noisy = msgspec.structs.replace(change(WORSE), noise=noise)
-        judged = evaluate_change(parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(noisy))
-        assert (judged.outcome, judged.objective.level) == ("FAIL", level)
+        evaluated = evaluate_change(parse_gate("change(latency_ms.p95) < +8%"), STAGES, compared(noisy))
+        assert (evaluated.outcome, evaluated.objective.level) == ("FAIL", level)
 
 
 CHANGE = parse_gate("change(latency_ms.p95) < +8%")
 NO_BASELINE = evaluate_objective(CHANGE, Estimate(None, reason="no baseline was specified"))
 
 
-def judged(text: str, estimate: Estimate) -> ObjectiveResult:
+def evaluated(text: str, estimate: Estimate) -> ObjectiveResult:
     return msgspec.structs.replace(evaluate_objective(parse_objective(text), estimate), stage="peak")
 
 
-MISSED = judged("latency_ms.p95 < 50", Estimate(60.0, (55.0, 65.0)))
-OPEN = judged("latency_ms.p99 < 80", Estimate(78.0, (70.0, 90.0)))
-WARNED = judged("latency_ms.p50 < 5 | warn", Estimate(6.0, (5.5, 6.5)))
-MET = judged("error_rate < 1%", Estimate(0.0, (0.0, 0.001)))
+MISSED = evaluated("latency_ms.p95 < 50", Estimate(60.0, (55.0, 65.0)))
+OPEN = evaluated("latency_ms.p99 < 80", Estimate(78.0, (70.0, 90.0)))
+WARNED = evaluated("latency_ms.p50 < 5 | warn", Estimate(6.0, (5.5, 6.5)))
+MET = evaluated("error_rate < 1%", Estimate(0.0, (0.0, 0.001)))
 
 
 def ended(*gates: ObjectiveResult, gating: Gating = Gating()) -> Result:  # noqa: B008 - frozen
@@ -340,7 +340,7 @@ def test_a_demonstration_shows_what_would_fail_a_run_and_fails_only_if_it_was_st
 
 
 @pytest.mark.parametrize(
-    ("gating", "told"),
+    ("gating", "reported"),
     [
         (
             Gating(),
@@ -357,19 +357,19 @@ def test_a_demonstration_shows_what_would_fail_a_run_and_fails_only_if_it_was_st
         (Gating("fail"), ["p50 latency < 5 ms was not met in peak: measured 6 ms (warning only)"]),
     ],
 )
-def test_what_decides_nothing_is_a_warning(gating: Gating, told: list[str]) -> None:
-    assert list(list_warnings(ended(MET, MISSED, WARNED, OPEN, NO_BASELINE), gating)) == told
+def test_what_decides_nothing_is_a_warning(gating: Gating, reported: list[str]) -> None:
+    assert list(list_warnings(ended(MET, MISSED, WARNED, OPEN, NO_BASELINE), gating)) == reported
 
 
 def test_a_kind_that_does_not_decide_warns() -> None:
-    told = list(list_warnings(ended(MISSED), Gating(kinds=("regression",))))
-    assert told == ["p95 latency < 50 ms was not met in peak: measured 60 ms (warning only)"]
+    reported = list(list_warnings(ended(MISSED), Gating(kinds=("regression",))))
+    assert reported == ["p95 latency < 50 ms was not met in peak: measured 60 ms (warning only)"]
 
 
 FOUND = MaxRate(Estimate(205.0, (190.0, 220.0)), ("latency_ms.p95 < 50",), "the CPUs")
 
 
-def test_every_metric_of_a_run_is_told_or_says_why_not() -> None:
+def test_every_metric_of_a_run_is_reported_or_says_why_not() -> None:
     for of_run in (
         collect_run_metrics(FOUND, whole_plan()),
         collect_run_metrics(None, None),
@@ -412,5 +412,5 @@ def test_a_cost_gate_can_pass_and_fail(share: float, judgement: ObjectiveOutcome
 
 
 def test_a_cost_gate_without_a_fleet_is_inconclusive() -> None:
-    judged = evaluate_gate(parse_gate("usd_per_month < 60"), (), (), collect_run_metrics(FOUND, nothing_fits()))
-    assert (judged.outcome, judged.observed.reason) == ("INCONCLUSIVE", "the plan recommends no fleet")
+    evaluated = evaluate_gate(parse_gate("usd_per_month < 60"), (), (), collect_run_metrics(FOUND, nothing_fits()))
+    assert (evaluated.outcome, evaluated.observed.reason) == ("INCONCLUSIVE", "the plan recommends no fleet")

@@ -194,7 +194,7 @@ def test_twice_what_it_can_send_is_invalid_even_where_the_ceiling_is_a_lower_bou
         assert "generator_capacity" not in invalid
 
 
-def test_beyond_a_ceiling_that_may_be_higher_is_a_doubt_and_no_more() -> None:
+def test_beyond_a_ceiling_that_may_be_higher_is_a_warning_and_no_more() -> None:
     facts = replace(FACTS, generator_capacity_per_s=135.0, is_generator_capacity_lower_bound=True)
     found = checks(rows(), facts)["generator_capacity"]
     assert (found.verdict, found.limit) == ("WARN", 0.7)
@@ -229,7 +229,7 @@ def test_waiting_for_a_core_counts_beyond_half_of_what_the_worker_ran(waited_s: 
     assert led_in.value == pytest.approx(max(0.0, waited_s - 1.1) / 22)
 
 
-def test_where_the_system_does_not_tell_of_waiting_there_is_no_doubt() -> None:
+def test_where_the_system_does_not_report_of_waiting_there_is_no_warning() -> None:
     for facts in (FACTS, replace(FACTS, workers=(worker(0, 1.0),)), replace(FACTS, arrival_kind="locust")):
         found = checks(rows(), facts)[WAIT]
         assert (found.value, found.verdict, found.hint) == (None, "VALID", None)

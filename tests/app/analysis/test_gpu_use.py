@@ -32,10 +32,10 @@ def test_slices_processes_and_hosts_are_no_gpus() -> None:
 
 def test_readings_are_put_in_order_and_failed_ones_kept() -> None:
     telemetry = readings("gpu_power_w", [2.0, 1.0, 3.0], lambda seconds: None if seconds == 1 else seconds)
-    told = select_samples(telemetry.astype({"value": "Float64"}), "gpu0", "gpu_power_w")
-    assert list(told.at_ns) == [at(1), at(2), at(3)]
-    assert math.isnan(told.values[0])
-    assert list(told.drop_failed().values) == [2.0, 3.0]
+    reported = select_samples(telemetry.astype({"value": "Float64"}), "gpu0", "gpu_power_w")
+    assert list(reported.at_ns) == [at(1), at(2), at(3)]
+    assert math.isnan(reported.values[0])
+    assert list(reported.drop_failed().values) == [2.0, 3.0]
 
 
 BEATS = every(0.05, 20)
@@ -77,12 +77,12 @@ def test_the_counter_goes_before_power_and_power_before_its_average() -> None:
     average = readings("gpu_power_average_w", BEATS, lambda _: 60.0)
     power = readings("gpu_power_w", BEATS, lambda _: 50.0)
     counter = readings("gpu_energy_j", BEATS, counter_j)
-    told = [
+    reported = [
         compute_energy(pd.concat(frames), "gpu0", window(1, 2))
         for frames in ([average], [average, power], [average, power, counter])
     ]
-    assert [use.method for use in told] == ["average power", "power", "counter"]
-    assert [use.total_j.value for use in told] == pytest.approx([60, 50, 120])
+    assert [use.method for use in reported] == ["average power", "power", "counter"]
+    assert [use.total_j.value for use in reported] == pytest.approx([60, 50, 120])
 
 
 def test_idling_is_taken_off() -> None:
@@ -97,7 +97,7 @@ def test_idling_is_taken_off() -> None:
     assert divide_energy(use, 400).total_j.value == pytest.approx(2.4)
 
 
-def test_without_an_idle_window_nothing_is_told_above_idle() -> None:
+def test_without_an_idle_window_nothing_is_reported_above_idle() -> None:
     use = compute_energy(readings("gpu_power_w", BEATS, ramp_w), "gpu0", window(1, 2))
     assert use.above_idle_j == Estimate(None, n=0, reason="idle power was not measured")
     assert use.total_j.value is not None
@@ -140,7 +140,7 @@ def test_readings_that_failed_are_a_gap_and_not_0_watts() -> None:
     assert compute_energy(telemetry, "gpu0", window(4, 8)).total_j.value == pytest.approx(400)
 
 
-def test_a_card_that_tells_neither_is_said_so() -> None:
+def test_a_card_that_reports_neither_is_said_so() -> None:
     telemetry = readings("gpu_power_w", BEATS, lambda _: None)
     assert compute_energy(telemetry, "gpu0", window(4, 8)).total_j.reason == "gpu0 reports neither energy nor power"
 
@@ -196,7 +196,7 @@ def test_every_other_reason_is(bits: int) -> None:
     assert compute_gpu_shares(telemetry, "gpu0", window(1, 9)).throttled == 1
 
 
-def test_what_is_not_told_is_none_and_not_0() -> None:
+def test_what_is_not_reported_is_none_and_not_0() -> None:
     telemetry = readings("gpu_utilization_percent", GPU_SHARES_BEATS, lambda _: None)
     assert compute_gpu_shares(telemetry, "gpu0", window(1, 9)) == GpuShares(None, None, None)
     assert compute_gpu_shares(telemetry.iloc[:0], "gpu0", window(1, 9)) == GpuShares(None, None, None)
@@ -216,15 +216,15 @@ IDLE, BUSY = window(0.5, 2.5), window(5, 15)
 
 def telemetry(*, throttle_bits: float = 0.0, gpu: str = "gpu0") -> pd.DataFrame:
     """100 W for three seconds, 300 W after."""
-    told = [
+    reported = [
         readings("gpu_power_w", BEATS, lambda seconds: 100.0 if seconds < 3 else 300.0),
         readings("gpu_utilization_percent", BEATS, lambda seconds: 0.0 if seconds < 3 else 80.0),
         readings("gpu_throttle_reasons", BEATS, lambda seconds: throttle_bits if seconds >= 10 else 0.0),
     ]
-    return pd.concat(told, ignore_index=True).assign(source=gpu)
+    return pd.concat(reported, ignore_index=True).assign(source=gpu)
 
 
-def test_energy_is_told_by_inference_in_all_and_above_idle() -> None:
+def test_energy_is_reported_by_inference_in_all_and_above_idle() -> None:
     found = compute_gpu_metrics(telemetry(), BUSY, IDLE, inferences=1_000)
     assert found["energy_j"]["value"].value == pytest.approx(3_000)
     assert found["idle_power_w"]["value"].value == pytest.approx(100)
@@ -234,7 +234,7 @@ def test_energy_is_told_by_inference_in_all_and_above_idle() -> None:
     assert "energy_j_per_output_token" not in found
 
 
-def test_without_an_idle_window_nothing_is_told_above_it() -> None:
+def test_without_an_idle_window_nothing_is_reported_above_it() -> None:
     found = compute_gpu_metrics(telemetry(), BUSY, None, inferences=1_000)
     assert found["energy_j_per_inference"]["value"].value == pytest.approx(3)
     above = found["energy_above_idle_j_per_inference"]["value"]

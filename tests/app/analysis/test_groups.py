@@ -26,7 +26,7 @@ def test_targets_are_counted_from_1_with_share_failures_and_times(dress: Callabl
     assert (first.p95_ms.value, second.p95_ms.value) == (10, 30)
 
 
-def test_targets_are_named_by_their_urls_and_what_had_none_is_told() -> None:
+def test_targets_are_named_by_their_urls_and_what_had_none_is_reported() -> None:
     rows = stream_rows([*answers(50, 10, target=1), *answers(50, 10), *answers(4, 10, error="connect")])
     rows["target"] = rows["target"].astype("Int64").mask(rows["error"].notna())
     urls = ("http://a:1", "http://b:1")

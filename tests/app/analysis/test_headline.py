@@ -35,10 +35,10 @@ def test_every_repeat_of_a_load_must_hold() -> None:
     assert find_highest_passed_load(stages) == tuple(stages[:2])
 
 
-def test_what_is_invalid_cut_short_or_of_no_sweep_tells_nothing() -> None:
-    spoilt = replace(swept(1, False), verdict=Verdict("INVALID", ("late",)))
+def test_what_is_invalid_cut_short_or_of_no_sweep_reports_nothing() -> None:
+    invalidated = replace(swept(1, False), verdict=Verdict("INVALID", ("late",)))
     asked_for = replace(swept(64, True), tags={})
-    stages = [spoilt, swept(2, True), swept(4, None), asked_for]
+    stages = [invalidated, swept(2, True), swept(4, None), asked_for]
     assert find_highest_passed_load(stages) == (stages[1],)
     assert find_lowest_failed_load(stages) is None
     assert find_highest_passed_load([swept(1, False)]) == ()

@@ -235,7 +235,7 @@ def test_one_stage_that_held_is_a_rate_without_an_upper_end() -> None:
     ).is_lower_bound
 
 
-def test_a_rate_of_sessions_is_told_as_one() -> None:
+def test_a_rate_of_sessions_is_reported_as_one() -> None:
     stages = [replace(one, sessions=True) for one in (*steady(50, True), *steady(80, False))]
     found = compute_max_rate(stages, SLO, find_highest_passed(stages))
     assert found.sessions

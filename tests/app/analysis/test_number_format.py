@@ -9,7 +9,7 @@ from app.analysis.number_format import format_number
     ("value", "text"),
     [(71.523, "71.52"), (3.5, "3.5"), (1600.0, "1,600"), (16_000.0, "16,000"), (234_567.0, "234,600"), (0.0, "0")],
 )
-def test_numbers_are_told_without_powers_of_ten(value: float, text: str) -> None:
+def test_numbers_are_reported_without_powers_of_ten(value: float, text: str) -> None:
     assert format_number(value) == text
 
 

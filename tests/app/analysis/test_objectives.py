@@ -49,18 +49,18 @@ def stage(**metrics: dict[str, Estimate]) -> Stage:
         (Estimate(60.0, reason="no interval"), "FAIL"),
     ],
 )
-def test_a_gate_judges_the_whole_interval(estimate: Estimate, judgement: ObjectiveOutcome) -> None:
+def test_a_gate_evaluates_the_whole_interval(estimate: Estimate, judgement: ObjectiveOutcome) -> None:
     assert evaluate_objective(parse_objective("latency_ms.p95 < 50"), estimate).outcome == judgement
 
 
-def test_a_lower_limit_is_judged_from_its_own_side() -> None:
+def test_a_lower_limit_is_evaluated_from_its_own_side() -> None:
     objective = parse_objective("goodput_share >= 95%")
     assert evaluate_objective(objective, Estimate(0.97, (0.95, 0.98))).outcome == "PASS"
     assert evaluate_objective(objective, Estimate(0.9, (0.8, 0.949))).outcome == "FAIL"
 
 
 @pytest.mark.parametrize(("value", "met"), [(49.9, True), (50.0, False), (None, None)])
-def test_a_search_judges_the_point(value: float | None, met: bool | None) -> None:
+def test_a_search_evaluates_the_point(value: float | None, met: bool | None) -> None:
     assert is_met(parse_objective("latency_ms.p95 < 50"), Estimate(value, (0.0, 1e9), undersampled=90.0)) is met
 
 

@@ -72,7 +72,9 @@ def test_what_the_worker_waited_is_of_all_holds() -> None:
 
 def test_the_first_error_of_each_class_is_of_all_holds() -> None:
     early, late, other = (ErrorSample(error, at, "seen") for error, at in (("tls", 1), ("tls", 5), ("send", 3)))
-    holds = [replace(stage_facts(100, 10, kind="step"), error_samples=told) for told in ((late,), (other, early))]
+    holds = [
+        replace(stage_facts(100, 10, kind="step"), error_samples=reported) for reported in ((late,), (other, early))
+    ]
     rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
     assert pool_stages(rows, NO_TELEMETRY, holds, SLO).error_samples == (early, other)
 

@@ -73,7 +73,7 @@ def test_of_a_search_nobody_can_say_how_long_it_takes() -> None:
     assert after().estimate_eta_s(0) is None
 
 
-def test_variants_tell_the_time_of_those_to_come() -> None:
+def test_variants_report_the_time_of_those_to_come() -> None:
     of = Variant("m.onnx", "cpu", "as-is", 1, 1)
     facts = VariantData(variant=of, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
     first = (VariantStarted(12 * S, 1, 3, of), VariantFinished(22 * S, 1, facts))
@@ -82,7 +82,7 @@ def test_variants_tell_the_time_of_those_to_come() -> None:
     assert progress.estimate_eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
 
 
-def test_turns_tell_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:
+def test_turns_report_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:
     first = (PairRunStarted(10 * S, 1, "base", "a", 2), PairRunFinished(20 * S, 1, "base", "a", "VALID"))
     again = (PairRunStarted(20 * S, 1, "candidate", "b", 2), PairRunFinished(30 * S, 1, "candidate", "b", "INVALID"))
     progress = after(STARTED, *first, *again, PairRunStarted(30 * S, 1, "candidate", "c", 2))

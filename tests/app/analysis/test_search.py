@@ -106,7 +106,7 @@ def test_a_target_without_limit_is_held_at_the_end_of_the_budget() -> None:
     assert len(tried) == 10
 
 
-def test_a_search_that_is_told_how_little_is_left_holds_what_it_is_sure_of() -> None:
+def test_a_search_that_is_reported_how_little_is_left_holds_what_it_is_sure_of() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
     tried: list[Probe] = []
     while (probe := search.next_probe()) is not None:

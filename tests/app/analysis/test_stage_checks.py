@@ -64,7 +64,7 @@ def never_sent(share: float) -> pd.DataFrame:
         (0.5, 0.06, "latency_ms.p95 < 1000", "INVALID"),
     ],
 )
-def test_late_sends_are_judged_by_the_slo(share: float, by_s: float, slo: str | None, verdict: str) -> None:
+def test_late_sends_are_evaluated_by_the_slo(share: float, by_s: float, slo: str | None, verdict: str) -> None:
     assert check("late_sends", rows(late(share, by_s)), slo=slo).verdict == verdict
 
 
@@ -175,7 +175,7 @@ def closed_loop(clients: int, think_s: float, answer_s: float) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(("clients", "think_s", "answer_s"), [(8, 0.0, 0.05), (50, 0.2, 0.05), (4, 0.0, 3.0)])
-def test_a_closed_loop_obeys_littles_law(clients: int, think_s: float, answer_s: float) -> None:
+def test_a_closed_loop_executes_littles_law(clients: int, think_s: float, answer_s: float) -> None:
     """Little, A proof for the queuing formula L = λW, Operations Research 9 (1961)."""
     facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed"), concurrency=clients, think_s=think_s)
     frame = closed_loop(clients, think_s, answer_s)
@@ -198,7 +198,7 @@ def test_a_rate_that_changes_is_not_asked_to_stand_still(kind: str) -> None:
     assert "stationarity" not in {one.id for one in stage_checks(read, facts, compute_offered_window(read, facts), SLO)}
 
 
-def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
+def test_a_locust_test_has_one_warning_of_its_own_and_no_lag() -> None:
     frame = rows().assign(intended_ns=pd.array([None] * 2_000, dtype="Int64"))
     facts = replace(
         FACTS, arrival_kind="locust", kind="closed", rate_per_s=None, generator_capacity_per_s=None, concurrency=10
@@ -214,13 +214,13 @@ def test_a_locust_test_has_one_doubt_of_its_own_and_no_lag() -> None:
 
 
 @pytest.mark.parametrize(("source", "verdict"), [("server", "VALID"), ("tokenizer", "VALID"), ("chunks", "WARN")])
-def test_chunks_counted_as_tokens_are_a_doubt(source: str, verdict: str) -> None:
+def test_chunks_counted_as_tokens_are_a_warning(source: str, verdict: str) -> None:
     answers = [Answer(intended_ms=at, chunks_ms=(at + 1, at + 2), tokens_out=2) for at in range(9)]
     frame = stream_rows([*answers, Answer(intended_ms=9, chunks_ms=(10, 11), tokens_out=2, tokens_from=source)])
     assert check("token_counts", frame).verdict == verdict
 
 
-def test_late_sends_are_judged_by_a_limit_on_the_first_token_too() -> None:
+def test_late_sends_are_evaluated_by_a_limit_on_the_first_token_too() -> None:
     frame = rows(late(0.5, 0.02))
     assert check("late_sends", frame, slo="ttft_ms.p99 < 1000").verdict == "VALID"
     assert check("late_sends", frame, slo="ttft_ms.p99 < 100").verdict == "INVALID"
@@ -279,7 +279,7 @@ def test_a_constant_load_is_even_and_a_poisson_one_is_not() -> None:
 
 
 @pytest.mark.parametrize("arrivals", ["poisson", "constant"])
-def test_too_few_sends_tell_nothing(arrivals: str) -> None:
+def test_too_few_sends_report_nothing(arrivals: str) -> None:
     for n in (0, 1, 99):
         found = checks(np.linspace(0, 2, n), 50, 2, arrivals)
         assert {(check.value, check.verdict) for check in found.values()} == {(None, "WARN")}
@@ -429,12 +429,12 @@ def test_users_of_a_locust_test_are_looked_at_too_and_open_loops_are_not() -> No
     assert in_step(8, sent, replace(clients(8), arrival_kind="poisson")) is None
 
 
-def test_one_client_and_too_few_cycles_tell_nothing() -> None:
+def test_one_client_and_too_few_cycles_report_nothing() -> None:
     assert in_step(1, sends_s(1, servers=math.inf, service=lambda: 0.1)) is None
     assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 1.2)) is None
 
 
-def test_cycles_as_short_as_what_an_event_loop_reads_at_once_tell_nothing() -> None:
+def test_cycles_as_short_as_what_an_event_loop_reads_at_once_report_nothing() -> None:
     assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 0.009)) is None
     assert in_step(8, sends_s(8, servers=math.inf, service=lambda: 0.011)) is not None
 
@@ -468,7 +468,7 @@ def worker_checks_checks(*workers: WorkerData, lead_in_s: float = 0.0) -> dict[s
     return {check.id: check for check in found}
 
 
-def test_one_worker_that_speaks_for_itself_is_not_judged() -> None:
+def test_one_worker_that_speaks_for_itself_is_not_evaluated() -> None:
     assert worker_checks(stage_facts()) == ()
 
 
@@ -545,7 +545,7 @@ def coalesced(share: float, *sending: Check) -> Check:
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.0, "VALID"), (0.1, "VALID"), (0.101, "WARN"), (1.0, "WARN")])
-def test_chunks_read_together_are_a_doubt_of_the_gaps_between_them(share: float, verdict: str) -> None:
+def test_chunks_read_together_are_a_warning_of_the_gaps_between_them(share: float, verdict: str) -> None:
     found = coalesced(share)
     assert found.verdict == verdict
     assert found.value == pytest.approx(share)
@@ -574,7 +574,7 @@ def load(name: CheckId, value: float | None, verdict: Validity) -> Check:
         (load("late_sends", 0.5, "INVALID"), "The server, or a proxy"),
     ],
 )
-def test_whose_doing_it_was_is_told_by_how_busy_the_worker_was(sending: Check, whose: str) -> None:
+def test_whose_doing_it_was_is_reported_by_how_busy_the_worker_was(sending: Check, whose: str) -> None:
     assert str(coalesced(0.5, sending).hint).startswith(whose)
 
 
@@ -592,13 +592,13 @@ def test_the_median_answer_has_nine_tenths_of_what_was_asked(tokens: list[int | 
     assert (found.value, found.verdict) == (sorted(tokens)[1] / 100, verdict)  # type: ignore[operator,type-var]
 
 
-def test_short_answers_are_told_with_what_makes_them_long() -> None:
+def test_short_answers_are_reported_with_what_makes_them_long() -> None:
     hint = str(stream_checks_checks(answered([41], 100))["output_lengths"].hint)
     assert "41 % of the requested tokens" in hint
     assert "ignore_eos" in hint
 
 
-def test_lengths_that_nobody_asked_for_or_counted_are_not_judged() -> None:
+def test_lengths_that_nobody_asked_for_or_counted_are_not_evaluated() -> None:
     assert "output_lengths" not in stream_checks_checks(answered([41], None))
     assert "output_lengths" not in stream_checks_checks(answered([None], 100))
     assert "output_lengths" not in stream_checks_checks(answered([41], 100, source="chunks"))
@@ -607,6 +607,6 @@ def test_lengths_that_nobody_asked_for_or_counted_are_not_judged() -> None:
     )
 
 
-def test_nothing_is_told_of_answers_without_tokens() -> None:
+def test_nothing_is_reported_of_answers_without_tokens() -> None:
     assert stream_checks_checks(stream_rows([Answer(end_ms=5.0)])) == {}
     assert set(stream_checks_checks(stream_rows([Answer(chunks_ms=(5.0,))]))) == set()

@@ -106,7 +106,7 @@ def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None
         (stage_facts(100, 10, kind="step"), True),
     ],
 )
-def test_only_a_whole_stage_is_judged(facts: object, held: bool | None) -> None:
+def test_only_a_whole_stage_is_evaluated(facts: object, held: bool | None) -> None:
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.02))
     assert summarize_stage(rows, None, facts, SLO).meets_slo is held  # type: ignore[arg-type]
 
@@ -156,7 +156,7 @@ def test_labels_give_accuracy() -> None:
     assert "accuracy" not in summarize_stage(rows, None, stage_facts(100, 1), SLO).metrics
 
 
-def test_telemetry_that_comes_later_judges_as_if_it_had_been_there() -> None:
+def test_telemetry_that_comes_later_evaluates_as_if_it_had_been_there() -> None:
     rows, facts = request_rows(constant_s(100, 10), np.full(1000, 0.01)), stage_facts(100, 10, arrivals="constant")
     readings = telemetry(*((at, "host", "host_cpu_percent", 50.0) for at in range(10)))
     for limit, held in ((60, True), (40, False)):
@@ -245,7 +245,7 @@ def telemetry_sources_telemetry(every_ns: int = 1_000_000_000) -> pd.DataFrame:
     )
 
 
-def test_a_page_and_what_it_tells_of_are_elsewhere() -> None:
+def test_a_page_and_what_it_reports_of_are_elsewhere() -> None:
     assert find_remote_sources(telemetry_sources_telemetry()) == {"lab", "lab/host", "lab/gpu0"}
 
 

@@ -71,9 +71,12 @@ def test_a_chunk_of_k_tokens_gives_k_gaps_of_a_kth() -> None:
     assert mean(stage, "tpot_ms") == 12.5
 
 
-def test_one_token_a_chunk_may_be_counted_and_told_by_turns() -> None:
-    told, counted = Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7), Answer(chunks_ms=(10, 30), tokens_out=2)
-    assert mean(summarise(told, counted), "itl_ms") == pytest.approx((15 + 15 + 20) / 3)
+def test_one_token_a_chunk_may_be_counted_and_reported_by_turns() -> None:
+    reported, counted = (
+        Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7),
+        Answer(chunks_ms=(10, 30), tokens_out=2),
+    )
+    assert mean(summarise(reported, counted), "itl_ms") == pytest.approx((15 + 15 + 20) / 3)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_one_token_a_chunk_may_be_counted_and_told_by_turns() -> None:
         Answer(chunks_ms=(10, 40), tokens_out=2, tokens_from="chunks"),
     ],
 )
-def test_gaps_between_tokens_are_withheld_where_chunks_do_not_tell(answer: Answer) -> None:
+def test_gaps_between_tokens_are_withheld_where_chunks_do_not_report(answer: Answer) -> None:
     stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), answer)
     itl = stage.metrics["itl_ms"]["p50"]
     assert itl.value is None
@@ -92,12 +95,12 @@ def test_gaps_between_tokens_are_withheld_where_chunks_do_not_tell(answer: Answe
     assert mean(stage, "icl_ms") == 30
 
 
-def test_one_chunk_needs_no_telling() -> None:
+def test_one_chunk_needs_no_reporting() -> None:
     stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), Answer(chunks_ms=(10,), tokens_out=5))
     assert mean(stage, "itl_ms") == 30
 
 
-def test_chunks_read_together_are_gaps_of_0_and_their_share_is_told() -> None:
+def test_chunks_read_together_are_gaps_of_0_and_their_share_is_reported() -> None:
     stage = summarise(Answer(chunks_ms=(10, 10, 10, 40), tokens_out=4), Answer(chunks_ms=(20, 40), tokens_out=2))
     assert mean(stage, "icl_ms") == pytest.approx((0 + 0 + 30 + 20) / 4)
     assert stage.metrics["coalesced_share"]["value"].value == 0.5

@@ -35,14 +35,14 @@ def test_a_selection_of_many_requests_keeps_means_tail_and_correlation() -> None
 
 
 def test_percentiles_become_independent_lengths_with_those_percentiles() -> None:
-    told = {"mean": 420.0, "p50": 300.0, "p90": 800.0, "p99": 1800.0}
-    sample = build_sample_from_percentiles(told, {"p50": 100.0, "p95": 100.0})
+    reported = {"mean": 420.0, "p50": 300.0, "p90": 800.0, "p99": 1800.0}
+    sample = build_sample_from_percentiles(reported, {"p50": 100.0, "p95": 100.0})
     assert sample is not None
     inputs, outputs = unpack_pairs(sample).T
     assert inputs.mean() == pytest.approx(420.0, rel=0.01)
     assert np.percentile(inputs, 90) / np.median(inputs) == pytest.approx(800 / 300, rel=0.05)
     assert set(outputs.tolist()) == {100}
-    assert build_sample_from_percentiles({"mean": 420.0}, told) is None
+    assert build_sample_from_percentiles({"mean": 420.0}, reported) is None
 
 
 def test_samples_are_merged_and_scaled() -> None:

@@ -127,9 +127,9 @@ def test_another_provider_than_asked_for_is_invalid() -> None:
     assert provider_check("cuda", "cuda", ()).verdict == "VALID"
     fallen_back = provider_check("cuda", "cpu", ())
     assert (fallen_back.verdict, fallen_back.value, fallen_back.limit) == ("INVALID", "cpu", "cuda")
-    stray = provider_check("cuda", "cuda", ("NonZero on CPUExecutionProvider",))
-    assert stray.verdict == "INVALID"
-    assert "NonZero on CPUExecutionProvider" in str(stray.value)
+    fallback = provider_check("cuda", "cuda", ("NonZero on CPUExecutionProvider",))
+    assert fallback.verdict == "INVALID"
+    assert "NonZero on CPUExecutionProvider" in str(fallback.value)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_rates_that_failed_are_doubted_by_themselves_and_not_by_those_that_could
     assert found(stage("probe", "INVALID", held=False))["late_sends"].verdict == "INVALID"
 
 
-def test_the_rates_a_sweep_fails_at_are_its_answer_and_no_doubt() -> None:
+def test_the_rates_a_sweep_fails_at_are_its_answer_and_no_warning() -> None:
     tags = {"sweep": "yes"}
     carried = msgspec.structs.replace(stage("steady", "VALID", held=True), tags=tags)
     failed = msgspec.structs.replace(stage("steady", "WARN", held=False), tags=tags)
@@ -206,7 +206,7 @@ def moved(before: Samples | None, after: Samples | None, *, is_wanted: bool = Fa
 
 
 @pytest.mark.parametrize(("hits", "verdict"), [(0, "VALID"), (50, "VALID"), (51, "WARN"), (1_000, "WARN")])
-def test_prompts_answered_from_a_cache_are_a_doubt(hits: float, verdict: str) -> None:
+def test_prompts_answered_from_a_cache_are_a_warning(hits: float, verdict: str) -> None:
     found = moved(vllm(700, 5_000), vllm(700 + hits, 6_000))
     assert found is not None
     assert (found.value, found.verdict) == (hits / 1_000, verdict)
@@ -219,7 +219,7 @@ def test_it_is_said_what_the_share_means_and_what_to_do() -> None:
     assert "prompts.unique" in str(found.hint)
 
 
-def test_a_cache_that_the_profile_means_to_use_is_no_doubt() -> None:
+def test_a_cache_that_the_profile_means_to_use_is_no_warning() -> None:
     found = moved(vllm(0, 0), vllm(900, 1_000), is_wanted=True)
     assert found == Check("prefix_cache", 0.9, None, "share", "VALID")
 
@@ -285,7 +285,7 @@ def test_a_share_is_at_most_all() -> None:
 
 
 @pytest.mark.parametrize(("distinct", "prepared", "verdict"), [(1, 1, "WARN"), (1, 1_000, "WARN"), (2, 1_000, "VALID")])
-def test_prompts_that_are_all_alike_are_a_doubt(distinct: int, prepared: int, verdict: str) -> None:
+def test_prompts_that_are_all_alike_are_a_warning(distinct: int, prepared: int, verdict: str) -> None:
     found = prompts_check(distinct, prepared)
     assert (found.value, found.verdict) == (distinct, verdict)
     if prepared > 1 and distinct == 1:

@@ -8,8 +8,8 @@ def ceiling(
     kind: LoadKind, workers: int, per_s: float | None, *, is_at_least: bool = False, disturbed: float | None = None
 ) -> MeasuredCapacity:
     tried = 8_000.0 if per_s is None else per_s
-    rung = CalibrationStep(tried, tried, 0.05, 0.8, 0.0, 0.6, passed=per_s is not None)
-    return MeasuredCapacity(kind, workers, per_s, (rung,), is_at_least, disturbed)
+    load_point = CalibrationStep(tried, tried, 0.05, 0.8, 0.0, 0.6, passed=per_s is not None)
+    return MeasuredCapacity(kind, workers, per_s, (load_point,), is_at_least, disturbed)
 
 
 def printed(*ceilings: MeasuredCapacity) -> list[str]:
@@ -49,7 +49,7 @@ def test_a_machine_too_busy_has_no_ceiling() -> None:
     assert "Stop other work" in note
 
 
-def test_what_others_disturbed_is_told_with_what_to_do() -> None:
+def test_what_others_disturbed_is_reported_with_what_to_do() -> None:
     table, _, pacing, *notes = printed(
         ceiling("plain", 1, 20_000.0), ceiling("streaming", 2, 900.0, is_at_least=True, disturbed=2.04)
     )

@@ -33,7 +33,7 @@ def store(home: Path, results: list[Result]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("now_ms", "half_ms", "options", "code", "told"),
+    ("now_ms", "half_ms", "options", "code", "reported"),
     [
         (10.0, 0.1, (), ExitCode.OK, "NO REGRESSION"),
         (5.0, 0.1, (), ExitCode.OK, "1 better"),
@@ -50,7 +50,7 @@ def test_the_exit_code_says_what_came_out(
     half_ms: float,
     options: tuple[str, ...],
     code: int,
-    told: str,
+    reported: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store(home, [result(steady(now_ms, half_ms), run_id="now")])
@@ -60,7 +60,7 @@ def test_the_exit_code_says_what_came_out(
         found = int(left.code or 0)
     shown = capsys.readouterr()
     assert found == code
-    assert told in shown.out + shown.err
+    assert reported in shown.out + shown.err
 
 
 def test_seven_repeats_are_named_by_commas_or_one_by_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,7 @@ def test_seven_repeats_are_named_by_commas_or_one_by_one(home: Path, capsys: pyt
     assert comparison.changes[0].p_value == pytest.approx(2 / 3432)
 
 
-def test_the_environment_is_told_before_any_number(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_environment_is_reported_before_any_number(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = result(steady(10.0, 0.1), run_id="now")
     store(home, [msgspec.structs.replace(other, environment=msgspec.structs.replace(other.environment, os="Linux-7"))])
     assert main(["compare", "base", "now"]) == ExitCode.OK
@@ -110,7 +110,7 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["base", "gone"], "no run matches 'gone'"),
         (["base", "promoted"], "cannot be the candidate"),
@@ -122,16 +122,16 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_what_does_not_go_together_is_a_usage_error(
-    home: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    home: Path, arguments: list[str], reported: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = PROFILE.format(url="http://127.0.0.1:1", rate="1/s", duration="1s", extra="")
     (home / "kept.yaml").write_text(kept.replace("  url:", "  headers: {X-Key: <redacted>}\n  url:"))
     assert main(["compare", *arguments]) == ExitCode.USAGE
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("form", "told"),
+    ("form", "reported"),
     [
         ("markdown", ["# base vs. now", "NO REGRESSION", "sizewise compare base now"]),
         ("html", ["<h1>base vs. now</h1>", "NO REGRESSION", "script-src &#39;none&#39;"]),
@@ -140,13 +140,13 @@ def test_what_does_not_go_together_is_a_usage_error(
     ],
 )
 def test_a_comparison_is_written_as_a_document(
-    home: Path, form: str, told: list[str], capsys: pytest.CaptureFixture[str]
+    home: Path, form: str, reported: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store(home, [result(steady(10.0, 0.1), run_id="now")])
     assert main(["compare", "base", "now", "--format", form, "--out", "said"]) == ExitCode.OK
     assert capsys.readouterr().out == "said\n"
     text = (home / "said").read_text()
-    assert [one for one in told if one not in text] == []
+    assert [one for one in reported if one not in text] == []
 
 
 def test_a_forced_comparison_says_so_in_every_document(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,8 +71,8 @@ def test_a_limit_of_open_files_that_is_too_low_is_no_bug(tmp_path: Path, limit: 
     script = f"ulimit -n {limit}; exec {sys.executable} -P -m app {command}"
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == ExitCode.LIMIT, done.stderr
-    told, hint = done.stderr.splitlines()[-2:]
-    assert error in told
+    reported, hint = done.stderr.splitlines()[-2:]
+    assert error in reported
     assert hint.startswith("hint: Raise the limit of open files: `ulimit -n 1024`")
 
 

@@ -17,7 +17,7 @@ def report() -> Report:
     return build_report(run.result, run.rows, run.telemetry, SPEC, COMMAND, "{}")
 
 
-def test_elsewhere_nothing_is_told(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+def test_elsewhere_nothing_is_reported(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     write_github_annotations(report, "p.yaml", {"HOME": "/"})
     assert capsys.readouterr() == ("", "")
 
@@ -59,6 +59,6 @@ def test_annotations_point_at_the_profile_from_the_root_of_the_checkout(
 
 def test_a_bundled_profile_has_no_line(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     write_github_annotations(report, "quickstart", {"GITHUB_ACTIONS": "true"})
-    told = capsys.readouterr().err.splitlines()
-    assert told
-    assert not any("file=" in line for line in told)
+    reported = capsys.readouterr().err.splitlines()
+    assert reported
+    assert not any("file=" in line for line in reported)

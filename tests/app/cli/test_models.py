@@ -14,7 +14,7 @@ from tests.fakes.hostile_models import in_the_parent_folder
 pytestmark = pytest.mark.process
 
 
-def test_a_model_is_told_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_is_reported_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "inspect", str(DIGITS_MODEL)]) == 0
     text = capsys.readouterr().out
     assert "parameters  368 k (1.47 MB float32)" in text
@@ -28,10 +28,10 @@ def test_a_model_is_told_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_holds_the_same_and_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(attention(tmp_path / "m.onnx"))
     assert main(["models", "inspect", model, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", "seq", 8]}]
-    assert told["model"]["costs"] == told["gpus"] == []
-    assert "--axis seq=VALUE" in told["model"]["cost_reason"]
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", "seq", 8]}]
+    assert reported["model"]["costs"] == reported["gpus"] == []
+    assert "--axis seq=VALUE" in reported["model"]["cost_reason"]
     assert main(["models", "inspect", model, "--json", "--axis", "seq=10"]) == 0
     assert json.loads(capsys.readouterr().out)["model"]["costs"][0]["flops"] == 2 * (1920 + 1600)
 

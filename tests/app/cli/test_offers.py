@@ -139,13 +139,13 @@ def test_another_list_takes_its_place_and_mends_a_damaged_one(
     assert not any(row["is_yours"] for row in listed(capsys))
 
 
-def test_a_place_that_cannot_be_written_is_told(own: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_place_that_cannot_be_written_is_reported(own: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home.write_text("a file")
     assert main(["offers", "import", str(own)]) == ExitCode.USAGE
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_an_old_rate_is_told_beside_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_old_rate_is_reported_beside_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("aws/g6.2xlarge@us-east-1: {on_demand_usd_per_hour: 0.8 EUR/h}")
     assert main(["offers", "check", str(path)]) == 0

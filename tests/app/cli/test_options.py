@@ -13,7 +13,7 @@ from tests.fakes.program import write_profile
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         (["--force"], "--force requires --baseline"),
         (["--tolerance", "3%"], "--tolerance requires --baseline"),
@@ -21,16 +21,16 @@ from tests.fakes.program import write_profile
         (["--baseline", "no-such-run"], "no run matches 'no-such-run'"),
     ],
 )
-def test_a_baseline_that_cannot_be_had_is_told_before_anything_is_measured(
+def test_a_baseline_that_cannot_be_had_is_reported_before_anything_is_measured(
     options: list[str],
-    told: str,
+    reported: str,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path_factory.mktemp("home")))
     assert main(["run", "quickstart", *options]) == ExitCode.USAGE
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_plan_file_planned_again_is_the_same_to_the_byte(
     assert capsys.readouterr().err == f"Written: {again}\n"
 
 
-def test_the_terminal_tells_the_fleet_what_binds_and_what_comes_next(
+def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(
     capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
     assert main(["plan", "small.yaml", "--estimate"]) == ExitCode.OK
@@ -181,7 +181,7 @@ def test_the_exports_offered_are_those_there_are() -> None:
     assert get_args(ExportKind) == command._EXPORTS
 
 
-def test_an_old_rate_of_another_currency_is_told_beside_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=90000 EUR/month"]) == ExitCode.OK
     assert capsys.readouterr().err.startswith("EUR is converted at ")
 
@@ -219,7 +219,7 @@ def test_what_is_wrong_is_one_sentence_and_nothing_is_printed_or_written(
 
 
 @pytest.mark.parametrize("more", [[], ["--export", "csv"]])
-def test_a_place_that_cannot_be_written_is_told(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_place_that_cannot_be_written_is_reported(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", *more, "--out", "own.yaml/plan.yaml"]) == ExitCode.USAGE
     assert "cannot be written: Not a directory" in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ from app.errors import ExitCode
 from app.profiles.loading import load_profile
 
 
-def test_every_key_is_told_with_unit_bounds_default_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_key_is_reported_with_unit_bounds_default_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", "keys"]) == 0
     out = capsys.readouterr().out
     assert "load.warmup  (ms, s, m, h; at most 30d; default 2s)\n    Total duration of three warm-up windows" in out
@@ -20,7 +20,7 @@ def test_every_key_is_told_with_unit_bounds_default_and_meaning(capsys: pytest.C
     assert rows["target.providers"]["bounds"].startswith("cpu, cuda")
 
 
-def test_an_unknown_protocol_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_protocol_is_reported_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", "keys", "htp"]) == ExitCode.USAGE
     assert "Did you mean 'http'?" in capsys.readouterr().err
 

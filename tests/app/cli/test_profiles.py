@@ -38,16 +38,16 @@ def test_a_profile_of_standard_input_is_tried(
     assert "first byte" in out
 
 
-def test_what_is_not_there_is_told_with_its_remedy_and_exit_code(
+def test_what_is_not_there_is_reported_with_its_remedy_and_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ScriptedServer(Script(reply=Reply(status=401))) as server:
         file = tmp_path / "mine.yaml"
         file.write_text(PROFILE.format(url=server.url))
         assert main(["profiles", "try", str(file), "--json"]) == ExitCode.UNAVAILABLE
-    told = capsys.readouterr()
-    assert json.loads(told.out)["problem"] == "unauthorized"
-    assert "hint: Set a valid credential in target.headers" in told.err
+    reported = capsys.readouterr()
+    assert json.loads(reported.out)["problem"] == "unauthorized"
+    assert "hint: Set a valid credential in target.headers" in reported.err
 
 
 def test_a_wrong_line_of_standard_input_is_named(
@@ -69,7 +69,7 @@ def test_checking_says_how_much_is_asked_for(tmp_path: Path, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["work"]["requests"] == 10
 
 
-def test_what_cannot_run_here_is_told_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_run_here_is_reported_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     call = [
         "profiles",
         "check",

@@ -38,7 +38,7 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
 
-def told(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
+def reported(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
     with open_progress() as progress:
         for event in events:
             progress.show(event)  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def told(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
 
 
 def test_snapshots_come_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = told(capsys, *(Snapshot(n, 0, n, n, n, 0, 0, 1.0, 2.0) for n in range(100)))
+    lines = reported(capsys, *(Snapshot(n, 0, n, n, n, 0, 0, 1.0, 2.0) for n in range(100)))
     assert lines == ["sent 0, failed 0, in flight 0, recent p95 2 ms"]
 
 
@@ -57,7 +57,7 @@ def test_colours_asked_for_do_not_draw_a_bar_into_a_log(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     started = StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2)
-    lines = told(capsys, started, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 2.0))
+    lines = reported(capsys, started, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 2.0))
     assert lines[-1] == "sent 5, failed 0, in flight 0, recent p95 2 ms"
     assert "\x1b" not in "".join(lines)
 
@@ -67,49 +67,51 @@ def test_without_colours_a_terminal_has_its_bar_and_no_colour(
 ) -> None:
     at_a_terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
-    shown = "\n".join(told(capsys, StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2)))
+    shown = "\n".join(reported(capsys, StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2)))
     assert "steady" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", shown)
 
 
-def test_long_latencies_are_told_in_plain_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(capsys, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 12_345.6)) == [
+def test_long_latencies_are_reported_in_plain_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reported(capsys, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 12_345.6)) == [
         "sent 5, failed 0, in flight 0, recent p95 12,300 ms"
     ]
 
 
 def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
     hold = next(stage for stage in full_run().result.stages if stage.kind == "step")
-    few = Check("samples", 12.0, 72.0, "answers", "WARN", "Lengthen the stage.")
+    few = Check("samples", 12.0, 72.0, "responses", "WARN", "Lengthen the stage.")
     metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 12")}}
     stage = replace(
         hold, kind="steady", tags={}, meets_slo=None, checks=(few,), metrics=metrics, verdict=Verdict("WARN")
     )
-    (line,) = told(capsys, StageFinished(1, 0, stage_facts(), stage))
+    (line,) = reported(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert "p95 n/a too few samples WARN (samples)" in line
     metrics["latency_ms"] = {"p95": Estimate(None, n=12, reason="needs 72, has 12", undersampled=63.214)}
-    (line,) = told(capsys, StageFinished(1, 0, stage_facts(), replace(stage, metrics=metrics)))
+    (line,) = reported(capsys, StageFinished(1, 0, stage_facts(), replace(stage, metrics=metrics)))
     assert "p95 63.21 ms (n = 12) too few samples WARN (samples)" in line
 
 
-def test_phases_and_doubtful_checks_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_phases_and_warning_checks_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     good = Check("cores", 2, 2, "cores", "VALID")
     doubtful = Check("other_load", 0.9, 0.3, "cores", "WARN", "Stop other work.")
-    lines = told(capsys, PhaseChanged(1, "search", "searching"), CheckCompleted(2, good), CheckCompleted(3, doubtful))
+    lines = reported(
+        capsys, PhaseChanged(1, "search", "searching"), CheckCompleted(2, good), CheckCompleted(3, doubtful)
+    )
     assert lines == ["search: searching", "WARN other load: Stop other work."]
 
 
-def test_a_stage_tells_its_percentile_and_whether_it_held(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_reports_its_percentile_and_whether_it_held(capsys: pytest.CaptureFixture[str]) -> None:
     stage = next(stage for stage in full_run().result.stages if stage.kind == "step")
-    lines = told(capsys, StageFinished(1, 0, stage_facts(), stage))
+    lines = reported(capsys, StageFinished(1, 0, stage_facts(), stage))
     assert len(lines) == 1
     assert stage.name in lines[0]
     assert " SLO met" in lines[0]
 
 
-def test_warm_up_windows_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warm_up_windows_are_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
     stage = replace(full_run().result.stages[-1], kind="warmup")
-    assert told(capsys, StageFinished(1, 0, stage_facts(), stage)) == []
+    assert reported(capsys, StageFinished(1, 0, stage_facts(), stage)) == []
 
 
 def test_a_terminal_shows_brackets_and_colons_as_they_are(
@@ -118,7 +120,7 @@ def test_a_terminal_shows_brackets_and_colons_as_they_are(
     at_a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", "200")
     check = Check("other_load", 0.9, 0.3, "cores", "WARN", "Stop [/b] :smile:.")
-    lines = told(
+    lines = reported(
         capsys,
         PhaseChanged(1, "preflight", "asking http://[::1]/[/a]"),
         StageStarted(2, 0, "[/c]", "steady", 1, 10.0, 5.0, 2),
@@ -130,8 +132,8 @@ def test_a_terminal_shows_brackets_and_colons_as_they_are(
         assert part in text
 
 
-def test_what_happens_to_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(
+def test_what_happens_to_a_run_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert reported(
         capsys,
         TargetReady(1, 1234.5, None),
         RateResolved(2, "half", 104.3, "half: 50 % of the completed rate of full"),
@@ -149,7 +151,7 @@ def test_what_happens_to_a_run_is_told(capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
-def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_reports_clients_or_the_rate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     at_a_terminal(monkeypatch)
     monkeypatch.setenv("COLUMNS", "200")
     shown = []
@@ -161,7 +163,7 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
         StageStarted(2, 0, "sweep 8 clients", "closed", 1, None, 5.0, 2, concurrency=8, has_load_in_name=True),
     ):
         snapshot = Snapshot(3, 0, 1, 1, 1, 0, 0, 1.0, 2.0)
-        shown.append("\n".join(told(capsys, stage, snapshot)))
+        shown.append("\n".join(reported(capsys, stage, snapshot)))
     assert "full (8 clients): p95" in shown[0]
     assert "steady (40 req/s): p95" in shown[1]
     assert "ramp: p95" in shown[2]
@@ -169,7 +171,9 @@ def test_a_bar_tells_clients_or_the_rate(capsys: pytest.CaptureFixture[str], mon
     assert "sweep 8 clients: p95" in shown[4]
 
 
-def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys: pytest.CaptureFixture[str]) -> None:
+def test_variants_of_a_model_are_reported_with_their_times_and_how_they_ended(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     facts = stage_of(batch=8)
     stage = summarize_calls(table_of([call(10 * number, 10) for number in range(100)]), facts)
     doubtful = replace(stage, checks=(Check("warm_up", 3, None, "windows", "WARN"),), verdict=Verdict("WARN"))
@@ -177,7 +181,7 @@ def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys
         variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure="it crashed (SIGSEGV)"
     )
     nothing = summarize_calls(table_of([]), facts)
-    assert told(
+    assert reported(
         capsys,
         VariantStarted(1, 2, 3, facts.variant),
         CallsFinished(2, facts, stage),
@@ -194,10 +198,10 @@ def test_variants_of_a_model_are_told_with_their_times_and_how_they_ended(capsys
     ]
 
 
-def test_a_rate_of_arrivals_tells_what_was_asked_and_what_calls_waited(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rate_of_arrivals_reports_what_was_asked_and_what_calls_waited(capsys: pytest.CaptureFixture[str]) -> None:
     facts = stage_of("server", rate_per_s=27_966.3)
     stage = summarize_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), facts)
-    (line,) = told(capsys, CallsFinished(2, facts, replace(stage, checks=())))
+    (line,) = reported(capsys, CallsFinished(2, facts, replace(stage, checks=())))
     assert line == "  server at 27,970 req/s: latency p50 15 ms, p95 15 ms, 100 req/s"
 
 
@@ -205,17 +209,17 @@ def test_what_is_not_known_of_calls_in_flight_is_left_out(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unknown = Snapshot(3, 0, 5, 5, 5, 0, None, None, None)
-    assert told(capsys, unknown) == ["sent 5, failed 0"]
+    assert reported(capsys, unknown) == ["sent 5, failed 0"]
     at_a_terminal(monkeypatch)
-    shown = "\n".join(told(capsys, StageStarted(2, 0, "offline", "closed", 1, None, 5.0, 2), unknown))
+    shown = "\n".join(reported(capsys, StageStarted(2, 0, "offline", "closed", 1, None, 5.0, 2), unknown))
     assert "offline" in shown
     assert "n/a" not in shown
 
 
-def test_a_comparison_tells_whose_turn_it_is(
+def test_a_comparison_reports_whose_turn_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = PairRunStarted(1, 2, "candidate", "a", 7), PairRunFinished(2, 2, "candidate", "a", "VALID")
-    assert told(capsys, *turns) == ["pair 2 of 7: candidate"]
+    assert reported(capsys, *turns) == ["pair 2 of 7: candidate"]
     at_a_terminal(monkeypatch)
-    assert "pair 2 of 7: candidate" in "\n".join(told(capsys, *turns))
+    assert "pair 2 of 7: candidate" in "\n".join(reported(capsys, *turns))

@@ -33,9 +33,9 @@ def test_another_slo_and_window_are_written_beside_the_runs_own_report(
     page = (run / "report-rescored.html").read_text()
     assert "Re-evaluated with SLO p95 latency &lt; 90 ms, error rate &lt; 1 %, time range 5–30" in page
     assert main([*again, "--format", "json", "--out", str(run / "x.json")]) == 0
-    told = json.loads((run / "x.json").read_text())
-    assert [stage["name"] for stage in told["stages"]] == ["low", "middle"]
-    assert [row["text"] for row in told["objectives"]] == ["latency_ms.p95 < 90", "error_rate < 1%"]
+    reported = json.loads((run / "x.json").read_text())
+    assert [stage["name"] for stage in reported["stages"]] == ["low", "middle"]
+    assert [row["text"] for row in reported["objectives"]] == ["latency_ms.p95 < 90", "error_rate < 1%"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_it_exits_as_the_new_judgement_does(
     assert said.err.startswith("error: ") is (code == 2)
 
 
-def test_what_a_killed_run_had_stored_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_killed_run_had_stored_is_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cut_short(StoredRun(run), 1)
     assert main(["report", str(run), "--format", "text"]) == 2
     assert "--recover" in capsys.readouterr().err
@@ -159,9 +159,9 @@ def test_definitions_go_only_where_there_is_a_place_for_them(
 
 def test_a_run_that_sent_nothing_has_no_request_to_compare(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "2-nothing", "--definitions"]) == ExitCode.USAGE
-    told = capsys.readouterr().err
-    assert "has no requests to apply other definitions to" in told
-    assert "hint: " in told
+    reported = capsys.readouterr().err
+    assert "has no requests to apply other definitions to" in reported
+    assert "hint: " in reported
 
 
 def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,8 +188,8 @@ def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
     assert main(["report", str(path)]) == ExitCode.USAGE
     assert "is not a valid plan file" in capsys.readouterr().err
     write_plan(path, PlanFile(2, "sizewise 0.1.0", whole_plan(), question()))
-    for form, told in (("junit", "is not"), ("openmetrics", "is not"), ("llm-d", "cannot be")):
+    for form, reported in (("junit", "is not"), ("openmetrics", "is not"), ("llm-d", "cannot be")):
         assert main(["report", str(path), "--format", form]) == ExitCode.USAGE
-        assert f"a plan {told} written as {form}" in capsys.readouterr().err
+        assert f"a plan {reported} written as {form}" in capsys.readouterr().err
     assert main(["report", str(path), "--definitions"]) == ExitCode.USAGE
     assert "has no requests to apply other definitions to" in capsys.readouterr().err

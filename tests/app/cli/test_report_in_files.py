@@ -22,7 +22,7 @@ def _report(path: Path) -> Report:
     return report
 
 
-def test_what_lies_beside_a_report_is_what_it_tells_of(runs: Path) -> None:
+def test_what_lies_beside_a_report_is_what_it_reports_of(runs: Path) -> None:
     assert main(["report", "1-chat", "--format", "json"]) == 0
     downloads = _report(runs / "1-chat" / REPORT_JSON).downloads
     assert [one.name for one in downloads] == ["report-requests.parquet", "report-stages.csv", "report-timeline.csv"]

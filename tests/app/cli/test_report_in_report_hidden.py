@@ -76,7 +76,7 @@ def test_alone_there_is_nothing_beside_it(run: Path, tmp_path: Path) -> None:
     assert json.loads(out.read_text())["downloads"] == []
 
 
-def test_a_run_judged_again_is_hidden_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_evaluated_again_is_hidden_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = stored_run(tmp_path / "run").directory
     asked = ["--slo", "latency_ms.p95 < 900", "--redact", "hosts", "--format", "json"]
     assert main(["report", str(run), *asked]) == 0
@@ -84,9 +84,9 @@ def test_a_run_judged_again_is_hidden_too(tmp_path: Path, capsys: pytest.Capture
     assert said.out == f"{run / 'report-rescored-hidden.json'}\n"
     host = StoredRun(run).complete_result.environment.host
     assert f"redacted: {host} → host-1" in said.err
-    told = json.loads((run / "report-rescored-hidden.json").read_text())
-    assert told["environment"][0] == {"label": "Host", "value": "host-1"}
-    assert told["verdict"]["sentence"].startswith("Re-evaluated with ")
+    reported = json.loads((run / "report-rescored-hidden.json").read_text())
+    assert reported["environment"][0] == {"label": "Host", "value": "host-1"}
+    assert reported["verdict"]["sentence"].startswith("Re-evaluated with ")
 
 
 def test_the_load_points_of_llm_d_are_hidden_too(run: Path) -> None:

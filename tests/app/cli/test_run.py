@@ -17,7 +17,7 @@ def locustfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["--locustfile", "gone.py"], "gone.py"),
         (["quickstart", "--locustfile", "locustfile.py"], "either a profile or --locustfile"),
@@ -29,14 +29,14 @@ def locustfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_what_does_not_go_together_is_a_usage_error(
-    locustfile: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    locustfile: Path, arguments: list[str], reported: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", *arguments]) == ExitCode.USAGE
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         (["--remote-workers", "2"], "--remote-workers requires --bind"),
         (["--token", "env:SOME"], "--token requires --bind"),
@@ -52,13 +52,13 @@ def test_what_does_not_go_together_is_a_usage_error(
     ],
 )
 def test_options_of_remote_workers_that_do_not_go_together_are_a_usage_error(
-    options: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: list[str], reported: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("SIZEWISE_TOKEN", raising=False)
     monkeypatch.setenv("SOME", "a secret of many letters")
     assert main(["run", "fraud-scoring", *options]) == ExitCode.USAGE
     shown = capsys.readouterr().err
-    assert told in shown
+    assert reported in shown
     assert "hint: " in shown
     assert "canary" not in shown
 

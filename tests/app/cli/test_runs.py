@@ -39,9 +39,9 @@ def test_a_run_that_has_ended_is_shown_whole_and_ends_with_its_code(
         tmp_path / "r", pid=os.getpid(), end=RunFinished(3, "VALID", 10, ("FAIL: p95; no baseline", "FAIL: p99"))
     ).close()
     assert main(["runs", "attach", str(tmp_path / "r")]) == 10
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines() == [
+    reported = capsys.readouterr()
+    assert reported.out == ""
+    assert reported.err.splitlines() == [
         "doctor: checking this machine",
         "r: VALID",
         "exit 10: FAIL: p95; no baseline",
@@ -49,7 +49,7 @@ def test_a_run_that_has_ended_is_shown_whole_and_ends_with_its_code(
     ]
 
 
-def test_an_engine_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_engine_that_is_gone_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with write(tmp_path / "r", pid=GONE, end=None):
         assert main(["runs", "attach", str(tmp_path / "r")]) == ExitCode.LIMIT
     assert "doctor: checking this machine\nerror: the process of" in capsys.readouterr().err
@@ -86,7 +86,9 @@ def nightly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return whole.name
 
 
-def test_a_change_of_level_is_told_with_the_run_it_began_with(nightly: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_of_level_is_reported_with_the_run_it_began_with(
+    nightly: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["runs", "trend"]) == ExitCode.OK
     out = capsys.readouterr().out
     assert out.startswith(f"{nightly}: 16 runs, run-00 to run-15\n")
@@ -104,7 +106,7 @@ def test_one_metric_as_json_has_each_runs_value(nightly: str, capsys: pytest.Cap
     assert series[0]["changes"][0]["index"] == SLOWER_FROM
 
 
-def test_a_run_of_another_machine_is_left_out_and_told(
+def test_a_run_of_another_machine_is_left_out_and_reported(
     nightly: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = scaled(full_run().result, 17, 3.0)
@@ -129,7 +131,7 @@ def test_a_run_of_another_machine_is_left_out_and_told(
         (["--metric", "ttft_ms.p95"], "16 runs of this profile have no ttft_ms.p95"),
     ],
 )
-def test_what_is_not_there_is_told(
+def test_what_is_not_there_is_reported(
     nightly: str, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["runs", "trend", *words]) == ExitCode.USAGE
@@ -174,7 +176,7 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    ("told", "pid", "state", "why"),
+    ("reported", "pid", "state", "why"),
     [
         ((), os.getpid(), "running", "is still running"),
         ((), GONE, "cut short", "was interrupted"),
@@ -183,15 +185,15 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
     ids=["running", "cut short", "not measured"],
 )
 def test_a_run_without_a_result_says_why(
-    runs: Path, told: tuple[RunFinished, ...], pid: int, state: str, why: str, capsys: pytest.CaptureFixture[str]
+    runs: Path, reported: tuple[RunFinished, ...], pid: int, state: str, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with RunWriter(runs / "5-other") as writer:
         writer.append_event(RunStarted(1, "5-other", "test", str(runs), pid))
-        for event in told:
+        for event in reported:
             writer.append_event(event)
         assert main(["runs", "list", "--json"]) == 0
         row = json.loads(capsys.readouterr().out)[-1]
-        assert (row["state"], row["exit_code"]) == (state, 3 if told else None)
+        assert (row["state"], row["exit_code"]) == (state, 3 if reported else None)
         for command in (["runs", "show", "5-other"], ["plan", "5-other"], ["report", "5-other"]):
             assert main(command) == ExitCode.USAGE
             assert why in capsys.readouterr().err
@@ -224,7 +226,7 @@ def test_an_empty_list_says_what_makes_a_run(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["stop", "1-whole"], "has already finished"),
         (["note", "1-whole", ""], "1 to 500 characters"),
@@ -237,11 +239,11 @@ def test_an_empty_list_says_what_makes_a_run(
         (["extend", "no-such-run", "30s"], "no run matches"),
     ],
 )
-def test_who_cannot_be_spoken_to_is_told(
-    runs: Path, arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_who_cannot_be_spoken_to_is_reported(
+    runs: Path, arguments: list[str], reported: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["runs", *arguments]) == ExitCode.USAGE
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 def test_a_title_is_listed_found_and_reported_and_the_name_stays(
@@ -356,9 +358,9 @@ def test_a_run_whose_profile_was_given_a_secret_is_not_exported(
 ) -> None:
     (runs / "1-whole" / "spec.yaml").write_text("target: {headers: {Authorization: hunter2}}\n")
     assert main(["runs", "export", "1-whole", "-o", str(tmp_path / "x.zip")]) == ExitCode.USAGE
-    told = capsys.readouterr().err
-    assert "target.headers.Authorization" in told
-    assert "hunter2" not in told
+    reported = capsys.readouterr().err
+    assert "target.headers.Authorization" in reported
+    assert "hunter2" not in reported
     assert not (tmp_path / "x.zip").exists()
 
 

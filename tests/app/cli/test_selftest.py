@@ -53,6 +53,6 @@ def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.Captur
 def test_as_json_it_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     found = of(*FINDINGS)
     assert print_selftest(found, as_json=True) == ExitCode.OK
-    told = json.loads(capsys.readouterr().out)
-    assert (told["id"], told["passed"], len(told["findings"])) == (found.id, True, 5)
-    assert told["findings"][1]["observed"] == 901.2
+    reported = json.loads(capsys.readouterr().out)
+    assert (reported["id"], reported["passed"], len(reported["findings"])) == (found.id, True, 5)
+    assert reported["findings"][1]["observed"] == 901.2

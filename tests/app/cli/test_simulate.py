@@ -66,11 +66,11 @@ def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
 
 
 def test_the_same_seed_plays_the_same_day(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
-    told = []
+    reported = []
     for seed in ("1", "1", "2"):
         main(["simulate", plan, "--json", "--seed", seed])
-        told.append(capsys.readouterr().out)
-    assert told[0] == told[1] != told[2]
+        reported.append(capsys.readouterr().out)
+    assert reported[0] == reported[1] != reported[2]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_as_interrupted(plan: str, monkeypatch: pytest.MonkeyPatch
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(simulate._Progress, "tell", interrupt)
+    monkeypatch.setattr(simulate._Progress, "report", interrupt)
     assert main(["simulate", plan]) == ExitCode.INTERRUPTED
 
 

@@ -9,7 +9,7 @@ MASTER = ["--master", "127.0.0.1:5557"]
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         (["--master", "10.0.0.1"], "--master '10.0.0.1' has no port"),
         ([*MASTER, "--token", "canary-canary"], "a reference to the token"),
@@ -20,14 +20,14 @@ MASTER = ["--master", "127.0.0.1:5557"]
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(
-    options: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: list[str], reported: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("SIZEWISE_TOKEN", raising=False)
     monkeypatch.setenv("SOME", "a secret of many letters")
     monkeypatch.setenv("SHORT", "canary")
     assert main(["worker", *options]) == ExitCode.USAGE
     shown = capsys.readouterr().err
-    assert told in shown
+    assert reported in shown
     assert "canary" not in shown
 
 

@@ -9,29 +9,29 @@ from pytestqt.qtbot import QtBot
 from app.gui.background import Latest, submit
 
 
-def test_work_is_done_elsewhere_and_told_in_the_windows_thread(qtbot: QtBot) -> None:
+def test_work_is_done_elsewhere_and_reported_in_the_windows_thread(qtbot: QtBot) -> None:
     owner = QObject()
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     errors: list[Exception] = []
-    submit(owner, threading.get_ident, lambda ident: told.append((ident, threading.get_ident())), errors.append)
-    qtbot.waitUntil(lambda: bool(told or errors))
-    worked, heard = told[0]
+    submit(owner, threading.get_ident, lambda ident: reported.append((ident, threading.get_ident())), errors.append)
+    qtbot.waitUntil(lambda: bool(reported or errors))
+    worked, received = reported[0]
     assert worked != threading.get_ident()
-    assert heard == threading.get_ident()
+    assert received == threading.get_ident()
 
 
-def test_what_fails_is_told_as_an_error(qtbot: QtBot) -> None:
+def test_what_fails_is_reported_as_an_error(qtbot: QtBot) -> None:
     owner = QObject()
-    told: list[object] = []
-    submit(owner, lambda: 1 // 0, told.append, lambda error: told.append(type(error)))
-    qtbot.waitUntil(lambda: bool(told))
-    assert told == [ZeroDivisionError]
+    reported: list[object] = []
+    submit(owner, lambda: 1 // 0, reported.append, lambda error: reported.append(type(error)))
+    qtbot.waitUntil(lambda: bool(reported))
+    assert reported == [ZeroDivisionError]
 
 
-def test_nobody_is_told_once_the_owner_is_gone(qtbot: QtBot) -> None:
+def test_nobody_is_reported_once_the_owner_is_gone(qtbot: QtBot) -> None:
     owner, go = QObject(), threading.Event()
-    told: list[object] = []
-    submit(owner, lambda: go.wait(60), told.append, told.append)
+    reported: list[object] = []
+    submit(owner, lambda: go.wait(60), reported.append, reported.append)
     owner.deleteLater()
     with qtbot.waitSignal(owner.destroyed):
         pass
@@ -41,15 +41,15 @@ def test_nobody_is_told_once_the_owner_is_gone(qtbot: QtBot) -> None:
     other = QObject()
     submit(other, lambda: 1, seen.append, seen.append)
     qtbot.waitUntil(lambda: bool(seen))
-    assert told == []
+    assert reported == []
 
 
-def test_of_a_question_that_changes_only_the_newest_answer_is_told(qtbot: QtBot) -> None:
+def test_of_a_question_that_changes_only_the_newest_answer_is_reported(qtbot: QtBot) -> None:
     owner = QObject()
-    told: list[int | Exception] = []
+    reported: list[int | Exception] = []
     worked: list[int] = []
     gate = threading.Event()
-    latest: Latest[int] = Latest(owner, told.append, told.append)
+    latest: Latest[int] = Latest(owner, reported.append, reported.append)
 
     def answer(number: int) -> Callable[[], int]:
         def work() -> int:
@@ -62,17 +62,17 @@ def test_of_a_question_that_changes_only_the_newest_answer_is_told(qtbot: QtBot)
     for number in range(5):
         latest.request(answer(number))
     gate.set()
-    qtbot.waitUntil(lambda: told == [4])
+    qtbot.waitUntil(lambda: reported == [4])
     assert worked == [0, 4], "what was asked in between was worked on"
     assert not latest.is_busy
 
 
-def test_what_is_forgotten_is_told_to_nobody_and_the_next_question_is_answered(qtbot: QtBot) -> None:
+def test_what_is_forgotten_is_reported_to_nobody_and_the_next_question_is_answered(qtbot: QtBot) -> None:
     owner, gate = QObject(), threading.Event()
-    told: list[object] = []
-    latest: Latest[object] = Latest(owner, told.append, told.append)
+    reported: list[object] = []
+    latest: Latest[object] = Latest(owner, reported.append, reported.append)
     latest.request(lambda: gate.wait(60))
     latest.cancel()
     gate.set()
     latest.request(lambda: "next")
-    qtbot.waitUntil(lambda: told == ["next"])
+    qtbot.waitUntil(lambda: reported == ["next"])

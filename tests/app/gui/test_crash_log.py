@@ -34,7 +34,7 @@ def test_a_window_that_ended_well_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a null pointer is read")
-def test_a_crash_is_told_with_where_it_was(tmp_path: Path) -> None:
+def test_a_crash_is_reported_with_where_it_was(tmp_path: Path) -> None:
     run(CRASH, tmp_path)
     log = CrashLog(tmp_path)
     found = log.begin()
@@ -48,7 +48,7 @@ def test_a_crash_is_told_with_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it is killed by a signal")
-def test_a_window_that_was_killed_is_told_without_alarm(tmp_path: Path) -> None:
+def test_a_window_that_was_killed_is_reported_without_alarm(tmp_path: Path) -> None:
     run(KILLED, tmp_path)
     log = CrashLog(tmp_path)
     notice = crash_notice(log.begin())

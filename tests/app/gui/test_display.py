@@ -39,7 +39,7 @@ def test_any_screen_will_do(environment: dict[str, str]) -> None:
     require_display(environment, "linux", lambda _: True)
 
 
-def test_a_display_that_does_not_answer_is_told_of() -> None:
+def test_a_display_that_does_not_answer_is_reported_of() -> None:
     with pytest.raises(UnavailableError, match=r"cannot connect to the display :12345") as caught:
         require_display({"DISPLAY": ":12345"}, "linux")
     assert caught.value.hint is not None

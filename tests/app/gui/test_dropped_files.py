@@ -22,7 +22,7 @@ CASES: list[tuple[str, str, Kind]] = [
 
 
 @pytest.mark.parametrize(("name", "text", "kind"), CASES, ids=[case[0] for case in CASES])
-def test_a_file_is_told_by_its_name_and_beginning(tmp_path: Path, name: str, text: str, kind: Kind) -> None:
+def test_a_file_is_reported_by_its_name_and_beginning(tmp_path: Path, name: str, text: str, kind: Kind) -> None:
     (tmp_path / name).write_text(text)
     found = classify_path(tmp_path / name)
     assert found.kind == kind

@@ -81,10 +81,10 @@ def test_it_says_what_becomes_of_the_run_and_of_what_waits(window: QWidget, qtbo
 
 
 @pytest.mark.parametrize(
-    ("is_active", "lasted_s", "told"), [(False, 31.0, True), (True, 300.0, False), (False, 30.0, False)]
+    ("is_active", "lasted_s", "reported"), [(False, 31.0, True), (True, 300.0, False), (False, 30.0, False)]
 )
-def test_only_of_what_took_long_while_nobody_looked(*, is_active: bool, lasted_s: float, told: bool) -> None:
-    assert should_notify(is_active=is_active, duration_s=lasted_s) is told
+def test_only_of_what_took_long_while_nobody_looked(*, is_active: bool, lasted_s: float, reported: bool) -> None:
+    assert should_notify(is_active=is_active, duration_s=lasted_s) is reported
 
 
 def test_without_a_tray_the_window_asks_for_attention_and_nothing_warns(qtbot: QtBot) -> None:
@@ -137,16 +137,16 @@ def run_of(going: WrittenPairs, home: Path, name: str) -> Path:
     return run
 
 
-def has_heard(going: WrittenPairs, heard: list[ControlCommand]) -> bool:
-    def obey(wish: ControlCommand) -> ControlResponse:
-        heard.append(wish)
+def has_heard(going: WrittenPairs, received: list[ControlCommand]) -> bool:
+    def execute(sent_command: ControlCommand) -> ControlResponse:
+        received.append(sent_command)
         return ControlResponse(True, "stopping")
 
-    going.store.process_commands(obey)
-    return bool(heard)
+    going.store.process_commands(execute)
+    return bool(received)
 
 
-def test_the_next_window_attaches_and_tells_of_them_everywhere(
+def test_the_next_window_attaches_and_reports_of_them_everywhere(
     opened: tuple[Window, WindowComponents], going: WrittenPairs, home: Path, qtbot: QtBot
 ) -> None:
     window, parts = opened
@@ -177,9 +177,9 @@ def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
     assert window.pages.current.key == "compare"
     assert "Stop these A/B pairs?" in window.pages.compare.pairs.stop_strip.text()
     parts.run_launcher.stop()
-    heard = list[ControlCommand]()
-    qtbot.waitUntil(lambda: has_heard(going, heard))
-    assert heard == [StopRun()]
+    received = list[ControlCommand]()
+    qtbot.waitUntil(lambda: has_heard(going, received))
+    assert received == [StopRun()]
 
 
 def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
@@ -198,8 +198,8 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     QTimer.singleShot(0, window, stop)
     assert window.may_close is not None
     assert window.may_close()
-    heard = list[ControlCommand]()
-    qtbot.waitUntil(lambda: has_heard(going, heard))
-    assert heard == [StopRun()]
+    received = list[ControlCommand]()
+    qtbot.waitUntil(lambda: has_heard(going, received))
+    assert received == [StopRun()]
     assert window.pages.compare.pairs.state.status == "stopping"
     assert window.pages.created_page("live") is None

@@ -120,10 +120,10 @@ def test_a_killed_run_goes_on_by_a_click_and_is_watched(
     wait_until(lambda: engine.poll() is not None)
     recovery = looked(qtbot, navigation, settings, owner)
     recovery.is_measuring = lambda: True
-    with qtbot.waitSignal(navigation.notice_emitted) as told:
+    with qtbot.waitSignal(navigation.notice_emitted) as reported:
         recovery.resume(engine.directory)
-    assert told.args is not None
-    assert told.args[0].summary == "Another run is in progress."
+    assert reported.args is not None
+    assert reported.args[0].summary == "Another run is in progress."
     recovery.is_measuring = lambda: False
     with qtbot.waitSignal(navigation.watch_run_requested, timeout=60_000) as watched:
         recovery.resume(engine.directory)
@@ -140,10 +140,10 @@ def test_a_run_that_cannot_be_resumed_says_why_and_is_offered_again(
     (cut / EVENTS).write_bytes((cut / EVENTS).read_bytes()[:300])
     journaled_again(cut)
     recovery = looked(qtbot, navigation, settings, owner)
-    with qtbot.waitSignal(navigation.notice_emitted, timeout=60_000) as told:
+    with qtbot.waitSignal(navigation.notice_emitted, timeout=60_000) as reported:
         recovery.resume(cut)
-    assert told.args is not None
-    notice = told.args[0]
+    assert reported.args is not None
+    notice = reported.args[0]
     assert notice.summary == "Run cut was not resumed."
     assert "interrupted before" in notice.reason
     qtbot.waitUntil(lambda: names(recovery) == [cut.name])

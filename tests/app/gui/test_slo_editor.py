@@ -34,7 +34,7 @@ def test_a_line_writes_the_objective_that_it_shows(editor: SloEditor, text: str,
     assert (editor.texts(), editor.lines[0].problem) == ((written,), None)
 
 
-def test_what_is_right_is_told_and_what_is_half_written_is_kept(qtbot: QtBot, editor: SloEditor) -> None:
+def test_what_is_right_is_reported_and_what_is_half_written_is_kept(qtbot: QtBot, editor: SloEditor) -> None:
     with qtbot.waitSignal(editor.edited) as edited:
         editor.lines[0].setText("latency_ms.p95 < 5")
     assert edited.args == [("latency_ms.p95 < 5", OWN[1])]

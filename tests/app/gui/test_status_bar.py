@@ -41,7 +41,7 @@ def test_what_is_not_known_yet_is_not_available(bar: StatusBar) -> None:
     assert texts == ["Benchmark: idle", "CPU n/a", "Clock n/a", "Validity: n/a"]
 
 
-def test_each_part_tells_a_reader_of_screens_what_it_shows(bar: StatusBar) -> None:
+def test_each_part_reports_a_reader_of_screens_what_it_shows(bar: StatusBar) -> None:
     parts = bar.findChildren(QToolButton)
     assert len(parts) == 5
     assert all(one.accessibleName() and one.accessibleDescription() for one in parts)
@@ -53,16 +53,16 @@ def test_the_engine_and_what_waits(bar: StatusBar, queue: JobQueue, tmp_path: Pa
     assert bar.engine.text() == "Benchmark: fraud, 1 waiting"
 
 
-def test_a_low_disk_is_told_once_until_it_is_low_again(bar: StatusBar, navigation: Navigation) -> None:
-    told: list[Notice] = []
-    navigation.notice_emitted.connect(told.append)
+def test_a_low_disk_is_reported_once_until_it_is_low_again(bar: StatusBar, navigation: Navigation) -> None:
+    reported: list[Notice] = []
+    navigation.notice_emitted.connect(reported.append)
     for free in (LOW_DISK_BYTES - 1, LOW_DISK_BYTES - 2, LOW_DISK_BYTES, LOW_DISK_BYTES - 1):
         bar.show_disk(free)
-    assert [notice.severity for notice in told] == ["warning", "warning"]
+    assert [notice.severity for notice in reported] == ["warning", "warning"]
     assert bar.disk.text().startswith("▲ Disk ")
 
 
-def test_the_clock_is_judged_as_the_doctor_judges_it(bar: StatusBar, machine: MachineWatch) -> None:
+def test_the_clock_is_evaluated_as_the_doctor_evaluates_it(bar: StatusBar, machine: MachineWatch) -> None:
     for verdict, hint, text in (("VALID", None, "Clock ok"), ("WARN", "Choose a finer one.", "▲ Clock coarse")):
         check = Check("clock_resolution", 64, 1_000, "ns", verdict, hint)  # type: ignore[arg-type]
         machine.changed.emit(MachineState(capabilities=MachineInfo(ENVIRONMENT, (check,), ())))

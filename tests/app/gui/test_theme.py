@@ -38,7 +38,7 @@ def test_every_series_stands_out_of_the_paper(theme: Theme) -> None:
     assert contrast(theme.on_accent, theme.accent) >= 4.5
 
 
-def test_the_palette_follows_and_whoever_paints_is_told(qapp: QApplication, look: ThemeController) -> None:
+def test_the_palette_follows_and_whoever_paints_is_reported(qapp: QApplication, look: ThemeController) -> None:
     seen: list[Theme] = []
     look.changed.connect(seen.append)
     look.set_choice("dark")
@@ -62,11 +62,11 @@ class Listening(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[bool] = []
+        self.received: list[bool] = []
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - the name is Qt's
         if event.type() == QEvent.Type.StyleChange:
-            self.heard.append(gc.isenabled())
+            self.received.append(gc.isenabled())
         super().changeEvent(event)
 
 
@@ -74,10 +74,10 @@ def test_no_widget_is_collected_while_a_style_sheet_goes_round(qtbot: QtBot, loo
     widget = Listening()
     qtbot.addWidget(widget)
     widget.show()
-    widget.heard.clear()
+    widget.received.clear()
     gc.enable()
     look.set_choice("dark")
     look.set_choice("light")
-    assert widget.heard
-    assert not any(widget.heard)
+    assert widget.received
+    assert not any(widget.received)
     assert gc.isenabled()

@@ -37,7 +37,7 @@ def test_a_badge_is_seen_where_it_says_something_and_is_never_a_window(qtbot: Qt
 @pytest.mark.parametrize(
     "text", ["<img src=/etc/passwd>name", "<b>bold</b>\nsecond  line", "&lt;b>", "<!DOCTYPE html>x", "a <i>b</i> & c"]
 )
-def test_what_looks_like_markup_is_told_letter_for_letter(text: str) -> None:
+def test_what_looks_like_markup_is_reported_letter_for_letter(text: str) -> None:
     assert QtGui.Qt.mightBeRichText(text), "a tool tip would have taken it for markup"
     document = QTextDocument()
     document.setHtml(tool_tip_text(text))

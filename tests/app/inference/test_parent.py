@@ -30,7 +30,7 @@ def test_child_that_takes_too_long_is_stopped() -> None:
     ("number", "sentence"),
     [(9, "was killed, possibly out of memory"), (11, "SIGSEGV"), (27, "more CPU time")],
 )
-def test_child_that_dies_is_told_by_its_signal(number: int, sentence: str) -> None:
+def test_child_that_dies_is_reported_by_its_signal(number: int, sentence: str) -> None:
     with pytest.raises(ChildKilledError, match=sentence):
         child(f"import os; os.kill(os.getpid(), {number})")
 
@@ -90,7 +90,7 @@ def test_a_child_that_no_profile_limits_is_not_to_be_given_more() -> None:
 @pytest.mark.parametrize(
     ("code", "kind"), [(2, UsageError), (3, UnavailableError), (4, MeasurementError), (1, MeasurementError)]
 )
-def test_told_error_keeps_its_kind_sentence_and_hint(code: int, kind: type[SizewiseError]) -> None:
+def test_reported_error_keeps_its_kind_sentence_and_hint(code: int, kind: type[SizewiseError]) -> None:
     error = build_child_error("the child", code, "noise\nerror: no such thing\nhint: make one\n")
     assert type(error) is kind
     assert (str(error), error.hint) == ("no such thing", "make one")

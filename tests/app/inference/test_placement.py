@@ -26,7 +26,7 @@ def session_of(**nodes: tuple[str, ...]) -> Any:
     return SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
 
 
-def test_nodes_that_compute_elsewhere_are_strays_and_those_of_shapes_are_none(tmp_path: Path) -> None:
+def test_nodes_that_compute_elsewhere_are_fallbacks_and_those_of_shapes_are_none(tmp_path: Path) -> None:
     model = reshaping(tmp_path / "m.onnx")
     session = session_of(
         CUDAExecutionProvider=("Conv", "Conv", "Relu"), CPUExecutionProvider=("Shape", "Gather", "Resize")
@@ -46,7 +46,7 @@ def test_one_operator_may_be_on_two_providers(tmp_path: Path) -> None:
     assert [(one.nodes, one.is_fallback) for one in read_placements(session, "cuda", model)] == [(2, False), (1, True)]
 
 
-def test_runtime_that_cannot_tell_is_unavailable_but_for_the_cpu() -> None:
+def test_runtime_that_cannot_report_is_unavailable_but_for_the_cpu() -> None:
     assert read_placements(SimpleNamespace(), "cpu", Path("m.onnx")) == ()
     with pytest.raises(UnavailableError, match="does not report which provider"):
         read_placements(SimpleNamespace(), "cuda", Path("m.onnx"))

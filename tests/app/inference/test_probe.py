@@ -19,7 +19,9 @@ def test_only_providers_that_open_a_session_work() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
-def test_missing_libraries_are_told_from_a_missing_driver(nvml_stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_libraries_are_reported_from_a_missing_driver(
+    nvml_stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     probe = probe_providers()
     if "cuda" not in probe.listed or "cuda" in probe.working:
         pytest.skip("CUDA is not missing from this machine, or not listed by this build")

@@ -47,10 +47,10 @@ class Heard:
         self.rows_before = self.rows = 0
         self._on_calls = on_calls
 
-    def __call__(self, told: MeasurementStarted | CallRows) -> None:
-        match told:
+    def __call__(self, reported: MeasurementStarted | CallRows) -> None:
+        match reported:
             case MeasurementStarted():
-                self.began.append(told)
+                self.began.append(reported)
             case CallRows(packed=packed):
                 self.rows += unpack_calls(0, packed).num_rows
                 self.rows_before += 0 if self.began else unpack_calls(0, packed).num_rows
@@ -70,11 +70,11 @@ def test_scenarios_follow_each_other_in_one_process(start: Start) -> None:
     running = start(DIGITS_MODEL, batch=2)
     running.wait_until_open(WITHIN_S)
     for scenario in ("single-stream", "offline"):
-        heard = Heard()
+        received = Heard()
         plan = plan_of(scenario, batch=2, streams=2, warmup_most_s=1.0)
-        measured = running.measure(plan, heard)
-        (began,) = heard.began
-        assert 0 < heard.rows_before < heard.rows, "warm-up comes before"
+        measured = running.measure(plan, received)
+        (began,) = received.began
+        assert 0 < received.rows_before < received.rows, "warm-up comes before"
         assert measured.end_ns - began.start_ns >= 300_000_000
         assert measured.half_width is not None
         assert measured.peak_memory_bytes is not None
@@ -140,15 +140,15 @@ def test_model_without_plain_tensors_is_refused_in_a_sentence(
 
 
 @LINUX
-def test_crash_is_told_by_its_signal_and_rows_told_before_it_stay_told(start: Start) -> None:
+def test_crash_is_reported_by_its_signal_and_rows_reported_before_it_stay_reported(start: Start) -> None:
     running = start(DIGITS_MODEL)
     running.wait_until_open(WITHIN_S)
-    heard = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSEGV))
+    received = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSEGV))
     with pytest.raises(ChildKilledError, match=r"digits crashed \(SIGSEGV\)"):
-        running.measure(plan_of("single-stream", most_s=30.0), heard)
-    assert heard.rows > 0
+        running.measure(plan_of("single-stream", most_s=30.0), received)
+    assert received.rows > 0
     with pytest.raises(ChildKilledError, match="SIGSEGV"):
-        running.measure(plan_of("single-stream"), heard)  # nor does closing it raise
+        running.measure(plan_of("single-stream"), received)  # nor does closing it raise
 
 
 @LINUX
@@ -164,7 +164,7 @@ def test_a_child_that_is_stopped_is_not_waited_for_as_a_slow_model_is(
 
 
 @LINUX
-def test_killed_child_is_told_as_that(start: Start) -> None:
+def test_killed_child_is_reported_as_that(start: Start) -> None:
     running = start(DIGITS_MODEL)
     running.wait_until_open(WITHIN_S)
     with pytest.raises(ChildKilledError, match="was killed, possibly out of memory"):
@@ -194,7 +194,7 @@ def test_model_that_never_ends_is_stopped(start: Start, tmp_path: Path) -> None:
         running.wait_until_open(0.5)
 
 
-def test_model_that_refuses_a_row_amid_the_measurement_is_told_with_its_code(start: Start, tmp_path: Path) -> None:
+def test_model_that_refuses_a_row_amid_the_measurement_is_reported_with_its_code(start: Start, tmp_path: Path) -> None:
     ids = np.concatenate([np.zeros(40, np.int64), [7]])
     np.savez(tmp_path / "r.npz", id=ids, label=np.zeros(41, np.int64))
     running = start(onnx_models.lookup(tmp_path / "m.onnx"), rows=str(tmp_path / "r.npz"), label="label")
@@ -204,7 +204,7 @@ def test_model_that_refuses_a_row_amid_the_measurement_is_told_with_its_code(sta
 
 
 @LINUX
-def test_silent_fall_back_is_told_with_its_strays(start: Start, nvml_stand_in: Path) -> None:
+def test_silent_fall_back_is_reported_with_its_fallbacks(start: Start, nvml_stand_in: Path) -> None:
     opened = start(DIGITS_MODEL, provider="cuda", environment={"LD_LIBRARY_PATH": str(nvml_stand_in)}).wait_until_open(
         WITHIN_S
     )

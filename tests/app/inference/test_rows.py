@@ -106,7 +106,7 @@ def test_masks_and_integers_given_whole_are_ones() -> None:
     assert feeds["rate"] == 1
 
 
-def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_told() -> None:
+def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_reported() -> None:
     inputs = (
         TensorSpec("ids", "int64", (-1, -1, -1), ("batch", "sequence", None)),
         TensorSpec("mask", "int64", (-1, -1), ("batch", "sequence")),

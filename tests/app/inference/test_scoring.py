@@ -14,7 +14,7 @@ SCORES = np.array([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]], np.float3
 LABELS = np.array([1, 1, 2])
 
 
-def test_labels_tell_the_metric() -> None:
+def test_labels_report_the_metric() -> None:
     assert select_metric(np.array([1, 2])) == "top-1"
     assert select_metric(np.array([1.0, 2.0])) == "mean absolute error"
 

@@ -116,5 +116,5 @@ def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:
         ("", "not reported by ONNX Runtime"),
     ],
 )
-def test_reason_is_told_from_what_the_runtime_wrote(said: str, reason: str) -> None:
+def test_reason_is_reported_from_what_the_runtime_wrote(said: str, reason: str) -> None:
     assert session_module.parse_fallback_reason(said) == reason

@@ -22,20 +22,20 @@ def opened(**job: object) -> OpenVariant:
     return OpenVariant(msgspec.structs.replace(PLAIN, **job), begun_ns=5, library_load_ms=7.0)
 
 
-def test_cold_start_is_told_with_what_went_before() -> None:
-    told = opened().build_opened_report()
-    assert (told.start_ns, told.library_load_ms) == (5, 7.0)
-    assert (told.provider_used, told.inputs[0].dtype) == ("cpu", "float32")
+def test_cold_start_is_reported_with_what_went_before() -> None:
+    reported = opened().build_opened_report()
+    assert (reported.start_ns, reported.library_load_ms) == (5, 7.0)
+    assert (reported.provider_used, reported.inputs[0].dtype) == ("cpu", "float32")
 
 
-def test_rows_are_told_window_by_window_and_the_copies_apart_where_they_are_bound() -> None:
+def test_rows_are_reported_window_by_window_and_the_copies_apart_where_they_are_bound() -> None:
     for is_bound in (False, True):
-        told: list[Report] = []
+        reported: list[Report] = []
         variant = opened(settings=SessionSettings(io_binding=is_bound))
-        variant.measure(plan_of("single-stream", most_s=0.3, warmup_most_s=0.25), told.append)
-        kinds = [type(one) for one in told]
+        variant.measure(plan_of("single-stream", most_s=0.3, warmup_most_s=0.25), reported.append)
+        kinds = [type(one) for one in reported]
         assert kinds == [CallRows, MeasurementStarted, CallRows, CallRows]
-        rows = unpack_calls(0, b"".join(one.packed for one in told if isinstance(one, CallRows)))
+        rows = unpack_calls(0, b"".join(one.packed for one in reported if isinstance(one, CallRows)))
         assert (rows["copied_in_ns"].null_count == 0) is is_bound
         assert rows["intended_ns"].null_count == rows.num_rows
 
@@ -105,9 +105,9 @@ def test_rows_that_calibrated_are_not_scored(tmp_path: Path) -> None:
 
 def test_lengths_of_axes_are_as_they_were_given(tmp_path: Path) -> None:
     model = str(odd_models.of_sequences(tmp_path / "m.onnx"))
-    told = opened(model=model, settings=SessionSettings(axes={"sequence": 20}))
-    assert told.compute_outputs(ComputeOutputs(rows=2)).shape == (2, 20, 2)
-    assert told.build_opened_report().notes == ()
+    reported = opened(model=model, settings=SessionSettings(axes={"sequence": 20}))
+    assert reported.compute_outputs(ComputeOutputs(rows=2)).shape == (2, 20, 2)
+    assert reported.build_opened_report().notes == ()
 
 
 def test_optimised_model_is_kept_and_read_again(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_failure_is_a_report_and_an_exit_code_and_nothing_else(tmp_path: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is limited")
-def test_a_limit_that_is_too_small_is_told_in_words_of_what_to_do() -> None:
+def test_a_limit_that_is_too_small_is_reported_in_words_of_what_to_do() -> None:
     """So small a one that NumPy's own libraries have no room."""
     with started(DIGITS_MODEL, memory_limit_bytes=2**24) as child:
         assert child.stdout is not None

@@ -130,7 +130,7 @@ def test_the_fluid_rate_works_off_a_burst_within_the_slack() -> None:
     assert compute_fluid_rate_per_s(bursts(EVEN_S), 2.0, 0.01) == pytest.approx(10.0, rel=0.01)
 
 
-def test_of_a_large_trace_a_part_tells_the_fluid_rate() -> None:
+def test_of_a_large_trace_a_part_reports_the_fluid_rate() -> None:
     spread_s = np.sort(np.tile(BURST_S, 40) + np.random.default_rng(1).uniform(0, 1, 40 * BURST_S.size))
     rows = select_busiest_rows(spread_s)
     needed = compute_fluid_rate_per_s(Bursts(rows, Dispersion(), spread_s.size / rows.window_s), 2.0, 0.01)

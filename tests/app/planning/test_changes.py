@@ -145,7 +145,7 @@ def test_another_measured_variant_is_planned_from_its_own_run_but_not_for_a_prev
     assert {one.basis for one in quick.savings} == {"assumed"}
 
 
-def test_a_window_that_costs_more_than_it_gains_is_told() -> None:
+def test_a_window_that_costs_more_than_it_gains_is_reported() -> None:
     waiting = {one.change: one for one in plan(variant("fp32", SLOW), limit_ms=85).savings}
     assert (waiting[NO_WINDOW].saved_usd_per_month or 0.0) > 0
     assert waiting[NO_WINDOW].basis == waiting[CACHE].basis == "assumed"

@@ -196,7 +196,7 @@ def test_what_cannot_be_played_is_said(rates: np.ndarray, slot_s: float) -> None
         simulate_fleet_day(DESIGN, rates, 60.0, Fixed(1), Operations(), seed=1, slot_s=slot_s)
 
 
-def test_hours_hold_what_their_minutes_hold_and_all_is_told_as_it_is_played() -> None:
+def test_hours_hold_what_their_minutes_hold_and_all_is_reported_as_it_is_played() -> None:
     rates = np.concatenate([np.full(60, 8.0), np.full(45, 24.0)])
     said: list[float] = []
     outcome = simulate_fleet_day(

@@ -50,7 +50,7 @@ def notes(one: SimulatedDay, *played: str, peak: float = 60.0) -> str:
     return "\n".join(format_day_notes(one, FLEET, played, 30.0, 200, np.array([peak, 6.0])))
 
 
-def test_a_day_is_told_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
+def test_a_day_is_reported_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
     assert format_day(day(), FLEET) == (
         "The SLO is met over the day.",
         "99% of 1,000 requests met the limit of p95 latency < 1000 ms; the target of 95% was reached in 1 of 2 hours.",
@@ -74,12 +74,12 @@ def test_a_day_is_told_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
 )
 def test_what_is_lost_counts_against_the_share_and_as_errors(dropped: int, slo: str, verdict: str) -> None:
     totals = DayTotals(1000, 1000 - dropped, 0, dropped, 0, 0, 0)
-    told = format_day(day(totals, slo=("latency_ms.p95 < 1000", slo)), FLEET)
-    assert told[0] == f"The SLO {verdict} over the day."
-    assert told[2].startswith(f"{dropped} requests were dropped")
+    reported = format_day(day(totals, slo=("latency_ms.p95 < 1000", slo)), FLEET)
+    assert reported[0] == f"The SLO {verdict} over the day."
+    assert reported[2].startswith(f"{dropped} requests were dropped")
 
 
-def test_a_day_without_answers_or_without_a_goal_judges_nothing() -> None:
+def test_a_day_without_answers_or_without_a_goal_evaluates_nothing() -> None:
     empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
     assert empty[0] == "No responses: there were no requests, or all are still in flight."
     assert format_day(day(target_share=None, slo=()), FLEET)[0] == (
@@ -87,7 +87,7 @@ def test_a_day_without_answers_or_without_a_goal_judges_nothing() -> None:
     )
 
 
-def test_dearer_as_dear_and_a_static_fleet_are_told_apart() -> None:
+def test_dearer_as_dear_and_a_static_fleet_are_reported_apart() -> None:
     assert "This is $6 (4.2%) more than" in format_day(day(usd=150.0), FLEET)[4]
     assert "about the same as" in format_day(day(usd=144.1), FLEET)[4]
     assert len(format_day(day(autoscaler=Fixed(12)), FLEET)) == 4
@@ -109,35 +109,35 @@ def test_dearer_as_dear_and_a_static_fleet_are_told_apart() -> None:
         (Predictive(9.0, 120.0, 12), "the highest rate of the next 120 s, 9 req/s per replica, from 1 to 12 replicas."),
     ],
 )
-def test_the_autoscaler_is_told_with_its_target(autoscaler: Autoscaler, words: str) -> None:
+def test_the_autoscaler_is_reported_with_its_target(autoscaler: Autoscaler, words: str) -> None:
     assert words in notes(day(autoscaler=autoscaler)).splitlines()[0]
 
 
-def test_what_is_assumed_and_what_befalls_the_fleet_is_told() -> None:
+def test_what_is_assumed_and_what_befalls_the_fleet_is_reported() -> None:
     operations = Operations(
         ColdStartModel(node_s=90.0, engine_s=15.0, warm_nodes=2), FailureModel(48.0), (RollingUpdate(36_000.0, 0.1),)
     )
-    told = notes(day(operations=operations))
-    assert "The median cold start takes 105 s (node 90 s, build 15 s), an assumption" in told
-    assert "A replica fails every 48 hours on average" in told
-    assert "Rolling update of all replicas from 10:00: maxSurge 10%, maxUnavailable 25%." in told
-    assert "Nodes for 2 replicas are kept warm and empty, and are billed." in told
-    assert "A request times out after waiting 30 s, and a request that finds 200 queued" in told
+    reported = notes(day(operations=operations))
+    assert "The median cold start takes 105 s (node 90 s, build 15 s), an assumption" in reported
+    assert "A replica fails every 48 hours on average" in reported
+    assert "Rolling update of all replicas from 10:00: maxSurge 10%, maxUnavailable 25%." in reported
+    assert "Nodes for 2 replicas are kept warm and empty, and are billed." in reported
+    assert "A request times out after waiting 30 s, and a request that finds 200 queued" in reported
     static = notes(day(autoscaler=Fixed(12)))
     assert "cold start" not in static
     assert "An instance runs" not in static
     assert "cold start" in notes(day(autoscaler=Fixed(12), operations=Operations(failures=FailureModel(48.0))))
 
 
-def test_a_cell_and_an_overload_are_told() -> None:
+def test_a_cell_and_an_overload_are_reported() -> None:
     cell = "Simulated as a cell: one of 5 equal cells."
     assert cell in notes(day(scale_divisor=5), cell)
     assert "cannot handle the busiest minute" not in notes(day())
     assert "All 12 planned replicas together cannot handle the busiest minute." in notes(day(), peak=121.0)
 
 
-def test_percentiles_that_are_not_judged_are_told() -> None:
+def test_percentiles_that_are_not_evaluated_are_reported() -> None:
     asked = msgspec.structs.replace(QUESTION, slo=question(slo="latency_ms.mean < 900").slo)
     fleet = prepare_fleet(planned(QUESTION), asked, None, None)
-    told = format_day_notes(day(), fleet, (), 30.0, 200, np.array([1.0]))
-    assert "mean latency < 900 ms is not evaluated over a day." in told
+    reported = format_day_notes(day(), fleet, (), 30.0, 200, np.array([1.0]))
+    assert "mean latency < 900 ms is not evaluated over a day." in reported

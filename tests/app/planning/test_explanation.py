@@ -149,15 +149,15 @@ def test_what_is_bought_is_paid_for_when_rent_has_cost_as_much() -> None:
 def test_an_api_is_even_where_it_costs_what_the_fleet_does(share: float) -> None:
     # at `share` of 50/s its calls cost the 730 USD of the one instance
     price = ApiPrice(730.0 / (share * 50 * MONTH_S / 1000), "1k requests")
-    (told,) = sentences(offer(), api=price)
-    assert f"break-even is at {share:g} of the traffic" in told
-    assert ("which is less" in told) == (share < 1)
+    (reported,) = sentences(offer(), api=price)
+    assert f"break-even is at {share:g} of the traffic" in reported
+    assert ("which is less" in reported) == (share < 1)
 
 
 def test_an_api_by_tokens_takes_the_mean_request() -> None:
     price = ApiPrice(730.0 / (50 * MONTH_S * 1000 / 1e6), "1M tokens")
     tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1000.0, 300.0))
-    (told,) = sentences(offer(), api=price, tokens=tokens)
-    assert "break-even is at 1 of the traffic" in told
+    (reported,) = sentences(offer(), api=price, tokens=tokens)
+    assert "break-even is at 1 of the traffic" in reported
     (silent,) = sentences(offer(), api=price)
     assert silent.endswith("set traffic.tokens to the tokens per request.")

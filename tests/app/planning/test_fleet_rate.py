@@ -196,14 +196,14 @@ def test_what_is_not_sure_sums_as_squares() -> None:
     assert sure.rate_per_s == of_law.rate_per_s == both.rate_per_s
 
 
-def test_what_no_play_can_tell_apart_is_no_doubt() -> None:
+def test_what_no_play_can_report_apart_is_no_warning() -> None:
     # a window far below the time of a batch: its logarithm is unknown, and no matter
     law = fitted(BatchService(1.0, 0.1, 8, window_s=1e-4), window_s=2.0)
     found = simulate_rate(fit_of(law), shape("latency_ms.p95 < 4000"), 4, 1.0, 0.0)
     assert found.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.1)
 
 
-def test_another_law_that_may_be_true_is_a_doubt() -> None:
+def test_another_law_that_may_be_true_is_a_warning() -> None:
     what = shape("latency_ms.p95 < 8000")
     other = FittedService(speed_up(ONE, 1.5), 0.25, (), ())
     two = simulate_rate(fit_of(fitted(ONE, 0.75), other), what, 1, 1.0, 0.0)
@@ -231,7 +231,7 @@ def test_a_fleet_that_misses_the_slo_at_any_load_has_no_rate() -> None:
     )
 
 
-def test_a_formula_doubts_the_most_a_replica_can_do_and_not_what_does_not_matter_to_it() -> None:
+def test_a_formula_warnings_the_most_a_replica_can_do_and_not_what_does_not_matter_to_it() -> None:
     what = shape("latency_ms.p95 < 8000")
     unsure = fitted(RequestService(1, 1.0, 1.0, 0.001), mean_s=0.1, cv=0.4, outside_s=3.0)
     found = estimate_rate(fit_of(unsure), what, 1, 1.0, 0.05)

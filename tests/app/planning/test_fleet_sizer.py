@@ -140,10 +140,10 @@ def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
     previewed = settling.estimate(MEASURED, capacity(replicas=2))
     found = settling.simulate(MEASURED, previewed)
     assert found is not None
-    settled, latencies = found
-    assert (settled.sizing_method, settled.replicas) == ("simulated", 2)
-    assert settled.rate_per_s == pytest.approx(previewed.rate_per_s, rel=0.1)
-    assert latencies.max_rate_per_s == pytest.approx(settled.rate_per_s / 2)
+    simulated, latencies = found
+    assert (simulated.sizing_method, simulated.replicas) == ("simulated", 2)
+    assert simulated.rate_per_s == pytest.approx(previewed.rate_per_s, rel=0.1)
+    assert latencies.max_rate_per_s == pytest.approx(simulated.rate_per_s / 2)
     slowest = latencies.interpolate_ms(latencies.max_rate_per_s)
     assert slowest == pytest.approx(4000, rel=0.05)
 

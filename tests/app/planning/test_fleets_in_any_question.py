@@ -122,10 +122,10 @@ def test_a_dearer_offer_never_wins_by_its_price_and_leaves_all_sizes() -> None:
 
 
 def test_asking_to_be_surer_never_needs_fewer() -> None:
-    wishes: list[dict[str, float]] = [{"confidence": 0.99}, {"redundancy": 3}, {"surge": 2}, {"zones": 4}]
+    commands: list[dict[str, float]] = [{"confidence": 0.99}, {"redundancy": 3}, {"surge": 2}, {"zones": 4}]
     for dice, asked, is_preview, plan in cases():
         # losing one of four zones takes fewer than losing one of three
-        more = dice.choice(wishes if asked.limits.zones == 1 else wishes[:3])
+        more = dice.choice(commands if asked.limits.zones == 1 else commands[:3])
         surer = plan_fleets(replace(asked, limits=replace(asked.limits, **more)), estimate_only=is_preview)
         assert never_smaller(surer, plan)
 
@@ -145,6 +145,6 @@ def test_no_fleet_is_as_cheap_and_as_fast_as_one_on_the_front() -> None:
 
 def test_the_same_question_has_the_same_plan_to_the_byte_and_survives_json() -> None:
     for _, asked, is_preview, plan in cases():
-        told = msgspec.json.encode(plan)
-        assert msgspec.json.encode(plan_fleets(asked, estimate_only=is_preview)) == told
-        assert msgspec.json.decode(told, type=Plan) == plan
+        reported = msgspec.json.encode(plan)
+        assert msgspec.json.encode(plan_fleets(asked, estimate_only=is_preview)) == reported
+        assert msgspec.json.decode(reported, type=Plan) == plan

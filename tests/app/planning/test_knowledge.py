@@ -111,7 +111,7 @@ def with_errors(*errors: tuple[float, str, float, float]) -> ServiceFit:
     return msgspec.structs.replace(fit_of(fitted(ONE)), errors=listed)
 
 
-def test_a_fit_is_judged_at_the_slos_own_percentile_and_by_factors() -> None:
+def test_a_fit_is_evaluated_at_the_slos_own_percentile_and_by_factors() -> None:
     fit = with_errors((1.0, "p50", 1.0, 1.0), (2.0, "p50", 1.0, 1.0), (1.0, "p95", 1.0, 2.0), (2.0, "p95", 2.0, 1.0))
     assert compute_fit_error_at_slo(fit, GOALS) == pytest.approx(1.0)
     assert compute_fit_error_at_slo(with_errors((1.0, "p50", 1.0, 1.0)), GOALS) is None

@@ -105,7 +105,7 @@ def test_the_degree_divides_the_heads() -> None:
     assert degree_of(in_40, "a2", FP8, 1) == 8
 
 
-def test_a_model_too_large_for_eight_cards_is_told_what_it_takes() -> None:
+def test_a_model_too_large_for_eight_cards_is_reported_what_it_takes() -> None:
     refusal = find_smallest_degree(LLAMA_2_70B, CARDS["a2"], BF16, 2048)
     assert isinstance(refusal, Unavailable)
     assert refusal.reason == (
@@ -114,14 +114,14 @@ def test_a_model_too_large_for_eight_cards_is_told_what_it_takes() -> None:
     )
 
 
-def test_heads_that_nothing_divides_are_told() -> None:
+def test_heads_that_nothing_divides_are_reported() -> None:
     model = msgspec.structs.replace(LLAMA_2_70B, heads=11)
     refusal = find_smallest_degree(model, L4, BF16, 2048)
     assert isinstance(refusal, Unavailable)
     assert "one NVIDIA L4" in refusal.reason
 
 
-def test_a_sequence_too_long_for_the_cache_is_told() -> None:
+def test_a_sequence_too_long_for_the_cache_is_reported() -> None:
     refusal = find_smallest_degree(LLAMA_8B, L4, BF16, 131072, max_degree=1)
     assert isinstance(refusal, Unavailable)
     assert "1 × 131072 tokens need 16.0 GiB of KV cache" in refusal.reason

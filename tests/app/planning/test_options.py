@@ -91,7 +91,7 @@ def test_the_vendor_and_the_power_of_all_cards_may_be_limited() -> None:
     assert refused(gpu(PlanLimits(max_power_w=9e9), tdp_w=None)) == "the power of L4 is unknown"
 
 
-def settled(count: int, slo_ms: int = 500) -> list[str]:
+def simulated(count: int, slo_ms: int = 500) -> list[str]:
     """Each offer has a measurement of its own; the dearer the later."""
     targets = [target(hardware=Hardware("x", offer=f"acme/a{n}"), fit=LAW, name=f"{n}") for n in range(count)]
     offers = [offer(f"a{n}", on_demand_usd_per_hour=1.0 + n) for n in range(count)]
@@ -103,7 +103,7 @@ def settled(count: int, slo_ms: int = 500) -> list[str]:
 
 
 def test_the_five_cheapest_kinds_are_simulated_and_the_rest_left_to_formulae() -> None:
-    assert settled(7) == ["simulated"] * 5 + ["formula"] * 2
+    assert simulated(7) == ["simulated"] * 5 + ["formula"] * 2
 
 
 def test_offers_of_one_kind_are_simulated_together() -> None:

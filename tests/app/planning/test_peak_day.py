@@ -43,8 +43,8 @@ def played(asked: PlanningInputs) -> tuple[float, list[tuple[float, float, float
     assert [hour.hour for hour in day] == list(range(24))
     assert [hour.arrivals_per_s for hour in day] == pytest.approx(find_busiest_day(asked))
     assert {hour.instances for hour in day} == {get_candidate(best).instances}
-    told = [(hour.p50_ms or 0.0, hour.p95_ms or 0.0, hour.p99_ms or 0.0) for hour in day]
-    return sum(hour.usd for hour in day), told
+    reported = [(hour.p50_ms or 0.0, hour.p95_ms or 0.0, hour.p99_ms or 0.0) for hour in day]
+    return sum(hour.usd for hour in day), reported
 
 
 def test_each_hour_is_played_at_its_rate_and_paid_for() -> None:

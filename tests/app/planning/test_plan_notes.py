@@ -23,20 +23,20 @@ def notes(asked: PlanningInputs) -> str:
     return "\n".join(plan_fleets(asked, estimate_only=True).notes)
 
 
-def test_a_measured_rate_is_told_with_why_it_stands_alone() -> None:
-    told = notes(question())
-    assert "Measured on acme/c16: 100 req/s within the SLO." in told
-    assert "without the benefit of a shared queue: too few rates were measured." in told
-    assert "A month is 730 hours of every instance, on demand. Disk, network," in told
-    assert "at today's mean rate of 2,000 req/s." in told
+def test_a_measured_rate_is_reported_with_why_it_stands_alone() -> None:
+    reported = notes(question())
+    assert "Measured on acme/c16: 100 req/s within the SLO." in reported
+    assert "without the benefit of a shared queue: too few rates were measured." in reported
+    assert "A month is 730 hours of every instance, on demand. Disk, network," in reported
+    assert "at today's mean rate of 2,000 req/s." in reported
 
 
 def test_what_is_assumed_says_so_and_its_own_notes_follow() -> None:
-    told = notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
-    assert "Assumed for run-1 on acme/c16: 100 req/s within the SLO.\nRead from a picture." in told
+    reported = notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
+    assert "Assumed for run-1 on acme/c16: 100 req/s within the SLO.\nRead from a picture." in reported
 
 
-def test_a_service_model_is_told_with_how_far_it_is_off() -> None:
+def test_a_service_model_is_reported_with_how_far_it_is_off() -> None:
     fit = fit_of(fitted(RequestService(2, 0.02, 0.5)))
     assert "2 requests at a time, 20 ms each, CV 0.5, and 0 ms overhead; no measured percentiles to compare" in notes(
         question(target(fit=fit))
@@ -53,13 +53,13 @@ def test_a_service_model_is_told_with_how_far_it_is_off() -> None:
         ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s is 9 times that of a Poisson process"),
     ],
 )
-def test_what_bends_the_traffic_is_told_and_what_does_not_is_not(traffic: dict[str, Any], sentence: str) -> None:
+def test_what_bends_the_traffic_is_reported_and_what_does_not_is_not(traffic: dict[str, Any], sentence: str) -> None:
     bent = notes(question(**traffic)).splitlines()
     assert sum(sentence in note for note in bent) == 1
     assert len(bent) == len(notes(question()).splitlines()) + 1
 
 
-def test_requests_taken_to_be_as_long_as_measured_are_told_unless_the_traffic_says() -> None:
+def test_requests_taken_to_be_as_long_as_measured_are_reported_unless_the_traffic_says() -> None:
     measured = target(lengths=(500.0, 120.0))
     assert "as long as those of run-1: on average 500 input and 120 output tokens" in notes(question(measured))
     assert "as long as those of" not in notes(question(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
@@ -67,39 +67,39 @@ def test_requests_taken_to_be_as_long_as_measured_are_told_unless_the_traffic_sa
 
 def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
     offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
-    told = notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
+    reported = notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
     nearest = "No instance type qualifies: region x is excluded by plan.regions (acme/a@x, the nearest)."
-    assert f"{nearest} Others: region y is excluded by plan.regions (2)." in told
+    assert f"{nearest} Others: region y is excluded by plan.regions (2)." in reported
     limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
-    told = notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
+    reported = notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
     assert re.search(
         r"No instance type qualifies: \d+ instances cost .* above plan\.budget of \$10/month \(acme/d@z, the nearest\)",
-        told,
+        reported,
     )
     old = offer("d", region="z", as_of=datetime.date(2026, 1, 1))
-    told = notes(question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90)))
+    reported = notes(question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90)))
     assert (
         "No instance type qualifies: the price from 2026-01-01 is 212 days old, above plan.max_price_age of 90d "
-        "(acme/d@z," in told
+        "(acme/d@z," in reported
     )
     beside = PlanLimits(providers=("acme",))
     law = fit_of(fitted(RequestService(1, 0.01, 0.5)))
-    told = notes(question(target(fit=law), of=catalogue(offer("c", provider="aws"), offer("d")), limits=beside,
+    reported = notes(question(target(fit=law), of=catalogue(offer("c", provider="aws"), offer("d")), limits=beside,
                           slo=("ttft_ms.p95 < 100",)))  # fmt: skip
-    assert "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token latencies: measure" in told
+    assert "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token latencies: measure" in reported
     assert "No instance type qualifies: the catalog is empty." in notes(question(of=catalogue()))
 
 
 def test_formulae_and_vcpus_are_owned_up_to() -> None:
-    told = notes(modelled())
-    assert "Lower-ranked options are sized analytically" in told
-    assert "vCPUs vary (core or hyperthread)" in told
+    reported = notes(modelled())
+    assert "Lower-ranked options are sized analytically" in reported
+    assert "vCPUs vary (core or hyperthread)" in reported
     assert "vCPUs vary" not in notes(question())
 
 
-def test_hardware_that_was_said_is_told_as_that() -> None:
-    told = notes(question(target(is_hardware_declared=True)))
-    assert "Measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report" in told
+def test_hardware_that_was_said_is_reported_as_that() -> None:
+    reported = notes(question(target(is_hardware_declared=True)))
+    assert "Measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report" in reported
 
 
 @pytest.mark.parametrize(

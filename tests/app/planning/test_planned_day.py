@@ -56,7 +56,7 @@ def test_a_static_day_is_paid_and_answered_as_planned() -> None:
     assert not any("cold start" in note for note in day.notes)
 
 
-def test_the_hour_of_the_peak_is_told_from_the_hours_of_the_night() -> None:
+def test_the_hour_of_the_peak_is_reported_from_the_hours_of_the_night() -> None:
     few = msgspec.structs.replace(FLEET, instances=3)
     day = simulate_day(few, QUESTION, DayOptions(TODAY, Fixed(6), Operations()))
     night, noon = day.hours[3], day.hours[12]
@@ -103,7 +103,7 @@ def test_bursts_of_the_traffic_are_played() -> None:
     day = DayOptions(TODAY, Fixed(FLEET.replicas), Operations())
     quiet, wild = (simulate_day(FLEET, asked, day) for asked in (QUESTION, bursty))
     noon = slice(750, 810)
-    index = [np.var([60 * one.arrivals_per_s for one in told.minutes[noon]]) / 3600 for told in (quiet, wild)]
+    index = [np.var([60 * one.arrivals_per_s for one in reported.minutes[noon]]) / 3600 for reported in (quiet, wild)]
     assert index[0] < 3
     assert 100 < index[1] < 700
 

@@ -124,7 +124,7 @@ def test_the_busiest_day_is_of_the_coming_year() -> None:
     assert compute_day_rates(grown, find_busiest_date(grown)).max() == pytest.approx(72, rel=0.01)
 
 
-def test_of_several_limits_of_one_time_the_highest_quantile_judges() -> None:
+def test_of_several_limits_of_one_time_the_highest_quantile_evaluates() -> None:
     texts = ("latency_ms.p50 < 10", "latency_ms.p99 < 100", "latency_ms.mean < 20", "ttft_ms.p95 < 5")
     goals = select_day_goals(build_goals([parse_objective(text) for text in texts]))
     assert [goal.text for goal in goals.latency_goals] == ["p99 latency < 100 ms", "p95 TTFT < 5 ms"]
@@ -137,7 +137,7 @@ def test_of_several_limits_of_one_time_the_highest_quantile_judges() -> None:
     assert get_required_share(build_goals([])) is None
 
 
-def test_more_than_all_can_answer_is_told() -> None:
+def test_more_than_all_can_answer_is_reported() -> None:
     fleet = prepare_fleet(PLAN, QUESTION, None, 2)  # 40/s at the very most
     assert not is_saturated(fleet, np.array([39.0]))
     assert is_saturated(fleet, np.array([39.0, 41.0]))

@@ -23,7 +23,7 @@ def test_peaks_are_dense_and_per_second() -> None:
         ("l4", "fp6", "'fp6'"),
     ],
 )
-def test_a_peak_that_is_not_there_is_told_apart_from_one_that_is_not_known(key: str, dtype: str, says: str) -> None:
+def test_a_peak_that_is_not_there_is_reported_apart_from_one_that_is_not_known(key: str, dtype: str, says: str) -> None:
     refusal = find_peak_per_s(CARDS[key], dtype)
     assert isinstance(refusal, Unavailable)
     assert says in refusal.reason

@@ -62,7 +62,7 @@ def test_each_end_is_what_planning_it_anew_gives(name: str, low: PlanningInputs,
     assert (swing.usd_per_month_high, swing.winner_high) == pytest.approx(planned(high))
 
 
-def test_a_flip_is_told_by_another_winner() -> None:
+def test_a_flip_is_reported_by_another_winner() -> None:
     swing = swings(asked())["price of the recommended offer"]
     assert (swing.low, swing.high) == ("−20 %", "+20 %")
     assert planned(asked())[1] == swing.winner_low == "acme/c1@here"
@@ -79,7 +79,7 @@ def test_a_peak_and_a_rate_move_by_what_is_not_sure_of_them() -> None:
     assert (rate.usd_per_month_low or 0) < (planned(asked())[0] or 0) < (rate.usd_per_month_high or 0)
 
 
-def test_the_slos_limits_and_the_router_are_told_where_there_is_a_service_model() -> None:
+def test_the_slos_limits_and_the_router_are_reported_where_there_is_a_service_model() -> None:
     assert not {"SLO limits", "router"} & set(swings(asked()))
     tight = modelled(RequestService(1, 0.1, 1.0), slo="latency_ms.p95 < 600", limits=PlanLimits(router="round_robin"))
     found = swings(tight)

@@ -129,7 +129,7 @@ def test_cost_has_the_interval_of_the_fleet_resized() -> None:
     assert per_1k.ci95 == pytest.approx((per_1k.value * 8 / 14, per_1k.value * 16 / 14))
 
 
-def test_what_is_needed_is_told_by_percentiles_of_the_capacity_and_the_peak() -> None:
+def test_what_is_needed_is_reported_by_percentiles_of_the_capacity_and_the_peak() -> None:
     capacity = Capacity(100.0, 0.3, 1, "extrapolated")
     unsure = peak(10_000.0, peak_sigma=0.4)
     needed = estimate_instance_range(capacity, unsure)

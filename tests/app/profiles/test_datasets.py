@@ -28,12 +28,12 @@ def test_a_popularity_is_read_and_written_back(written: object, popularity: Popu
 
 
 @pytest.mark.parametrize("written", ["ziph", 3, None, {"zipf": 0}, {"zipf": True}, {"zipf": 1, "x": 2}, {}])
-def test_nonsense_is_told(written: object) -> None:
+def test_nonsense_is_reported(written: object) -> None:
     with pytest.raises(BadValueError):
         parse_popularity(written)
 
 
-def test_the_nearest_name_is_told() -> None:
+def test_the_nearest_name_is_reported() -> None:
     with pytest.raises(BadValueError) as caught:
         parse_popularity("ziph")
     assert caught.value.hint == "Did you mean 'zipf'?"

@@ -34,9 +34,9 @@ def declared(settings: type[Settings]) -> Iterator[tuple[type[Settings], str]]:
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
-def test_every_key_of_the_models_is_told(protocol: str) -> None:
-    told = [field.key for path, field in iter_fields(profile_fields(protocol)) if path[-1] != "*"]
-    assert sorted(told) == sorted(key for _, key in declared(PROFILES[protocol]))
+def test_every_key_of_the_models_is_reported(protocol: str) -> None:
+    reported = [field.key for path, field in iter_fields(profile_fields(protocol)) if path[-1] != "*"]
+    assert sorted(reported) == sorted(key for _, key in declared(PROFILES[protocol]))
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
@@ -65,17 +65,17 @@ def test_a_default_is_as_a_profile_writes_it(protocol: str) -> None:
     for settings in {one for one, _ in declared(PROFILES[protocol])}:
         spec = build_group(settings)
         for name, field in settings.model_fields.items():
-            told = spec.find_field(field.alias or name)
-            assert told is not None
-            if told.default in (None, []) or told.kind == "group":
+            reported = spec.find_field(field.alias or name)
+            assert reported is not None
+            if reported.default in (None, []) or reported.kind == "group":
                 continue
             kind: Any = field.annotation
             adapter: TypeAdapter[Any] = TypeAdapter(Annotated[kind, *field.metadata] if field.metadata else kind)
             context = {"directory": Path.cwd(), "files_must_exist": False}
-            adapter.validate_python(told.default, context=context)
+            adapter.validate_python(reported.default, context=context)
 
 
-def test_units_and_bounds_are_told_as_they_are_written() -> None:
+def test_units_and_bounds_are_reported_as_they_are_written() -> None:
     http = profile_fields("http")
     assert field_at(http, "load", "warmup").unit == "ms, s, m, h"
     assert field_at(http, "plan", "confidence").bounds == "at least 50%, at most 99.99%"

@@ -118,10 +118,10 @@ def test_a_gate_on_a_model_may_choose_among_its_variants(load: Load, gate: str, 
 
 def test_the_references_gates_are_right(load: Load) -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "slos-and-gates.md").read_text(encoding="utf-8")
-    told = yaml.safe_load(page.partition("## Gates")[2].partition("```yaml")[2].partition("```")[0])
+    reported = yaml.safe_load(page.partition("## Gates")[2].partition("```yaml")[2].partition("```")[0])
     stages = {"stages": [{"name": "peak", "rate": "9/s", "duration": "20s"}]}
-    profile = load(CHAT, PROMPTS, stages, slo=SLO, traffic=TRAFFIC, **told)
-    assert len(profile.gates) == len(told["gates"]) > 9
+    profile = load(CHAT, PROMPTS, stages, slo=SLO, traffic=TRAFFIC, **reported)
+    assert len(profile.gates) == len(reported["gates"]) > 9
 
 
 GRPC = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m"}

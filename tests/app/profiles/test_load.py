@@ -101,7 +101,7 @@ def test_a_share_names_its_stage(folder: Path) -> None:
         ({"trace": "unsorted.csv"}, "unsorted.csv:3: the request is earlier"),
     ],
 )
-def test_nonsense_is_told_in_a_line(folder: Path, stage: dict[str, Any], says: str) -> None:
+def test_nonsense_is_reported_in_a_line(folder: Path, stage: dict[str, Any], says: str) -> None:
     (folder / "unsorted.csv").write_text("timestamp\n2\n1\n")
     (folder / "single.csv").write_text("timestamp\n2\n")
     with pytest.raises(ProfileError, match=says) as caught:

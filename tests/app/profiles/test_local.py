@@ -120,7 +120,7 @@ def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path
         ),
     ],
 )
-def test_wrong_targets_are_told_with_their_line(
+def test_wrong_targets_are_reported_with_their_line(
     load: Load, target: dict[str, Any], line: int, message: str, hint: str | None
 ) -> None:
     with pytest.raises(ProfileError) as caught:

@@ -35,7 +35,7 @@ def test_overrides_go_in(file: Path) -> None:
     assert profile.target.all_urls == ()
 
 
-def test_what_is_wrong_is_told(file: Path) -> None:
+def test_what_is_wrong_is_reported(file: Path) -> None:
     with pytest.raises(ProfileError, match=r"^--locustfile: target\.file: no such file"):
         locust_profile(file.with_name("none.py"))
     with pytest.raises(ProfileError, match=r"--set load\.seed"):

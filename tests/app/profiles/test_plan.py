@@ -66,7 +66,7 @@ def test_every_key_is_taken(path: Path) -> None:
         assert set(kind.model_fields) == set(said)
 
 
-def test_a_mixture_with_latent_attention_is_the_model_that_its_file_tells(path: Path) -> None:
+def test_a_mixture_with_latent_attention_is_the_model_that_its_file_reports(path: Path) -> None:
     shape = {name: getattr(DEEPSEEK_V3, name) for name in SHAPE}
     path.write_text(yaml.safe_dump({"language_model": shape}))
     assert load_language_model(path).model == DEEPSEEK_V3
@@ -127,7 +127,9 @@ def test_each_bad_value_has_its_line_and_the_nearest_right_name(
         ("model.yaml", "#" * 70_000 + "\n" + MODEL, False),
     ],
 )
-def test_a_language_model_is_told_by_its_key_at_the_top(tmp_path: Path, name: str, content: str, is_one: Any) -> None:
+def test_a_language_model_is_reported_by_its_key_at_the_top(
+    tmp_path: Path, name: str, content: str, is_one: Any
+) -> None:
     path = tmp_path / name
     path.write_text(content)
     assert is_language_model(path) is is_one

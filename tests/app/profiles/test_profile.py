@@ -54,7 +54,7 @@ def test_what_could_never_end_a_run_is_refused_with_its_line(load: Load, written
     assert caught.value.line is not None
 
 
-def test_a_locust_test_tells_no_latency_while_it_runs(load: Load, tmp_path: Any) -> None:
+def test_a_locust_test_reports_no_latency_while_it_runs(load: Load, tmp_path: Any) -> None:
     (tmp_path / "locustfile.py").write_text("")
     target = {"protocol": "locust", "file": "locustfile.py"}
     assert load(target, {}, USERS, options={"abort_when": "error_rate > 20% after 15s"})

@@ -49,7 +49,7 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
         ("rerank", {"prompts": {"input_tokens": 5}, "documents": 0}, "at least 1"),
     ],
 )
-def test_nonsense_is_told(load: Load, api: str, workload: dict[str, Any], says: str) -> None:
+def test_nonsense_is_reported(load: Load, api: str, workload: dict[str, Any], says: str) -> None:
     with pytest.raises(ProfileError, match=says):
         load(target(api), workload)
 

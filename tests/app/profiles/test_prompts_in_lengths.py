@@ -48,6 +48,6 @@ def test_a_length_is_read_and_written_back(written: object, length: object) -> N
         ({"normal": {}, "uniform": {}}, "one key"),
     ],
 )
-def test_nonsense_is_told(written: object, says: str) -> None:
+def test_nonsense_is_reported(written: object, says: str) -> None:
     with pytest.raises(BadValueError, match=says):
         parse_length(written)

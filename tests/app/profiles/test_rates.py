@@ -64,7 +64,7 @@ def test_steps_are_of_equal_length() -> None:
         (SineSettings, {"mean": "50/s", "amplitude": "60/s", "period": "1s"}, "so the rate would be negative"),
     ],
 )
-def test_nonsense_is_told(kind: type[Settings], keys: dict[str, Any], says: str) -> None:
+def test_nonsense_is_reported(kind: type[Settings], keys: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         made(kind, **keys)
 

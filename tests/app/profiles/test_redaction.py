@@ -26,7 +26,7 @@ from app.profiles.resolved import compute_profile_hash, format_spec
         ("urls: http://me:hunter2@host/", ("target.urls",)),
     ],
 )
-def test_a_value_where_a_reference_belongs_is_told_by_its_place(target: str, places: tuple[str, ...]) -> None:
+def test_a_value_where_a_reference_belongs_is_reported_by_its_place(target: str, places: tuple[str, ...]) -> None:
     assert find_secret_keys(f"target: {{{target}}}\n") == places
 
 

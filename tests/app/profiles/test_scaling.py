@@ -111,7 +111,7 @@ def test_what_is_not_said_is_the_programs_own_but_target_and_bounds_are_the_plan
 @pytest.mark.parametrize(
     ("target", "metric", "value"), [("70%", "busy", 0.7), ("12/s", "rate", 12.0), ("120/min", "rate", 2.0)]
 )
-def test_the_targets_unit_tells_the_metric(target: str, metric: str, value: float) -> None:
+def test_the_targets_unit_reports_the_metric(target: str, metric: str, value: float) -> None:
     said = autoscaler("hpa", f"target={target}")
     assert isinstance(said, Hpa)
     assert (said.metric, said.target) == (metric, value)

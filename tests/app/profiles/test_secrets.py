@@ -67,7 +67,7 @@ def test_other_queries_pass() -> None:
     check_url_has_no_secret("http://h/?version=2024&model=a&bypass=1&compat=2&pattern=x&api-version=2024-10-21")
 
 
-def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "key.bin").write_bytes(b"\xffcanary")
     for name, why in (("none.txt", "No such file"), ("key.bin", "not text")):
         with pytest.raises(UsageError, match=f"cannot read the secret's file .*{name}: {why}") as caught:

@@ -110,7 +110,9 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("http", {"start": {"command": "x", "ready": "/", "directory": "none"}}, "no such folder"),
     ],
 )
-def test_what_does_not_fit_is_told_without_secrets(load: Load, protocol: str, more: dict[str, Any], says: str) -> None:
+def test_what_does_not_fit_is_reported_without_secrets(
+    load: Load, protocol: str, more: dict[str, Any], says: str
+) -> None:
     values = {key: value for key, value in target(protocol, **more).items() if value is not None or key == "model"}
     with pytest.raises(ProfileError, match=says) as caught:
         load(values, WORKLOADS.get(protocol))

@@ -69,7 +69,7 @@ def test_json_lines_keep_the_columns_that_are_wanted(tmp_path: Path) -> None:
         ("a.csv.gz", b"\x1f\x8bnonsense", "starts like a gzip file, but is not one"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+def test_what_is_wrong_is_reported_with_its_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     with pytest.raises(ProfileError, match=says) as caught:
         read_table(written(tmp_path, name, content), WANTED)
     assert len(str(caught.value)) < 300 + len(str(tmp_path))
@@ -158,12 +158,12 @@ def test_dates_are_times_too(tmp_path: Path, zone: str) -> None:
         ("timestamp\n1\n2,3\n", "not a CSV file"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line_of_traces(tmp_path: Path, text: str, says: str) -> None:
+def test_what_is_wrong_is_reported_with_its_line_of_traces(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(BadValueError, match=says):
         read_trace(traces_written(tmp_path, text))
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_bytes(b"\xff\xfe\x00timestamp\n\xff\n\0\0")
     with pytest.raises(BadValueError) as caught:

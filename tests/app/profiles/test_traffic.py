@@ -194,7 +194,7 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
         ("peak: 5/s\npeak: 6/s", "traffic.yaml:2: duplicate key 'peak'", None),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, says: str, hint: str | None) -> None:
+def test_what_is_wrong_is_reported_with_its_line(tmp_path: Path, text: str, says: str, hint: str | None) -> None:
     with pytest.raises(ProfileError, match=says) as caught:
         load_traffic(written(tmp_path, text + "\n"))
     assert hint is None or hint in str(caught.value.hint)
@@ -212,7 +212,7 @@ def bursts(days: int) -> str:
     return f"timestamp,input_tokens,output_tokens\n{rows}"
 
 
-def test_a_trace_tells_peak_shape_week_bursts_and_lengths(tmp_path: Path) -> None:
+def test_a_trace_reports_peak_shape_week_bursts_and_lengths(tmp_path: Path) -> None:
     (tmp_path / "trace.csv.gz").write_bytes(gzip.compress(bursts(9).encode()))
     traffic = build_traffic(load_traffic(tmp_path / "trace.csv.gz"))
     assert traffic == read(tmp_path, "trace: trace.csv.gz")
@@ -254,7 +254,7 @@ def test_a_traces_path_is_relative_to_the_file_that_names_it(tmp_path: Path) -> 
     assert load_traffic(path).trace == tmp_path / "trace.csv"
 
 
-def test_what_is_wrong_in_a_trace_is_told_by_its_file_and_line(tmp_path: Path) -> None:
+def test_what_is_wrong_in_a_trace_is_reported_by_its_file_and_line(tmp_path: Path) -> None:
     trace = written(tmp_path, "timestamp\n2\n1\n", "trace.csv")
     with pytest.raises(UsageError, match=r"^\S*trace.csv:3: the request is earlier"):
         load_traffic(trace)

@@ -61,7 +61,7 @@ def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
         ("locust", {"user_classes": ["My User"]}, "user_classes"),
     ],
 )
-def test_nonsense_is_told(load: Load, protocol: str, workload: dict[str, Any], says: str) -> None:
+def test_nonsense_is_reported(load: Load, protocol: str, workload: dict[str, Any], says: str) -> None:
     stage = {"concurrency": 1, "duration": "1s"}
     with pytest.raises(ProfileError, match=says):
         load(TARGETS[protocol], workload, {"stages": [stage]})

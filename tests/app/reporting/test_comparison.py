@@ -11,16 +11,16 @@ BASE = result(steady(10.0, 0.1))
 
 
 @pytest.mark.parametrize(
-    ("now_ms", "half_ms", "told"),
+    ("now_ms", "half_ms", "reported"),
     [
         (20.0, 0.5, "REGRESSION: 2 headline metrics"),
         (10.0, 0.1, "NO REGRESSION: 2 headline metrics"),
         (10.8, 0.5, "INCONCLUSIVE: 2 headline metrics"),
     ],
 )
-def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, told: str) -> None:
+def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, reported: str) -> None:
     section = build_comparison_section(compare_runs([BASE], [result(steady(now_ms, half_ms), run_id="later")]))
-    assert section.headline.startswith(told)
+    assert section.headline.startswith(reported)
     assert section.banner is None
 
 

@@ -49,7 +49,7 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judged", "why"),
+    ("evaluated", "why"),
     [
         (
             ObjectiveResult(ERRORS, REACHES_PAST, "INCONCLUSIVE"),
@@ -67,8 +67,8 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
         (ObjectiveResult(ERRORS, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
     ],
 )
-def test_what_is_not_settled_says_why(judged: ObjectiveResult, why: str | None) -> None:
-    (row,) = build_objective_rows(msgspec.structs.replace(full_run().result, slo=(judged,), gates=()))
+def test_what_is_not_simulated_says_why(evaluated: ObjectiveResult, why: str | None) -> None:
+    (row,) = build_objective_rows(msgspec.structs.replace(full_run().result, slo=(evaluated,), gates=()))
     assert row.why == why
 
 
@@ -80,16 +80,16 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
     assert accuracy is not None
     observed = accuracy.retained if needed else accuracy.value
     assert observed is not None
-    judged = ObjectiveResult(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
-    (row,) = build_objective_rows(msgspec.structs.replace(result, slo=(judged,)))
+    evaluated = ObjectiveResult(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
+    (row,) = build_objective_rows(msgspec.structs.replace(result, slo=(evaluated,)))
     rows = estimate_rows_needed(accuracy, 0.99) if needed else None
-    told = "" if rows is None else f", about {formatting.format_number(rows)} in total if they are similar"
+    reported = "" if rows is None else f", about {formatting.format_number(rows)} in total if they are similar"
     assert rows is None or rows > 450
-    assert row.why == f"the 95 % CI crosses the limit; add labeled rows{told}"
+    assert row.why == f"the 95 % CI crosses the limit; add labeled rows{reported}"
 
 
 @pytest.mark.parametrize(
-    ("gate", "observed", "told"),
+    ("gate", "observed", "reported"),
     [
         (
             "latency_ms.p95{stage=peak} < 50",
@@ -118,20 +118,22 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
         ),
     ],
 )
-def test_a_gate_is_shown_with_its_interval_in_the_unit_of_its_limit(gate: str, observed: Estimate, told: str) -> None:
+def test_a_gate_is_shown_with_its_interval_in_the_unit_of_its_limit(
+    gate: str, observed: Estimate, reported: str
+) -> None:
     run = full_run()
-    judged = msgspec.structs.replace(evaluate_objective(parse_gate(gate), observed), stage="peak")
-    result = msgspec.structs.replace(run.result, slo=(), gates=(judged,))
+    evaluated = msgspec.structs.replace(evaluate_objective(parse_gate(gate), observed), stage="peak")
+    result = msgspec.structs.replace(run.result, slo=(), gates=(evaluated,))
     report = build_report(result, run.rows, run.telemetry, "", "", "{}")
-    assert f"{judged.outcome} {told}" in render_text(report, width=1000)
+    assert f"{evaluated.outcome} {reported}" in render_text(report, width=1000)
     (row,) = report.objectives
     assert row.limit.unit == row.observed.unit
 
 
 @pytest.mark.parametrize(("value", "margin"), [(-0.02, 0.6), (-0.1, -1.0), (0.0, 1.0)])
 def test_a_limit_below_zero_has_a_margin_too(value: float, margin: float) -> None:
-    judged = evaluate_objective(parse_gate("change(max_rate_within_slo) > -5%"), Estimate(value, (value, value)))
-    (row,) = build_objective_rows(msgspec.structs.replace(full_run().result, slo=(), gates=(judged,)))
+    evaluated = evaluate_objective(parse_gate("change(max_rate_within_slo) > -5%"), Estimate(value, (value, value)))
+    (row,) = build_objective_rows(msgspec.structs.replace(full_run().result, slo=(), gates=(evaluated,)))
     assert row.margin == pytest.approx(margin)
 
 
@@ -187,7 +189,7 @@ def test_plain_answers_have_none() -> None:
     assert build_token_rows(full_run().result.stages) == ()
 
 
-def test_a_cold_start_is_told_part_by_part_and_what_it_never_came_to_by_its_reason() -> None:
+def test_a_cold_start_is_reported_part_by_part_and_what_it_never_came_to_by_its_reason() -> None:
     parts = {part.name: part.quantity for part in build_cold_start_rows(streaming_run().result)}
     assert [(name, one.value) for name, one in parts.items()] == [
         ("ready", 8_200.0), ("first response", 9_050.0), ("steady latency", None),
@@ -199,7 +201,7 @@ def test_a_target_that_was_up_has_none() -> None:
     assert build_cold_start_rows(full_run().result) == ()
 
 
-def test_each_method_is_told_with_its_load_or_its_reason() -> None:
+def test_each_method_is_reported_with_its_load_or_its_reason() -> None:
     knees = (
         Knee("power", "rate", 100.0, 20.0),
         Knee("chord", "rate", 120.0, 25.0),

@@ -46,14 +46,14 @@ def test_a_run_that_ended_before_its_first_variant_is_a_section_without_rows() -
     assert (section.variants, section.headline_variant, section.common) == ((), None, "")
 
 
-def test_without_a_best_one_the_variant_is_shown_that_was_judged() -> None:
+def test_without_a_best_one_the_variant_is_shown_that_was_evaluated() -> None:
     assert _RESULT.local is not None
-    judged = msgspec.structs.replace(_RESULT.slo[0], stage=_RESULT.stages[2].name)
+    evaluated = msgspec.structs.replace(_RESULT.slo[0], stage=_RESULT.stages[2].name)
     local = msgspec.structs.replace(_RESULT.local, best=None)
-    assert find_shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=(judged,))) == variant("as-is", 4)
+    assert find_shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=(evaluated,))) == variant("as-is", 4)
     assert find_shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=())) == variant("as-is", 1)
     assert find_shown_variant(only_failed().result) is None
-    assert SLO.text == judged.objective.text
+    assert SLO.text == evaluated.objective.text
 
 
 def test_a_variant_alone_is_called_what_it_is() -> None:
@@ -77,7 +77,7 @@ def test_headlines_are_of_the_best_variant() -> None:
     assert tiles["Cost per 1M inferences"].note == "at $0.36/h, 100\u202f% utilization"
 
 
-def test_an_slo_on_latency_is_shown_where_it_is_judged() -> None:
+def test_an_slo_on_latency_is_shown_where_it_is_evaluated() -> None:
     assert _RESULT.local is not None
     slo = Objective("latency_ms.p95 < 9", "latency_ms", "p95", "<", 9.0)
     local = msgspec.structs.replace(_RESULT.local, best=variant("int8-static", 1))

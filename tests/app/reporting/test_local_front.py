@@ -24,7 +24,7 @@ from tests.fakes.searched_runs import searched_run, searched_stage
 _GRID = [variant(precision, batch) for precision in ("as-is", "fp16") for batch in (1, 8)]
 
 
-def test_names_tell_what_differs_and_the_rest_is_common() -> None:
+def test_names_report_what_differs_and_the_rest_is_common() -> None:
     assert list(name_variants(_GRID).values()) == ["as-is, batch 1", "as-is, batch 8", "fp16, batch 1", "fp16, batch 8"]
     assert format_common_settings(_GRID) == "digits cpu, 1 stream, 1 thread"
 
@@ -72,7 +72,7 @@ def test_where_nobody_searched_there_is_no_number() -> None:
     assert format_inferences(facts(variant("as-is", 4))) == ""
 
 
-def test_calls_of_several_rows_are_told_in_inferences() -> None:
+def test_calls_of_several_rows_are_reported_in_inferences() -> None:
     assert format_inferences(_FACTS) == "batch 4: 1,600\u202finferences/s"
     assert format_inferences(facts(variant(), server_per_s=Estimate(400.0))) == ""
 
@@ -136,9 +136,9 @@ def test_cost_is_arithmetic_on_throughput_and_its_interval_turns_round() -> None
 
 def test_an_invalid_stage_is_the_fastest_only_where_all_are() -> None:
     quick, slow = (stage(variant(), "single-stream", call_ms) for call_ms in (1.0, 2.0))
-    spoilt = msgspec.structs.replace(quick, verdict=Verdict("INVALID", ("x",)))
-    assert find_fastest_stage([spoilt, slow]) is slow
-    assert find_fastest_stage([spoilt]) is spoilt
+    invalidated = msgspec.structs.replace(quick, verdict=Verdict("INVALID", ("x",)))
+    assert find_fastest_stage([invalidated, slow]) is slow
+    assert find_fastest_stage([invalidated]) is invalidated
     assert find_fastest_stage([]) is None
 
 

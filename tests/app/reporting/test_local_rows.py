@@ -62,7 +62,7 @@ def test_where_no_rate_held_none_is_the_answer() -> None:
     assert [row.tried for row in rows] == ["failed", "failed"]
 
 
-def test_arrivals_that_were_never_begun_are_a_reason_to_doubt() -> None:
+def test_arrivals_that_were_never_begun_are_a_reason_to_warning() -> None:
     endless = endless_stage(1600.0)
     (row,) = build_scenario_rows([LATENCY], [endless])
     assert (row.validity, row.reasons) == ("WARN", (ENDLESS,))
@@ -108,19 +108,19 @@ def test_parts_that_were_not_timed_apart_say_so() -> None:
 @pytest.mark.parametrize(
     ("call_ms", "slo", "misses"), [(2.0, "met", 0), (20.0, "missed", 1)]
 )  # fmt: skip
-def test_the_slo_is_judged_by_point_estimates(call_ms: float, slo: str, misses: int) -> None:
+def test_the_slo_is_evaluated_by_point_estimates(call_ms: float, slo: str, misses: int) -> None:
     row = _row(stage(variant(), "single-stream", call_ms))
     assert (row.slo, len(row.misses)) == (slo, misses)
 
 
-def test_a_percentile_that_is_withheld_is_told_and_not_missed() -> None:
+def test_a_percentile_that_is_withheld_is_reported_and_not_missed() -> None:
     one = stage(variant(), "single-stream", 2.0)
     withheld = {**one.metrics["service_ms"], "p99": Estimate(None, reason="needs 368, has 90")}
     row = _row(msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": withheld}))
     assert (row.slo, row.misses) == ("inconclusive", ("p99 service time < 8 ms: n/a (needs 368, has 90)",))
 
 
-def test_states_tell_what_became_of_it() -> None:
+def test_states_report_what_became_of_it() -> None:
     timed = stage(variant(), "single-stream", 2.0)
     assert _row(timed, is_best=True).state == "best"
     assert _row(timed).state == "measured"
@@ -153,11 +153,11 @@ def test_energy_is_in_all_where_that_is_known() -> None:
     above = {"energy_above_idle_j_per_inference": {"value": Estimate(0.2)}}
     unknown = {"energy_above_idle_j_per_inference": {"value": Estimate(None, reason="no idle was read")}}
 
-    def told(*metrics: dict[str, dict[str, Estimate]]) -> float | None:
+    def reported(*metrics: dict[str, dict[str, Estimate]]) -> float | None:
         merged = {name: found for some in (one.metrics, *metrics) for name, found in some.items()}
         energy = find_energy([msgspec.structs.replace(one, metrics=merged)])
         return None if energy is None else energy.value
 
-    assert told(in_all, above) == 0.5
-    assert told(in_all, unknown) == 0.5
-    assert told() is None
+    assert reported(in_all, above) == 0.5
+    assert reported(in_all, unknown) == 0.5
+    assert reported() is None

@@ -44,7 +44,7 @@ def test_of_one_worker_nothing_is_said() -> None:
     assert "Load workers" not in render_html(report)
 
 
-def test_clocks_are_told_with_how_well_they_are_known() -> None:
+def test_clocks_are_reported_with_how_well_they_are_known() -> None:
     assert describe_clock(shared(HERE).stages) == "All times use one monotonic clock"
     assert describe_clock(shared(HERE, THERE).stages).endswith("with an error of at most 0.200\u202fms")
 

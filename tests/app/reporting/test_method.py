@@ -51,13 +51,13 @@ def test_a_run_without_load_speaks_of_no_request() -> None:
         ),
     ],
 )
-def test_the_last_self_test_is_told_with_its_outcome(mark: SelfTestSummary, outcome: str) -> None:
+def test_the_last_self_test_is_reported_with_its_outcome(mark: SelfTestSummary, outcome: str) -> None:
     result = replace(full_run().result, selftest=mark)
     (sentence,) = [one for one in describe_method(result, read_spec(SPEC), full_run().telemetry) if mark.id in one]
     assert sentence.endswith(f"self-test 0123456789ab, 2026-08-01: {outcome}.")
 
 
-def test_a_spec_tells_seed_and_arrivals_of_stages_too() -> None:
+def test_a_spec_reports_seed_and_arrivals_of_stages_too() -> None:
     spec = read_spec("load: {seed: 3, stages: [{arrivals: constant}, {arrivals: poisson}]}")
     assert (spec.seed, spec.arrivals) == (3, ("constant", "poisson"))
 
@@ -69,7 +69,7 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "told", "untold"),
+    ("run", "reported", "untold"),
     [
         (streaming_run(), "TTFT runs from the scheduled start", "closed loop"),
         (spike_run(), "Stage burst: Poisson, spike 40→200→40 req/s.", "closed loop"),
@@ -77,15 +77,15 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
         (locust_run(), "Locust does not report the scheduled start of a request", "open loop"),
     ],
 )
-def test_each_kind_of_traffic_is_told_as_it_was(run: Run, told: str, untold: str) -> None:
+def test_each_kind_of_traffic_is_reported_as_it_was(run: Run, reported: str, untold: str) -> None:
     method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
-    assert told in method
+    assert reported in method
     assert untold not in method
 
 
-def test_how_late_requests_left_is_told_where_it_is_known() -> None:
-    told = "\n".join(describe_method(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
+def test_how_late_requests_left_is_reported_where_it_is_known() -> None:
+    reported = "\n".join(describe_method(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
     late = "0.0300\u202fms"
-    assert f"Send lag after the scheduled start: {late} (p50), {late} (p99), {late} (max)." in told
+    assert f"Send lag after the scheduled start: {late} (p50), {late} (p99), {late} (max)." in reported
     untold = "\n".join(describe_method(locust_run().result, read_spec(SPEC), locust_run().telemetry))
     assert "Send lag" not in untold

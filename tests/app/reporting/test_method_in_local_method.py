@@ -25,13 +25,13 @@ def test_sentences_are_made_from_the_run_and_its_profile() -> None:
     assert "multi-stream" not in method
 
 
-def test_what_was_not_done_is_not_told() -> None:
+def test_what_was_not_done_is_not_reported() -> None:
     method = "\n".join(describe_local_run(one_variant().result, {}))
     assert method.startswith("The variant ran in a separate process")
     for part in ("server", "Outputs", "Accuracy", "cold start", "Each scenario ran"):
         assert part not in method
 
 
-def test_without_a_call_there_is_nothing_to_tell() -> None:
+def test_without_a_call_there_is_nothing_to_report() -> None:
     assert describe_local_run(only_failed().result, {}) == ()
     assert describe_local_run(full_run().result, {}) == ()

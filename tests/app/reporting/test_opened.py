@@ -48,13 +48,13 @@ def test_asked_for_nothing_else_it_is_the_stored_result_to_the_last_digit(
 
 @pytest.mark.parametrize("name", ["stages", "searched", "streamed"])
 @pytest.mark.parametrize("slo", ["latency_ms.p95 < 7", "service_ms.p50 < 4.001", "error_rate < 2%"])
-def test_a_stage_judged_again_is_what_its_rows_say_by_that_slo(
+def test_a_stage_evaluated_again_is_what_its_rows_say_by_that_slo(
     name: str, slo: str, request: pytest.FixtureRequest
 ) -> None:
     run: OpenedRun = request.getfixturevalue(name)
     objectives = (parse_objective(slo),)
-    judged = [stage for stage in run.rescore([slo]).stages if not stage.is_pooled]
-    for rows, facts, stage in zip(run.data.rows, run.data.stage_data, judged, strict=True):
+    evaluated = [stage for stage in run.rescore([slo]).stages if not stage.is_pooled]
+    for rows, facts, stage in zip(run.data.rows, run.data.stage_data, evaluated, strict=True):
         made = summarize_rows(rows, run.data.telemetry, facts, objectives)
         assert stage == msgspec.structs.replace(made, in_headline=stage.in_headline), facts.name
 
@@ -134,7 +134,7 @@ def test_few_samples_withhold_percentiles(stages: OpenedRun) -> None:
     assert part.slo[0].outcome == "INCONCLUSIVE"
 
 
-def test_a_run_cut_short_is_told_from_its_facts_and_what_is_missing_too(tmp_path: Path) -> None:
+def test_a_run_cut_short_is_reported_from_its_facts_and_what_is_missing_too(tmp_path: Path) -> None:
     whole = stored_run(tmp_path / "run")
     stages = whole.complete_result.stages
     killed = cut_short(whole, 2)

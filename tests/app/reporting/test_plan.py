@@ -38,7 +38,7 @@ def test_a_fleets_chances_and_ranges_are_its_own(section: PlanSection) -> None:
     assert [one.price_kind for one in section.offers if one.offer == OWN] == ["owned"]
 
 
-def test_a_refused_fleet_tells_why_once(section: PlanSection) -> None:
+def test_a_refused_fleet_reports_why_once(section: PlanSection) -> None:
     (row,) = section.rejected_offers
     assert row.rejected == REFUSAL
     assert row.sizing_method is None

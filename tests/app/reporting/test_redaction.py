@@ -102,18 +102,18 @@ def _everything(report: Report, form: str) -> str:
 
 @pytest.mark.process
 @pytest.mark.parametrize("form", [form for form in BY_ID if form != "pdf"])
-def test_no_form_tells_what_is_hidden(report: Report, result: Result, form: str) -> None:
-    told = _everything(redact(report, result, REDACTED_KINDS).report, form)
-    assert form != "html" or "redacted in this report" in told
-    assert [word for words in WORDS.values() for word in words if word in told] == []
+def test_no_form_reports_what_is_hidden(report: Report, result: Result, form: str) -> None:
+    reported = _everything(redact(report, result, REDACTED_KINDS).report, form)
+    assert form != "html" or "redacted in this report" in reported
+    assert [word for words in WORDS.values() for word in words if word in reported] == []
 
 
 @pytest.mark.parametrize("kind", REDACTED_KINDS)
 def test_only_what_is_asked_for_is_hidden(report: Report, result: Result, kind: RedactedKind) -> None:
     """And the words that are looked for do stand there else."""
-    told = _everything(redact(report, result, [kind]).report, "json")
+    reported = _everything(redact(report, result, [kind]).report, "json")
     for other, words in WORDS.items():
-        assert [word for word in words if word not in told] == (list(words) if other == kind else [])
+        assert [word for word in words if word not in reported] == (list(words) if other == kind else [])
 
 
 def test_one_name_is_one_word_everywhere(report: Report, result: Result) -> None:
@@ -142,14 +142,14 @@ def test_it_is_said_in_every_form(report: Report, result: Result) -> None:
     assert msgspec.json.decode(hidden.result_json, type=Result).notes[0] == hidden.notes[0]
 
 
-def test_what_is_replaced_is_told_with_how_often(report: Report, result: Result) -> None:
-    told = {one.original: one for one in redact(report, result, REDACTED_KINDS).redactions}
-    assert told["walrus-labs/Zebrafish-70B"].replacement == "model-1"
-    assert told["walrus-labs/Zebrafish-70B"].occurrences > 5
-    assert [one for one in told if told[one].kind == "prompts"] == [
+def test_what_is_replaced_is_reported_with_how_often(report: Report, result: Result) -> None:
+    reported = {one.original: one for one in redact(report, result, REDACTED_KINDS).redactions}
+    assert reported["walrus-labs/Zebrafish-70B"].replacement == "model-1"
+    assert reported["walrus-labs/Zebrafish-70B"].occurrences > 5
+    assert [one for one in reported if reported[one].kind == "prompts"] == [
         "workload.body", "workload.template", "workload.extra_body", "target.scripted.response",
     ]  # fmt: skip
-    assert told["workload.body"].replacement == REDACTED_TEXT
+    assert reported["workload.body"].replacement == REDACTED_TEXT
 
 
 def test_numbers_and_fixed_words_stay(report: Report, result: Result) -> None:
@@ -184,6 +184,6 @@ def test_a_local_models_file_and_its_digest_are_its_name_too() -> None:
     variants = tuple(msgspec.structs.replace(one, model_sha256="5d3c2b5b94cf") for one in local.variants)
     result = msgspec.structs.replace(result, local=msgspec.structs.replace(local, variants=variants))
     report = build_report(result, run.rows, run.telemetry, "", "x", msgspec.json.encode(result).decode())
-    told = _everything(redact(report, result, ["models"]).report, "json")
+    reported = _everything(redact(report, result, ["models"]).report, "json")
     assert "zebrafish" in _everything(report, "json")
-    assert ("zebrafish" in told, "5d3c2b5b94cf" in told) == (False, False)
+    assert ("zebrafish" in reported, "5d3c2b5b94cf" in reported) == (False, False)

@@ -91,7 +91,7 @@ def test_errors_are_counted_by_class_with_those_never_started() -> None:
     assert found[0].share.value == pytest.approx(3 / 7)
 
 
-def test_of_each_class_of_errors_is_told_what_was_seen_first() -> None:
+def test_of_each_class_of_errors_is_reported_what_was_seen_first() -> None:
     requests = read_request_times(pd.concat([_rows([1.0], error="http-5xx"), _rows([2.0], error="tls")]), RESULT)
     samples = (ErrorSample("http-5xx", 9, "later"), ErrorSample("http-5xx", 5, "status 503"))
     stages = [msgspec.structs.replace(RESULT.stages[-1], error_samples=(one,)) for one in samples]

@@ -67,7 +67,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield folder
 
 
-def test_a_row_tells_what_a_list_shows(home: Path) -> None:
+def test_a_row_reports_what_a_list_shows(home: Path) -> None:
     row = list_runs().rows[0]
     assert (row.run_id, row.name, row.verdict, row.url) == ("run-0", WHOLE.name, "WARN", WHOLE.target.urls[0])
     assert (row.max_rate_text, row.started_at, row.duration_s) == (
@@ -117,7 +117,7 @@ def test_a_deleted_or_damaged_index_is_made_again(home: Path, damage: str) -> No
     assert (home / INDEX).exists()
 
 
-def test_in_too_short_a_time_the_rest_is_told_to_be_unread_and_read_the_next_time(home: Path) -> None:
+def test_in_too_short_a_time_the_rest_is_reported_to_be_unread_and_read_the_next_time(home: Path) -> None:
     times = iter([0.0, 0.0, 0.2, 0.2, 0.2])
     first = list_runs(within_s=0.1, now_s=lambda: next(times))
     assert [row.state for row in first.rows] == ["done", "not read yet", "not read yet", "not read yet"]
@@ -187,7 +187,7 @@ def test_an_index_row_that_cannot_be_read_is_made_again(home: Path, column: str,
     assert list_runs() == before
 
 
-def test_only_runs_of_the_name_are_read_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_runs_of_the_name_are_read_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     whole = full_run().result
     for number in range(16):

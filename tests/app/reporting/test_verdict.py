@@ -76,8 +76,8 @@ def test_an_invalid_variant_does_not_hide_one_that_can_be_relied_on() -> None:
 
 
 def test_what_the_interval_does_not_settle_is_added() -> None:
-    judged = msgspec.structs.replace(_RESULT.slo[0], outcome="INCONCLUSIVE")
-    sentence = build_verdict(msgspec.structs.replace(_RESULT, slo=(judged,))).sentence
+    evaluated = msgspec.structs.replace(_RESULT.slo[0], outcome="INCONCLUSIVE")
+    sentence = build_verdict(msgspec.structs.replace(_RESULT, slo=(evaluated,))).sentence
     assert sentence.endswith("Inconclusive: p99 service time < 8 ms.")
 
 
@@ -175,7 +175,7 @@ def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> No
     assert build_verdict(invalid).sentence == "Nothing was measured."
 
 
-def test_what_held_and_is_not_settled_is_named() -> None:
+def test_what_held_and_is_not_simulated_is_named() -> None:
     verdict = build_verdict(msgspec.structs.replace(RESULT, slo=(OPEN,), gates=()))
     assert verdict.sentence.startswith("Max rate 218\u202freq/s within SLO")
     assert verdict.sentence.endswith("Inconclusive: p95 latency < 50 ms.")

@@ -195,11 +195,11 @@ async def test_request_that_ends_before_its_body_is_counted_and_over() -> None:
     assert reply.status == 400
 
 
-async def test_body_over_the_limit_is_413_told_or_not() -> None:
-    told = await ask(Served().app, "POST", INFER, [b""], {"Content-Length": str(BODY_LIMIT_BYTES + 1)})
+async def test_body_over_the_limit_is_413_reported_or_not() -> None:
+    reported = await ask(Served().app, "POST", INFER, [b""], {"Content-Length": str(BODY_LIMIT_BYTES + 1)})
     part = bytes(BODY_LIMIT_BYTES // 2)
     untold = await ask(Served().app, "POST", INFER, [part, part, b"!"])
-    assert (told.status, untold.status) == (413, 413)
+    assert (reported.status, untold.status) == (413, 413)
 
 
 async def test_full_queue_is_429_with_retry_after() -> None:

@@ -187,7 +187,7 @@ def test_provider_that_cannot_exist_here_is_refused(provider: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
-def test_provider_that_falls_back_is_told_in_the_ready_line(
+def test_provider_that_falls_back_is_reported_in_the_ready_line(
     nvml_stand_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_stand_in))

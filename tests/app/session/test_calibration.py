@@ -21,19 +21,19 @@ from loadgen.records import Endpoint, LoadWorker
 from tests.fakes.generator import FakeMachine, FakeNullServer, LimitedLoad, nobody_knows, null_servers
 
 
-def rung(rate: float, held: bool) -> CalibrationStep:
+def load_point(rate: float, held: bool) -> CalibrationStep:
     return CalibrationStep(rate, rate, 0.05, 1.0, 0.0, 0.5, held)
 
 
 def test_the_ceiling_is_the_highest_rate_that_held() -> None:
-    rungs = search_rates(lambda rate: rung(rate, rate <= 45_500))
-    assert [one.offered_per_s for one in rungs][:5] == [8_000, 16_000, 32_000, 64_000, 64_000]
-    assert find_max_achieved_rate(rungs) == pytest.approx(64_000 / 2**0.5)
+    load_points = search_rates(lambda rate: load_point(rate, rate <= 45_500))
+    assert [one.offered_per_s for one in load_points][:5] == [8_000, 16_000, 32_000, 64_000, 64_000]
+    assert find_max_achieved_rate(load_points) == pytest.approx(64_000 / 2**0.5)
 
 
 def test_a_slow_machine_is_found_from_above() -> None:
-    rungs = search_rates(lambda rate: rung(rate, rate <= 1_500))
-    assert find_max_achieved_rate(rungs) == pytest.approx(1_000 * 2**0.5)
+    load_points = search_rates(lambda rate: load_point(rate, rate <= 1_500))
+    assert find_max_achieved_rate(load_points) == pytest.approx(1_000 * 2**0.5)
 
 
 def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
@@ -41,34 +41,34 @@ def test_one_disturbed_moment_does_not_lower_the_ceiling() -> None:
 
     def try_rate(rate: float) -> CalibrationStep:
         tries.append(rate)
-        return rung(rate, rate < 40_000 and (rate != 16_000 or tries.count(rate) > 1))
+        return load_point(rate, rate < 40_000 and (rate != 16_000 or tries.count(rate) > 1))
 
     assert find_max_achieved_rate(search_rates(try_rate)) == 32_000
 
 
 def test_there_is_no_ceiling_when_the_lowest_rate_does_not_hold() -> None:
-    rungs = search_rates(lambda rate: rung(rate, False))
-    assert find_max_achieved_rate(rungs) is None
-    assert rungs[-1].offered_per_s == 250
-    assert [one.offered_per_s for one in rungs].count(250) == 1, "a machine so busy is not asked twice for ever"
-    assert len(rungs) == 6 + 3
+    load_points = search_rates(lambda rate: load_point(rate, False))
+    assert find_max_achieved_rate(load_points) is None
+    assert load_points[-1].offered_per_s == 250
+    assert [one.offered_per_s for one in load_points].count(250) == 1, "a machine so busy is not asked twice for ever"
+    assert len(load_points) == 6 + 3
 
 
 def test_climbing_ends_when_it_is_stopped() -> None:
-    assert search_rates(lambda rate: None if rate > 20_000 else rung(rate, True))[-1].offered_per_s == 16_000
+    assert search_rates(lambda rate: None if rate > 20_000 else load_point(rate, True))[-1].offered_per_s == 16_000
     assert search_rates(lambda _: None) == ()
 
 
-def test_a_rung_holds_by_what_was_sent_and_how_late() -> None:
+def test_a_load_point_holds_by_what_was_sent_and_how_late() -> None:
     assert has_passed(0.995, 0.005)
     assert not has_passed(0.98, 0.0)
     assert not has_passed(1.0, 0.02)
 
 
 def test_so_many_workers_begin_and_end_so_much_higher() -> None:
-    rungs = search_rates(lambda rate: rung(rate, True), REQUEST_RATE_RANGE.scale_to(4))
-    assert [one.offered_per_s for one in rungs] == [32_000, 64_000, 128_000, 256_000]
-    assert search_rates(lambda rate: rung(rate, False), REQUEST_RATE_RANGE.scale_to(4))[-1].offered_per_s == 250
+    load_points = search_rates(lambda rate: load_point(rate, True), REQUEST_RATE_RANGE.scale_to(4))
+    assert [one.offered_per_s for one in load_points] == [32_000, 64_000, 128_000, 256_000]
+    assert search_rates(lambda rate: load_point(rate, False), REQUEST_RATE_RANGE.scale_to(4))[-1].offered_per_s == 250
 
 
 def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None:
@@ -78,8 +78,8 @@ def test_a_ceiling_may_be_higher_where_nothing_failed_by_the_generator() -> None
     assert is_lower_bound(search_rates(lambda rate: tried(rate, 0.96)))
     assert not is_lower_bound(search_rates(lambda rate: tried(rate, 0.9)))
     assert not is_lower_bound(search_rates(lambda rate: tried(rate, None)))
-    assert is_lower_bound(search_rates(lambda rate: rung(rate, True)))
-    assert not is_lower_bound(search_rates(lambda rate: rung(rate, False)))
+    assert is_lower_bound(search_rates(lambda rate: load_point(rate, True)))
+    assert not is_lower_bound(search_rates(lambda rate: load_point(rate, False)))
 
 
 def beside(rate: float, others: float, limit: float) -> CalibrationStep:
@@ -87,11 +87,11 @@ def beside(rate: float, others: float, limit: float) -> CalibrationStep:
 
 
 def test_a_rate_that_failed_beside_others_says_only_that_the_ceiling_is_no_lower() -> None:
-    rungs = search_rates(lambda rate: beside(rate, 1.5, 12_000))
-    assert find_max_achieved_rate(rungs) == pytest.approx(8_000 * 2**0.5)
-    assert (is_lower_bound(rungs), find_disturbing_cores(rungs)) == (True, 1.5)
-    rungs = search_rates(lambda rate: beside(rate, 0.2, 12_000))
-    assert (is_lower_bound(rungs), find_disturbing_cores(rungs)) == (False, None)
+    load_points = search_rates(lambda rate: beside(rate, 1.5, 12_000))
+    assert find_max_achieved_rate(load_points) == pytest.approx(8_000 * 2**0.5)
+    assert (is_lower_bound(load_points), find_disturbing_cores(load_points)) == (True, 1.5)
+    load_points = search_rates(lambda rate: beside(rate, 0.2, 12_000))
+    assert (is_lower_bound(load_points), find_disturbing_cores(load_points)) == (False, None)
 
 
 def test_the_next_higher_rate_decides_and_not_those_beyond_it() -> None:
@@ -111,14 +111,18 @@ def test_the_next_higher_rate_decides_and_not_those_beyond_it() -> None:
 
 def test_one_undisturbed_failure_of_a_rate_is_enough() -> None:
     others = iter([0.0, 1.5, 0.1, 1.5, 0.1])
-    rungs = search_rates(lambda rate: beside(rate, next(others), 10_000))
-    assert (len(rungs), is_lower_bound(rungs), find_disturbing_cores(rungs)) == (5, False, None)
+    load_points = search_rates(lambda rate: beside(rate, next(others), 10_000))
+    assert (len(load_points), is_lower_bound(load_points), find_disturbing_cores(load_points)) == (5, False, None)
 
 
 def test_a_machine_too_busy_is_why_there_is_no_ceiling() -> None:
-    rungs = search_rates(lambda rate: beside(rate, 2.0, 0))
-    assert (find_max_achieved_rate(rungs), is_lower_bound(rungs), find_disturbing_cores(rungs)) == (None, False, 2.0)
-    assert len(rungs) == 6 + 3, "it takes no longer for that"
+    load_points = search_rates(lambda rate: beside(rate, 2.0, 0))
+    assert (find_max_achieved_rate(load_points), is_lower_bound(load_points), find_disturbing_cores(load_points)) == (
+        None,
+        False,
+        2.0,
+    )
+    assert len(load_points) == 6 + 3, "it takes no longer for that"
     assert find_disturbing_cores(search_rates(lambda rate: beside(rate, 0.1, 0))) is None
 
 
@@ -129,26 +133,26 @@ def tried(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | N
     )
 
 
-def test_a_rung_that_is_sent_in_time_holds() -> None:
-    rung = tried("plain", LimitedLoad(50_000.0), 8_000.0)
-    assert rung.passed
-    assert rung.achieved_per_s == pytest.approx(8_000, rel=0.05)
-    assert rung.late_share == 0
-    assert not rung.is_generator_limit
+def test_a_load_point_that_is_sent_in_time_holds() -> None:
+    load_point = tried("plain", LimitedLoad(50_000.0), 8_000.0)
+    assert load_point.passed
+    assert load_point.achieved_per_s == pytest.approx(8_000, rel=0.05)
+    assert load_point.late_share == 0
+    assert not load_point.is_generator_limit
 
 
 def test_one_that_is_sent_late_does_not() -> None:
-    rung = tried("plain", LimitedLoad(7_000.0), 8_000.0)
-    assert not rung.passed
-    assert rung.late_share > 0.5
-    assert rung.lag_p99_ms > 50
+    load_point = tried("plain", LimitedLoad(7_000.0), 8_000.0)
+    assert not load_point.passed
+    assert load_point.late_share > 0.5
+    assert load_point.lag_p99_ms > 50
 
 
 @pytest.mark.parametrize(("cores", "is_against"), [(0.3, True), (None, True), (2.0, False)])
 def test_a_server_that_was_at_its_limit_is_an_excuse(cores: float | None, is_against: bool) -> None:
-    rung = tried("plain", LimitedLoad(7_000.0), 8_000.0, cores)
-    assert rung.is_generator_limit is is_against
-    assert (rung.server_cpu_cores is None) == (cores is None)
+    load_point = tried("plain", LimitedLoad(7_000.0), 8_000.0, cores)
+    assert load_point.is_generator_limit is is_against
+    assert (load_point.server_cpu_cores is None) == (cores is None)
 
 
 def test_chunks_count_by_themselves_however_punctual_the_requests_are() -> None:
@@ -163,9 +167,9 @@ def test_chunks_count_by_themselves_however_punctual_the_requests_are() -> None:
 
 @pytest.mark.parametrize(("cut_off", "held"), [(0, True), (1_000, True), (50, False), (1, False)])
 def test_an_answer_without_its_end_is_late_as_a_whole(cut_off: int, held: bool) -> None:
-    rung = tried("streaming", LimitedLoad(1e6, 1e9, cut_off=cut_off), 32_000.0)
-    assert rung.passed is held
-    assert rung.late_share == pytest.approx(1 / cut_off if cut_off else 0.0, abs=0.001)
+    load_point = tried("streaming", LimitedLoad(1e6, 1e9, cut_off=cut_off), 32_000.0)
+    assert load_point.passed is held
+    assert load_point.late_share == pytest.approx(1 / cut_off if cut_off else 0.0, abs=0.001)
 
 
 def rungs_beside(machine: FakeMachine, load: LimitedLoad) -> CalibrationStep:
@@ -173,12 +177,12 @@ def rungs_beside(machine: FakeMachine, load: LimitedLoad) -> CalibrationStep:
     return run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
 
 
-def test_what_all_others_use_is_told_without_what_is_ours() -> None:
+def test_what_all_others_use_is_reported_without_what_is_ours() -> None:
     machine = FakeMachine(1.25, idle=0.2)
     workers = tuple(LoadWorker(index, "here", 100 + index, is_local=True) for index in range(2))
-    rung = rungs_beside(machine, LimitedLoad(7_000.0, workers=workers))
-    assert rung.other_cores == pytest.approx(1.25)
-    assert rung.idle_cores == pytest.approx(0.2)
+    load_point = rungs_beside(machine, LimitedLoad(7_000.0, workers=workers))
+    assert load_point.other_cores == pytest.approx(1.25)
+    assert load_point.idle_cores == pytest.approx(0.2)
     assert set(machine.pids) == {LimitedLoad.pid, 100, 101}
 
 
@@ -186,20 +190,22 @@ def test_what_all_others_use_is_told_without_what_is_ours() -> None:
     ("others", "idle", "is_against"), [(0.25, 0.0, True), (0.35, 0.0, False), (0.35, 0.9, False), (2.0, 1.1, True)]
 )
 def test_others_are_an_excuse_where_they_left_no_core(others: float, idle: float, is_against: bool) -> None:
-    rung = rungs_beside(FakeMachine(others, idle=idle), LimitedLoad(7_000.0))
-    assert rung.is_generator_limit is is_against
-    assert rung.is_disturbed is not is_against
+    load_point = rungs_beside(FakeMachine(others, idle=idle), LimitedLoad(7_000.0))
+    assert load_point.is_generator_limit is is_against
+    assert load_point.is_disturbed is not is_against
 
 
 def test_what_cannot_be_read_is_no_excuse() -> None:
     for machine in (nobody_knows, lambda _: CoreUsage(1, 0.0, 0.0, None)):
         load = LimitedLoad(7_000.0)
         load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS["plain"].workload)
-        rung = run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
-        assert (rung.other_cores, rung.is_generator_limit) == (None, True)
+        load_point = run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
+        assert (load_point.other_cores, load_point.is_generator_limit) == (None, True)
     load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS["plain"].workload)
-    rung = run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(None)], FakeMachine(2.0), 8_000.0)
-    assert (rung.other_cores, rung.is_generator_limit) == (None, True), "nor where a server's share is not known"
+    load_point = run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(None)], FakeMachine(2.0), 8_000.0)
+    assert (load_point.other_cores, load_point.is_generator_limit) == (None, True), (
+        "nor where a server's share is not known"
+    )
 
 
 TWO = tuple(LoadWorker(index, "here", index, is_local=True) for index in range(2))
@@ -207,12 +213,12 @@ TWO = tuple(LoadWorker(index, "here", index, is_local=True) for index in range(2
 
 def test_the_ceiling_is_what_the_generator_kept_up_with() -> None:
     servers, start = null_servers()
-    told: list[CalibrationStep] = []
+    reported: list[CalibrationStep] = []
     load = LimitedLoad(25_000.0)
-    found = measure_capacity("plain", load, start, Interruption(), nobody_knows, told.append)
+    found = measure_capacity("plain", load, start, Interruption(), nobody_knows, reported.append)
     assert (found.kind, found.workers, found.is_lower_bound) == ("plain", 1, False)
     assert found.per_s == pytest.approx(22_627, rel=0.02)
-    assert list(found.steps) == told
+    assert list(found.steps) == reported
     assert [server.is_closed for server in servers] == [True]
 
 
@@ -220,7 +226,7 @@ def test_of_streams_it_is_in_chunks() -> None:
     _, start = null_servers()
     found = measure_capacity("streaming", LimitedLoad(1e6, 50_000.0), start, Interruption(), nobody_knows)
     assert found.per_s == pytest.approx(45_255, rel=0.1)  # of 1,000 streams, by chance some more or less
-    assert any(rung.late_share > 0.01 for rung in found.steps)
+    assert any(load_point.late_share > 0.01 for load_point in found.steps)
 
 
 def test_several_workers_are_calibrated_together_each_two_on_a_server_of_their_own() -> None:

@@ -53,9 +53,9 @@ def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(benc
     check = check_of(outcome, "file_descriptors")
     assert check is not None
     assert (check.verdict, check.value, check.limit) == ("WARN", 189.0, 100.0)
-    told = [event for event in bench.events if isinstance(event, CheckCompleted | PhaseChanged)]
-    stages = next(n for n, event in enumerate(told) if isinstance(event, PhaseChanged) and event.phase == "stages")
-    assert any(isinstance(event, CheckCompleted) and event.check == check for event in told[:stages])
+    reported = [event for event in bench.events if isinstance(event, CheckCompleted | PhaseChanged)]
+    stages = next(n for n, event in enumerate(reported) if isinstance(event, PhaseChanged) and event.phase == "stages")
+    assert any(isinstance(event, CheckCompleted) and event.check == check for event in reported[:stages])
 
 
 def test_requests_that_failed_by_a_local_limit_are_the_only_cause_of_the_exit(bench: Bench) -> None:

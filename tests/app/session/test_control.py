@@ -21,8 +21,8 @@ from tests.fakes.load import ScriptedLoad
 class Asked:
     """Has one wish at the first progress of a stage, and waits for the answer there, as the load would go on."""
 
-    def __init__(self, directory: Path, *wishes: ControlCommand) -> None:
-        self._directory, self._wishes = directory, list(wishes)
+    def __init__(self, directory: Path, *commands: ControlCommand) -> None:
+        self._directory, self._wishes = directory, list(commands)
         self.answers: list[str] = []
 
     def __call__(self, _: Progress | None = None) -> None:
@@ -37,7 +37,7 @@ def test_a_note_is_an_event_and_in_the_result(bench: Bench) -> None:
     asked = Asked(bench.directory, AddNote("a fan\n\x1b[31m came on"))
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
     assert asked.answers == ["noted"]
-    assert [event.text for event in bench.told(NoteAdded)] == ["a fan [31m came on"]
+    assert [event.text for event in bench.reported(NoteAdded)] == ["a fan [31m came on"]
     assert outcome.result.notes == ("User note: a fan [31m came on",)
 
 
@@ -49,7 +49,7 @@ def test_a_run_takes_only_so_many_notes(bench: Bench, monkeypatch: pytest.Monkey
     assert len(outcome.result.notes) == 2
 
 
-def test_a_wish_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Bench) -> None:
+def test_a_command_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Bench) -> None:
     asked = Asked(bench.directory, StopRun(), StopRun(), StopRun())
     load = ScriptedLoad(bench.clock, on_progress=asked)
     outcome = bench.run(SPEC, load)
@@ -60,11 +60,11 @@ def test_a_wish_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Bench) 
     assert outcome.result.exit.texts[0] == "stopped by the user"
 
 
-def test_the_rate_of_an_open_stage_is_changed_and_told(bench: Bench) -> None:
+def test_the_rate_of_an_open_stage_is_changed_and_reported(bench: Bench) -> None:
     asked = Asked(bench.directory, SetRate(150.0))
     outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
     assert asked.answers == ["stage steady now runs at 150 req/s"]
-    assert [(event.index, event.rate_per_s) for event in bench.told(RateChanged)] == [(0, 150.0)]
+    assert [(event.index, event.rate_per_s) for event in bench.reported(RateChanged)] == [(0, 150.0)]
     assert outcome.result.stages[0].kind == "varying"
 
 
@@ -85,7 +85,7 @@ def test_a_rate_that_is_not_the_users_to_change_is_refused(bench: Bench, spec: R
     bench.run(spec, ScriptedLoad(bench.clock, on_progress=asked))
     assert asked.answers[0].startswith("refused: ")
     assert why in asked.answers[0]
-    assert bench.told(RateChanged) == []
+    assert bench.reported(RateChanged) == []
 
 
 def test_between_stages_there_is_no_rate_to_change(bench: Bench) -> None:
@@ -106,7 +106,7 @@ def test_a_finished_run_has_no_control_files_left(bench: Bench) -> None:
     assert [thread.name for thread in threading.enumerate() if thread.name == "control"] == []
 
 
-def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_told(bench: Bench) -> None:
+def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_reported(bench: Bench) -> None:
     for arrivals, kind in ((poisson(100.0), "steady"), (ClosedArrivals(2), "closed")):
         bench.events.clear()
         asked = Asked(bench.directory, Extend(5.0), Extend(2.5))
@@ -114,9 +114,9 @@ def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_told(bench: Bench)
         outcome = bench.run(msgspec.structs.replace(SPEC, stages=(StageSpec("s", kind, arrivals, 10.0),)), load)  # type: ignore[arg-type]
         assert asked.answers == ["stage s was extended by 5 s to 15 s", "stage s was extended by 2.5 s to 17.5 s"]
         assert load.extended == [15.0, 17.5]
-        told = [(event.index, event.by_s, event.duration_s) for event in bench.told(StageExtended)]
-        assert told == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
-        (finished,) = bench.told(StageFinished)
+        reported = [(event.index, event.by_s, event.duration_s) for event in bench.reported(StageExtended)]
+        assert reported == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
+        (finished,) = bench.reported(StageFinished)
         assert (finished.data.duration_s, finished.data.extended_s) == (17.5, 7.5)
         notes = [note for note in outcome.result.notes if "extended" in note]
         assert notes[0].startswith("User action ")
@@ -153,7 +153,7 @@ def test_a_stage_that_has_an_end_of_its_own_is_not_made_longer(bench: Bench, spe
     assert asked.answers[0].startswith("refused: ")
     assert why in asked.answers[0]
     assert load.extended == []
-    assert bench.told(StageExtended) == []
+    assert bench.reported(StageExtended) == []
 
 
 def test_a_run_that_is_stopping_is_not_made_longer(bench: Bench) -> None:

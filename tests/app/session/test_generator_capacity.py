@@ -128,7 +128,7 @@ def test_a_locust_test_has_none(run: Path) -> None:
     assert (found.ceilings, found.measured, found.file.exists()) == (GeneratorCapacity(), [], False)
 
 
-def test_of_other_machines_it_is_what_their_workers_tell_together(run: Path) -> None:
+def test_of_other_machines_it_is_what_their_workers_report_together(run: Path) -> None:
     workers = (worker(0, is_local=False, per_s=9_000.0, chunks=20_000.0), worker(1, is_local=False, per_s=8_000.0))
     found = Found(run, CHAT, workers=workers)
     assert found.ceilings == GeneratorCapacity(2, 17_000.0, None), "one does not tell how many chunks it can read"

@@ -20,7 +20,7 @@ class Bench:
         self.now_s = 0.0
         self.order: list[Side] = []
         self.turns_told: list[tuple[int, int]] = []
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def measure(self, turn: PairRun) -> Result | None:
         side, within_s = turn.side, turn.timeout_s
@@ -40,7 +40,7 @@ class Bench:
 
     def turns(self, max_s: float = 3_600.0, pairs: int = 7) -> PairResults:
         order = PairPlan(pairs, max_s, 0.05)
-        return measure_interleaved(order, self.measure, lambda: self.now_s, self.told.append)
+        return measure_interleaved(order, self.measure, lambda: self.now_s, self.reported.append)
 
 
 def test_sides_take_turns_so_that_neither_is_always_first() -> None:
@@ -66,7 +66,7 @@ def test_no_pair_is_begun_that_would_not_end_in_time_and_it_is_said(max_s: float
     assert "time limit was reached" in turns.notes[0]
 
 
-def test_each_run_is_told_its_pair_and_of_how_many() -> None:
+def test_each_run_is_reported_its_pair_and_of_how_many() -> None:
     bench = Bench(1.2)
     bench.turns(pairs=5)
     assert bench.turns_told == [(place // 2 + 1, 5 if place < 10 else 10) for place in range(20)]
@@ -76,7 +76,7 @@ def test_an_invalid_run_is_made_again() -> None:
     bench = Bench(1.0, invalid=2)
     assert len(bench.turns(pairs=1).base) == 1
     assert bench.order == ["base", "base", "base", "candidate"]
-    assert sum("is repeated: too busy" in line for line in bench.told) == 2
+    assert sum("is repeated: too busy" in line for line in bench.reported) == 2
 
 
 def test_runs_that_stay_invalid_end_it() -> None:

@@ -4,7 +4,7 @@ from app.errors import ExitCode
 from app.session.interruption import Interruption
 
 
-def test_the_first_wish_drains_and_the_second_cuts() -> None:
+def test_the_first_command_drains_and_the_second_cuts() -> None:
     stops: list[bool] = []
     interruption = Interruption()
     interruption.set_stop_callback(stops.append)
@@ -22,7 +22,7 @@ def test_the_first_signal_names_the_exit_code() -> None:
     assert interruption.code == ExitCode.TERMINATED
 
 
-def test_the_third_wish_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_third_command_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
     monkeypatch.setattr("os._exit", left.append)
     interruption = Interruption()

@@ -47,7 +47,7 @@ class Server:
             yield Samples({"vllm:prefix_cache_hits_total": so_many, "vllm:prefix_cache_queries_total": 1_000.0 * times})
 
 
-def test_a_prefix_cache_whose_counters_moved_while_stages_ran_is_a_doubt(bench: Bench) -> None:
+def test_a_prefix_cache_whose_counters_moved_while_stages_ran_is_a_warning(bench: Bench) -> None:
     server = Server(100, 480)
     outcome = bench.run(msgspec.structs.replace(CHAT_SPEC, warmup_s=6.0), read_metrics=server.read)
     check = check_of(outcome, "prefix_cache")
@@ -103,7 +103,7 @@ def test_an_interrupted_run_does_not_wait_for_counters(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("distinct", "verdict"), [(1, "WARN"), (2, "VALID"), (None, None)])
-def test_prompts_that_are_all_alike_are_a_doubt(bench: Bench, distinct: int | None, verdict: str | None) -> None:
+def test_prompts_that_are_all_alike_are_a_warning(bench: Bench, distinct: int | None, verdict: str | None) -> None:
     report = msgspec.structs.replace(OK, prepared=1_000, distinct=distinct)
     outcome = bench.run(CHAT_SPEC, ScriptedLoad(bench.clock, preflights=(report,)))
     check = check_of(outcome, "prompts")

@@ -54,7 +54,7 @@ def test_a_known_limit_is_found_within_5_percent_and_only_where_every_hold_held(
 
 
 @pytest.mark.parametrize("name", ["M/D/1", "sheds"])
-def test_the_virtual_runner_judges_as_a_session_does(name: str) -> None:
+def test_the_virtual_runner_evaluates_as_a_session_does(name: str) -> None:
     target, held = server(name), []
     runner = VirtualRunner(target, 3)
     for place, share in enumerate((0.9, 0.97, 1.0, 1.03, 1.1)):
@@ -183,11 +183,11 @@ class LateLoad(ScriptedLoad):
     def _follow(
         self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
     ) -> tuple[int | None, bool]:
-        def told(progress: Progress) -> bool:
+        def reported(progress: Progress) -> bool:
             sent = int((self._sent <= progress.at_ns).sum())
             return on_progress(msgspec.structs.replace(progress, sent=sent, in_flight=sent - progress.completed))
 
-        return super()._follow(plan, intended, end, told)
+        return super()._follow(plan, intended, end, reported)
 
     def _rows(self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
         batch = super()._rows(plan, intended, end, cut_ns)

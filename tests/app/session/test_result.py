@@ -27,16 +27,16 @@ from tests.fakes.offers import catalogue, offer, question
 from tests.fakes.parts import NOON
 
 
-def test_each_is_told_once_in_the_order_it_became_known() -> None:
-    told = ("through a proxy", "lengths are approximate", "through a proxy")
-    assert collect_notes(HttpWorkload(), told, Counter(), ["cooler on"]) == (
+def test_each_is_reported_once_in_the_order_it_became_known() -> None:
+    reported = ("through a proxy", "lengths are approximate", "through a proxy")
+    assert collect_notes(HttpWorkload(), reported, Counter(), ["cooler on"]) == (
         "through a proxy",
         "lengths are approximate",
         "User note: cooler on",
     )
 
 
-def test_chunks_that_stand_for_tokens_are_told_with_their_share() -> None:
+def test_chunks_that_stand_for_tokens_are_reported_with_their_share() -> None:
     (note,) = collect_notes(HttpWorkload(), (), Counter(server=1, chunks=3), ())
     assert note.startswith("Output tokens of 75 % of the responses are counted as one per stream chunk")
     assert collect_notes(HttpWorkload(), (), Counter(server=9), ()) == ()
@@ -55,7 +55,7 @@ CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
         (OpenAiWorkload("embeddings", "m", SyntheticPrompts(FixedLength(5))), None),
     ],
 )
-def test_what_costs_more_than_the_calibrated_request_is_told(workload: Workload, word: str | None) -> None:
+def test_what_costs_more_than_the_calibrated_request_is_reported(workload: Workload, word: str | None) -> None:
     notes = collect_notes(workload, (), Counter(), ())
     assert bool(notes) is (word is not None)
     assert word is None or word in notes[0]
@@ -149,7 +149,7 @@ def dates(clock: FakeClock, wall_s: float) -> Callable[[], datetime.datetime]:
 
 
 @pytest.mark.parametrize("wall_s", [HOUR_S, -HOUR_S])
-def test_a_wall_clock_that_is_set_by_an_hour_changes_no_number_and_is_a_doubt(tmp_path: Path, wall_s: float) -> None:
+def test_a_wall_clock_that_is_set_by_an_hour_changes_no_number_and_is_a_warning(tmp_path: Path, wall_s: float) -> None:
     bench, undisturbed = Bench(tmp_path / "stepped"), Bench(tmp_path / "undisturbed")
     reading, date = stepped(bench.clock, wall_s, 0.0), dates(bench.clock, wall_s)
     outcome = bench.run(msgspec.structs.replace(SPEC, warmup_s=6.0), read_clock=reading, wall_now=date)
@@ -212,13 +212,13 @@ def test_a_demonstration_whose_max_rate_is_not_known_says_so_in_place_of_a_plan(
     assert demonstration(tmp_path, 5.0, slo=slo, is_demonstration=False).exit.code == ExitCode.INVALID
 
 
-def test_a_demonstration_without_doubt_plans_as_any_run(tmp_path: Path) -> None:
+def test_a_demonstration_without_warning_plans_as_any_run(tmp_path: Path) -> None:
     shown, run = (demonstration(tmp_path, is_demonstration=is_shown) for is_shown in (True, False))
     assert shown.verdict.status == "VALID", shown.verdict
     assert (shown.plan, shown.notes, shown.exit) == (run.plan, run.notes, run.exit)
 
 
-def test_the_objectives_of_a_sweep_are_judged_where_it_was_heaviest_and_held(bench: Bench) -> None:
+def test_the_objectives_of_a_sweep_are_evaluated_where_it_was_heaviest_and_held(bench: Bench) -> None:
     """A lighter load has fewer answers, so that a share of errors may not be settled there."""
     slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
     rates = tuple(
@@ -275,8 +275,8 @@ def test_gates_pass_and_fail_by_what_was_measured(
     spec = msgspec.structs.replace(SPEC, stages=CALM_AND_PEAK, slo=SPEC.slo[:1], gates=(parse_gate(gate),))
     spec = msgspec.structs.replace(spec, gating=Gating("fail"))
     result = bench.run(spec, ScriptedLoad(bench.clock, **load)).result
-    (judged,) = result.gates
-    assert (judged.outcome, judged.stage) == (judgement, judged_in), judged.observed
+    (evaluated,) = result.gates
+    assert (evaluated.outcome, evaluated.stage) == (judgement, judged_in), evaluated.observed
     is_told = any(gate in FAILURES and cause.startswith(FAILURES[gate]) for cause in result.exit.texts)
     assert is_told is (judgement == "FAIL")
 

@@ -26,7 +26,7 @@ from tests.fakes.load import OK, ScriptedLoad
 from tests.fakes.parts import SteadyTelemetry
 
 
-def test_a_stage_is_measured_stored_and_judged(bench: Bench) -> None:
+def test_a_stage_is_measured_stored_and_evaluated(bench: Bench) -> None:
     outcome = bench.run(SPEC)
     assert outcome.result.verdict.status == "VALID", outcome.result.verdict
     assert outcome.result.exit.code == 0
@@ -37,7 +37,7 @@ def test_a_stage_is_measured_stored_and_judged(bench: Bench) -> None:
     assert outcome.result.slo[1].outcome == "INCONCLUSIVE", "1,000 answers cannot show an error rate below 0.1 %"
 
 
-def test_the_events_tell_the_run(bench: Bench) -> None:
+def test_the_events_report_the_run(bench: Bench) -> None:
     bench.run(SPEC)
     phases = {event.phase: event for event in bench.events if isinstance(event, PhaseChanged)}
     assert list(phases) == ["doctor", "preflight", "stages", "report"]
@@ -127,7 +127,7 @@ def test_a_target_that_answers_500_is_measured_all_the_same(bench: Bench) -> Non
     failed = PreflightDone("http-5xx", 500, "answered 500", 1.0)
     result = bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(failed,))).result
     assert len(bench.load.plans) == 1
-    assert "request failed: answered 500" in [phase.message for phase in bench.told(PhaseChanged)]
+    assert "request failed: answered 500" in [phase.message for phase in bench.reported(PhaseChanged)]
     assert result.notes == ("The preflight request failed: answered 500.",)
 
 
@@ -160,7 +160,7 @@ def test_what_was_in_flight_at_a_limit_is_the_targets_to_answer(bench: Bench) ->
 def test_an_slo_without_an_error_rate_is_held_to_one_percent_all_the_same(bench: Bench) -> None:
     spec = msgspec.structs.replace(SPEC, slo=SPEC.slo[:1])
     result = bench.run(spec, ScriptedLoad(bench.clock, error="http-5xx", error_share=0.5)).result
-    assert [judged.outcome for judged in result.slo] == ["PASS", "FAIL"]
+    assert [evaluated.outcome for evaluated in result.slo] == ["PASS", "FAIL"]
     assert result.exit.code == ExitCode.GATE_FAILED
 
 
@@ -232,7 +232,7 @@ def test_an_interrupted_start_sends_nothing(bench: Bench) -> None:
     result = bench.run(SPEC).result
     assert bench.load.plans == []
     assert result.exit.code == ExitCode.INTERRUPTED
-    assert [phase.phase for phase in bench.told(PhaseChanged)] == ["doctor", "report"]
+    assert [phase.phase for phase in bench.reported(PhaseChanged)] == ["doctor", "report"]
 
 
 def test_a_first_answer_that_is_not_waited_for_is_no_fault_of_the_instrument(bench: Bench) -> None:
@@ -244,7 +244,7 @@ def test_a_first_answer_that_is_not_waited_for_is_no_fault_of_the_instrument(ben
     result = bench.run(SPEC, Hanging(bench.clock)).result
     assert (result.exit.code, result.exit.texts) == (ExitCode.INTERRUPTED, ("stopped by the user",))
     assert all(check.id != "load_worker" for check in result.validity)
-    assert "stages" not in [phase.phase for phase in bench.told(PhaseChanged)]
+    assert "stages" not in [phase.phase for phase in bench.reported(PhaseChanged)]
 
 
 def test_a_lost_worker_makes_the_run_invalid_and_keeps_the_stages_before(bench: Bench) -> None:
@@ -260,8 +260,8 @@ def test_a_lost_worker_makes_the_run_invalid_and_keeps_the_stages_before(bench: 
 
 def test_what_was_sent_before_the_worker_was_lost_is_a_stage_all_the_same(bench: Bench) -> None:
     class Dying(ScriptedLoad):
-        def run_stage(self, *told: Any) -> StageEnded:
-            super().run_stage(*told)
+        def run_stage(self, *reported: Any) -> StageEnded:
+            super().run_stage(*reported)
             raise LoadError("the load worker was killed by signal 9")
 
     result = bench.run(SPEC, Dying(bench.clock)).result
@@ -327,10 +327,10 @@ def test_an_embedded_endpoint_that_is_killed_makes_the_run_invalid_and_is_the_on
     endpoint = Served()
 
     class Refusing(ScriptedLoad):
-        def run_stage(self, plan: StagePlan, *told: Any) -> StageEnded:
+        def run_stage(self, plan: StagePlan, *reported: Any) -> StageEnded:
             if plan.index == 0:
                 endpoint.how = "was killed by SIGKILL"
-            return super().run_stage(plan, *told)
+            return super().run_stage(plan, *reported)
 
     result = bench.run(spec, Refusing(bench.clock, error="connect"), start_endpoint=lambda: endpoint).result
     assert [cause.code for cause in result.exit.causes] == [ExitCode.INVALID]

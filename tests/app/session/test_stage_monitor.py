@@ -18,33 +18,33 @@ from tests.fakes.bench import SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
 
 
-def test_what_was_seen_is_told_once_a_run_and_kept_of_each_stage(bench: Bench) -> None:
+def test_what_was_seen_is_reported_once_a_run_and_kept_of_each_stage(bench: Bench) -> None:
     stages = tuple(StageSpec(name, "steady", poisson(100.0), 3.0) for name in ("one", "two"))
     load = ScriptedLoad(bench.clock, error="http-5xx", error_share=0.25)
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=stages), load)
-    (seen,) = bench.told(ErrorReported)
+    (seen,) = bench.reported(ErrorReported)
     assert (seen.stage, seen.sample.error, seen.sample.text) == (0, "http-5xx", "seen http-5xx")
-    assert bench.events.index(seen) < bench.events.index(bench.told(Snapshot)[0])
-    facts = [event.data.error_samples for event in bench.told(StageFinished)]
+    assert bench.events.index(seen) < bench.events.index(bench.reported(Snapshot)[0])
+    facts = [event.data.error_samples for event in bench.reported(StageFinished)]
     assert [[one.text for one in each] for each in facts] == [["seen http-5xx"]] * 2
     assert [stage.error_samples for stage in outcome.result.stages] == facts
     assert facts[0][0] == seen.sample
 
 
-def test_a_run_without_errors_tells_of_none(bench: Bench) -> None:
+def test_a_run_without_errors_reports_of_none(bench: Bench) -> None:
     outcome = bench.run(SPEC)
-    assert bench.told(ErrorReported) == []
+    assert bench.reported(ErrorReported) == []
     assert outcome.result.stages[0].error_samples == ()
 
 
-def test_no_more_classes_are_told_than_anybody_reads() -> None:
-    told: list[Event] = []
-    errors = FirstErrorReporter(told.append)
+def test_no_more_classes_are_reported_than_anybody_reads() -> None:
+    reported: list[Event] = []
+    errors = FirstErrorReporter(reported.append)
     kept = errors.report([FirstError(f"class {number}", number, "seen") for number in range(60)], 0, 100)
-    assert len(told) == 50
+    assert len(reported) == 50
     assert kept[0] == ErrorSample("class 0", 0, "seen")
     errors.report([FirstError("class 0", 7, "again"), FirstError("another", 8, "too many")], 1, 200)
-    assert len(told) == 50
+    assert len(reported) == 50
 
 
 MS = 1_000_000
@@ -147,8 +147,8 @@ def test_a_probe_with_a_growing_backlog_ends_and_no_other_stage_does() -> None:
         watched = Watched(order(ends_when_saturated=ends))
         quick = [{"intended_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
         watched.watch.add_rows(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
-        told = [watched.watch.on_progress(progress(n / 4, 200 * n, 10 * n)) for n in range(40)]
-        assert told[-1] is expected
+        reported = [watched.watch.on_progress(progress(n / 4, 200 * n, 10 * n)) for n in range(40)]
+        assert reported[-1] is expected
         assert watched.watch.is_over_saturated is ends
 
 
@@ -202,6 +202,6 @@ def test_a_backlog_that_was_not_even_sent_is_the_generators() -> None:
     quick = [{"intended_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
     watched.watch.add_rows(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
     late = [Progress(0, n * 250 * MS, 200 * n, 10 * n, 10 * n, 0, 0, 900.0) for n in range(40)]
-    told = [watched.watch.on_progress(progress) for progress in late]
-    assert told[-1] is False, "it would only go on being late"
+    reported = [watched.watch.on_progress(progress) for progress in late]
+    assert reported[-1] is False, "it would only go on being late"
     assert not watched.watch.is_over_saturated

@@ -16,22 +16,22 @@ HALF = StageSpec("half", "steady", poisson(1.0), 5.0, rate_share=RateShare("full
 
 def test_a_rate_is_a_share_of_what_an_earlier_stage_completed(bench: Bench) -> None:
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=(FULL, HALF)))
-    (resolved,) = bench.told(RateResolved)
+    (resolved,) = bench.reported(RateResolved)
     assert resolved.stage == "half"
     assert resolved.rate_per_s == pytest.approx(125, rel=0.05)
     assert "50 % of the completed rate of full" in resolved.message
     half = outcome.result.stages[1]
     assert half.scheduled_per_s == resolved.rate_per_s
-    assert [judged.stage for judged in outcome.result.slo] == ["half", "half"], "judged on what ran steadily"
+    assert [evaluated.stage for evaluated in outcome.result.slo] == ["half", "half"], "judged on what ran steadily"
 
 
 def test_a_whole_curve_is_scaled(bench: Bench) -> None:
     ramp = msgspec.structs.replace(HALF, kind="varying", arrivals=OpenArrivals("constant", ((0.0, 0.1), (5.0, 0.8))))
     bench.run(msgspec.structs.replace(SPEC, stages=(FULL, ramp)))
-    facts = bench.told(StageFinished)[-1].data
+    facts = bench.reported(StageFinished)[-1].data
     (low, high) = (rate for _, rate in facts.rates)
     assert high == pytest.approx(8 * low)
-    assert bench.told(RateResolved)[0].rate_per_s == high
+    assert bench.reported(RateResolved)[0].rate_per_s == high
 
 
 def test_a_stage_whose_rate_cannot_be_known_is_left_out_and_said_so(bench: Bench) -> None:
@@ -81,7 +81,7 @@ def test_a_sweep_ends_after_two_rates_in_a_row_that_the_target_cannot_carry(benc
     assert all(knee.at is None or 100 <= knee.at <= 400 for knee in outcome.result.knees)
 
 
-def test_a_sweep_without_an_slo_is_measured_and_judged_by_nothing(bench: Bench) -> None:
+def test_a_sweep_without_an_slo_is_measured_and_evaluated_by_nothing(bench: Bench) -> None:
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=swept(50, 100, 150, 200), slo=()))
     assert outcome.result.max_rate is None
     assert len(outcome.result.knees) == 3

@@ -21,7 +21,7 @@ def of(*stages: StageSpec, **changes: object) -> RunSpec:
 
 
 def facts_of(bench: Bench) -> list[StageData]:
-    return [event.data for event in bench.told(StageFinished)]
+    return [event.data for event in bench.reported(StageFinished)]
 
 
 def test_clients_that_wait_for_answers_have_no_rate(bench: Bench) -> None:
@@ -30,7 +30,7 @@ def test_clients_that_wait_for_answers_have_no_rate(bench: Bench) -> None:
     assert (facts.arrival_kind, facts.rate_per_s, facts.rates, facts.concurrency, facts.think_s) == (
         "closed", None, (), 4, 0.01,
     )  # fmt: skip
-    (started,) = bench.told(StageStarted)
+    (started,) = bench.reported(StageStarted)
     assert (started.offered_per_s, started.concurrency) == (None, 4)
     (stage,) = outcome.result.stages
     # four clients on one server of 4 ms: it is busy nearly always
@@ -47,7 +47,7 @@ def test_clients_that_wait_for_answers_have_no_rate(bench: Bench) -> None:
         ("varying", TraceArrivals(np.arange(0, 10**9, 10**7, dtype="<i8").tobytes()), "trace", None),
     ],
 )
-def test_facts_tell_how_requests_came(
+def test_facts_report_how_requests_came(
     bench: Bench, kind: str, arrivals: Arrivals, manner: str, rate: float | None
 ) -> None:
     outcome = bench.run(of(StageSpec("s", kind, arrivals, 5.0)))  # type: ignore[arg-type]
@@ -55,11 +55,11 @@ def test_facts_tell_how_requests_came(
     assert (facts.kind, facts.arrival_kind, facts.rate_per_s) == (kind, manner, rate)
     assert facts.rates == (arrivals.rates if isinstance(arrivals, OpenArrivals) else ())
     assert facts.cv == (arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0)
-    assert bench.told(StageStarted)[0].offered_per_s == rate
-    assert [judged.stage for judged in outcome.result.slo] == ["s", "s"], "the SLO is judged on what there is"
+    assert bench.reported(StageStarted)[0].offered_per_s == rate
+    assert [evaluated.stage for evaluated in outcome.result.slo] == ["s", "s"], "the SLO is judged on what there is"
 
 
-def test_a_spike_is_told_in_the_result(bench: Bench) -> None:
+def test_a_spike_is_reported_in_the_result(bench: Bench) -> None:
     (stage,) = bench.run(of(StageSpec("spike", "spike", SPIKE, 8.0))).result.stages
     assert stage.spike is not None
     assert (stage.spike.baseline_per_s, stage.spike.peak_per_s) == (50.0, 200.0)
@@ -69,7 +69,7 @@ def test_a_lead_in_is_in_the_rows_and_in_no_number(bench: Bench) -> None:
     outcome = bench.run(of(StageSpec("s", "steady", poisson(100.0), 5.0, lead_in_s=2.0)))
     (facts,) = facts_of(bench)
     assert facts.lead_in_s == 2.0
-    (started,) = bench.told(StageStarted)
+    (started,) = bench.reported(StageStarted)
     assert (started.start_ns, started.lead_in_s) == (facts.start_ns, 2.0)
     led_in = (bench.rows()["intended_ns"] < facts.start_ns).sum()
     assert led_in == pytest.approx(200, rel=0.3)
@@ -81,11 +81,11 @@ def test_a_locust_test_has_no_intended_times_and_no_ceiling(bench: Bench) -> Non
     outcome = bench.run(spec, ScriptedLoad(bench.clock, is_locust=True))
     (facts,) = facts_of(bench)
     assert (facts.arrival_kind, facts.concurrency, facts.generator_capacity_per_s) == ("locust", 5, None)
-    assert "loading l.py" in [phase.message for phase in bench.told(PhaseChanged)]
+    assert "loading l.py" in [phase.message for phase in bench.reported(PhaseChanged)]
     assert outcome.result.stages[0].metrics["service_ms"]["p50"].value is not None
 
 
-def test_facts_tell_that_arrivals_start_sessions(bench: Bench) -> None:
+def test_facts_report_that_arrivals_start_sessions(bench: Bench) -> None:
     prompts = SyntheticPrompts(UniformLength(5, 9), turns=UniformLength(1, 3))
     bench.run(of(*SPEC.stages, workload=OpenAiWorkload("chat", "m", prompts)))
     assert facts_of(bench)[0].sessions
@@ -131,4 +131,4 @@ def test_a_stage_whose_rate_was_changed_has_no_one_rate(bench: Bench) -> None:
 def test_a_rate_changed_to_what_it_was_is_no_change(bench: Bench) -> None:
     bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=Changing(bench, 100.0)))
     assert (facts_of(bench)[0].kind, facts_of(bench)[0].rate_per_s) == ("steady", 100.0)
-    assert bench.told(RateChanged) == []
+    assert bench.reported(RateChanged) == []

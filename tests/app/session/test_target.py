@@ -29,7 +29,7 @@ URL = "http://127.0.0.1:8000/"
         ("bad-payload", 200, "target.protocol"),
     ],
 )
-def test_what_no_load_could_tell_about_is_unavailable(error: str, status: int | None, hint: str) -> None:
+def test_what_no_load_could_report_about_is_unavailable(error: str, status: int | None, hint: str) -> None:
     with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
         require_reachable(PreflightDone(error, status, "it said so", None), URL)
     assert hint in str(raised.value.hint)
@@ -65,7 +65,7 @@ def test_a_started_server_is_timed_to_ready_answer_and_steady_state(bench: Bench
     assert cold.first_response_ms.value == pytest.approx(540, abs=20), "asked again twice, 20 ms apart"
     assert cold.steady_ms.value == cold.first_response_ms.value, "the first three windows agreed"
     assert cold.ready_ms.n == 1
-    assert bench.told(TargetReady)[0].first_response_ms == cold.first_response_ms.value
+    assert bench.reported(TargetReady)[0].first_response_ms == cold.first_response_ms.value
     assert bench.telemetry.watched["endpoint"] == server.pid
     assert server.is_stopped
     assert outcome.result.exit.code == 0
@@ -73,7 +73,7 @@ def test_a_started_server_is_timed_to_ready_answer_and_steady_state(bench: Bench
 
 def test_nothing_stands_between_the_start_and_the_first_answer(bench: Bench) -> None:
     bench.run(STARTS, start_server=lambda _: FakeServer(bench.clock))
-    phases = [event.phase for event in bench.told(PhaseChanged)]
+    phases = [event.phase for event in bench.reported(PhaseChanged)]
     assert phases == ["doctor", "start", "preflight", "warmup", "stages", "report"]
 
 
@@ -159,7 +159,7 @@ def test_an_endpoint_that_never_wakes_is_unavailable(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 404])
-def test_what_waiting_does_not_mend_is_told_at_once(bench: Bench, status: int) -> None:
+def test_what_waiting_does_not_mend_is_reported_at_once(bench: Bench, status: int) -> None:
     refused = PreflightDone("http-4xx", status, f"answered {status}", 1.0)
     with pytest.raises(UnavailableError, match=str(status)):
         bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))

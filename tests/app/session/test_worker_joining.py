@@ -12,7 +12,7 @@ from loadgen.process import LoadError
 from loadgen.records import Joining, WorkerStageResult
 
 
-def test_who_has_joined_is_told_once_each() -> None:
+def test_who_has_joined_is_reported_once_each() -> None:
     events: list[Event] = []
     tell = build_join_callback(RunLog(events.append, lambda: 1), Interruption())
     for joined in (0, 0, 1, 1, 2):
@@ -23,7 +23,7 @@ def test_who_has_joined_is_told_once_each() -> None:
     ]
 
 
-def test_a_wish_to_stop_ends_the_waiting() -> None:
+def test_a_command_to_stop_ends_the_waiting() -> None:
     interruption = Interruption()
     tell = build_join_callback(RunLog(lambda _: None, lambda: 1), interruption)
     tell(Joining("10.0.0.1:5557", 0, 1))

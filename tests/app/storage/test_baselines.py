@@ -51,7 +51,7 @@ def test_a_run_that_did_not_pass_is_not_promoted(home: Path, changes: dict[str, 
         read_baseline("promoted", FULL.name)
 
 
-def test_a_promoted_run_that_is_gone_is_told(home: Path) -> None:
+def test_a_promoted_run_that_is_gone_is_reported(home: Path) -> None:
     run = stored(home / "1-first")
     promote(run)
     run.directory.rename(home / "moved")

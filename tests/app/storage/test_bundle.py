@@ -46,9 +46,9 @@ def test_every_file_is_in_it_with_its_hash_but_for_drafts_and_what_hides(run: St
     ]  # fmt: skip
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
         assert archive.namelist() == [*(f"{bundle.run_id}/{one.path}" for one in bundle.files), BUNDLE]
-        told = {one["path"]: one["sha256"] for one in json.loads(archive.read(BUNDLE))["files"]}
+        reported = {one["path"]: one["sha256"] for one in json.loads(archive.read(BUNDLE))["files"]}
     sealed = {one.path: one.sha256 for one in run.complete_result.artifacts}
-    assert sealed.items() <= told.items()
+    assert sealed.items() <= reported.items()
 
 
 def test_a_link_in_a_run_is_not_followed(run: StoredRun, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_run_without_a_result_is_not_exported(tmp_path: Path) -> None:
         export_run(StoredRun(tmp_path / "cut"), tmp_path / "run.zip")
 
 
-def test_a_name_that_another_system_would_not_take_is_told(run: StoredRun, tmp_path: Path) -> None:
+def test_a_name_that_another_system_would_not_take_is_reported(run: StoredRun, tmp_path: Path) -> None:
     (run.directory / "what:this").write_text("")
     with pytest.raises(UsageError, match="what:this cannot be exported"):
         export_run(run, tmp_path / "run.zip")

@@ -56,11 +56,11 @@ class Forged:
         self.listed.append({"path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
 
     def write(self, path: Path) -> Path:
-        told = {"sizewise_bundle": self.version, "run_id": self.run_id, "files": self.listed}
+        reported = {"sizewise_bundle": self.version, "run_id": self.run_id, "files": self.listed}
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in self.contents.items():
                 archive.writestr(self.infos.get(name, name), content)
-            archive.writestr(BUNDLE, json.dumps(told))
+            archive.writestr(BUNDLE, json.dumps(reported))
         return path
 
 
@@ -74,7 +74,7 @@ def test_a_run_comes_back_as_it_was(bundle: Path, tmp_path: Path, home: Path) ->
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
 
 
-def test_the_same_run_again_is_told_and_left_alone(bundle: Path) -> None:
+def test_the_same_run_again_is_reported_and_left_alone(bundle: Path) -> None:
     directory, _ = import_run(bundle)
     (directory / "labels.json").write_text('{"sizewise_labels": 1, "tags": ["mine"]}')
     assert import_run(bundle) == (directory, False)
@@ -313,6 +313,6 @@ def test_more_than_fits_on_the_disk_is_not_begun(bundle: Path, monkeypatch: pyte
     assert not list(runs_home().iterdir())
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be imported: No such file"):
         import_run(tmp_path / "none.zip")

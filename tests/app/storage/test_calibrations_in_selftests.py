@@ -46,7 +46,7 @@ def test_what_cannot_be_read_counts_as_none(home: Path, content: str) -> None:
     assert load_selftest("f") is None
 
 
-def test_a_home_that_cannot_be_written_is_told(home: Path) -> None:
+def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
     home.write_text("a file")
     with pytest.raises(UsageError, match="cannot be written"):
         store_selftest(of(0.0))

@@ -35,22 +35,22 @@ def _checked(run: Path) -> tuple[int, str]:
 
 
 def test_every_file_of_the_run_is_in_it_and_the_usual_program_agrees(run: Path) -> None:
-    code, told = _checked(run)
+    code, reported = _checked(run)
     assert code == 0
-    assert [line.removesuffix(": OK") for line in told.splitlines()] == [
+    assert [line.removesuffix(": OK") for line in reported.splitlines()] == [
         "events.jsonl", "outputs/one.npz", "report.html", "requests.arrow", "result.json", "spec.yaml",
         "telemetry.arrow",
     ]  # fmt: skip
 
 
-def test_a_file_written_anew_is_told_anew_and_damage_elsewhere_still_shows(run: Path) -> None:
+def test_a_file_written_anew_is_reported_anew_and_damage_elsewhere_still_shows(run: Path) -> None:
     (run / "report.html").write_text("<p>anew")
     (run / "result.json").write_text("damaged")
     update_checksum(run, "report.html")
-    code, told = _checked(run)
+    code, reported = _checked(run)
     assert code == 1
-    assert "report.html: OK" in told
-    assert "result.json: FAILED" in told
+    assert "report.html: OK" in reported
+    assert "result.json: FAILED" in reported
 
 
 def test_a_run_without_them_gets_none(run: Path) -> None:

@@ -46,21 +46,21 @@ def test_only_what_still_measures_is_found(home: Path) -> None:
         one.end()
 
 
-def test_it_hears_that_it_is_to_stop() -> None:
-    written, heard = WrittenPairs(), list[ControlCommand]()
+def test_it_receives_that_it_is_to_stop() -> None:
+    written, received = WrittenPairs(), list[ControlCommand]()
 
-    def obey(wish: ControlCommand) -> ControlResponse:
-        heard.append(wish)
+    def execute(sent_command: ControlCommand) -> ControlResponse:
+        received.append(sent_command)
         return ControlResponse(True, "stopping")
 
-    told = list[str]()
-    asking = threading.Thread(target=lambda: told.append(send_command(written.directory, StopRun())))
+    reported = list[str]()
+    asking = threading.Thread(target=lambda: reported.append(send_command(written.directory, StopRun())))
     asking.start()
     while asking.is_alive():
-        written.store.process_commands(obey)
+        written.store.process_commands(execute)
         asking.join(0.01)
     written.end()
-    assert (heard, told) == ([StopRun()], ["stopping"])
+    assert (received, reported) == ([StopRun()], ["stopping"])
 
 
 def test_one_is_not_written_over_another() -> None:

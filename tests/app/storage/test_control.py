@@ -20,18 +20,18 @@ def box(tmp_path: Path) -> CommandInbox:
 
 
 @contextmanager
-def obeying(box: CommandInbox, answer: ControlResponse) -> Iterator[list[ControlCommand]]:
+def executing(box: CommandInbox, answer: ControlResponse) -> Iterator[list[ControlCommand]]:
     """An engine that looks for wishes all the time and answers each alike."""
     taken: list[ControlCommand] = []
     is_over = threading.Event()
 
-    def obey(wish: ControlCommand) -> ControlResponse:
-        taken.append(wish)
+    def execute(sent_command: ControlCommand) -> ControlResponse:
+        taken.append(sent_command)
         return answer
 
     def look() -> None:
         while not is_over.wait(0.01):
-            box.process(obey)
+            box.process(execute)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -42,17 +42,17 @@ def obeying(box: CommandInbox, answer: ControlResponse) -> Iterator[list[Control
         thread.join()
 
 
-@pytest.mark.parametrize("wish", [StopRun(), AddNote("a fan came on"), SetRate(300.0)])
-def test_a_wish_is_taken_once_and_answered(box: CommandInbox, tmp_path: Path, wish: ControlCommand) -> None:
-    with obeying(box, ControlResponse(True, "granted")) as taken:
-        assert send_command(tmp_path, wish) == "granted"
-    assert taken == [wish]
+@pytest.mark.parametrize("sent_command", [StopRun(), AddNote("a fan came on"), SetRate(300.0)])
+def test_a_command_is_taken_once_and_answered(box: CommandInbox, tmp_path: Path, sent_command: ControlCommand) -> None:
+    with executing(box, ControlResponse(True, "granted")) as taken:
+        assert send_command(tmp_path, sent_command) == "granted"
+    assert taken == [sent_command]
     assert list((tmp_path / CONTROL).iterdir()) == [], "nothing is left behind"
 
 
-def test_a_wish_that_is_not_granted_is_a_usage_error(box: CommandInbox, tmp_path: Path) -> None:
+def test_a_command_that_is_not_granted_is_a_usage_error(box: CommandInbox, tmp_path: Path) -> None:
     with (
-        obeying(box, ControlResponse(False, "no stage is running")),
+        executing(box, ControlResponse(False, "no stage is running")),
         pytest.raises(UsageError, match="no stage is running"),
     ):
         send_command(tmp_path, SetRate(1.0))
@@ -64,7 +64,7 @@ def test_a_run_that_has_ended_has_nobody_to_ask(box: CommandInbox, tmp_path: Pat
         send_command(tmp_path, StopRun())
 
 
-def test_a_run_that_ends_while_it_is_asked_is_told(box: CommandInbox, tmp_path: Path) -> None:
+def test_a_run_that_ends_while_it_is_asked_is_reported(box: CommandInbox, tmp_path: Path) -> None:
     closing = threading.Timer(0.1, box.close)
     closing.start()
     with pytest.raises(UsageError, match="has already finished"):
@@ -72,18 +72,18 @@ def test_a_run_that_ends_while_it_is_asked_is_told(box: CommandInbox, tmp_path: 
     closing.join()
 
 
-def test_a_killed_run_does_not_answer_and_the_wish_is_taken_back(box: CommandInbox, tmp_path: Path) -> None:
+def test_a_killed_run_does_not_answer_and_the_command_is_taken_back(box: CommandInbox, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not respond"):
         send_command(tmp_path, StopRun(), timeout_s=0.1)
     assert list((tmp_path / CONTROL).iterdir()) == []
 
 
-def test_wishes_are_obeyed_in_their_order(box: CommandInbox, tmp_path: Path) -> None:
+def test_commands_are_executed_in_their_order(box: CommandInbox, tmp_path: Path) -> None:
     for name, text in (("2", "second"), ("1", "first"), ("3", "third")):
         (tmp_path / CONTROL / f"{name}.command").write_text(f'{{"type":"note","text":"{text}"}}')
     (tmp_path / CONTROL / "0.part").write_text('{"type":"stop"}')
     taken: list[ControlCommand] = []
-    box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
+    box.process(lambda sent_command: taken.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == [AddNote("first"), AddNote("second"), AddNote("third")]
 
 
@@ -103,22 +103,22 @@ def test_wishes_are_obeyed_in_their_order(box: CommandInbox, tmp_path: Path) -> 
         b'{"type":"note","text":"' + b"x" * 10_000_000 + b'"}',
     ],
 )
-def test_what_is_no_wish_is_refused_and_does_nothing(box: CommandInbox, tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_command_is_refused_and_does_nothing(box: CommandInbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / CONTROL / "1.command").write_bytes(content)
     taken: list[ControlCommand] = []
-    box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
+    box.process(lambda sent_command: taken.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == []
-    assert "does not support" in (tmp_path / CONTROL / "1.answer").read_text()
+    assert "does not support" in (tmp_path / CONTROL / "1.reply").read_text()
 
 
-def test_only_plain_files_are_wishes(box: CommandInbox, tmp_path: Path) -> None:
+def test_only_plain_files_are_commands(box: CommandInbox, tmp_path: Path) -> None:
     folder = tmp_path / CONTROL
     (tmp_path / "elsewhere").write_text('{"type":"stop"}')
     (folder / "link.command").symlink_to(tmp_path / "elsewhere")
     (folder / "folder.command").mkdir()
     os.mkfifo(folder / "pipe.command")
     taken: list[ControlCommand] = []
-    box.process(lambda wish: taken.append(wish) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
+    box.process(lambda sent_command: taken.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == []
 
 

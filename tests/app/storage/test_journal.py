@@ -67,7 +67,7 @@ def test_a_killed_engine_leaves_one_append_that_is_not_whole(tmp_path: Path) -> 
         (EVENTS, lambda content: b"?" + content[1:], 0),
     ],
 )
-def test_damage_is_told_with_the_bytes_before_it(
+def test_damage_is_reported_with_the_bytes_before_it(
     tmp_path: Path, name: str, damage: Callable[[bytes], bytes], whole: int
 ) -> None:
     appended(tmp_path)

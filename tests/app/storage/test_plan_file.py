@@ -100,11 +100,11 @@ def test_what_is_no_plan_is_refused_in_one_sentence_with_what_to_do(
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError) as caught:
         read_plan(path)
-    told = str(caught.value)
-    assert told.startswith(f"{path} is ")
-    assert says in told
-    assert "\n" not in told
-    assert len(told) < len(str(path)) + 300
+    reported = str(caught.value)
+    assert reported.startswith(f"{path} is ")
+    assert says in reported
+    assert "\n" not in reported
+    assert len(reported) < len(str(path)) + 300
     assert caught.value.hint is not None
     assert [one.name for one in path.parent.iterdir()] == ["plan.yaml"]  # and nothing in it was run
 
@@ -116,7 +116,7 @@ def test_what_is_too_large_is_not_even_read(path: Path) -> None:
         read_plan(path)
 
 
-def test_a_place_that_cannot_be_read_is_told(path: Path) -> None:
+def test_a_place_that_cannot_be_read_is_reported(path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         read_plan(path)
     with pytest.raises(UsageError, match="directory"):
@@ -132,7 +132,7 @@ def test_an_older_plan_stays_where_another_cannot_be_written(path: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["none/plan.yaml", "file/plan.yaml", "", "file/..", "x" * 300])
-def test_a_place_that_cannot_be_written_is_told_and_nothing_is_left_there(tmp_path: Path, place: str) -> None:
+def test_a_place_that_cannot_be_written_is_reported_and_nothing_is_left_there(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written: "):
         write_plan(tmp_path / place, WHOLE)
@@ -152,7 +152,7 @@ def test_a_place_that_cannot_be_written_is_told_and_nothing_is_left_there(tmp_pa
         (b"", False),
     ],
 )
-def test_a_plan_file_is_told_by_how_it_begins(path: Path, content: bytes, is_one: bool) -> None:
+def test_a_plan_file_is_reported_by_how_it_begins(path: Path, content: bytes, is_one: bool) -> None:
     path.write_bytes(content)
     assert is_plan_file(path) is is_one
 

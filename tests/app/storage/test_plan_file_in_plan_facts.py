@@ -93,6 +93,6 @@ def test_a_plan_file_edited_to_what_cannot_be_is_refused(tmp_path: Path, right: 
     ],
 )
 def test_a_law_that_never_ends_or_never_begins_is_none(service: BatchService | TokenService, says: str) -> None:
-    told = find_impossible_input(question(target(fit=services.fit_of(services.fitted(service)))))
-    assert told is not None
-    assert told.startswith(says)
+    reported = find_impossible_input(question(target(fit=services.fit_of(services.fitted(service)))))
+    assert reported is not None
+    assert reported.startswith(says)

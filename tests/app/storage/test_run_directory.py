@@ -34,7 +34,7 @@ def test_a_document_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         write_document(tmp_path / "no folder" / "report.txt", b"told")
 
 
-def test_a_run_is_complete_once_it_told_its_end(tmp_path: Path) -> None:
+def test_a_run_is_complete_once_it_reported_its_end(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_event(PhaseChanged(1, "doctor", "looking"))
         stored = StoredRun(tmp_path / "run")
@@ -174,7 +174,7 @@ def test_rows_are_on_the_disk_before_their_stage_is_finished_and_so_is_the_resul
     assert stored.is_complete
 
 
-def test_an_event_that_does_not_fit_on_the_disk_is_told(tmp_path: Path) -> None:
+def test_an_event_that_does_not_fit_on_the_disk_is_reported(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer, largest_file(100), pytest.raises(OSError, match="too large"):
         writer.append_event(PhaseChanged(1, "doctor", "long" * 100))
 

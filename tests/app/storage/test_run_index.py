@@ -34,7 +34,7 @@ def test_a_folder_in_its_place_is_left_alone(home: Path) -> None:
     assert load_rows() == {}
 
 
-def test_the_stamp_changes_with_each_file_that_a_row_tells_of(home: Path) -> None:
+def test_the_stamp_changes_with_each_file_that_a_row_reports_of(home: Path) -> None:
     directory = home / "run"
     directory.mkdir()
     (directory / "events.jsonl").write_text("")

@@ -84,7 +84,7 @@ def test_what_an_older_file_lacks_is_null(written: Path) -> None:
         read_stream(written, schema)
 
 
-def test_a_file_that_may_not_grow_is_told_in_full(tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow_is_reported_in_full(tmp_path: Path) -> None:
     with UnbufferedFile(tmp_path / "file") as file, largest_file(100):
         assert file.write(b"x" * 90) == 90
         with pytest.raises(OSError) as caught:  # noqa: PT011 - its number says it
@@ -92,7 +92,7 @@ def test_a_file_that_may_not_grow_is_told_in_full(tmp_path: Path) -> None:
     assert caught.value.errno == errno.EFBIG
 
 
-def test_rows_that_do_not_fit_are_told(tmp_path: Path) -> None:
+def test_rows_that_do_not_fit_are_reported(tmp_path: Path) -> None:
     writer = StreamWriter(tmp_path / "rows.arrow", SCHEMA)
     with largest_file(1_000):
         with pytest.raises(OSError, match="too large"):
@@ -217,7 +217,7 @@ def test_an_end_before_the_end_of_the_file_is_damage(written: Path) -> None:
         read_stream(written, SCHEMA)
 
 
-def test_a_stream_tells_whether_its_end_is_there(written: Path) -> None:
+def test_a_stream_reports_whether_its_end_is_there(written: Path) -> None:
     assert not is_truncated(written)
     written.write_bytes(written.read_bytes()[:-1])
     assert is_truncated(written)

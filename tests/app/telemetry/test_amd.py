@@ -65,7 +65,7 @@ def test_values_come_through_in_the_units_of_their_names() -> None:
     assert first["gpu-amd0"].keys() <= METRICS.keys()
 
 
-def test_what_an_older_card_or_package_tells_otherwise() -> None:
+def test_what_an_older_card_or_package_reports_otherwise() -> None:
     older = read()[0][0]["gpu-amd1"]
     assert (older["gpu_power_w"], older["gpu_power_average_w"]) == (None, 180.0)
     assert (older["gpu_memory_busy_percent"], older["gpu_memory_temperature_c"]) == (None, None)
@@ -73,7 +73,7 @@ def test_what_an_older_card_or_package_tells_otherwise() -> None:
 
 
 @pytest.mark.parametrize("trouble", ["no library", "no driver"])
-def test_a_package_without_its_library_or_driver_has_nothing_to_tell(trouble: str) -> None:
+def test_a_package_without_its_library_or_driver_has_nothing_to_report(trouble: str) -> None:
     assert read(AMDSMI_STAND_IN=trouble) == [[{}, {}]]
 
 

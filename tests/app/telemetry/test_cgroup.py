@@ -17,8 +17,8 @@ class CpuTimes(NamedTuple):
     guest: float
 
 
-def tell(monkeypatch: pytest.MonkeyPatch, *told: list[CpuTimes], usable: tuple[int, ...] = (0, 1)) -> None:
-    following = iter(told)
+def tell(monkeypatch: pytest.MonkeyPatch, *reported: list[CpuTimes], usable: tuple[int, ...] = (0, 1)) -> None:
+    following = iter(reported)
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: next(following))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(usable), raising=False)
 
@@ -41,7 +41,7 @@ def test_cores_that_this_process_may_not_run_on_are_left_out(monkeypatch: pytest
     assert CoreReader().read() == {2: 50}
 
 
-def test_all_are_told_where_their_numbers_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_are_reported_where_their_numbers_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, START, START, usable=(64, 65))
     assert set(CoreReader().read()) == {0, 1, 2}
 

@@ -79,12 +79,12 @@ def test_the_model_of_the_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("governors", "told"),
+    ("governors", "reported"),
     [([], None), (["performance", "performance"], "performance"), (["powersave", "ondemand"], "ondemand, powersave")],
 )
-def test_the_governor_is_that_of_all_cores(tmp_path: Path, governors: list[str], told: str | None) -> None:
+def test_the_governor_is_that_of_all_cores(tmp_path: Path, governors: list[str], reported: str | None) -> None:
     for core, governor in enumerate(governors):
         folder = tmp_path / f"cpu{core}" / "cpufreq"
         folder.mkdir(parents=True)
         (folder / "scaling_governor").write_text(governor + "\n")
-    assert module._read_cpu_governor(tmp_path) == told
+    assert module._read_cpu_governor(tmp_path) == reported

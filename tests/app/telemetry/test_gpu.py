@@ -68,8 +68,8 @@ print(json.dumps(read_gpu_memory_used_gib()))
 
 def test_values_come_through_in_the_units_of_their_names(nvml_stand_in: Path) -> None:
     values = "utilisation_percent=87;memory_used_mib=3072;power_mw@1=312500;temperature_c=64;sm_clock_mhz=1410"
-    told = run(READ, "[0]", library=nvml_stand_in, gpus="2", values=f"{values};throttle_reasons=68")
-    first, second = (readings[0] for readings in told["readings"])
+    reported = run(READ, "[0]", library=nvml_stand_in, gpus="2", values=f"{values};throttle_reasons=68")
+    first, second = (readings[0] for readings in reported["readings"])
     assert 0 <= first.pop("gpu_energy_j") < 250 * 60
     assert first == {
         "gpu_utilization_percent": 87.0,
@@ -86,17 +86,17 @@ def test_values_come_through_in_the_units_of_their_names(nvml_stand_in: Path) ->
         "gpu_throttle_reasons": 68.0,
     }
     assert second["gpu_power_w"] == 312.5
-    assert told["driver"] == "999.10.01"
+    assert reported["driver"] == "999.10.01"
 
 
 @pytest.mark.parametrize("code", ["NOT_SUPPORTED", "NO_PERMISSION"])
 def test_a_reading_the_card_does_not_offer_is_none_and_never_0(nvml_stand_in: Path, code: str) -> None:
-    told = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlDeviceGetUtilizationRates={code}")
-    reading = told["readings"][0][0]
+    reported = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlDeviceGetUtilizationRates={code}")
+    reading = reported["readings"][0][0]
     assert reading["gpu_utilization_percent"] is None
     assert reading["gpu_memory_busy_percent"] is None
     assert reading["gpu_power_w"] == 250.0
-    assert told["lost"] == [False]
+    assert reported["lost"] == [False]
 
 
 def test_what_is_not_offered_is_asked_again_only_after_a_while(nvml_stand_in: Path) -> None:
@@ -117,40 +117,40 @@ def test_what_is_not_offered_is_asked_again_only_after_a_while(nvml_stand_in: Pa
     ],
 )
 def test_an_older_driver_is_asked_in_the_older_way(nvml_stand_in: Path, fault: str, metric: str, value: float) -> None:
-    told = run(READ, "[0, 0.5]", library=nvml_stand_in, faults=fault)
-    assert [reading[metric] for reading in told["readings"][0]] == [value, value]
+    reported = run(READ, "[0, 0.5]", library=nvml_stand_in, faults=fault)
+    assert [reading[metric] for reading in reported["readings"][0]] == [value, value]
 
 
 def test_a_hiccup_costs_one_reading(nvml_stand_in: Path) -> None:
-    told = run(READ, "[0]", library=nvml_stand_in, faults="nvmlDeviceGetTemperatureV=TIMEOUT")
-    assert told["readings"][0][0]["gpu_temperature_c"] is None
-    assert told["readings"][0][0]["gpu_sm_clock_mhz"] == 1980.0
-    assert told["lost"] == [False]
+    reported = run(READ, "[0]", library=nvml_stand_in, faults="nvmlDeviceGetTemperatureV=TIMEOUT")
+    assert reported["readings"][0][0]["gpu_temperature_c"] is None
+    assert reported["readings"][0][0]["gpu_sm_clock_mhz"] == 1980.0
+    assert reported["lost"] == [False]
 
 
 @pytest.mark.parametrize("function", ["nvmlDeviceGetUtilizationRates", "nvmlDeviceGetFieldValues", "field83"])
 def test_a_lost_gpu_is_marked_and_leaves_the_others_alone(nvml_stand_in: Path, function: str) -> None:
     faults = f"{function}@1#1=GPU_IS_LOST"
-    told = run(READ, "[0, 0, 0]", library=nvml_stand_in, gpus="2", faults=faults)
-    assert told["lost"] == [False, True]
-    assert told["readings"][0][2]["gpu_power_w"] == 250.0
-    assert told["readings"][1][0]["gpu_power_w"] == 250.0
-    assert set(told["readings"][1][2].values()) == {None}
+    reported = run(READ, "[0, 0, 0]", library=nvml_stand_in, gpus="2", faults=faults)
+    assert reported["lost"] == [False, True]
+    assert reported["readings"][0][2]["gpu_power_w"] == 250.0
+    assert reported["readings"][1][0]["gpu_power_w"] == 250.0
+    assert set(reported["readings"][1][2].values()) == {None}
 
 
 @pytest.mark.parametrize(
     "code", ["NOT_SUPPORTED", "NO_PERMISSION", "TIMEOUT", "FUNCTION_NOT_FOUND", "UNKNOWN", "GPU_IS_LOST"]
 )
 def test_a_driver_that_refuses_everything_about_a_gpu_is_survived(nvml_stand_in: Path, code: str) -> None:
-    told = run(READ, "[0, 0.1, 0.2, 0.3]", library=nvml_stand_in, faults=f"*@0#40={code}")
-    assert None not in {told["readings"][0][0][metric] for metric in ("gpu_power_w", "gpu_sm_clock_mhz")}
-    assert set(told["readings"][0][3].values()) == {None}
+    reported = run(READ, "[0, 0.1, 0.2, 0.3]", library=nvml_stand_in, faults=f"*@0#40={code}")
+    assert None not in {reported["readings"][0][0][metric] for metric in ("gpu_power_w", "gpu_sm_clock_mhz")}
+    assert set(reported["readings"][0][3].values()) == {None}
 
 
 def test_a_gpu_that_cannot_be_opened_is_noted(nvml_stand_in: Path) -> None:
-    told = run(READ, "[0]", library=nvml_stand_in, gpus="2", faults="nvmlDeviceGetHandleByIndex_v2@0=GPU_IS_LOST")
-    assert len(told["readings"]) == 1
-    assert told["note"].startswith("GPU 0: ")
+    reported = run(READ, "[0]", library=nvml_stand_in, gpus="2", faults="nvmlDeviceGetHandleByIndex_v2@0=GPU_IS_LOST")
+    assert len(reported["readings"]) == 1
+    assert reported["note"].startswith("GPU 0: ")
 
 
 def test_no_library_is_no_gpus_and_nothing_to_note() -> None:
@@ -168,16 +168,16 @@ def test_no_library_is_no_gpus_and_nothing_to_note() -> None:
 def test_a_driver_in_trouble_says_so_and_an_absent_one_is_normal(
     nvml_stand_in: Path, code: str, note: str | None
 ) -> None:
-    told = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlInitWithFlags={code}")
-    assert (told["readings"], told["note"]) == ([], note)
+    reported = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlInitWithFlags={code}")
+    assert (reported["readings"], reported["note"]) == ([], note)
 
 
 def test_gpus_come_and_go(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("1")
-    told = run(COME_AND_GO, "1", "3", "2", library=nvml_stand_in, gpus_file=str(count))
+    reported = run(COME_AND_GO, "1", "3", "2", library=nvml_stand_in, gpus_file=str(count))
     here, lost = [False, 2.0], [True, None]
-    assert told == [
+    assert reported == [
         [[0, *here]],
         [[0, *here]],
         [[0, *here], [1, *here], [2, *here]],
@@ -188,15 +188,15 @@ def test_gpus_come_and_go(nvml_stand_in: Path, tmp_path: Path) -> None:
 def test_gpus_keep_their_index_when_the_drivers_indices_move(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("1")
-    told = run(COME_AND_GO, "2 1", library=nvml_stand_in, gpus_file=str(count))
-    assert told[-1] == [[0, True, None], [1, False, 2.0], [2, False, 2.0]]
+    reported = run(COME_AND_GO, "2 1", library=nvml_stand_in, gpus_file=str(count))
+    assert reported[-1] == [[0, True, None], [1, False, 2.0], [2, False, 2.0]]
 
 
 def test_a_gpu_that_was_lost_stays_so(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("2")
-    told = run(COME_AND_GO, "1", "2", library=nvml_stand_in, gpus_file=str(count))
-    assert told[-1] == [[0, False, 2.0], [1, True, None]]
+    reported = run(COME_AND_GO, "1", "2", library=nvml_stand_in, gpus_file=str(count))
+    assert reported[-1] == [[0, False, 2.0], [1, True, None]]
 
 
 def test_one_look_at_the_memory_in_use(nvml_stand_in: Path) -> None:
@@ -209,34 +209,34 @@ def test_one_look_at_the_memory_in_use(nvml_stand_in: Path) -> None:
 
 def test_a_slow_driver_does_not_delay_the_host(nvml_stand_in: Path) -> None:
     values, faults = "mig_instances=2", "nvmlDeviceGetClockInfo=sleep:400"
-    told = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
-    gpu_ns = [row["at_ns"] for row in told["rows"] if row["metric"] == "gpu_power_w"]
-    host_ns = [row["at_ns"] for row in told["rows"] if row["metric"] == "host_memory_gib"]
+    reported = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
+    gpu_ns = [row["at_ns"] for row in reported["rows"] if row["metric"] == "gpu_power_w"]
+    host_ns = [row["at_ns"] for row in reported["rows"] if row["metric"] == "host_memory_gib"]
     during = [at_ns for at_ns in host_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 800_000_000]
     assert len(during) >= 4  # of 8
 
 
 def test_what_is_slow_about_a_gpu_does_not_delay_the_rest(nvml_stand_in: Path) -> None:
     values, faults = "mig_instances=2", "nvmlDeviceGetFanSpeed=sleep:400"
-    told = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
-    gpu_ns = [row["at_ns"] for row in told["rows"] if row["metric"] == "gpu_power_w"]
+    reported = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
+    gpu_ns = [row["at_ns"] for row in reported["rows"] if row["metric"] == "gpu_power_w"]
     during = [at_ns for at_ns in gpu_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 400_000_000]
     assert len(during) >= 10  # of 20
 
 
 @pytest.mark.timing
-def test_the_sampler_tells_of_a_lost_gpu_within_two_seconds(nvml_stand_in: Path) -> None:
+def test_the_sampler_reports_of_a_lost_gpu_within_two_seconds(nvml_stand_in: Path) -> None:
     values, faults = "mig_instances=2", "nvmlDeviceGetClockInfo@1#3=GPU_IS_LOST"
-    told = run(SAMPLE, library=nvml_stand_in, gpus="2", values=values, faults=faults)
-    assert told["lost"] == [1]
-    assert told["took_s"] < 2
-    assert any(row["source"] == "gpu1" and row["value"] is None for row in told["rows"])
+    reported = run(SAMPLE, library=nvml_stand_in, gpus="2", values=values, faults=faults)
+    assert reported["lost"] == [1]
+    assert reported["took_s"] < 2
+    assert any(row["source"] == "gpu1" and row["value"] is None for row in reported["rows"])
 
 
-def test_the_sampler_tells_of_slices_and_of_who_computes(nvml_stand_in: Path) -> None:
-    told = run(SAMPLE, library=nvml_stand_in, values="mig_instances=2", processes="4711=1024")
-    assert told["processes"] == [[0, 4711, 1.0]]
-    values = {(row["source"], row["metric"]): row["value"] for row in told["rows"]}
+def test_the_sampler_reports_of_slices_and_of_who_computes(nvml_stand_in: Path) -> None:
+    reported = run(SAMPLE, library=nvml_stand_in, values="mig_instances=2", processes="4711=1024")
+    assert reported["processes"] == [[0, 4711, 1.0]]
+    values = {(row["source"], row["metric"]): row["value"] for row in reported["rows"]}
     assert values["gpu0/mig1", "gpu_mig_memory_gib"] == 0.5
     assert values["gpu0/pid4711", "gpu_process_memory_gib"] == 1.0
     assert values["gpu0", "gpu_utilization_percent"] is None  # NVML cannot say how busy a sliced GPU is

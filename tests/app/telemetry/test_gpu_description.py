@@ -49,7 +49,7 @@ def test_slices_are_described(nvml_stand_in: Path) -> None:
     assert first == {"index": 0, "name": "Stand-in GPU MIG 1g.10gb", "memory_gib": 10.0}
 
 
-def test_what_a_card_does_not_tell_is_none(nvml_stand_in: Path) -> None:
+def test_what_a_card_does_not_report_is_none(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetPowerManagementLimitConstraints=NOT_SUPPORTED;nvmlDeviceGetVbiosVersion=NO_PERMISSION"
     (gpu,) = run(DESCRIBE, library=nvml_stand_in, faults=faults)
     assert (gpu["power_limit_lowest_w"], gpu["power_limit_highest_w"], gpu["vbios"]) == (None, None, None)

@@ -36,39 +36,39 @@ def read(library: Path, moments: str, **settings: str) -> Any:
 
 
 def test_counters_become_rates_between_two_readings(nvml_stand_in: Path) -> None:
-    told = read(nvml_stand_in, "[0, 0, 0]", values="pcie_tx_kb_per_s=250000;pcie_rx_kb_per_s=9000000")["told"]
-    assert told[0]["gpu_pcie_tx_mb_per_s"] is None
-    for reading in told[1:]:
+    reported = read(nvml_stand_in, "[0, 0, 0]", values="pcie_tx_kb_per_s=250000;pcie_rx_kb_per_s=9000000")["told"]
+    assert reported[0]["gpu_pcie_tx_mb_per_s"] is None
+    for reading in reported[1:]:
         assert reading["gpu_pcie_tx_mb_per_s"] == pytest.approx(250, rel=0.02)
         assert reading["gpu_pcie_rx_mb_per_s"] == pytest.approx(9_000, rel=0.02)
 
 
 def test_a_counter_of_32_bits_that_wraps_goes_on(nvml_stand_in: Path) -> None:
     values = "pcie_start_bytes=4294000000;pcie_tx_kb_per_s=250000"
-    told = read(nvml_stand_in, "[0, 0]", values=values)["told"]
-    assert told[1]["gpu_pcie_tx_mb_per_s"] == pytest.approx(250, rel=0.02)
+    reported = read(nvml_stand_in, "[0, 0]", values=values)["told"]
+    assert reported[1]["gpu_pcie_tx_mb_per_s"] == pytest.approx(250, rel=0.02)
 
 
 def test_energy_grows_with_power(nvml_stand_in: Path) -> None:
-    told = read(nvml_stand_in, "[0, 0, 0]", values="power_mw=400000")
-    first, last = told["told"][0]["gpu_energy_j"], told["told"][-1]["gpu_energy_j"]
-    assert 400 * 0.09 < last - first < 400 * told["took_s"]
+    reported = read(nvml_stand_in, "[0, 0, 0]", values="power_mw=400000")
+    first, last = reported["told"][0]["gpu_energy_j"], reported["told"][-1]["gpu_energy_j"]
+    assert 400 * 0.09 < last - first < 400 * reported["took_s"]
 
 
 def test_a_field_the_card_does_not_offer_is_left_out_and_asked_again_after_a_while(nvml_stand_in: Path) -> None:
     # the second question for it would be answered by the loss of the GPU
     faults = "field82#1=GPU_IS_LOST;field82=NOT_SUPPORTED"
-    told = read(nvml_stand_in, "[0, 0.5, 0.99]", faults=faults)
-    assert not told["lost"]
-    assert [reading["gpu_memory_temperature_c"] for reading in told["told"]] == [None] * 3
-    assert [reading["gpu_power_w"] for reading in told["told"]] == [250.0] * 3
+    reported = read(nvml_stand_in, "[0, 0.5, 0.99]", faults=faults)
+    assert not reported["lost"]
+    assert [reading["gpu_memory_temperature_c"] for reading in reported["told"]] == [None] * 3
+    assert [reading["gpu_power_w"] for reading in reported["told"]] == [250.0] * 3
     assert read(nvml_stand_in, "[0, 1]", faults=faults)["lost"]
 
 
 def test_a_field_that_hiccups_is_asked_again_at_once(nvml_stand_in: Path) -> None:
-    told = read(nvml_stand_in, "[0, 0]", faults="field186=TIMEOUT;field185#1=TIMEOUT")["told"]
-    assert [reading["gpu_power_w"] for reading in told] == [None, None]
-    assert [reading["gpu_power_average_w"] for reading in told] == [240.0, None]
+    reported = read(nvml_stand_in, "[0, 0]", faults="field186=TIMEOUT;field185#1=TIMEOUT")["told"]
+    assert [reading["gpu_power_w"] for reading in reported] == [None, None]
+    assert [reading["gpu_power_average_w"] for reading in reported] == [240.0, None]
 
 
 def test_a_counter_by_the_drivers_own_clock() -> None:

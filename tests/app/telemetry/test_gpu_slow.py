@@ -31,8 +31,8 @@ def read(library: Path, moments: str, *count: str, **settings: str) -> Any:
 
 
 def test_values_come_through(nvml_stand_in: Path) -> None:
-    (told,) = read(nvml_stand_in, "[0]", values="ecc_uncorrected=1")["told"]
-    assert told["readings"] == {
+    (reported,) = read(nvml_stand_in, "[0]", values="ecc_uncorrected=1")["told"]
+    assert reported["readings"] == {
         "gpu0": {
             "gpu_ecc_corrected_errors": 3.0,
             "gpu_ecc_uncorrected_errors": 1.0,
@@ -42,16 +42,16 @@ def test_values_come_through(nvml_stand_in: Path) -> None:
             "gpu_processes": 0.0,
         }
     }
-    assert told["processes"] == []
+    assert reported["processes"] == []
 
 
 def test_each_process_is_a_source(nvml_stand_in: Path) -> None:
-    told = read(nvml_stand_in, "[0]", gpus="2", processes="self=2048;77@1=512;78@1=?")
-    readings, own = told["told"][0]["readings"], told["pid"]
+    reported = read(nvml_stand_in, "[0]", gpus="2", processes="self=2048;77@1=512;78@1=?")
+    readings, own = reported["told"][0]["readings"], reported["pid"]
     assert readings["gpu1"]["gpu_processes"] == 3.0
     assert readings[f"gpu0/pid{own}"] == {"gpu_process_memory_gib": 2.0}
     assert readings["gpu1/pid78"] == {"gpu_process_memory_gib": None}
-    assert told["told"][0]["processes"] == [[0, own, 2.0], [1, own, 2.0], [1, 77, 0.5], [1, 78, None]]
+    assert reported["told"][0]["processes"] == [[0, own, 2.0], [1, own, 2.0], [1, 77, 0.5], [1, 78, None]]
 
 
 def test_processes_that_may_not_be_listed_are_none_and_not_0(nvml_stand_in: Path) -> None:
@@ -62,27 +62,27 @@ def test_processes_that_may_not_be_listed_are_none_and_not_0(nvml_stand_in: Path
     assert second["processes"] == []
 
 
-def test_a_slice_tells_its_memory_and_not_how_busy_it_is(nvml_stand_in: Path) -> None:
-    (told,) = read(nvml_stand_in, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["told"]
-    assert told["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilization_percent": None}
-    assert "gpu0/mig2" not in told["readings"]
+def test_a_slice_reports_its_memory_and_not_how_busy_it_is(nvml_stand_in: Path) -> None:
+    (reported,) = read(nvml_stand_in, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["told"]
+    assert reported["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilization_percent": None}
+    assert "gpu0/mig2" not in reported["readings"]
 
 
 def test_a_card_without_a_fan_has_none(nvml_stand_in: Path) -> None:
-    (told,) = read(nvml_stand_in, "[0]", faults="nvmlDeviceGetFanSpeed=NOT_SUPPORTED")["told"]
-    assert told["readings"]["gpu0"]["gpu_fan_percent"] is None
-    assert told["readings"]["gpu0"]["gpu_encoder_percent"] == 11.0
+    (reported,) = read(nvml_stand_in, "[0]", faults="nvmlDeviceGetFanSpeed=NOT_SUPPORTED")["told"]
+    assert reported["readings"]["gpu0"]["gpu_fan_percent"] is None
+    assert reported["readings"]["gpu0"]["gpu_encoder_percent"] == 11.0
 
 
 def test_it_looks_for_new_gpus_now_and_then(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("1")
-    told = read(nvml_stand_in, "[0, 0.9, 1]", "2", gpus_file=str(count))["told"]
-    assert [sorted(one["readings"]) for one in told] == [["gpu0"], ["gpu0"], ["gpu0", "gpu1"]]
+    reported = read(nvml_stand_in, "[0, 0.9, 1]", "2", gpus_file=str(count))["told"]
+    assert [sorted(one["readings"]) for one in reported] == [["gpu0"], ["gpu0"], ["gpu0", "gpu1"]]
 
 
 def test_a_lost_gpu_is_not_asked_again(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetFanSpeed=GPU_IS_LOST"
-    (told,) = read(nvml_stand_in, "[0]", values="mig_instances=1", faults=faults)["told"]
-    assert told["readings"]["gpu0"]["gpu_decoder_percent"] is None
-    assert told["readings"]["gpu0/mig0"]["gpu_mig_memory_gib"] is None
+    (reported,) = read(nvml_stand_in, "[0]", values="mig_instances=1", faults=faults)["told"]
+    assert reported["readings"]["gpu0"]["gpu_decoder_percent"] is None
+    assert reported["readings"]["gpu0/mig0"]["gpu_mig_memory_gib"] is None

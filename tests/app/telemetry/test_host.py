@@ -43,10 +43,10 @@ class Machine:
         monkeypatch.setattr(psutil, "disk_io_counters", lambda perdisk, nowrap: _raised(self.disks))
 
 
-def _raised(told: Told | Exception) -> Told:
-    if isinstance(told, Exception):
-        raise told
-    return told
+def _raised(reported: Told | Exception) -> Told:
+    if isinstance(reported, Exception):
+        raise reported
+    return reported
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_devices_that_came_went_or_began_anew_are_left_out(machine: Machine, dev
 
 
 @pytest.mark.parametrize("trouble", [PermissionError(), NotImplementedError(), RuntimeError()])
-def test_what_the_system_does_not_tell_is_none(machine: Machine, devices: Path, trouble: Exception) -> None:
+def test_what_the_system_does_not_report_is_none(machine: Machine, devices: Path, trouble: Exception) -> None:
     machine.networks = machine.disks = trouble
     assert set(TransferReader(0, devices).read(SECOND).values()) == {None}
 
@@ -149,9 +149,9 @@ class CpuTimes(NamedTuple):
     guest: float
 
 
-def tell_cpu_times(monkeypatch: pytest.MonkeyPatch, *told: CpuTimes) -> None:
+def tell_cpu_times(monkeypatch: pytest.MonkeyPatch, *reported: CpuTimes) -> None:
     """One after the other, for the whole machine; its cores are left idle."""
-    following = iter(told)
+    following = iter(reported)
     monkeypatch.setattr(
         psutil, "cpu_times", lambda percpu=False: [CpuTimes(0, 0, 1, 0, 0)] if percpu else next(following)
     )
@@ -197,7 +197,7 @@ def test_memory_in_a_container_is_its_own(container: Path) -> None:
     assert reader_in(container).read(SECOND)["host_memory_gib"] == pytest.approx(0.25)
 
 
-def test_a_container_that_stops_telling_gives_none(container: Path) -> None:
+def test_a_container_that_stops_reporting_gives_none(container: Path) -> None:
     reader = reader_in(container)
     for name in ("cpu.stat", "memory.current", "memory.stat"):
         (container / name).unlink()

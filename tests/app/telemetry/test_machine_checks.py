@@ -27,7 +27,7 @@ def good() -> Environment:
     )
 
 
-def judged(environment: Environment, name: str, load: MachineLoad = QUIET, **change: object) -> Check:
+def evaluated(environment: Environment, name: str, load: MachineLoad = QUIET, **change: object) -> Check:
     checks = evaluate_machine(msgspec.structs.replace(environment, **change), load)
     return next(check for check in checks if check.id == name)
 
@@ -50,10 +50,10 @@ def test_a_good_machine_passes_all(good: Environment) -> None:
         ("providers", {"gpus": (GPU,)}, "cpu"),
     ],
 )
-def test_a_doubtful_machine_is_warned_of_with_a_next_step(
+def test_a_warning_machine_is_warned_of_with_a_next_step(
     good: Environment, name: str, change: dict[str, object], value: object
 ) -> None:
-    check = judged(msgspec.structs.replace(good, **change), name)
+    check = evaluated(msgspec.structs.replace(good, **change), name)
     assert (check.verdict, check.value) == ("WARN", value)
     assert check.hint
 
@@ -63,21 +63,21 @@ def test_a_doubtful_machine_is_warned_of_with_a_next_step(
     ("free_memory", MachineLoad(used_cores=0, free_memory_gib=0.5)),
 ])  # fmt: skip
 def test_a_busy_machine_is_warned_of(good: Environment, name: str, load: MachineLoad) -> None:
-    assert judged(good, name, load).verdict == "WARN"
+    assert evaluated(good, name, load).verdict == "WARN"
 
 
 def test_a_virtual_machine_has_no_governor_and_that_is_fine(good: Environment) -> None:
-    check = judged(good, "power_governor", cpu_governor=None)
+    check = evaluated(good, "power_governor", cpu_governor=None)
     assert (check.verdict, check.value) == ("VALID", None)
 
 
 def test_a_gpu_in_use_is_fine(good: Environment) -> None:
-    assert judged(good, "providers", gpus=(GPU,), providers=("cuda", "cpu")).verdict == "VALID"
-    assert judged(good, "gpus", gpus=(GPU, GPU)).value == "Card, Card"
+    assert evaluated(good, "providers", gpus=(GPU,), providers=("cuda", "cpu")).verdict == "VALID"
+    assert evaluated(good, "gpus", gpus=(GPU, GPU)).value == "Card, Card"
 
 
-def test_without_onnx_runtime_providers_are_not_judged(good: Environment) -> None:
-    check = judged(good, "providers", onnxruntime=None, providers=())
+def test_without_onnx_runtime_providers_are_not_evaluated(good: Environment) -> None:
+    check = evaluated(good, "providers", onnxruntime=None, providers=())
     assert (check.verdict, check.value) == ("VALID", None)
 
 

@@ -26,21 +26,21 @@ reader.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
-def test_each_gpu_tells_what_it_is_doing(nvml_stand_in: Path) -> None:
-    told = msgspec.convert(run(READ, library=nvml_stand_in, gpus="2", values="throttle_reasons=4"), MachineNow)
-    assert [gpu.source for gpu in told.gpus] == ["gpu0", "gpu1"]
-    first = told.gpus[0]
+def test_each_gpu_reports_what_it_is_doing(nvml_stand_in: Path) -> None:
+    reported = msgspec.convert(run(READ, library=nvml_stand_in, gpus="2", values="throttle_reasons=4"), MachineNow)
+    assert [gpu.source for gpu in reported.gpus] == ["gpu0", "gpu1"]
+    first = reported.gpus[0]
     assert (first.name, first.temperature_c, first.power_w) == ("Stand-in GPU", 51.0, 250.0)
     assert (first.memory_gib, first.memory_total_gib) == (2.0, 80.0)
-    assert told.driver is not None
+    assert reported.driver is not None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
-def test_what_a_card_does_not_tell_is_none(nvml_stand_in: Path) -> None:
+def test_what_a_card_does_not_report_is_none(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetTemperatureV=NOT_SUPPORTED;nvmlDeviceGetTemperature=NOT_SUPPORTED"
-    told = msgspec.convert(run(READ, library=nvml_stand_in, faults=faults), MachineNow)
-    assert told.gpus[0].temperature_c is None
-    assert told.gpus[0].utilization_percent == 42.0
+    reported = msgspec.convert(run(READ, library=nvml_stand_in, faults=faults), MachineNow)
+    assert reported.gpus[0].temperature_c is None
+    assert reported.gpus[0].utilization_percent == 42.0
 
 
 def test_without_a_driver_there_is_the_host() -> None:
@@ -55,35 +55,37 @@ def test_without_a_driver_there_is_the_host() -> None:
     assert read_machine_state().cpu_percent is None
 
 
-def test_a_runs_telemetry_tells_the_same() -> None:
+def test_a_runs_telemetry_reports_the_same() -> None:
     readings: dict[str, dict[str, float | None]] = {
         "host": {"host_cpu_percent": 40.0, "host_memory_gib": 3.0},
         "gpu0": {"gpu_utilization_percent": 90.0, "gpu_throttle_reasons": 4.0},
         "gpu0/mig1": {"gpu_memory_gib": 1.0},
         "gpu-amd0": {"gpu_power_w": None, "gpu_power_average_w": 200.0},
     }
-    told = build_state_in_run(readings, ENVIRONMENT)
-    assert told.cpu_percent == 40.0
-    by_source = {gpu.source: gpu for gpu in told.gpus}
+    reported = build_state_in_run(readings, ENVIRONMENT)
+    assert reported.cpu_percent == 40.0
+    by_source = {gpu.source: gpu for gpu in reported.gpus}
     assert set(by_source) == {"gpu0", "gpu-amd0", *(f"gpu{gpu.index}" for gpu in ENVIRONMENT.gpus)}
     assert by_source["gpu0"].throttled_by == ("power cap",)
     assert by_source["gpu-amd0"].power_w == 200.0
     assert by_source["gpu-amd0"].throttled_by is None
 
 
-def test_a_run_that_has_told_nothing_yet_is_not_available() -> None:
-    told = build_state_in_run({}, None)
-    assert (told.cpu_percent, told.cores, told.memory_gib, told.gpus) == (None, None, None, ())
+def test_a_run_that_has_reported_nothing_yet_is_not_available() -> None:
+    reported = build_state_in_run({}, None)
+    assert (reported.cpu_percent, reported.cores, reported.memory_gib, reported.gpus) == (None, None, None, ())
     assert build_machine_state({}, (), cores=2, memory_total_gib=4, driver=None, gpu_note="lost").gpu_note == "lost"
 
 
-def test_the_doctor_tells_what_is_refused_and_what_gpus_do(nvml_stand_in: Path) -> None:
+def test_the_doctor_reports_what_is_refused_and_what_gpus_do(nvml_stand_in: Path) -> None:
     environment = {**os.environ, "LD_LIBRARY_PATH": str(nvml_stand_in)}
     done = subprocess.run(
         [sys.executable, "-m", "app", "doctor", "--json"],
         env=environment, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    told = json.loads(done.stdout)
-    assert msgspec.convert(told["environment"], Environment).gpus
-    assert {one["provider"] for one in told["refused"]} >= {"cuda"} or "cuda" in told["environment"]["providers"]
-    assert told["now"]["gpus"][0]["temperature_c"] == 51.0
+    reported = json.loads(done.stdout)
+    assert msgspec.convert(reported["environment"], Environment).gpus
+    assert {one["provider"] for one in reported["refused"]} >= {"cuda"} or "cuda" in reported["environment"][
+        "providers"
+    ]
+    assert reported["now"]["gpus"][0]["temperature_c"] == 51.0

@@ -60,7 +60,7 @@ def test_nothing_secret_of_the_endpoint_is_sent_and_nothing_of_its_path() -> Non
     assert b"authorization" not in asked.lower()
 
 
-def test_every_replica_is_asked_and_one_that_does_not_tell_is_none() -> None:
+def test_every_replica_is_asked_and_one_that_does_not_report_is_none() -> None:
     with metrics_page(answer(PAGE)) as first, metrics_page(answer(b"", "404 Not Found")) as second:
         samples = read_metrics(Endpoint((first.url, second.url, "http://127.0.0.1:1")))
     assert samples[0] is not None
@@ -125,7 +125,7 @@ def test_a_certificate_is_checked_as_the_profile_says(tmp_path: Path) -> None:
     assert read_metrics(Endpoint(("https://127.0.0.1:1",), tls=Tls(ca_file=str(tmp_path / "none.pem")))) == ()
 
 
-def test_a_line_that_was_cut_off_tells_no_number() -> None:
+def test_a_line_that_was_cut_off_reports_no_number() -> None:
     assert totals("up 1\nhits_total 12") == {"up": 1.0}
 
 

@@ -125,7 +125,7 @@ def test_a_slow_sample_costs_the_beats_it_overran_and_no_more() -> None:
     assert due == [0, 100, 400, 500, 600]
 
 
-def test_beats_end_when_told() -> None:
+def test_beats_end_when_reported() -> None:
     assert list(iterate_ticks(BEAT_NS, lambda: 0, lambda seconds: True)) == [0]
 
 

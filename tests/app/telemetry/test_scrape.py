@@ -39,7 +39,7 @@ def own_words(readings: dict[str, float | None]) -> dict[str, float | None]:
     return {name: value for name, value in readings.items() if name.startswith(("server_", "host_"))}
 
 
-def test_dcgm_is_told_by_its_names_and_by_ours() -> None:
+def test_dcgm_is_reported_by_its_names_and_by_ours() -> None:
     readings = scraped(exporters.dcgm())
     assert readings["scrape1/gpu0"] == {
         "gpu_sm_clock_mhz": 2040,
@@ -69,7 +69,7 @@ def test_labels_that_nothing_carries_are_a_failed_scrape() -> None:
     assert scraped(exporters.dcgm(), labels={"gpu": "9"}) == {"scrape1": {"scrape_ok": 0}}
 
 
-def test_gpus_of_one_number_on_several_nodes_are_told_apart_by_labels_or_not_at_all() -> None:
+def test_gpus_of_one_number_on_several_nodes_are_reported_apart_by_labels_or_not_at_all() -> None:
     page = b"".join(
         b'DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-%d",Hostname="node-%d"} 5%d\n' % (node, node, node)
         for node in (1, 2, 1)
@@ -79,7 +79,7 @@ def test_gpus_of_one_number_on_several_nodes_are_told_apart_by_labels_or_not_at_
     assert scraped(page, labels={"Hostname": "node-2"})["scrape1/gpu0"] == {"gpu_power_w": 52}
 
 
-def test_triton_is_told_in_our_units() -> None:
+def test_triton_is_reported_in_our_units() -> None:
     readings = scraped(exporters.TRITON)
     assert readings["scrape1/gpu0"] == {
         "gpu_utilization_percent": 91,
@@ -109,7 +109,7 @@ def test_vllm_is_added_up_over_its_engines_and_the_fullest_cache_counts() -> Non
     assert not [name for name in own if "_bucket" in name or "_created" in name or name.startswith("python_")]
 
 
-def test_llama_cpp_is_told_in_our_words() -> None:
+def test_llama_cpp_is_reported_in_our_words() -> None:
     assert own_words(scraped(exporters.LLAMA_CPP)["scrape1"]) == {
         "server_input_tokens_total": 12,
         "server_output_tokens_total": 34,
@@ -119,7 +119,7 @@ def test_llama_cpp_is_told_in_our_words() -> None:
     }
 
 
-def test_our_own_endpoint_is_told_in_our_words() -> None:
+def test_our_own_endpoint_is_reported_in_our_words() -> None:
     counters = EndpointMetrics(max_batch=8)
     counters.in_flight = 5
     for outcome in ("ok", "ok", "queue_full"):
@@ -182,7 +182,7 @@ def test_a_date_without_a_zone_is_not_of_this_machines_zone(monkeypatch: pytest.
     assert offset_s == 0.5
 
 
-def test_a_failed_scrape_tells_none_of_what_was_known_before() -> None:
+def test_a_failed_scrape_reports_none_of_what_was_known_before() -> None:
     with metrics_page(answer(exporters.dcgm()), answer(b"", "503 Service Unavailable")) as page:
         reader = scraper(page.url)
         before, after = dict(reader.read(0)), dict(reader.read(0))
@@ -192,7 +192,7 @@ def test_a_failed_scrape_tells_none_of_what_was_known_before() -> None:
     assert {value for readings in after.values() for value in readings.values()} == {None}
 
 
-def test_a_series_that_went_away_is_none_and_one_that_came_back_is_told() -> None:
+def test_a_series_that_went_away_is_none_and_one_that_came_back_is_reported() -> None:
     assert scraped(b"a 1\nb 2\n", b"b 3\n")["scrape1"]["a"] is None
     assert scraped(b"a 1\nb 2\n", b"b 3\n", b"a 4\n")["scrape1"]["a"] == 4
 

@@ -16,7 +16,7 @@ def kept(*pages: str) -> int:
     return sum(series.accepts(*one) for page in pages for one in name_series(select_samples(page, {})))
 
 
-def test_names_hold_as_few_labels_as_tell_them_apart() -> None:
+def test_names_hold_as_few_labels_as_report_them_apart() -> None:
     assert names('a{x="1",y="2"} 1\n') == ["a"]
     assert names('a{x="1",y="2",z="5"} 1\na{x="1",y="3",z="6"} 1\n') == ['a{y="2"}', 'a{y="3"}']
     assert names('a{x="1",y="2"} 1\na{x="2",y="2"} 1\na{x="2",y="3"} 1\n') == [

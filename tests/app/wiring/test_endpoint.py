@@ -52,7 +52,7 @@ def test_keys_come_from_the_environment_and_from_files(
     assert endpoint.key_files == (KeyFile("X-Other", str(tmp_path / "key.txt"), "Token "),)
 
 
-def test_a_key_that_is_not_there_is_told_before_anything_starts(written: Written) -> None:
+def test_a_key_that_is_not_there_is_reported_before_anything_starts(written: Written) -> None:
     with pytest.raises(UsageError, match=r"cannot read the secret's file .*key\.txt"):
         build_endpoint(written({**HTTP, "api_key": "file:key.txt"}))
     with pytest.raises(UsageError, match="NO_SUCH_KEY is not set"):

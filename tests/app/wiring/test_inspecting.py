@@ -57,7 +57,7 @@ def test_no_bound_where_peaks_or_the_work_are_unknown(digits: ModelMetadata) -> 
     assert _fits(msgspec.structs.replace(digits, unknown_nodes=1), cost).min_latency_ms is None
 
 
-def test_cards_here_come_first_with_the_memory_the_driver_tells(digits: ModelMetadata) -> None:
+def test_cards_here_come_first_with_the_memory_the_driver_reports(digits: ModelMetadata) -> None:
     gpus = [Gpu(0, "NVIDIA A10", None, 9.5, None), Gpu(1, "Unheard Of", None, 4.0, None)]
     fits = fit_gpus(digits, gpus, [CARD, msgspec.structs.replace(CARD, key="none", memory_gib=None)])
     assert [(fit.key, fit.is_installed, fit.memory_gib) for fit in fits] == [

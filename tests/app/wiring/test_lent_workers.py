@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 TOKEN = "a secret of many letters"
 
 
-def test_a_master_that_is_not_there_is_told_and_no_worker_is_left() -> None:
+def test_a_master_that_is_not_there_is_reported_and_no_worker_is_left() -> None:
     join = Join("127.0.0.1", free_port(), TOKEN, wait_s=0.2)
     before = set(children_of(os.getpid()))
     with LentWorkers(join, 2) as workers:
@@ -44,7 +44,7 @@ def test_workers_that_are_not_wanted_any_more_leave_at_once() -> None:
     assert not is_running(started)
 
 
-def test_why_a_master_takes_none_is_told() -> None:
+def test_why_a_master_takes_none_is_reported() -> None:
     port = free_port()
     with (
         FakeLoadWorker(port, TOKEN),
@@ -57,21 +57,21 @@ def test_why_a_master_takes_none_is_told() -> None:
 
 
 def test_one_that_is_taken_stays_though_another_is_one_too_many() -> None:
-    port, told = free_port(), list[int]()
+    port, reported = free_port(), list[int]()
     with (
         LentWorkers(Join("127.0.0.1", port, TOKEN), 2) as workers,
         LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=1)) as load,
     ):
 
         def end(count: int) -> None:
-            told.append(count)
+            reported.append(count)
             load.close()
 
         workers.wait(on_joined=end)
-    assert told == [1]
+    assert reported == [1]
 
 
-def test_that_a_run_went_on_without_one_is_told() -> None:
+def test_that_a_run_went_on_without_one_is_reported() -> None:
     with BareMaster() as master, LentWorkers(Join("127.0.0.1", master.port, MASTERS_TOKEN), 1) as workers:
         master.accept()
         master.tell(Ping(1))

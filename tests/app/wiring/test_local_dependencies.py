@@ -35,7 +35,7 @@ def test_a_model_as_it_is_is_the_users_own_file() -> None:
     assert prepared.sha256 == hashlib.sha256(content).hexdigest()
 
 
-def test_what_is_kept_is_told_apart_by_model_and_provider(home: Path, tmp_path: Path) -> None:
+def test_what_is_kept_is_reported_apart_by_model_and_provider(home: Path, tmp_path: Path) -> None:
     other = str(onnx_models.doubling(tmp_path / "m.onnx"))
     kept = [prepare_model(one, DataSpec()).cached_model_path for one in (order(), order(other), order(provider="cuda"))]
     assert len(set(kept)) == 3

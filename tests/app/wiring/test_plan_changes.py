@@ -33,7 +33,7 @@ def test_a_part_of_traffic_is_otherwise_and_no_other(change: str, field: str, va
     assert apply_change(QUESTION, change) == replace(QUESTION, traffic=replace(QUESTION.traffic, **{field: value}))
 
 
-def test_a_shape_brings_its_hours_and_a_trace_all_that_it_tells(tmp_path: Path) -> None:
+def test_a_shape_brings_its_hours_and_a_trace_all_that_it_reports(tmp_path: Path) -> None:
     flat = apply_change(QUESTION, "traffic.shape=flat").traffic
     assert flat == replace(QUESTION.traffic, shape="flat", hourly_share=(1.0,) * 24)
     trace = tmp_path / "trace.csv"

@@ -43,7 +43,7 @@ def test_documents_of_a_reranking_are_in_its_request() -> None:
     assert lengths("openai-rerank", prompts={"input_tokens": 10, "unique": 1}, documents=4).inputs == (50,)
 
 
-def test_a_dataset_says_why_nothing_can_be_told(tmp_path: Path) -> None:
+def test_a_dataset_says_why_nothing_can_be_reported(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"prompt": "hello"}\n')
     drawn = lengths(dataset=str(tmp_path / "d.jsonl"))
     assert "tokenizer" in str(drawn.reason)

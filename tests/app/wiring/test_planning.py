@@ -131,22 +131,22 @@ def test_another_tools_result_is_planned_on_the_hardware_that_is_named(asked: As
     ("run", ("target.hardware.offer=aws/g6.2xlarge",), True),
     ("nowhere", ("target.hardware.offer=aws/g6.2xlarge",), True),
 ])  # fmt: skip
-def test_hardware_that_the_run_does_not_tell_is_known_to_be_said(
+def test_hardware_that_the_run_does_not_report_is_known_to_be_said(
     asked: Asked, name: str, said: tuple[str, ...], is_said: bool
 ) -> None:
     (target,) = asked(name, overrides=said).measured
     assert target.is_hardware_declared == is_said
 
 
-def test_who_is_to_say_it_is_told_apart_from_what_ran_on_nothing(asked: Asked, tmp_path: Path) -> None:
+def test_who_is_to_say_it_is_reported_apart_from_what_ran_on_nothing(asked: Asked, tmp_path: Path) -> None:
     with pytest.raises(NoHardwareError):
         asked("nowhere")
     scripted = sources.ENDPOINT_SPEC.replace('url: "http://127.0.0.1:41837"', "scripted: {delay: 5ms}")
     bare = replace(full_run().result.target, hardware=None)
     run = sources.endpoint_run(tmp_path / "scripted", scripted, target=bare)
-    with pytest.raises(UsageError, match="a scripted target cannot be planned") as told:
+    with pytest.raises(UsageError, match="a scripted target cannot be planned") as reported:
         asked(run)
-    assert not isinstance(told.value, NoHardwareError)
+    assert not isinstance(reported.value, NoHardwareError)
 
 
 def test_a_language_models_shape_needs_no_measurement(asked: Asked) -> None:

@@ -55,7 +55,9 @@ def test_replicas_are_all_behind_it_or_none(environment: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("proxy", ["socks5://u:canary@proxy.example:1080", "https://u:canary@proxy.example",
                                    "http://u:canary@proxy.example:port"])  # fmt: skip
-def test_a_proxy_we_cannot_speak_to_is_told_without_its_password(environment: pytest.MonkeyPatch, proxy: str) -> None:
+def test_a_proxy_we_cannot_speak_to_is_reported_without_its_password(
+    environment: pytest.MonkeyPatch, proxy: str
+) -> None:
     environment.setenv("HTTP_PROXY", proxy)
     with pytest.raises(UsageError, match=r"^HTTP_PROXY: ") as caught:
         find_proxy((FAR,))

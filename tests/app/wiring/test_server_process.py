@@ -46,7 +46,9 @@ def test_it_is_ready_when_its_url_answers_with_2xx_and_not_before() -> None:
     assert server.end_reason() is None, "it was stopped, and did not leave by itself"
 
 
-def test_all_it_started_ends_with_it_even_what_does_not_hear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_it_started_ends_with_it_even_what_does_not_receive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.wiring.server_process._STOP_LIMIT_S", 0.2)
     with started(start_of("deaf=1", f"child={tmp_path / 'child'}")) as server:
         wait_until(server.is_ready)
@@ -56,7 +58,7 @@ def test_all_it_started_ends_with_it_even_what_does_not_hear(tmp_path: Path, mon
     wait_until(lambda: not is_running(child))
 
 
-def test_it_tells_how_it_ended_and_its_last_words_without_secrets() -> None:
+def test_it_reports_how_it_ended_and_its_last_words_without_secrets() -> None:
     spec = start_of("environment=A_KEY", "says=" + "\t\x1b[31mhello", environment=(("A_KEY", "hush-hush"),))
     with started(spec) as server:
         wait_until(server.is_ready)
@@ -66,7 +68,7 @@ def test_it_tells_how_it_ended_and_its_last_words_without_secrets() -> None:
         assert server.last_lines() == ("[31mhello", "the key is ***")
 
 
-def test_a_command_that_ends_at_once_tells_its_code_and_words() -> None:
+def test_a_command_that_ends_at_once_reports_its_code_and_words() -> None:
     code = "import sys; print('x' * 100_000); print('line 2'); sys.exit('no such model')"
     spec = StartSpec((sys.executable, "-c", code), f"http://127.0.0.1:{free_port()}/", 5.0, "/")
     with started(spec) as server:

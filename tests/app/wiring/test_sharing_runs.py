@@ -19,18 +19,18 @@ pytestmark = pytest.mark.process
 SECRET = 'sizewise: 1\ntarget:\n  headers: {Authorization: "Bearer sk-abcdef"}\n'
 
 
-@pytest.mark.parametrize(("spec", "told"), [("sizewise: 1\n", None), (SECRET, "may contain a secret")])
-def test_a_run_with_a_secret_stays_here(tmp_path: Path, spec: str, told: str | None) -> None:
+@pytest.mark.parametrize(("spec", "reported"), [("sizewise: 1\n", None), (SECRET, "may contain a secret")])
+def test_a_run_with_a_secret_stays_here(tmp_path: Path, spec: str, reported: str | None) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.write_spec(spec)
         writer.write_result(full_run().result)
     run = StoredRun(tmp_path / "run")
-    if told is None:
+    if reported is None:
         assert share_run(run, tmp_path / "out.zip").run_id == full_run().result.run_id
     else:
-        with pytest.raises(UsageError, match=told):
+        with pytest.raises(UsageError, match=reported):
             share_run(run, tmp_path / "out.zip")
-    assert (tmp_path / "out.zip").exists() == (told is None)
+    assert (tmp_path / "out.zip").exists() == (reported is None)
 
 
 def test_a_bundle_is_not_written_into_its_own_run(tmp_path: Path) -> None:

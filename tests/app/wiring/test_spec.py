@@ -58,7 +58,7 @@ def test_a_server_of_grpc_may_be_ready_elsewhere(written: Written) -> None:
     assert ready.ready_url == "http://127.0.0.1:8000/v2/health/ready"
 
 
-def test_a_secret_that_is_not_there_is_told(written: Written) -> None:
+def test_a_secret_that_is_not_there_is_reported(written: Written) -> None:
     start = {"command": "serve", "ready": "/", "env": {"TOKEN": "env:NO_SUCH_KEY"}}
     with pytest.raises(UsageError, match="NO_SUCH_KEY is not set"):
         build_start_spec(written({**HTTP, "start": start}))
@@ -86,7 +86,7 @@ def test_a_proxy_between_is_noted_without_its_password(spec: Spec, monkeypatch: 
     assert made.notes == ("Requests went through a proxy (proxy.example:3128); latencies include the proxy.",)
 
 
-def test_replicas_are_told_and_are_no_single_machine(spec: Spec) -> None:
+def test_replicas_are_reported_and_are_no_single_machine(spec: Spec) -> None:
     made = spec({"protocol": "http", "urls": ["http://127.0.0.1:1/", "http://127.0.0.1:2/"]})
     assert made.notes == ("Requests were balanced over 2 replicas (round-robin).",)
     assert made.target.hardware is None

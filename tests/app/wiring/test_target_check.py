@@ -41,7 +41,7 @@ def answering(**reply: Any) -> Iterator[ScriptedServer]:
         yield server
 
 
-def test_one_request_is_sent_and_told() -> None:
+def test_one_request_is_sent_and_reported() -> None:
     with answering(headers=(("Set-Cookie", "session=4711"), ("Server", "made-up"))) as server:
         trial = http(server.url, headers={"Authorization": "Bearer s3cret", "Accept": "text/plain"})
         assert len(server.requests) == 1

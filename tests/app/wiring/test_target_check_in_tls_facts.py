@@ -8,7 +8,7 @@ from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.certificates import self_signed, server_context
 
 
-def test_names_are_told_of_a_certificate_that_was_verified_alone(tmp_path: Path) -> None:
+def test_names_are_reported_of_a_certificate_that_was_verified_alone(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "own.pem")
     with ScriptedServer(Script(), server_context(certificate)) as server:
         verified = read_tls_parameters(Endpoint((server.url,), tls=Tls(ca_file=str(certificate))))

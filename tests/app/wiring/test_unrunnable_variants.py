@@ -43,21 +43,21 @@ def against(facts: ModelMetadata, **parts: Any) -> dict[str, tuple[str, str]]:
     return {one.cell: (one.hint, one.reason) for one in cells}
 
 
-def test_what_can_run_is_not_told(digits: ModelMetadata) -> None:
+def test_what_can_run_is_not_reported(digits: ModelMetadata) -> None:
     assert against(digits, target={"batch": [1, 64], "threads": [1, 4], "precision": ["as-is", "fp16"]}) == {}
 
 
 def test_providers_that_are_not_here_say_why(digits: ModelMetadata) -> None:
-    told = against(digits, target={"providers": ["cpu", "cuda", "openvino"]})
-    assert told == {
+    reported = against(digits, target={"providers": ["cpu", "cuda", "openvino"]})
+    assert reported == {
         "digits cuda as-is, batch 1": ("target.providers", "cuda is not available on this machine: no driver"),
         "digits openvino as-is, batch 1": ("target.providers", "openvino is not in this build of ONNX Runtime"),
     }
 
 
 def test_more_threads_than_cores(digits: ModelMetadata) -> None:
-    told = against(digits, target={"threads": [4, 5]})
-    assert list(told) == ["digits cpu as-is, batch 1, 5 threads"]
+    reported = against(digits, target={"threads": [4, 5]})
+    assert list(reported) == ["digits cpu as-is, batch 1, 5 threads"]
 
 
 def test_a_model_of_one_batch_takes_no_other(digits: ModelMetadata) -> None:
@@ -66,8 +66,8 @@ def test_a_model_of_one_batch_takes_no_other(digits: ModelMetadata) -> None:
 
 
 def test_what_needs_more_memory_than_there_is(digits: ModelMetadata) -> None:
-    told = against(digits, target={"batch": [1, 64]}, limits={"memory": "3 MiB"})
-    ((cell, (settles, reason)),) = told.items()
+    reported = against(digits, target={"batch": [1, 64]}, limits={"memory": "3 MiB"})
+    ((cell, (settles, reason)),) = reported.items()
     assert cell.endswith("batch 64")
     assert settles == "target.batch"
     assert "limits.memory allows 0.00293 GiB" in reason
@@ -95,8 +95,8 @@ def test_a_refused_model_is_against_each_of_its_variants(tmp_path: Path) -> None
 
 def test_variants_are_called_as_in_results(digits: ModelMetadata) -> None:
     """Devices tell them apart too, which a card that is not there refuses each."""
-    told = against(digits, target={"providers": ["cuda"], "devices": [0, 1]})
-    assert list(told) == [
+    reported = against(digits, target={"providers": ["cuda"], "devices": [0, 1]})
+    assert list(reported) == [
         one.label for one in build_variants(profile(target={"providers": ["cuda"], "devices": [0, 1]}))
     ]
 

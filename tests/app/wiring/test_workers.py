@@ -56,14 +56,14 @@ def test_the_token_is_where_it_is_said_to_be(tmp_path: Path, monkeypatch: pytest
 
 def test_a_token_is_never_an_argument_nor_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_TOKEN", "canary")
-    for text, told in (
+    for text, reported in (
         ("canary-canary-canary", "a reference to the token"),
         ("Bearer env:THE_TOKEN", "a reference to the token"),
         ("env:THE_TOKEN", "at least 16"),
         ("env:NOT_SET_ANYWHERE", "NOT_SET_ANYWHERE is not set"),
         ("file:gone", "cannot read the secret's file gone"),
     ):
-        with pytest.raises(UsageError, match=told) as error:
+        with pytest.raises(UsageError, match=reported) as error:
             read_token(text)
         assert "canary" not in f"{error.value} {error.value.hint}"
 

@@ -199,7 +199,7 @@ def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
         ("import sys\nsys.exit(3)\n", r"^test_of_mine\.py exits the process during import$"),
     ],
 )
-def test_a_file_that_is_no_test_is_told_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+def test_a_file_that_is_no_test_is_reported_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(LoadError, match=sentence) as failed:
         preflight(tmp_path, text)
     assert failed.value.is_workload_wrong
@@ -252,7 +252,7 @@ def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.timing
-def test_users_go_on_to_a_later_end_and_what_failed_is_told_once(tmp_path: Path) -> None:
+def test_users_go_on_to_a_later_end_and_what_failed_is_reported_once(tmp_path: Path) -> None:
     with ScriptedServer(Script(Reply(503))) as server, LoadProcess("loadgen.locustfile") as load:
         test = written(tmp_path, ONE_CLASS.format(host=server.url))
         load.configure(Endpoint(()), LocustWorkload(test, spawn_per_s=100))

@@ -74,7 +74,7 @@ def test_exceptions_that_go_round_in_a_circle_end() -> None:
         ("secret", 404, "status 404 (Not Found)"),
     ],
 )  # fmt: skip
-def test_what_failed_is_told_without_the_words_of_the_exception(
+def test_what_failed_is_reported_without_the_words_of_the_exception(
     exception: object, status: int | None, text: str
 ) -> None:
     assert describe_failure(exception, status) == text

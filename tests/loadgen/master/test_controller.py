@@ -106,7 +106,7 @@ def test_who_is_too_many_too_late_or_of_another_version_is_sent_away(capsys: pyt
     conducted.join("a2")
     conducted.hello("b1")
     conducted.hello("b2")
-    assert not conducted.told("b1", Quit)
+    assert not conducted.reported("b1", Quit)
     conducted.answer_pings()
     conducted.hello("b3")
     assert len(conducted.engine.of(Ready)) == 1
@@ -119,7 +119,7 @@ def test_who_is_too_many_too_late_or_of_another_version_is_sent_away(capsys: pyt
     }
     for client, why in whys.items():
         assert why in said
-        (leave,) = conducted.told(client, Quit)
+        (leave,) = conducted.reported(client, Quit)
         assert isinstance(leave, Quit)
         assert why in str(leave.reason)
 
@@ -156,8 +156,8 @@ def test_all_are_configured_and_one_of_each_host_asks_the_target() -> None:
     conducted = gathered("a1", "a2", "b1")
     conducted.conductor.execute(Configure(Endpoint(("http://x",)), HttpWorkload()))
     conducted.conductor.execute(Preflight())
-    assert [bool(conducted.told(client, Configure)) for client in ("a1", "a2", "b1")] == [True] * 3
-    assert [bool(conducted.told(client, Preflight)) for client in ("a1", "a2", "b1")] == [True, False, True]
+    assert [bool(conducted.reported(client, Configure)) for client in ("a1", "a2", "b1")] == [True] * 3
+    assert [bool(conducted.reported(client, Preflight)) for client in ("a1", "a2", "b1")] == [True, False, True]
     conducted.say("b1", PREFLIGHT)
     assert not conducted.engine.of(PreflightDone)
     conducted.say("a1", PreflightDone("connect", None, "refused", None))
@@ -169,7 +169,7 @@ def test_when_it_is_lost_that_asks_another_of_its_host_does() -> None:
     conducted.conductor.execute(Preflight())
     conducted.say("b1", PREFLIGHT)
     conducted.conductor.evict("a1", "is odd")
-    assert conducted.told("a2", Preflight)
+    assert conducted.reported("a2", Preflight)
     conducted.conductor.evict("a2", "is odd")
     (done,) = conducted.engine.of(PreflightDone)  # of the one host that is left
     assert isinstance(done, PreflightDone)
@@ -184,14 +184,14 @@ def test_a_stage_is_shared_and_starts_for_all_at_one_moment_on_each_one_s_clock(
     conducted.mute.add("a1")
     conducted.join("b1")
     conducted.conductor.execute(RunStage(STAGE))
-    assert conducted.told("a1", RunStage) == [RunStage(STAGE, WorkerShare(0, 2))]
-    assert conducted.told("b1", RunStage) == [RunStage(STAGE, WorkerShare(1, 2))]
+    assert conducted.reported("a1", RunStage) == [RunStage(STAGE, WorkerShare(0, 2))]
+    assert conducted.reported("b1", RunStage) == [RunStage(STAGE, WorkerShare(1, 2))]
     conducted.say("b1", StagePrepared(INDEX))
-    assert not conducted.told("b1", StartStage)
+    assert not conducted.reported("b1", StartStage)
     start_ns = conducted.clock.now_ns + LEAD_NS + 2_000_000_000
     conducted.say("a1", StagePrepared(INDEX))
-    assert conducted.told("a1", StartStage) == [StartStage(INDEX, start_ns + 3_600 * 10**9)]
-    assert conducted.told("b1", StartStage) == [StartStage(INDEX, start_ns)]
+    assert conducted.reported("a1", StartStage) == [StartStage(INDEX, start_ns + 3_600 * 10**9)]
+    assert conducted.reported("b1", StartStage) == [StartStage(INDEX, start_ns)]
     conducted.say("a1", StageStarted(INDEX, 0, 51))
     assert not conducted.engine.of(StageStarted)
     conducted.say("b1", StageStarted(INDEX, 0, 50))
@@ -209,17 +209,17 @@ def test_rows_wait_until_all_have_started_and_keep_their_order() -> None:
     assert [decode_rows(body).num_rows for body in conducted.engine.rows] == [3, 4]
 
 
-def test_progress_is_told_four_times_a_second_however_many_tell_it() -> None:
+def test_progress_is_reported_four_times_a_second_however_many_report_it() -> None:
     conducted = running("a1", "b1", "c1")
     for _ in range(40):  # two seconds
         conducted.pass_time(0.05)
         for client in ("a1", "b1", "c1"):
             conducted.say(client, Progress(INDEX, 0, 10, 9, 8, 0, 1, 0.5))
-    told = conducted.engine.of(Progress)
-    assert 7 <= len(told) <= 9
-    assert isinstance(told[-1], Progress)
-    assert (told[-1].sent, told[-1].in_flight) == (27, 3)
-    assert told[-1].at_ns == pytest.approx(conducted.clock.now_ns, abs=3e8)
+    reported = conducted.engine.of(Progress)
+    assert 7 <= len(reported) <= 9
+    assert isinstance(reported[-1], Progress)
+    assert (reported[-1].sent, reported[-1].in_flight) == (27, 3)
+    assert reported[-1].at_ns == pytest.approx(conducted.clock.now_ns, abs=3e8)
 
 
 def test_a_stage_ends_when_all_have_ended_it() -> None:
@@ -238,7 +238,7 @@ def test_a_stage_ends_when_all_have_ended_it() -> None:
     assert [part.clock_residual_ms for part in report.workers] == pytest.approx([0.5, 0.5], abs=0.05)
 
 
-def test_the_first_error_of_all_is_told_on_the_master_s_clock_also_of_one_that_was_lost() -> None:
+def test_the_first_error_of_all_is_reported_on_the_master_s_clock_also_of_one_that_was_lost() -> None:
     conducted = Conducted(2)
     conducted.ahead_ns = 3_600 * 10**9
     conducted.join("a1")
@@ -252,9 +252,9 @@ def test_the_first_error_of_all_is_told_on_the_master_s_clock_also_of_one_that_w
     now_ns = conducted.clock.now_ns
     first = FirstError("tls", now_ns + 3_600 * 10**9, "of a")
     conducted.say("a1", Progress(INDEX, 0, 9, 9, 8, 1, 0, 0.5, first_errors=(first,)))
-    told = conducted.engine.of(Progress)[-1]
-    assert isinstance(told, Progress)
-    assert told.first_errors == (FirstError("tls", now_ns, "of a"),)
+    reported = conducted.engine.of(Progress)[-1]
+    assert isinstance(reported, Progress)
+    assert reported.first_errors == (FirstError("tls", now_ns, "of a"),)
     conducted.mute.discard("b1")
     conducted.pass_time(3)  # in which the first is lost
     later = (FirstError("tls", now_ns + 5, "of b"), FirstError("send", now_ns + 9, "of b"))
@@ -270,12 +270,12 @@ def test_stops_and_changes_of_rate_reach_all_on_their_clocks() -> None:
     conducted.conductor.execute(ExtendStage(12.5))
     conducted.conductor.execute(StopStage(drain=False))
     for client in ("a1", "b1"):
-        assert conducted.told(client, ExtendStage) == [ExtendStage(12.5)]
-        assert conducted.told(client, ChangeRate) == [
+        assert conducted.reported(client, ExtendStage) == [ExtendStage(12.5)]
+        assert conducted.reported(client, ChangeRate) == [
             ChangeRate(55.0, now_ns + LEAD_NS),
             ChangeRate(66.0, now_ns + 10**9),
         ]
-        assert conducted.told(client, StopStage) == [StopStage(drain=False)]
+        assert conducted.reported(client, StopStage) == [StopStage(drain=False)]
 
 
 def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_stop_and_go_on_without_it() -> None:
@@ -285,10 +285,10 @@ def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_sto
     conducted.mute.add("b1")
     silent_ns = conducted.clock.now_ns
     conducted.pass_time(2.2)
-    assert not conducted.told("a1", StopStage)
+    assert not conducted.reported("a1", StopStage)
     conducted.pass_time(0.4)
-    assert conducted.told("a1", StopStage) == conducted.told("a2", StopStage) == [StopStage(drain=True)]
-    assert conducted.told("b1", Quit) == [Quit("b (process 1) did not respond for 2.5 s")]
+    assert conducted.reported("a1", StopStage) == conducted.reported("a2", StopStage) == [StopStage(drain=True)]
+    assert conducted.reported("b1", Quit) == [Quit("b (process 1) did not respond for 2.5 s")]
     conducted.mute.clear()
     conducted.say("b1", Pong(0, 0))  # it is back, too late
     for client in ("a1", "a2"):
@@ -300,12 +300,12 @@ def test_a_silent_worker_is_lost_after_two_and_a_half_seconds_and_the_others_sto
     assert silent_ns - 300_000_000 <= lost.lost_ns <= silent_ns
     assert report.scheduled == 150
     conducted.conductor.execute(RunStage(STAGE))
-    assert conducted.told("a1", RunStage)[-1] == RunStage(STAGE, WorkerShare(0, 2))
-    assert conducted.told("a2", RunStage)[-1] == RunStage(STAGE, WorkerShare(1, 2))
-    assert len(conducted.told("b1", RunStage)) == 1
+    assert conducted.reported("a1", RunStage)[-1] == RunStage(STAGE, WorkerShare(0, 2))
+    assert conducted.reported("a2", RunStage)[-1] == RunStage(STAGE, WorkerShare(1, 2))
+    assert len(conducted.reported("b1", RunStage)) == 1
 
 
-def test_one_lost_between_stages_is_told_with_the_next_and_rows_have_the_survivor_s_own_number() -> None:
+def test_one_lost_between_stages_is_reported_with_the_next_and_rows_have_the_survivor_s_own_number() -> None:
     conducted = gathered("a1", "b1")
     conducted.mute.add("a1")
     conducted.pass_time(10.2)
@@ -326,7 +326,7 @@ def test_one_lost_after_it_ended_its_part_spoils_nothing_of_this_stage() -> None
     conducted = running("a1", "b1")
     end(conducted, "a1")
     conducted.conductor.evict("a1", "is odd")
-    assert not conducted.told("b1", StopStage)
+    assert not conducted.reported("b1", StopStage)
     end(conducted, "b1")
     assert [part.lost_ns for part in ended(conducted).workers] == [None, None]
     conducted.engine.reports.clear()
@@ -341,7 +341,7 @@ def test_one_lost_before_the_stage_began_stops_it_too() -> None:
     conducted.conductor.execute(RunStage(STAGE))
     conducted.say("a1", StagePrepared(INDEX))
     conducted.conductor.evict("b1", "is odd")
-    assert [type(command) for command in conducted.door.told["a1"]] == [RunStage, StopStage, StartStage]
+    assert [type(command) for command in conducted.door.reported["a1"]] == [RunStage, StopStage, StartStage]
     conducted.say("a1", StageStarted(INDEX, 0, 50))
     end(conducted, "a1")
     assert [part.lost_ns is None for part in ended(conducted).workers] == [True, False]
@@ -356,7 +356,7 @@ def test_a_stage_stopped_while_it_is_prepared_ends_as_it_does_with_one_worker() 
     end(conducted, "a1")
     conducted.say("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 0))
     end(conducted, "b1")
-    assert not conducted.told("a1", StartStage)
+    assert not conducted.reported("a1", StartStage)
     assert conducted.engine.of(StageStarted) == [StageStarted(INDEX, conducted.clock.now_ns, 50)]
     assert len(ended(conducted).workers) == 2
 
@@ -372,11 +372,11 @@ def test_one_that_makes_ready_may_hold_its_breath_for_longer() -> None:
         conducted.mute.clear()
         conducted.say("b1", done)
     end_of_rest_ns = conducted.clock.now_ns
-    assert not conducted.told("b1", Quit)
-    assert conducted.told("b1", StartStage)
+    assert not conducted.reported("b1", Quit)
+    assert conducted.reported("b1", StartStage)
     conducted.mute.add("b1")
     conducted.pass_time(2.7)
-    assert conducted.told("b1", Quit) == [Quit("b (process 1) did not respond for 2.5 s")]
+    assert conducted.reported("b1", Quit) == [Quit("b (process 1) did not respond for 2.5 s")]
     assert conducted.clock.now_ns - end_of_rest_ns < 3e9
 
 
@@ -385,7 +385,7 @@ def test_one_that_has_ended_its_part_is_at_rest_again() -> None:
     end(conducted, "b1")
     conducted.mute.add("b1")
     conducted.pass_time(9.5)
-    assert not conducted.told("b1", Quit)
+    assert not conducted.reported("b1", Quit)
 
 
 def test_one_that_makes_ready_is_not_waited_for_without_end() -> None:
@@ -394,7 +394,7 @@ def test_one_that_makes_ready_is_not_waited_for_without_end() -> None:
     conducted.say("a1", StagePrepared(INDEX))
     conducted.mute.add("b1")
     conducted.pass_time(10.2)
-    assert conducted.told("b1", Quit) == [Quit("b (process 1) did not respond for 10 s")]
+    assert conducted.reported("b1", Quit) == [Quit("b (process 1) did not respond for 10 s")]
     conducted.say("a1", StageStarted(INDEX, 0, 50))
     end(conducted, "a1")
     assert [part.lost_ns is None for part in ended(conducted).workers] == [True, False]
@@ -431,7 +431,7 @@ def test_the_target_s_and_the_profile_s_fault_is_passed_on_with_its_host() -> No
 def test_who_talks_nonsense_is_lost_and_the_others_go_on(kind: str, body: bytes) -> None:
     conducted = running("a1", "b1")
     conducted.conductor.on_message("b1", kind, body)
-    assert conducted.told("b1", Quit)
+    assert conducted.reported("b1", Quit)
     end(conducted, "a1")
     assert [part.lost_ns is None for part in ended(conducted).workers] == [True, False]
     assert not conducted.failures
@@ -446,19 +446,19 @@ def test_what_is_said_out_of_turn_is_nonsense() -> None:
     ):
         conducted = gathered("a1", "b1")
         conducted.say("b1", report)
-        assert conducted.told("b1", Quit)
+        assert conducted.reported("b1", Quit)
     conducted = running("a1", "b1")
     conducted.say("b1", Progress(INDEX + 1, 0, 1, 1, 1, 0, 0, 0.0))
-    assert conducted.told("b1", Quit)
+    assert conducted.reported("b1", Quit)
 
 
-def test_strangers_are_told_to_leave_and_change_nothing() -> None:
+def test_strangers_are_reported_to_leave_and_change_nothing() -> None:
     conducted = running("a1", "b1")
     conducted.say("z1", StageEnded(INDEX, 0, 0, 0, 0, 0.0, 0, stopped_early=False), Failed("no", error="dns"))
     conducted.conductor.on_message("z1", "rows", encode_rows(batch(5)))
     conducted.conductor.on_message("z1", "report", b"\xff")
-    assert conducted.told("z1", Quit)
-    assert not conducted.told("z1", RunStage)
+    assert conducted.reported("z1", Quit)
+    assert not conducted.reported("z1", RunStage)
     assert not conducted.failures
     assert not conducted.engine.rows
     conducted.pass_time(5)
@@ -473,10 +473,10 @@ def test_a_master_that_did_not_run_itself_blames_nobody() -> None:
     conducted.conductor.tick()
     conducted.answer_pings()
     conducted.pass_time(3)
-    assert not conducted.told("a1", Quit)
+    assert not conducted.reported("a1", Quit)
     conducted.mute.add("a1")
     conducted.pass_time(2.7)
-    assert conducted.told("a1", Quit)
+    assert conducted.reported("a1", Quit)
 
 
 def test_pings_go_out_four_times_a_second() -> None:
@@ -490,4 +490,4 @@ def test_pings_go_out_four_times_a_second() -> None:
 def test_all_are_dismissed() -> None:
     conducted = gathered("a1", "b1")
     conducted.conductor.quit_workers()
-    assert conducted.told("a1", Quit) == conducted.told("b1", Quit) == [Quit()]
+    assert conducted.reported("a1", Quit) == conducted.reported("b1", Quit) == [Quit()]

@@ -61,12 +61,12 @@ def test_another_process_of_that_number_is_not_the_one_that_was_started(
 
 
 def test_nobody_joins_twice(local: Started) -> None:
-    crew, one = WorkerPool(), gathering(local)
-    member = one.check_join("a", hello(local.pid), crew, 0)
+    pool, one = WorkerPool(), gathering(local)
+    member = one.check_join("a", hello(local.pid), pool, 0)
     assert isinstance(member, RemoteWorker)
-    crew.add(member)
-    assert one.is_complete(crew)
-    assert "has already joined" in str(one.check_join("b", hello(local.pid), crew, 0))
+    pool.add(member)
+    assert one.is_complete(pool)
+    assert "has already joined" in str(one.check_join("b", hello(local.pid), pool, 0))
 
 
 def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
@@ -120,7 +120,7 @@ def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_process
     assert member.find_loss_reason(12_500_000_000) == "did not respond for 2.5 s"
 
 
-def test_without_remote_workers_nobody_is_told_to_start_any(local: Started) -> None:
+def test_without_remote_workers_nobody_is_reported_to_start_any(local: Started) -> None:
     assert gathering(local).find_failure(WorkerPool(), 5_000_000_000) == Failed(
         "only 0 of 1 worker joined at 127.0.0.1:1 within 5 s"
     )

@@ -220,19 +220,19 @@ def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
 @pytest.mark.process
 def test_a_worker_without_the_token_does_not_join_and_one_too_many_is_sent_away() -> None:
     port = free_port()
-    told: list[Joining] = []
+    reported: list[Joining] = []
     with (
         FakeLoadWorker(port, None, pid=6) as without,
         FakeLoadWorker(port, "another token for the tests", pid=7) as wrong,
         FakeLoadWorker(port, TOKEN, pid=8),
-        LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=1), on_joining=told.append) as load,
+        LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=1), on_joining=reported.append) as load,
         FakeLoadWorker(port, TOKEN, pid=9) as late,
     ):
         late.wait_until_told(Quit)
         assert [worker.pid for worker in load.workers] == [8]
-        assert without.heard == wrong.heard == []
-    assert told[0] == Joining(f"127.0.0.1:{port}", 0, 1)
-    assert told[-1] == Joining(f"127.0.0.1:{port}", 1, 1)
+        assert without.received == wrong.received == []
+    assert reported[0] == Joining(f"127.0.0.1:{port}", 0, 1)
+    assert reported[-1] == Joining(f"127.0.0.1:{port}", 1, 1)
 
 
 GARBAGE = [
@@ -298,7 +298,7 @@ def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: st
 
 
 @pytest.mark.process
-def test_a_port_in_use_is_told(load: LoadProcess) -> None:
+def test_a_port_in_use_is_reported(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
     with pytest.raises(LoadError, match=f"{address} is already in use") as caught:
         LoadProcess(gather=Gather("127.0.0.1", int(address.rpartition(":")[2]), local=1))

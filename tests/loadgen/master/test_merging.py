@@ -17,7 +17,7 @@ FAILING = PreflightDone("dns", None, "no such host", None)
 ENDED = StageEnded(3, 100, 900, 10, 1, 0.5, 4, stopped_early=False, rates=((0.0, 20.0),))
 
 
-def test_of_hosts_that_were_answered_the_slowest_tells_and_what_all_found_is_kept() -> None:
+def test_of_hosts_that_were_answered_the_slowest_reports_and_what_all_found_is_kept() -> None:
     merged = merge_preflights([("one", FAST), ("two", SLOW)])
     assert (merged.detail, merged.service_ms, merged.end_ns) == ("answered slowly", 9.0, 20)
     assert merged.notes == ("approximate", "far")
@@ -57,7 +57,7 @@ def test_ends_add_up_and_the_last_one_ends_the_stage() -> None:
     assert merged == StageEnded(3, 101, 950, 21, 1, 1.2, 9, stopped_early=True, rates=((0.0, 20.0),), workers=parts)
 
 
-def test_who_waited_longest_tells_of_the_wait() -> None:
+def test_who_waited_longest_reports_of_the_wait() -> None:
     def merged_wait(*waits: float | None) -> float | None:
         ends = [msgspec.structs.replace(ENDED, cpu_wait_s=waited_s) for waited_s in waits]
         return merge_stage_ends(3, 101, 21, ends, ()).cpu_wait_s
@@ -71,11 +71,11 @@ def test_a_sum_with_an_unknown_in_it_is_unknown(counts: list[int | None], total:
     assert sum_known(counts) == total
 
 
-def test_of_each_class_of_errors_the_earliest_is_told() -> None:
+def test_of_each_class_of_errors_the_earliest_is_reported() -> None:
     early, late = FirstError("tls", 5, "early"), FirstError("tls", 9, "late")
     other = FirstError("send", 7, "lost")
     assert merge_first_errors([(late,), (), (other, early)]) == (early, other)
-    progress = [Progress(3, 1, 1, 1, 0, 1, 0, 0.1, first_errors=told) for told in ((late,), (early, other))]
+    progress = [Progress(3, 1, 1, 1, 0, 1, 0, 0.1, first_errors=reported) for reported in ((late,), (early, other))]
     assert merge_progress(3, 9, progress).first_errors == (early, other)
     assert merge_stage_ends(3, 101, 21, [ENDED], (), (early,)).first_errors == (early,)
 

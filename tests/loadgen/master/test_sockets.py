@@ -37,8 +37,8 @@ def asked(master: subprocess.Popen[str], enlist: str = "") -> dict[str, Any]:
     assert master.stdout is not None
     master.stdin.write(f"{enlist}\n")
     master.stdin.flush()
-    told: dict[str, Any] = json.loads(master.stdout.readline())
-    return told
+    reported: dict[str, Any] = json.loads(master.stdout.readline())
+    return reported
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def guarded_master() -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 
 @pytest.mark.process
-def test_without_the_token_nobody_is_listed_or_heard_and_nothing_is_given_to_them() -> None:
+def test_without_the_token_nobody_is_listed_or_received_and_nothing_is_given_to_them() -> None:
     with (
         guarded_master() as (master, port),
         FakeLoadWorker(port, None, pid=1) as without,
@@ -65,22 +65,22 @@ def test_without_the_token_nobody_is_listed_or_heard_and_nothing_is_given_to_the
     ):
         with started("plain_locust_worker.py", str(port)) as plain:
             assert plain.communicate(timeout=PATIENCE_S)[0] == "not let in\n"
-        wait_until(lambda: right.heard)
+        wait_until(lambda: right.received)
         wait_until(lambda: asked(master)["heard"])
         assert asked(master) == {"listed": {}, "heard": [["fake_elsewhere_3", "report"]]}  # its Hello
-        assert without.heard == wrong.heard == []
+        assert without.received == wrong.received == []
 
 
 @pytest.mark.process
 def test_locust_drops_nobody_for_want_of_its_heartbeats() -> None:
     with guarded_master() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
-        wait_until(lambda: worker.heard)
+        wait_until(lambda: worker.received)
         assert asked(master, enlist="fake_elsewhere_3")["listed"] == {"fake_elsewhere_3": "ready"}
-        assert worker.heard == ["ack"]
+        assert worker.received == ["ack"]
 
 
 @pytest.mark.process
-def test_what_is_long_comes_in_pieces_and_is_heard_whole() -> None:
+def test_what_is_long_comes_in_pieces_and_is_received_whole() -> None:
     with guarded_master() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
         worker.send("rows", bytes(3 * MAX_FRAME_BYTES))
         wait_until(lambda: ["fake_elsewhere_3", "rows"] in asked(master)["heard"])

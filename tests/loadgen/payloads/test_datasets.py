@@ -86,7 +86,7 @@ def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("format_", "content", "told"),
+    ("format_", "content", "reported"),
     [
         ("jsonl", b"", "has no rows"),
         ("jsonl", b'{"a": 1}\n{"a": \n', "line 2: invalid JSON"),
@@ -102,10 +102,12 @@ def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
         ("parquet", b"", "cannot be read as Parquet"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, format_: Format, content: bytes, told: str) -> None:
+def test_what_is_wrong_is_reported_with_its_line(
+    tmp_path: Path, format_: Format, content: bytes, reported: str
+) -> None:
     file = tmp_path / "d"
     file.write_bytes(content)
-    with pytest.raises(DatasetError, match=told) as refused:
+    with pytest.raises(DatasetError, match=reported) as refused:
         rows(file, format_)
     assert str(file) in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -109,7 +109,7 @@ def test_a_request_beyond_the_memory_is_refused() -> None:
         generate_inputs([spec()], 2, 10, 0, limit_bytes=23)
 
 
-def test_a_spoilt_npz_is_refused(tmp_path: Path) -> None:
+def test_a_invalid_npz_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, x=np.arange(1_000))
     content = bytearray(path.read_bytes())

@@ -17,7 +17,7 @@ def error_of(expect: Expectation, body: bytes = b"", status: int = 200) -> str |
     ("status", "error"),
     [(200, None), (204, None), (301, "bad-payload"), (404, "http-4xx"), (429, "http-4xx"), (500, "http-5xx")],
 )
-def test_the_status_alone_is_judged_when_nothing_is_expected(status: int, error: str | None) -> None:
+def test_the_status_alone_is_evaluated_when_nothing_is_expected(status: int, error: str | None) -> None:
     assert error_of(Expectation(), status=status) == error
     assert build_check(None) is build_check(Expectation()) is check_http_status
 
@@ -79,7 +79,7 @@ def test_equals_is_as_json_has_it(equals: bytes, body: bytes, same: bool) -> Non
         (Expectation(matches="x"), b"y" * 2**20 + b"x", "bad-output"),
     ],
 )
-def test_the_body_is_judged(expect: Expectation, body: bytes, error: str | None) -> None:
+def test_the_body_is_evaluated(expect: Expectation, body: bytes, error: str | None) -> None:
     assert error_of(expect, body) == error
 
 

@@ -72,7 +72,7 @@ def test_what_would_break_out_of_its_line_is_refused(method: str, path: str, hea
     assert "Injected" not in str(refused.value)
 
 
-def test_bodies_beyond_the_memory_for_them_are_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_beyond_the_memory_for_them_are_left_out_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_REQUESTS_BYTES", 600)
     built = build_http(HttpWorkload("POST", bodies=(b"x" * 150,) * 5), ENDPOINT, ADDRESS)
     assert len(built.requests) == 2
@@ -116,7 +116,7 @@ def test_columns_need_a_dataset(workload: HttpWorkload) -> None:
         requests(workload)
 
 
-def test_a_dataset_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_dataset_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match=r"absent\.csv cannot be read"):
         requests(HttpWorkload(dataset=Dataset(str(tmp_path / "absent.csv"), "csv")))
 

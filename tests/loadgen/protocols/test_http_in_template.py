@@ -47,7 +47,7 @@ def test_a_path_is_quoted() -> None:
     assert PathTemplate("/plain").has_placeholders is False
 
 
-def test_a_column_that_is_not_there_is_told() -> None:
+def test_a_column_that_is_not_there_is_reported() -> None:
     with pytest.raises(WorkloadError, match="'nope'") as refused:
         filled("{{nope}}")
     assert "text, n, list" in str(refused.value.hint)

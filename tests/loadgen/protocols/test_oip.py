@@ -244,7 +244,7 @@ def test_tensors_that_cannot_be_had_are_the_workloads_fault(workload: OipWorkloa
         ("grpc", (200, b""), "bad-payload"),
     ],
 )
-def test_a_model_that_does_not_tell_its_inputs_is_the_targets_fault(
+def test_a_model_that_does_not_report_its_inputs_is_the_targets_fault(
     transport: Literal["http", "grpc"], answer: tuple[int | None, bytes], error: str
 ) -> None:
     with pytest.raises(TargetError) as refused:

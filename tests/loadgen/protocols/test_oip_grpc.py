@@ -134,7 +134,7 @@ def test_sizes_and_types_that_do_not_add_up_are_a_bad_payload(response: ModelInf
     assert judge(answered(response)) == ResponseCheck("bad-payload")
 
 
-def test_an_answer_is_judged_by_status_then_nan_then_labels() -> None:
+def test_an_answer_is_evaluated_by_status_then_nan_then_labels() -> None:
     judge = OipGrpc(OipWorkload("m", transport="grpc"), ADDRESS).build_check(np.array([[1], [0]]))
     assert judge(answered(floats(0, 1))) == ResponseCheck(None, 1)
     assert judge(answered(floats(0, 1), number=1)) == ResponseCheck(None, 0)

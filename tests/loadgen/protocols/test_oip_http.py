@@ -199,7 +199,7 @@ def test_metadata_that_is_none_is_the_targets_fault(body: bytes) -> None:
     assert (refused.value.error, refused.value.status) == ("bad-payload", 200)
 
 
-def test_metadata_tells_the_inputs() -> None:
+def test_metadata_reports_the_inputs() -> None:
     body = b'{"name": "m", "versions": null, "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
     assert read_metadata(answered(body)) == (X,)
 

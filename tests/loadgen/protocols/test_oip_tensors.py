@@ -122,7 +122,7 @@ def test_right_rows_are_counted_by_classes_where_the_model_gives_them() -> None:
     assert check_outputs(outputs, np.array([3, 1, 0]), 1) == ResponseCheck(None, 2)
 
 
-def test_scores_of_two_kinds_need_to_be_told_apart() -> None:
+def test_scores_of_two_kinds_need_to_be_reported_apart() -> None:
     outputs = [np.eye(4)[[3, 1, 2]], np.eye(7)[[3, 1, 2]]]
     with pytest.raises(ResponseError):
         check_outputs(outputs, np.array([3, 1, 0]))

@@ -364,7 +364,7 @@ def exchange(status: int = 200, body: bytes = b"", number: int = 0, **more: Any)
     return Exchange(0, number, 0, b"", lambda _: None, status=status, body=body, **more)
 
 
-def test_the_judge_of_whole_answers() -> None:
+def test_the_evaluate_of_whole_answers() -> None:
     built = build(stream=False)
     answer = {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
     whole = exchange(body=json.dumps(answer).encode())
@@ -374,7 +374,7 @@ def test_the_judge_of_whole_answers() -> None:
         assert check_response(built.check, exchange(status)).error == error
 
 
-def test_the_judge_of_streams() -> None:
+def test_the_evaluate_of_streams() -> None:
     built = build()
     assert built.new_reader is not None
     for piece, error in ((b'data: {"choices": [{"finish_reason": "stop"}]}\n\n', None), (b": ping\n\n", "truncated")):
@@ -397,7 +397,7 @@ def test_a_server_that_does_not_stream_is_noted_and_no_error() -> None:
     assert judgement.note == "the server does not stream, so token times are unknown"
 
 
-def test_the_judge_knows_how_much_each_request_asked_for(tmp_path: Path) -> None:
+def test_the_evaluate_knows_how_much_each_request_asked_for(tmp_path: Path) -> None:
     prompts = dataset(tmp_path, {"prompt": ["a", "b"]}, {"prompt": ["a", "b", "c"]})
     embeddings = json.dumps({"data": [{"embedding": [1]}] * 3}).encode()
     ranking = b'{"results": [{"index": 1, "score": 1}]}'

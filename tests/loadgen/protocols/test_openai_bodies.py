@@ -20,16 +20,16 @@ def completion(message: Any = None, **more: Any) -> dict[str, Any]:
 
 
 def test_an_answer_with_usage() -> None:
-    told = Tokens(tokens_in=11, tokens_out=3, tokens_from="server")
-    assert read("chat", completion(usage=USAGE)) == DecodedResponse(None, told)
-    assert read("completions", {"choices": [{"text": "ab"}], "usage": USAGE}) == DecodedResponse(None, told)
+    reported = Tokens(tokens_in=11, tokens_out=3, tokens_from="server")
+    assert read("chat", completion(usage=USAGE)) == DecodedResponse(None, reported)
+    assert read("completions", {"choices": [{"text": "ab"}], "usage": USAGE}) == DecodedResponse(None, reported)
     response: dict[str, object] = {
         "output": [],
         "status": "completed",
         "usage": {"input_tokens": 11, "output_tokens": 3},
         "error": None,
     }
-    assert read("responses", response) == DecodedResponse(None, told)
+    assert read("responses", response) == DecodedResponse(None, reported)
 
 
 def test_an_answer_without_usage_is_counted_by_a_tokenizer_or_not_at_all() -> None:
@@ -49,7 +49,7 @@ def test_an_answer_without_usage_is_counted_by_a_tokenizer_or_not_at_all() -> No
 
 
 @pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank"])
-def test_an_error_told_with_a_good_status_is_bad_output(api: Api) -> None:
+def test_an_error_reported_with_a_good_status_is_bad_output(api: Api) -> None:
     for error in ({"message": "out of memory"}, "out of memory"):
         assert read(api, {"error": error}) == DecodedResponse("bad-output", Tokens())
 

@@ -419,7 +419,7 @@ def test_a_usage_of_null_in_each_chunk_says_nothing() -> None:
     assert (read.count, read.tokens.chunk_tokens) == ((3, "server"), None)
 
 
-def test_continuous_usage_tells_the_tokens_of_each_chunk() -> None:
+def test_continuous_usage_reports_the_tokens_of_each_chunk() -> None:
     counts = [(chunk, {"role": "assistant"}, 0), (chunk, {"content": "a"}, 1), (chunk, {"content": ""}, 2),
               (chunk, {"content": "bc"}, 4), (chunk, {"content": "d"}, 4), (chunk, {"content": "e"}, 5)]  # fmt: skip
     pieces = [make(delta, usage={"prompt_tokens": 9, "completion_tokens": total}) for make, delta, total in counts]
@@ -474,7 +474,12 @@ def test_completions() -> None:
 
 
 def test_responses() -> None:
-    told = {"input_tokens": 5, "output_tokens": 4, "total_tokens": 9, "output_tokens_details": {"reasoning_tokens": 1}}
+    reported = {
+        "input_tokens": 5,
+        "output_tokens": 4,
+        "total_tokens": 9,
+        "output_tokens_details": {"reasoning_tokens": 1},
+    }
     read = Read(
         response("created", response={"status": "in_progress", "usage": None, "error": None}),
         response("reasoning_text.delta", delta="hm"),
@@ -484,7 +489,7 @@ def test_responses() -> None:
         response("refusal.delta", delta="no"),
         response("function_call_arguments.delta", delta="{"),
         response("output_text.done", text="  a"),
-        response("completed", response={"status": "completed", "usage": told}),
+        response("completed", response={"status": "completed", "usage": reported}),
         api="responses",
     )
     assert (read.error, read.times, read.tokens.chunk_ns) == (None, (2, 5, 7), [2, 3, 5, 6, 7])
@@ -562,9 +567,9 @@ def a_stream(api: str) -> bytes:
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-@pytest.mark.parametrize("spoilt", [b"", b"data: {\n\n", b'data: {"error": "x"}\n\n', b'data: {"choi'])
-def test_a_stream_cut_anywhere_reads_the_same(api: str, spoilt: bytes) -> None:
-    body = a_stream(api) if not spoilt else a_stream(api)[:-25].rpartition(b"\n\n")[0] + b"\n\n" + spoilt
+@pytest.mark.parametrize("invalidated", [b"", b"data: {\n\n", b'data: {"error": "x"}\n\n', b'data: {"choi'])
+def test_a_stream_cut_anywhere_reads_the_same(api: str, invalidated: bytes) -> None:
+    body = a_stream(api) if not invalidated else a_stream(api)[:-25].rpartition(b"\n\n")[0] + b"\n\n" + invalidated
 
     def read(*pieces: bytes) -> tuple[str | None, object, int | None, int]:
         found = Read(*pieces, api=api, count=len)
@@ -591,7 +596,7 @@ def test_a_stream_cut_anywhere_reads_the_same(api: str, spoilt: bytes) -> None:
         (chunk({"content": "a"}), "the stream ended before the response was complete"),
     ],
 )
-def test_what_was_wrong_is_told_and_nothing_of_the_answer(piece: bytes, detail: str) -> None:
+def test_what_was_wrong_is_reported_and_nothing_of_the_answer(piece: bytes, detail: str) -> None:
     read = Read(piece[:1000], piece[1000:])
     assert read.error is not None
     assert read.detail == detail

@@ -14,13 +14,13 @@ def broken(_: Exchange) -> ResponseCheck:
     raise ZeroDivisionError
 
 
-def test_an_answer_is_judged_and_a_lost_one_is_not() -> None:
+def test_an_answer_is_evaluated_and_a_lost_one_is_not() -> None:
     assert check_response(judge, done(200)) == ResponseCheck(None, 202)
     assert check_response(judge, done(200, "truncated")) == ResponseCheck("truncated")
     assert check_response(judge, done(None, "send")) == ResponseCheck("send")
 
 
-def test_an_answer_that_breaks_the_judge_has_a_judgement() -> None:
+def test_an_answer_that_breaks_the_evaluate_has_a_judgement() -> None:
     assert check_response(broken, done(200)) == ResponseCheck("bad-payload")
 
 

@@ -110,7 +110,7 @@ def test_beside_a_scalar_everything_goes_by_column(tmp_path: Path) -> None:
     assert made_up.check(model.answered(made_up.requests[0])).error is None
 
 
-def test_an_unknown_rank_is_one_value_a_row_and_told() -> None:
+def test_an_unknown_rank_is_one_value_a_row_and_reported() -> None:
     async def ask(_: bytes) -> Exchange:
         return answering(
             b'{"metadata": {"signature_def": {"signature_def": {"serving_default": {"inputs":'
@@ -123,7 +123,7 @@ def test_an_unknown_rank_is_one_value_a_row_and_told() -> None:
 
 
 @pytest.mark.parametrize("metadata", [b"", b"[]", b"[" * 100_000, b'{"metadata": 1}', b"\xff"])
-def test_metadata_that_cannot_be_read_is_told(metadata: bytes) -> None:
+def test_metadata_that_cannot_be_read_is_reported(metadata: bytes) -> None:
     async def ask(_: bytes) -> Exchange:
         return answering(metadata)
 
@@ -132,7 +132,7 @@ def test_metadata_that_cannot_be_read_is_told(metadata: bytes) -> None:
     assert refused.value.error == "bad-payload"
 
 
-def test_a_missing_model_and_a_missing_signature_are_told() -> None:
+def test_a_missing_model_and_a_missing_signature_are_reported() -> None:
     async def ask(_: bytes) -> Exchange:
         return answering(b"{}", 404)
 
@@ -163,5 +163,5 @@ def test_numbers_json_cannot_hold_are_refused(tmp_path: Path) -> None:
         (b'{"error": "no"}', 400, "http-4xx"),
     ],
 )
-def test_an_answer_is_judged(body: bytes, status: int, error: str | None) -> None:
+def test_an_answer_is_evaluated(body: bytes, status: int, error: str | None) -> None:
     assert check_prediction(answering(body, status)).error == error

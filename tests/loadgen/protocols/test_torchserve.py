@@ -41,7 +41,7 @@ def test_rows_as_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dataset", [None, Dataset("/nowhere/at/all.csv", "csv")])
-def test_nothing_to_predict_from_is_told(dataset: Dataset | None) -> None:
+def test_nothing_to_predict_from_is_reported(dataset: Dataset | None) -> None:
     with pytest.raises(WorkloadError):
         build_torchserve(TorchServeWorkload("m", dataset=dataset), ENDPOINT, ADDRESS)
 

@@ -53,27 +53,27 @@ def ask(port: int, path: str, body: Any = None, headers: dict[str, str] | None =
     return read
 
 
-def told(port: int, path: str, body: Any = None) -> Any:
+def reported(port: int, path: str, body: Any = None) -> Any:
     status, answer, _ = ask(port, path, body)
     assert status == 200, answer
     return msgspec.json.decode(answer)
 
 
-def test_plain_http_and_torchserve_say_what_they_are_told_to(port: int) -> None:
-    assert told(port, "/score", {}) == {"fraud": 0.5}
-    assert told(port, "/predictions/scripted/1.0", b"\xff") == [1, 2]
-    assert told(port, "/ping") == {"status": "Healthy"}
+def test_plain_http_and_torchserve_say_what_they_are_reported_to(port: int) -> None:
+    assert reported(port, "/score", {}) == {"fraud": 0.5}
+    assert reported(port, "/predictions/scripted/1.0", b"\xff") == [1, 2]
+    assert reported(port, "/ping") == {"status": "Healthy"}
     assert ask(port, "/predictions/other", b"")[1] == b"{}"  # the script's own reply
 
 
 def test_generations_are_as_long_as_asked(port: int) -> None:
-    chat = told(port, "/v1/chat/completions", {"model": "scripted", "messages": [], "max_tokens": 5})
+    chat = reported(port, "/v1/chat/completions", {"model": "scripted", "messages": [], "max_tokens": 5})
     assert chat["choices"][0]["message"]["content"] == "tok " * 5
     assert chat["choices"][0]["finish_reason"] == "stop"
     assert chat["usage"]["completion_tokens"] == 5
-    text = told(port, "/v1/completions", {"model": "scripted", "prompt": "a b c"})
+    text = reported(port, "/v1/completions", {"model": "scripted", "prompt": "a b c"})
     assert (text["object"], text["choices"][0]["text"]) == ("text_completion", "tok " * 3)
-    response = told(port, "/v1/responses", {"model": "scripted", "input": "x", "max_output_tokens": 2})
+    response = reported(port, "/v1/responses", {"model": "scripted", "input": "x", "max_output_tokens": 2})
     assert response["output"][0]["content"][0]["text"] == "tok tok "
     assert response["usage"]["output_tokens"] == 2
 
@@ -109,19 +109,19 @@ def test_tokens_take_their_time(port: int, is_streamed: bool) -> None:
 
 
 def test_embeddings_and_ranks_are_one_for_each_text(port: int) -> None:
-    made = told(port, "/v1/embeddings", {"model": "scripted", "input": ["a", "b", "c"]})
+    made = reported(port, "/v1/embeddings", {"model": "scripted", "input": ["a", "b", "c"]})
     assert [len(one["embedding"]) for one in made["data"]] == [8, 8, 8]
-    assert len(told(port, "/v1/embeddings", {"model": "scripted", "input": [1, 2, 3]})["data"]) == 1
-    ranked = told(port, "/v1/rerank", {"model": "scripted", "query": "q", "documents": ["a", "b"]})
+    assert len(reported(port, "/v1/embeddings", {"model": "scripted", "input": [1, 2, 3]})["data"]) == 1
+    ranked = reported(port, "/v1/rerank", {"model": "scripted", "query": "q", "documents": ["a", "b"]})
     assert [one["index"] for one in ranked["results"]] == [0, 1]
 
 
 def test_the_open_inference_protocol_in_json_and_binary(port: int) -> None:
     base = "/v2/models/a%2Fb"
-    assert told(port, base)["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}]
+    assert reported(port, base)["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}]
     assert ask(port, f"{base}/ready")[0] == ask(port, "/v2/health/ready")[0] == 200
     given = {"name": "input", "datatype": "FP32", "shape": [3, 4], "data": [0] * 12}
-    outputs = told(port, f"{base}/versions/1/infer", {"inputs": [given]})["outputs"]
+    outputs = reported(port, f"{base}/versions/1/infer", {"inputs": [given]})["outputs"]
     assert [(one["shape"], len(one["data"])) for one in outputs] == [([3, 2], 6), ([3], 3)]
     head = msgspec.json.encode(
         {
@@ -139,12 +139,14 @@ def test_the_open_inference_protocol_in_json_and_binary(port: int) -> None:
 
 def test_tensorflow_serving_by_row_and_by_column(port: int) -> None:
     base = "/v1/models/scripted"
-    signature = told(port, f"{base}/metadata")["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    signature = reported(port, f"{base}/metadata")["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert signature["inputs"]["input"]["dtype"] == "DT_FLOAT"
     assert signature["outputs"]["b"]["tensor_shape"]["dim"] == [{"size": "-1", "name": ""}]
-    assert told(port, f"{base}:predict", {"instances": [[0] * 4] * 2}) == {"predictions": [{"a": [0, 0], "b": 0}] * 2}
-    assert told(port, f"{base}:predict", {"inputs": [[0] * 4]}) == {"outputs": {"a": [[0, 0]], "b": [0]}}
-    assert told(port, base)["model_version_status"][0]["state"] == "AVAILABLE"
+    assert reported(port, f"{base}:predict", {"instances": [[0] * 4] * 2}) == {
+        "predictions": [{"a": [0, 0], "b": 0}] * 2
+    }
+    assert reported(port, f"{base}:predict", {"inputs": [[0] * 4]}) == {"outputs": {"a": [[0, 0]], "b": [0]}}
+    assert reported(port, base)["model_version_status"][0]["state"] == "AVAILABLE"
 
 
 @pytest.mark.parametrize(
@@ -189,13 +191,13 @@ def test_a_child_speaks_a_script_given_as_json() -> None:
         assert child.stdin is not None
         assert child.stdout is not None
         port = int(child.stdout.readline())
-        assert told(port, "/v1/models")["data"][0]["id"] == "m"
+        assert reported(port, "/v1/models")["data"][0]["id"] == "m"
         assert ask(port, "/else")[0] == 404
         child.stdin.close()
         assert child.wait(30) == 0
 
 
-def test_a_script_that_cannot_be_read_is_told_in_one_line() -> None:
+def test_a_script_that_cannot_be_read_is_reported_in_one_line() -> None:
     given = ["--script", '{"protocols": [{"type": "none"}]}']
     with start_module("loadgen.reference.scripted", *given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         _, complaint = child.communicate(timeout=10)

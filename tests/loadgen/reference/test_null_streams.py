@@ -15,12 +15,12 @@ from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, decode_due_n
 pytestmark = pytest.mark.process
 
 
-def test_when_the_first_chunk_was_due_is_told_by_its_usage() -> None:
+def test_when_the_first_chunk_was_due_is_reported_by_its_usage() -> None:
     for tick in (0, 4_999_999, 5_000_000, 123_456_789):
-        told = encode_tick(tick)
-        assert len(str(told)) == 7
+        reported = encode_tick(tick)
+        assert len(str(reported)) == 7
         for after_ns in (0, 1, 9_000_000_000):
-            assert decode_due_ns(told, tick * TICK_NS + after_ns) == tick * TICK_NS
+            assert decode_due_ns(reported, tick * TICK_NS + after_ns) == tick * TICK_NS
 
 
 @pytest.fixture

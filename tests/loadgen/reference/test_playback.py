@@ -37,7 +37,7 @@ def wire() -> FakeWire:
     return FakeWire()
 
 
-def test_what_is_due_goes_out_and_the_rest_is_told(wire: FakeWire) -> None:
+def test_what_is_due_goes_out_and_the_rest_is_reported(wire: FakeWire) -> None:
     long_ago_ns = perf_counter_ns() - 10**9
     play = ResponsePlayback(wire, ResponseScript([0, 5, 3 * 10**9], [b"a", b"b", b"c"]), long_ago_ns, None)
     assert play.send_due() == long_ago_ns + 3 * 10**9

@@ -44,7 +44,7 @@ def test_a_proxy_is_asked_for_absolute_urls(converse: Converse) -> None:
     assert proxy.heads[0].endswith(b"\r\nHost: h\r\n\r\n")
 
 
-def test_a_tunnel_through_a_proxy_carries_tls_and_tells_it_nothing(converse: Converse, tmp_path: Path) -> None:
+def test_a_tunnel_through_a_proxy_carries_tls_and_reports_it_nothing(converse: Converse, tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "server.pem")
 
     async def talk(asker: Asker) -> None:
@@ -80,8 +80,8 @@ def test_a_proxy_that_refuses_is_no_connection_and_its_password_is_not_shown(con
     with HttpProxy("me:right") as proxy:
         converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
     converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
-    told = f"the proxy 127.0.0.1:{proxy.port}: CONNECT was rejected with status 407"
-    assert seen[:2] == [told if scheme == "https" else "the proxy rejected the request with status 407"] * 2
+    reported = f"the proxy 127.0.0.1:{proxy.port}: CONNECT was rejected with status 407"
+    assert seen[:2] == [reported if scheme == "https" else "the proxy rejected the request with status 407"] * 2
     assert str(seen[2]).startswith(f"the proxy 127.0.0.1:{proxy.port}: Connect")
     assert "wrong" not in str(seen)
 
@@ -125,7 +125,7 @@ def test_a_proxy_without_an_address_is_said_to_be_the_proxy() -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_tls_is_verified_unless_told_not_to_or_given_the_authority(converse: Converse, tmp_path: Path) -> None:
+def test_tls_is_verified_unless_reported_not_to_or_given_the_authority(converse: Converse, tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "server.pem")
     seen: list[str | None] = []
 

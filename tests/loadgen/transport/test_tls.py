@@ -51,7 +51,7 @@ def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
         ("INTERNAL_ERROR", "INTERNAL_ERROR"),
     ],
 )
-def test_a_failed_handshake_is_told_in_words(reason: str, words: str) -> None:
+def test_a_failed_handshake_is_reported_in_words(reason: str, words: str) -> None:
     error = ssl.SSLError(1, "any")
     error.reason = reason
     assert describe_tls_failure(error) == words

@@ -46,27 +46,27 @@ def worker(piped: Piped, server: ScriptedServer) -> Piped:
 
 def begun(worker: Piped, of: StagePlan, share: WorkerShare, after_ns: int = 50_000_000) -> StageStarted:
     worker.tell(RunStage(of, share))
-    worker.heard(StagePrepared)
+    worker.received(StagePrepared)
     worker.tell(StartStage(of.index, perf_counter_ns() + after_ns))
-    return worker.heard(StageStarted)
+    return worker.received(StageStarted)
 
 
-def test_a_stage_starts_when_it_is_told_to_and_not_before(worker: Piped, server: ScriptedServer) -> None:
+def test_a_stage_starts_when_it_is_reported_to_and_not_before(worker: Piped, server: ScriptedServer) -> None:
     of = plan(rate=100, duration=0.2, lead_in_s=0.1)
     worker.tell(RunStage(of))
-    assert worker.heard(StagePrepared).index == of.index
+    assert worker.received(StagePrepared).index == of.index
     assert not server.requests
     start_ns = perf_counter_ns() + 400_000_000
     worker.tell(StartStage(of.index + 1, 0), StartStage(of.index, start_ns))
-    assert worker.heard(StageStarted).start_ns == start_ns
-    assert worker.heard(StageEnded).start_ns == start_ns
+    assert worker.received(StageStarted).start_ns == start_ns
+    assert worker.received(StageEnded).start_ns == start_ns
     assert sorted(worker.rows["intended_ns"] - start_ns) == [ms * 1_000_000 for ms in range(-100, 200, 10)]
     assert set(worker.rows["worker"]) == {0}
 
 
 def test_a_start_that_is_late_is_lag_and_nothing_else(worker: Piped) -> None:
     begun(worker, plan(rate=100, duration=0.5), WorkerShare(), after_ns=-300_000_000)
-    ended = worker.heard(StageEnded)
+    ended = worker.received(StageEnded)
     lag_ms = ((worker.rows["sent_ns"] - worker.rows["intended_ns"]) / 1e6)[worker.rows["index"].argsort()]
     assert ended.scheduled == len(lag_ms) == 50
     assert lag_ms.iloc[0] >= 300
@@ -80,41 +80,41 @@ def test_a_stage_that_is_stopped_before_it_was_started_ends(
 ) -> None:
     worker.tell(RunStage(plan(duration=60)))
     if is_prepared:
-        worker.heard(StagePrepared)
+        worker.received(StagePrepared)
     worker.tell(StopStage(drain))
-    ended = worker.heard(StageEnded)
+    ended = worker.received(StageEnded)
     assert (ended.stopped_early, ended.rates) == (True, ())
     assert not server.requests
     worker.tell(StartStage(ended.index, perf_counter_ns()))  # by one who did not know yet
     begun(worker, plan(rate=50, duration=0.2), WorkerShare())
-    assert worker.heard(StageEnded).scheduled == len(worker.rows) == 10
+    assert worker.received(StageEnded).scheduled == len(worker.rows) == 10
 
 
 def test_a_share_has_its_own_rows_and_its_part_of_the_connections(worker: Piped, server: ScriptedServer) -> None:
     started = begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), WorkerShare(1, 2))
     assert started.scheduled is None
-    assert worker.heard(StageEnded).connections_opened == server.connections == 2
+    assert worker.received(StageEnded).connections_opened == server.connections == 2
     assert set(worker.rows["worker"]) == {1}
     assert sorted(worker.rows["index"]) == list(range(1, 2 * len(worker.rows) + 1, 2))
     begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), WorkerShare())
-    assert worker.heard(StageEnded).connections_opened == 3
+    assert worker.received(StageEnded).connections_opened == 3
 
 
 def test_a_rate_that_was_changed_before_the_start_holds_from_the_start(worker: Piped) -> None:
     of = plan(rate=20, duration=0.5)
     worker.tell(RunStage(of))
-    worker.heard(StagePrepared)
+    worker.received(StagePrepared)
     start_ns = perf_counter_ns() + 50_000_000
     worker.tell(ChangeRate(100.0, perf_counter_ns()), StartStage(of.index, start_ns))
-    ended = worker.heard(StageEnded)
+    ended = worker.received(StageEnded)
     assert ended.rates == ((0.0, 100.0), (0.5, 100.0))
     assert sorted(worker.rows["intended_ns"] - start_ns) == [ms * 1_000_000 for ms in range(10, 500, 10)]
 
 
-def test_a_rate_changes_at_the_moment_that_was_told(worker: Piped) -> None:
+def test_a_rate_changes_at_the_moment_that_was_reported(worker: Piped) -> None:
     started = begun(worker, plan(rate=100, duration=0.5), WorkerShare(0, 2))
     worker.tell(ChangeRate(200.0, started.start_ns + 300_000_000))
-    ended = worker.heard(StageEnded)
+    ended = worker.received(StageEnded)
     assert ended.rates == ((0.0, 100.0), (0.3, 100.0), (0.3, 200.0), (0.5, 200.0))
     whole = [*range(0, 300, 10), *range(305, 500, 5)]
     rows = worker.rows.sort_values("index")

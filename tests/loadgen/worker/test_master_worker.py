@@ -86,9 +86,9 @@ def worker(master: BareMaster) -> Iterator[Joined]:
 
 def begin(master: BareMaster, url: str, of: StagePlan) -> StageStarted:
     master.tell(Configure(Endpoint((url,)), HttpWorkload()), RunStage(of, WorkerShare(1, 2)))
-    master.heard(StagePrepared)
+    master.received(StagePrepared)
     master.tell(StartStage(of.index, perf_counter_ns() + 100_000_000))
-    return master.heard(StageStarted)
+    return master.received(StageStarted)
 
 
 @pytest.mark.process
@@ -97,7 +97,7 @@ def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
     with Joined(join) as worker:
         master.pings = False
         master.accept()
-        hello = master.heard(Hello)
+        hello = master.received(Hello)
         assert master.reports == [hello]
         assert (hello.protocol_version, hello.pid, hello.clock) == (WIRE_VERSION, worker.child.pid, get_clock_id())
         assert (hello.capacity_per_s, hello.chunk_capacity_per_s) == (900.0, 8_000.0)
@@ -105,7 +105,7 @@ def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
         assert worker.child.stdout is not None
         assert not select.select([worker.child.stdout], [], [], 0)[0]
         master.tell(Ping(1))
-        assert master.heard(Pong).sent_ns == 1
+        assert master.received(Pong).sent_ns == 1
         ready = read_report(worker.child.stdout)
         assert isinstance(ready, Ready)
         assert ready.pid == hello.pid
@@ -116,9 +116,9 @@ def test_it_sends_its_share_of_a_stage_for_a_master(master: BareMaster, worker: 
     master.spawn()
     with ScriptedServer(Script()) as server:
         master.tell(Configure(Endpoint((server.url,)), HttpWorkload()), Preflight())
-        assert master.heard(PreflightDone).error is None
+        assert master.received(PreflightDone).error is None
         started = begin(master, server.url, plan(rate=2_000, duration=1))
-        ended = master.heard(StageEnded)
+        ended = master.received(StageEnded)
     rows: pd.DataFrame = pa.Table.from_batches(master.batches, REQUEST_SCHEMA).to_pandas()
     assert max(batch.num_rows for batch in master.batches) <= BATCH_ROWS
     assert sorted(rows["index"]) == list(range(1, 2_000, 2))
@@ -138,11 +138,11 @@ def test_stages_wait_for_the_user_and_it_is_started_whatever_a_wall_clock_says(
         master.tell(Configure(Endpoint((server.url,)), HttpWorkload()), RunStage(plan(duration=0.1)))
         master.tell(Preflight())
         master.spawn(timestamp=-3_600.0)
-        master.heard(StagePrepared)
+        master.received(StagePrepared)
         master.spawn(timestamp=-7_200.0)
         master.tell(StartStage(3, perf_counter_ns()))
-        assert master.heard(StageEnded).scheduled == 20
-        assert master.heard(PreflightDone).error is None
+        assert master.received(StageEnded).scheduled == 20
+        assert master.received(PreflightDone).error is None
     assert master.kinds.count("spawning_complete") == 2
 
 
@@ -156,7 +156,7 @@ def test_pings_are_answered_at_once_while_it_prepares_and_sends(master: BareMast
         while not any(isinstance(report, StageEnded) for report in master.reports):
             sent_ns = perf_counter_ns()
             master.tell(Ping(sent_ns))
-            pong = master.heard(Pong)
+            pong = master.received(Pong)
             assert pong.sent_ns == sent_ns
             assert sent_ns < pong.at_ns < perf_counter_ns()
             round_trips_ms.append((perf_counter_ns() - sent_ns) / 1e6)
@@ -165,7 +165,7 @@ def test_pings_are_answered_at_once_while_it_prepares_and_sends(master: BareMast
 
 
 @pytest.mark.process
-def test_a_wrong_token_finds_no_master_and_is_not_told(master: BareMaster) -> None:
+def test_a_wrong_token_finds_no_master_and_is_not_reported(master: BareMaster) -> None:
     wrong = "a token that only one of them knows"
     with Joined(Join("127.0.0.1", master.port, wrong, wait_s=1.0)) as worker:
         code, said = worker.ending(20)
@@ -195,7 +195,7 @@ def test_a_master_may_come_later_than_its_worker() -> None:
             stranger.listen()
         with BareMaster(port=port) as master:
             master.accept()
-            assert master.heard(Hello).protocol_version == WIRE_VERSION
+            assert master.received(Hello).protocol_version == WIRE_VERSION
             assert master.kinds.count("client_ready") == 1
 
 
@@ -213,15 +213,15 @@ def test_one_that_sends_leaves_a_master_that_says_nothing_more_within_five_secon
         other.accept()
         other.pings = False
         other.tell(Ping(1))
-        other.heard(Pong)
-        master.heard(Progress)
+        other.received(Pong)
+        master.received(Progress)
         master.tell(Ping(perf_counter_ns()))
         silent_s = monotonic()
         code, said = worker.ending(10)
         left_s = monotonic()
         sent = len(server.requests)
         other.tell(Ping(2))
-        assert other.heard(Pong).sent_ns == 2
+        assert other.received(Pong).sent_ns == 2
         assert idle.child.poll() is None
     assert 3.5 < left_s - silent_s < 5
     assert sent < 200
@@ -233,7 +233,7 @@ def test_a_worker_that_was_suspended_and_given_up_leaves_when_it_goes_on(master:
     master.spawn()
     with ScriptedServer(Script()) as server:
         begin(master, server.url, plan(rate=20, duration=60))
-        master.heard(Progress)
+        master.received(Progress)
         os.kill(worker.child.pid, signal.SIGSTOP)
         master.tell(Quit("it did not respond"))
         os.kill(worker.child.pid, signal.SIGCONT)
@@ -271,25 +271,27 @@ def test_standard_input_may_end_while_it_looks_for_a_master() -> None:
 
 
 @pytest.mark.process
-def test_what_goes_wrong_is_told_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
+def test_what_goes_wrong_is_reported_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
     master.tell(Configure(Endpoint(("ftp://nowhere",)), HttpWorkload()))
-    assert master.heard(Failed).is_workload_invalid
+    assert master.received(Failed).is_workload_invalid
     assert worker.ending(5) == (1, "")
 
 
 @pytest.mark.process
-def test_what_goes_wrong_in_a_stage_is_told_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
+def test_what_goes_wrong_in_a_stage_is_reported_to_the_master_before_it_leaves(
+    master: BareMaster, worker: Joined
+) -> None:
     master.spawn()
     master.tell(Configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload()), RunStage(plan()))
-    assert master.heard(Failed).error == "dns"
+    assert master.received(Failed).error == "dns"
     assert worker.ending(5)[0] == 1
 
 
 @pytest.mark.process
-def test_what_is_long_is_told_in_pieces_that_a_master_takes(master: BareMaster, worker: Joined) -> None:
+def test_what_is_long_is_reported_in_pieces_that_a_master_takes(master: BareMaster, worker: Joined) -> None:
     key = KeyFile("X-Key", "x" * 4 * MAX_FRAME_BYTES)
     master.tell(Configure(Endpoint(("http://nowhere.invalid",), key_files=(key,)), HttpWorkload()))
-    assert key.path in master.heard(Failed).message
+    assert key.path in master.received(Failed).message
 
 
 @pytest.mark.process
@@ -301,7 +303,7 @@ def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why:
 
 
 @pytest.mark.process
-def test_a_command_that_cannot_be_read_is_told_of(master: BareMaster, worker: Joined) -> None:
+def test_a_command_that_cannot_be_read_is_reported_of(master: BareMaster, worker: Joined) -> None:
     master.send("command", b"\xc1")
-    assert "DecodeError" in master.heard(Failed).message
+    assert "DecodeError" in master.received(Failed).message
     assert worker.ending(5)[0] == 1

@@ -7,17 +7,17 @@ from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.worker.rows import build_record_batch
 
 
-def exchange(index: int, **told: object) -> Exchange:
+def exchange(index: int, **reported: object) -> Exchange:
     made = Exchange(index, 0, 1_000 + index, b"", print)
-    for name, value in ({"sent_ns": 1_001 + index, "end_ns": 1_002 + index, "status": 200} | told).items():
+    for name, value in ({"sent_ns": 1_001 + index, "end_ns": 1_002 + index, "status": 200} | reported).items():
         setattr(made, name, value)
     return made
 
 
 def test_a_row_says_what_the_exchange_says() -> None:
-    told = {"first_byte_ns": 7, "bytes_received": 8, "reused": True, "right": 3, "target": 2}
-    (row,) = build_record_batch(5, [exchange(4, **told)]).to_pylist()
-    assert row == dict.fromkeys(REQUEST_SCHEMA.names) | told | {
+    reported = {"first_byte_ns": 7, "bytes_received": 8, "reused": True, "right": 3, "target": 2}
+    (row,) = build_record_batch(5, [exchange(4, **reported)]).to_pylist()
+    assert row == dict.fromkeys(REQUEST_SCHEMA.names) | reported | {
         "stage": 5,
         "index": 4,
         "worker": 0,
@@ -52,9 +52,9 @@ class Reader:
     def feed(self, piece: bytes, at_ns: int, /) -> None: ...
 
 
-@pytest.mark.parametrize("told", [{"tokens": Reader.tokens}, {"reader": Reader()}])
-def test_tokens_are_beside_rows_that_have_none(told: dict[str, object]) -> None:
-    rows = build_record_batch(1, [exchange(0), exchange(1, **told)]).to_pylist()
+@pytest.mark.parametrize("reported", [{"tokens": Reader.tokens}, {"reader": Reader()}])
+def test_tokens_are_beside_rows_that_have_none(reported: dict[str, object]) -> None:
+    rows = build_record_batch(1, [exchange(0), exchange(1, **reported)]).to_pylist()
     names = list(Tokens.__struct_fields__)
     assert [rows[0][name] for name in names] == [None] * 9
     assert [rows[1][name] for name in names] == [11, 12, 13, 4, 5, "server", [11, 13], [2, None], 10]
@@ -68,7 +68,7 @@ def test_each_row_has_its_own_times_of_chunks() -> None:
 
 
 @pytest.mark.parametrize("asked", [[100, 7, None], [7, 7, 7]])
-def test_what_each_request_asked_for_is_told_by_its_number(asked: list[int | None]) -> None:
+def test_what_each_request_asked_for_is_reported_by_its_number(asked: list[int | None]) -> None:
     rows = build_record_batch(
         1,
         [exchange(0, request_index=2), exchange(1, request_index=0), exchange(2, request_index=2, error="timeout")],

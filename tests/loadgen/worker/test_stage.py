@@ -159,7 +159,7 @@ def test_every_streamed_answer_has_a_reader_of_its_own() -> None:
     assert {id(exchange.reader) for exchange in played.finished} == set(map(id, readers))
 
 
-def test_the_judge_decides_and_a_judge_that_raises_costs_no_row() -> None:
+def test_the_evaluate_decides_and_a_evaluate_that_raises_costs_no_row() -> None:
     def judge(exchange: Exchange) -> ResponseCheck:
         if exchange.request_index == 1:
             raise ZeroDivisionError

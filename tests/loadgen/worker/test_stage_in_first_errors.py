@@ -34,7 +34,7 @@ def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
          "no trusted TLS connection, two lines [31m of a certificate"),
     ],
 )  # fmt: skip
-def test_a_failure_is_told_in_words_of_its_own(exchange: Exchange, text: str) -> None:
+def test_a_failure_is_reported_in_words_of_its_own(exchange: Exchange, text: str) -> None:
     assert describe_first_errors([exchange]) == (FirstError(exchange.error or "", 2_500_001_000, text),)
 
 
@@ -47,8 +47,8 @@ def test_what_was_never_sent_is_a_class_of_its_own() -> None:
 
 def test_a_sample_is_short_and_holds_nothing_of_what_was_answered() -> None:
     secret = failed("http-4xx", status=401, headers=[(b"www-authenticate", b"secret")], body=b"secret")
-    (told, long) = describe_first_errors([secret, failed("tls", detail="x" * 1_000)])
-    assert told.text == "status 401 (Unauthorized)"
+    (reported, long) = describe_first_errors([secret, failed("tls", detail="x" * 1_000)])
+    assert reported.text == "status 401 (Unauthorized)"
     assert len(long.text) == MAX_SAMPLE_CHARS
 
 
@@ -71,7 +71,7 @@ def test_only_the_first_of_each_class_leaves_the_worker(load: LoadProcess) -> No
         assert Played(load, plan(rate=50, duration=0.1)).ended.first_errors == (), "each stage begins anew"
 
 
-def test_a_refused_connection_is_told_as_the_system_says_it(load: LoadProcess) -> None:
+def test_a_refused_connection_is_reported_as_the_system_says_it(load: LoadProcess) -> None:
     load.configure(Endpoint(("http://127.0.0.1:1/",), timeouts=Timeouts(total_s=1.0)), HttpWorkload())
     (first,) = Played(load, plan(rate=20, duration=0.2)).ended.first_errors
     assert (first.error, first.text) == ("connect", "no connection, Connection refused")

@@ -39,7 +39,7 @@ def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadPro
 
 @pytest.mark.timing
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_the_end_tells_how_long_the_sender_had_no_core(load: LoadProcess) -> None:
+def test_the_end_reports_how_long_the_sender_had_no_core(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         waits = [Played(load, plan(rate=500, duration=0.3)).ended.cpu_wait_s for _ in range(2)]
@@ -120,7 +120,7 @@ def test_a_key_is_read_from_its_file_and_read_again_after_a_401(load: LoadProces
 
 @pytest.mark.process
 @pytest.mark.parametrize("content", [None, "", "two\nlines", "x" * 70_000])
-def test_a_key_that_is_none_is_told_without_showing_it(tmp_path: Path, content: str | None) -> None:
+def test_a_key_that_is_none_is_reported_without_showing_it(tmp_path: Path, content: str | None) -> None:
     key = tmp_path / "key"
     if content is not None:
         key.write_text(content)

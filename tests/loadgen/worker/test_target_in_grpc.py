@@ -36,7 +36,7 @@ def played(load: LoadProcess, rate_per_s: float = 40) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])
-def test_inputs_are_made_from_the_metadata_and_answers_judged(
+def test_inputs_are_made_from_the_metadata_and_answers_evaluated(
     load: LoadProcess, transport: Literal["grpc", "grpc-stream"]
 ) -> None:
     described = inputs(

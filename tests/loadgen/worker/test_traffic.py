@@ -101,7 +101,7 @@ def test_a_regular_schedule_goes_on_without_a_break_however_many_send_it(of: int
         assert part.tolist() == together[index::of].tolist()
 
 
-def test_those_who_hear_the_same_draw_the_same_and_each_arrival_is_somebodys() -> None:
+def test_those_who_receive_the_same_draw_the_same_and_each_arrival_is_somebodys() -> None:
     alone, before = (
         Schedule(steady(200, "poisson"), WorkerShare()),
         Schedule(steady(200, "poisson"), WorkerShare()).own_offsets,

@@ -37,7 +37,7 @@ def test_one_line_has_its_p95_beside_it(local_report: Report) -> None:
     assert {one["series"] for one in _points(times)} == {"cpu as-is p50", "cpu as-is p95"}
 
 
-def test_more_lines_than_can_be_told_apart_stay_in_the_table(local_report: Report) -> None:
+def test_more_lines_than_can_be_reported_apart_stay_in_the_table(local_report: Report) -> None:
     assert local_report.local is not None
     plain = [one for one in local_report.local.variants if one.family == "cpu as-is"]
     many = tuple(

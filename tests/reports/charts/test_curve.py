@@ -47,7 +47,7 @@ def test_where_every_stage_is_invalid_the_points_are_drawn_and_no_line(full_repo
     assert any("state" in rows[0] for rows in drawing.spec["datasets"].values())
 
 
-def test_a_stage_without_latency_is_told_of_and_kept_in_the_table(full_report: Report) -> None:
+def test_a_stage_without_latency_is_reported_of_and_kept_in_the_table(full_report: Report) -> None:
     stage = next(one for one in full_report.stages if one.name == "probe 400 req/s")
     report = _changed(full_report, stage.name, evaluated=msgspec.structs.replace(stage.evaluated, value=None))
     drawing = rate_curve(report)

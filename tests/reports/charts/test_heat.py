@@ -9,8 +9,8 @@ def test_only_cells_with_answers_are_drawn_and_they_hold_all(full_report: Report
     assert drawing is not None
     assert heat is not None
     cells = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
-    assert all(cell["answers"] for cell in cells)
-    assert sum(cell["answers"] for cell in cells) == sum(map(sum, heat.counts))
+    assert all(cell["responses"] for cell in cells)
+    assert sum(cell["responses"] for cell in cells) == sum(map(sum, heat.counts))
     assert drawing.alternative.startswith("5,864 responses by latency. Most common: 4.00–8.00 ms (1,203 responses)")
 
 

@@ -47,7 +47,7 @@ def test_a_knee_among_clients_is_marked_on_both_charts(clients_report: Report) -
         assert "knee: method 0" in render_svg(drawing)
 
 
-def test_the_text_tells_each_method_and_whether_they_agree(full_report: Report) -> None:
+def test_the_text_reports_each_method_and_whether_they_agree(full_report: Report) -> None:
     text = render_text(with_knees(full_report, "1/s", 100.0, None))
     assert "Knee" in text
     assert "the method 0: 100 req/s, mean latency 100 ms" in text

@@ -31,7 +31,7 @@ def of(comparison: Comparison, metric: str = "latency_ms") -> MetricChange:
 @pytest.mark.parametrize(
     ("factor", "verdict"), [(1.2, "worse"), (0.8, "better"), (1.0, "same"), (1.03, "same"), (1.0499, "inconclusive")]
 )
-def test_seven_quiet_repeats_of_each_are_told_by_ranks_and_tolerance(factor: float, verdict: str) -> None:
+def test_seven_quiet_repeats_of_each_are_reported_by_ranks_and_tolerance(factor: float, verdict: str) -> None:
     comparison = compare_runs(repeats(QUIET), repeats(times(QUIET, factor)))
     change = of(comparison)
     assert change.verdict == verdict
@@ -65,7 +65,7 @@ def test_higher_is_better_for_a_rate() -> None:
     ("now_ms", "half_ms", "verdict"),
     [(20.0, 0.5, "worse"), (5.0, 0.1, "better"), (10.0, 0.1, "same"), (10.8, 0.5, "inconclusive")],
 )
-def test_one_run_of_each_is_told_by_their_own_intervals_and_it_is_said(
+def test_one_run_of_each_is_reported_by_their_own_intervals_and_it_is_said(
     now_ms: float, half_ms: float, verdict: str
 ) -> None:
     later = result(steady(now_ms, half_ms), run_id="later")
@@ -89,7 +89,7 @@ def test_of_several_runs_each_is_one_repeat_however_often_its_stage_was_run() ->
     assert of(compare_runs(base, base)).base.n == len(QUIET)
 
 
-def test_three_repeats_are_told_by_the_interval_alone() -> None:
+def test_three_repeats_are_reported_by_the_interval_alone() -> None:
     comparison = compare_runs(repeats(QUIET[:3]), repeats(times(QUIET[:3], 1.5)))
     assert of(comparison).verdict == "worse"
     assert of(comparison).p_value is None
@@ -116,7 +116,7 @@ def test_a_metric_that_varies_by_more_than_a_tenth_fails_nothing_and_says_what_w
     assert any("only changes above" in note and "does not fail the comparison" in note for note in comparison.notes)
 
 
-def test_what_no_profile_asks_of_is_told_and_fails_nothing() -> None:
+def test_what_no_profile_asks_of_is_reported_and_fails_nothing() -> None:
     def served(cores: float) -> Result:
         stage = steady(10.0, 0.1)
         more = {"endpoint_cpu_cores": {"mean": Estimate(cores, (0.99 * cores, 1.01 * cores))}}

@@ -56,7 +56,7 @@ def test_what_makes_another_machine_forbids(name: str, changes: dict[str, Any]) 
         ("CPU governor", {"cpu_governor": "performance"}),
     ],
 )
-def test_what_may_matter_is_told_and_forbids_nothing(name: str, changes: dict[str, Any]) -> None:
+def test_what_may_matter_is_reported_and_forbids_nothing(name: str, changes: dict[str, Any]) -> None:
     assert not found(machine(), machine(**changes))[name].forbids
 
 
@@ -89,7 +89,7 @@ def test_a_machine_that_only_sends_the_load_forbids_nothing() -> None:
     assert found(sender, changed)["target hardware"].forbids
 
 
-def test_another_workload_forbids_and_one_that_is_not_told_does_not() -> None:
+def test_another_workload_forbids_and_one_that_is_not_reported_does_not() -> None:
     base = machine()
     assert found(base, msgspec.structs.replace(base, workload_hash="other"))["workload"].forbids
     assert not found(base, msgspec.structs.replace(base, workload_hash=None))["workload"].forbids
@@ -136,7 +136,7 @@ def test_rates_found_for_another_slo_are_not_compared() -> None:
     ].forbids
 
 
-def test_repeats_that_are_not_alike_among_themselves_are_told() -> None:
+def test_repeats_that_are_not_alike_among_themselves_are_reported() -> None:
     mixed = [machine(), machine(onnxruntime="1.25.0")]
     difference = next(one for one in find_differences(mixed, mixed) if one.name == "ONNX Runtime")
     assert difference.forbids

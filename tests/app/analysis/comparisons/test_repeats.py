@@ -54,7 +54,7 @@ def test_the_interval_of_the_ratio_covers_the_true_one(count: int) -> None:
     assert inside / 300 > 0.9
 
 
-def test_a_single_run_of_each_is_told_apart_by_their_own_intervals() -> None:
+def test_a_single_run_of_each_is_reported_apart_by_their_own_intervals() -> None:
     # by hand: ends in logarithms are 0.0953 and 0.0488 below and above their values
     repeats = Repeats((Estimate(10.0, (9.0, 11.0)),), (Estimate(20.0, (19.0, 21.0)),))
     ends = compute_ratio(repeats).ci95
@@ -66,9 +66,9 @@ def test_a_single_run_of_each_is_told_apart_by_their_own_intervals() -> None:
 def test_few_repeats_have_students_interval_with_pooled_spread() -> None:
     base, candidate = np.array([10.0, 10.4, 10.2]), np.array([12.0, 12.2, 12.6])
     found = compute_small_sample_interval(Repeats(said(*base), said(*candidate)), 0.975)
-    told = stats.ttest_ind(np.log(candidate), np.log(base)).confidence_interval(0.95)
+    reported = stats.ttest_ind(np.log(candidate), np.log(base)).confidence_interval(0.95)
     assert found is not None
-    assert found[1] - found[0] == pytest.approx(told.high - told.low)
+    assert found[1] - found[0] == pytest.approx(reported.high - reported.low)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_noise_is_near_the_true_one(true_noise: float) -> None:
 def test_a_change_that_is_called_detectable_is_detected_four_times_in_five(noise: float) -> None:
     found = [compute_detectable_change(drawn(seed, 14, noise), 0.05, 1) for seed in range(200)]
     change = float(np.median([one for one in found if one is not None]))
-    told = 0
+    reported = 0
     for seed in range(400):
         repeats = drawn(seed, 14, noise, 1 + change)
         ratio = compute_ratio(repeats).value
-        told += compute_p_value(repeats) < 0.01 and ratio is not None and ratio > 1.05
-    assert 0.75 < told / 400 < 0.95
+        reported += compute_p_value(repeats) < 0.01 and ratio is not None and ratio > 1.05
+    assert 0.75 < reported / 400 < 0.95
 
 
 def test_as_many_more_repeats_as_are_called_for_do_decide() -> None:

@@ -259,7 +259,7 @@ def test_a_row_without_a_finite_error_keeps_nothing(lost: float) -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Accuracy) == found
 
 
-def test_a_reference_without_a_mean_judges_nothing() -> None:
+def test_a_reference_without_a_mean_evaluates_nothing() -> None:
     found = compute_accuracy([1.0] * 30, [math.nan] * 30, "mean absolute error")
     assert found.value.value == 1.0
     assert keeps(found, 0.5) == "INCONCLUSIVE"
@@ -310,7 +310,7 @@ def test_that_many_rows_settle_it(accuracy: Accuracy) -> None:
     assert half == pytest.approx(abs(accuracy.retained.value - 0.99) / 1.43, rel=0.15)
 
 
-def test_no_number_of_rows_tells_equal_things_apart() -> None:
+def test_no_number_of_rows_reports_equal_things_apart() -> None:
     assert estimate_rows_needed(marks(900, 5, 5, 90), 1.0) is None
 
 

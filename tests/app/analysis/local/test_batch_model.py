@@ -78,7 +78,7 @@ def test_times_that_are_no_line_say_so() -> None:
     assert "not linear: batch" in str(law.reason)
 
 
-def test_a_broken_line_is_told_with_its_batch() -> None:
+def test_a_broken_line_is_reported_with_its_batch() -> None:
     """Rows cost nothing up to 8, and 0.2 ms each from there: reading weights, then arithmetic."""
     law = law_of({batch: 1.0 + 0.2 * max(0, batch - 8) for batch in (1, 2, 4, 8, 16, 32, 64)})
     assert law.reason == "the slope changes near batch 8"

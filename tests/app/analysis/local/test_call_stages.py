@@ -72,18 +72,18 @@ def steady(count: int = 100) -> list[list[float]]:
     return [call(10 * number, 10, query=number) for number in range(count)]
 
 
-def test_steady_calls_of_a_settled_variant_are_valid() -> None:
+def test_steady_calls_of_a_simulated_variant_are_valid() -> None:
     checks = checked(steady(), stage_of())
     assert list(checks) == ["warm_up", "calls", "steady_times", "mean_time_half_width", "time_between_calls"]
     assert {check.verdict for check in checks.values()} == {"VALID"}
 
 
-def test_warm_up_that_never_settled_is_a_doubt() -> None:
+def test_warm_up_that_never_simulated_is_a_warning() -> None:
     assert checked(steady(), stage_of(is_stationary=False))["warm_up"].verdict == "WARN"
 
 
 @pytest.mark.parametrize(("calls", "verdict"), [(20, "VALID"), (19, "WARN")])
-def test_too_few_calls_are_a_doubt(calls: int, verdict: str) -> None:
+def test_too_few_calls_are_a_warning(calls: int, verdict: str) -> None:
     assert checked(steady(calls), stage_of())["calls"].verdict == verdict
 
 
@@ -92,7 +92,7 @@ def test_not_one_call_is_invalid() -> None:
     assert check.verdict == "INVALID"
 
 
-def test_times_that_grow_all_along_are_a_doubt() -> None:
+def test_times_that_grow_all_along_are_a_warning() -> None:
     growing, at_ms = [], 0.0
     for number in range(200):
         takes_ms = 1 + number / 200
@@ -102,7 +102,7 @@ def test_times_that_grow_all_along_are_a_doubt() -> None:
 
 
 @pytest.mark.parametrize(("half_width", "verdict"), [(0.02, "VALID"), (0.021, "WARN"), (None, "WARN")])
-def test_interval_wider_than_asked_is_a_doubt(half_width: float | None, verdict: str) -> None:
+def test_interval_wider_than_asked_is_a_warning(half_width: float | None, verdict: str) -> None:
     assert checked(steady(), stage_of(half_width=half_width))["mean_time_half_width"].verdict == verdict
 
 
@@ -130,7 +130,7 @@ def test_a_backlog_that_grows_is_no_steady_state() -> None:
     assert (found.verdict, "backlog kept growing" in (found.hint or "")) == ("WARN", True)
 
 
-def test_arrivals_that_nobody_got_to_are_told() -> None:
+def test_arrivals_that_nobody_got_to_are_reported() -> None:
     rows = [call(10 * n, 10, query=n, due_ms=5 * n) for n in range(75)] + [never(n, 5 * n) for n in range(75, 100)]
     found = checked(rows, stage_of("server", rate_per_s=200.0))["arrivals_not_begun"]
     assert (found.value, found.verdict) == (0.25, "WARN")
@@ -159,7 +159,7 @@ def test_throughput_is_of_rows_and_not_of_calls() -> None:
     assert stage.verdict.status == "VALID", stage.verdict
 
 
-def test_copies_are_told_where_they_were_timed_apart() -> None:
+def test_copies_are_reported_where_they_were_timed_apart() -> None:
     plain = summarize_calls(table_of(call_stages_steady()), stage_of())
     bound = summarize_calls(table_of([copied(number * 10, 10) for number in range(100)]), stage_of())
     assert "copy_in_ms" not in plain.metrics

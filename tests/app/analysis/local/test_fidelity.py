@@ -95,7 +95,7 @@ def test_far_apart_logits_diverge_finitely() -> None:
         ((5, 3, 3), False),
     ],
 )
-def test_scores_are_told_by_their_shape(shape: tuple[int, ...], has_scores: bool) -> None:
+def test_scores_are_reported_by_their_shape(shape: tuple[int, ...], has_scores: bool) -> None:
     array = np.random.default_rng(4).normal(size=shape)
     found = compute_fidelity(np.asarray(array), np.asarray(array) + 0.5)
     assert (found.top1_agreement is not None) == (found.kl_mean is not None) == has_scores
@@ -158,7 +158,7 @@ def test_what_is_not_finite_on_both_sides_is_no_loss() -> None:
     assert found.top1_agreement == estimate_proportion(1, 2), "NaN is no largest score"
 
 
-def test_what_outgrows_a_double_is_not_told() -> None:
+def test_what_outgrows_a_double_is_not_reported() -> None:
     found = compute_fidelity(np.full((1, 2), -1e308), np.full((1, 2), 1e308))
     assert (found.max_abs, found.sqnr_db) == (None, None)
 

@@ -108,14 +108,14 @@ def test_far_below_the_roof_without_a_fixed_time_nothing_stands_out() -> None:
     assert bound(cost(5, 1, batch=64), law(0.9, 0.1)).limit is None
 
 
-def test_without_a_law_the_sentence_says_what_would_tell() -> None:
+def test_without_a_law_the_sentence_says_what_would_report() -> None:
     found = bound(cost(5, 1))
     assert found.limit is None
     assert found.roof_share == pytest.approx(0.1)
     assert "measure more batch sizes" in found.sentence
 
 
-def test_a_law_that_breaks_still_tells_of_a_large_fixed_part() -> None:
+def test_a_law_that_breaks_still_reports_of_a_large_fixed_part() -> None:
     """Flat up to batch 8, then 0.1 ms a row: launches, then arithmetic."""
     points = [BatchPoint(batch, Estimate(1 + 0.1 * max(0, batch - 8))) for batch in (1, 2, 4, 8, 16, 32, 64)]
     broken = fit_batch_model(points, VARIANT)
@@ -140,7 +140,7 @@ def test_a_host_that_takes_longer_than_the_execution_is_the_bound() -> None:
     assert bound(cost(71, 2), prepare_ms=1.1, copy_in_ms=3.0).limit == "copy"
 
 
-def test_what_is_faster_than_a_peak_is_not_judged_by_it() -> None:
+def test_what_is_faster_than_a_peak_is_not_evaluated_by_it() -> None:
     """As fp32 by tensor cores, beside the peak of fp32 without them."""
     found = bound(cost(200, 2))
     assert found.limit is None

@@ -124,7 +124,7 @@ def test_a_stricter_slo_makes_another_variant_the_best_and_leaves_all_stages_as_
     assert again.exit.code == 0
 
 
-def test_where_none_meets_it_the_nearest_is_told_of_and_the_exit_is_10() -> None:
+def test_where_none_meets_it_the_nearest_is_reported_of_and_the_exit_is_10() -> None:
     again = reevaluate_variants(local_run().result, (parse_objective("service_ms.p99 < 0.1"),))
     assert again.local is not None
     assert (again.local.best, again.local.best_reason) == (None, "missed")

@@ -36,7 +36,7 @@ def test_log_ticks_are_round_values_of_decades_and_none_too_many() -> None:
     ("value", "step", "text"),
     [(0.0, 1.0, "0"), (1500.0, 500.0, "1,500"), (2.5, 2.5, "2.5"), (0.25, 0.05, "0.25"), (-3.0, 1.0, "−3")],
 )
-def test_a_tick_has_the_digits_that_tell_it_from_its_neighbours(value: float, step: float, text: str) -> None:
+def test_a_tick_has_the_digits_that_report_it_from_its_neighbours(value: float, step: float, text: str) -> None:
     assert tick_text(value, step) == text
 
 

@@ -231,8 +231,8 @@ def test_a_marker_is_offered_only_where_somebody_wants_it(chart: Chart) -> None:
 
     chart.set_crosshair(3.0)
     assert not offered()
-    told: list[float] = []
-    chart.marker_requested.connect(told.append)
+    reported: list[float] = []
+    chart.marker_requested.connect(reported.append)
     assert offered()
 
 

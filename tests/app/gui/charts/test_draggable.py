@@ -24,10 +24,10 @@ def chart(qtbot: QtBot, look: ThemeController) -> DraggableChart:
     return chart
 
 
-def heard(chart: DraggableChart) -> Moved:
-    told: Moved = []
-    chart.handle_moved.connect(lambda *said: told.append(said))
-    return told
+def received(chart: DraggableChart) -> Moved:
+    reported: Moved = []
+    chart.handle_moved.connect(lambda *said: reported.append(said))
+    return reported
 
 
 def drag(qtbot: QtBot, chart: DraggableChart, index: int, to: QPointF) -> None:
@@ -38,10 +38,10 @@ def drag(qtbot: QtBot, chart: DraggableChart, index: int, to: QPointF) -> None:
 
 
 def test_a_handle_goes_where_it_is_dragged_and_the_ranges_stand_still(qtbot: QtBot, chart: DraggableChart) -> None:
-    told, ranges = heard(chart), chart.plot.ranges()
+    reported, ranges = received(chart), chart.plot.ranges()
     drag(qtbot, chart, 0, chart.data_to_pixel(45.0, 25.0))
-    assert [one[3] for one in told] == [False, True]
-    index, x, y, _ = told[-1]
+    assert [one[3] for one in reported] == [False, True]
+    index, x, y, _ = reported[-1]
     assert index == chart.selected_index == 0
     assert x == pytest.approx(45, abs=0.5)
     assert y == pytest.approx(25, abs=0.5)
@@ -49,36 +49,36 @@ def test_a_handle_goes_where_it_is_dragged_and_the_ranges_stand_still(qtbot: QtB
 
 
 def test_a_handle_of_one_way_keeps_to_it(qtbot: QtBot, chart: DraggableChart) -> None:
-    told = heard(chart)
+    reported = received(chart)
     drag(qtbot, chart, 1, chart.data_to_pixel(50.0, 35.0))
-    assert told[-1][1] == pytest.approx(50, abs=0.5)
-    assert told[-1][2] == 20
+    assert reported[-1][1] == pytest.approx(50, abs=0.5)
+    assert reported[-1][2] == 20
     drag(qtbot, chart, 2, chart.data_to_pixel(10.0, 30.0))
-    assert told[-1][1] == 0
-    assert told[-1][2] == pytest.approx(30, abs=0.5)
+    assert reported[-1][1] == 0
+    assert reported[-1][2] == pytest.approx(30, abs=0.5)
 
 
 def test_a_drag_beside_the_handles_moves_the_view(qtbot: QtBot, chart: DraggableChart) -> None:
-    told, before = heard(chart), chart.plot.ranges()
+    reported, before = received(chart), chart.plot.ranges()
     start = chart.data_to_pixel(15.0, 5.0).toPoint()
     view = chart.plot.viewport()
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
     qtbot.mouseMove(view, start + QPoint(60, 0))
     qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
-    assert not told
+    assert not reported
     assert chart.plot.ranges() != before
 
 
 def test_keys_choose_a_handle_move_it_and_let_it_go(qtbot: QtBot, chart: DraggableChart) -> None:
-    told = heard(chart)
+    reported = received(chart)
     qtbot.keyClick(chart, Qt.Key.Key_Right)
-    assert not told  # the crosshair's, as long as nothing is chosen
+    assert not reported  # the crosshair's, as long as nothing is chosen
     qtbot.keyClick(chart, Qt.Key.Key_PageDown)
     assert chart.selected_index == 0
     assert "peak" in chart.accessibleDescription()
     qtbot.keyClick(chart, Qt.Key.Key_Up)
     qtbot.keyClick(chart, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
-    (_, x0, y0, _), (_, x1, y1, is_done) = told
+    (_, x0, y0, _), (_, x1, y1, is_done) = reported
     assert (x0, y1) == (30, 40)
     assert y0 > 40
     (left, right), (bottom, top) = chart.plot.ranges()

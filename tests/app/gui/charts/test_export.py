@@ -78,7 +78,9 @@ def test_the_menu_saves_where_the_user_says(chart: Chart, tmp_path: Path, monkey
     assert not QGuiApplication.clipboard().image().isNull()
 
 
-def test_a_place_that_cannot_be_written_is_told(chart: Chart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_cannot_be_written_is_reported(
+    chart: Chart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nowhere = str(tmp_path / "no" / "such" / "folder.png")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (nowhere, ""))
     chart.export_button.menu().actions()[0].trigger()

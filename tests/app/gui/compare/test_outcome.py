@@ -17,7 +17,7 @@ from app.gui.compare.outcome import select_drawn
         (1, 10, [0, 1, 2, 3, 4, 5, 6, 7]),
     ],
 )
-def test_more_runs_than_can_be_told_apart_are_drawn_by_the_first_of_each_side(
+def test_more_runs_than_can_be_reported_apart_are_drawn_by_the_first_of_each_side(
     base: int, candidate: int, drawn: list[int]
 ) -> None:
     runs = [Entry(Path(f"b{place}"), "base") for place in range(base)]

@@ -133,7 +133,7 @@ def test_an_export_that_cannot_be_written_says_so(
     qtbot.waitUntil(lambda: "annot write" in page.strip.text())
 
 
-def test_what_is_open_says_how_many_pairs_would_tell_and_gives_the_line(
+def test_what_is_open_says_how_many_pairs_would_report_and_gives_the_line(
     base: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     near = store(result(steady(10.8, 0.5), run_id="near"), 4)
@@ -231,7 +231,7 @@ def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_p
     assert cell.split()[0] in ("better", "worse", "same", "inconclusive")
 
 
-def test_a_change_of_level_is_drawn_where_the_command_tells_it(
+def test_a_change_of_level_is_drawn_where_the_command_reports_it(
     open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, noise = full_run().result, np.random.default_rng(1).lognormal(0, 0.01, RUNS)

@@ -155,7 +155,7 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
 def test_stopping_asks_once_and_keeps_whole_pairs(
     new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
-    page, written, heard = open_page(), WrittenPairs(), list[ControlCommand]()
+    page, written, received = open_page(), WrittenPairs(), list[ControlCommand]()
     page.pairs.watch(written.directory)
     written.tell_pairs([new_pair])
     written.tell_begun(2, "candidate", new_pair[1].parent / "third")
@@ -166,16 +166,16 @@ def test_stopping_asks_once_and_keeps_whole_pairs(
     page.pairs.stop()
     assert part.state.status == "stopping"
 
-    def obey(wish: ControlCommand) -> ControlResponse:
-        heard.append(wish)
+    def execute(sent_command: ControlCommand) -> ControlResponse:
+        received.append(sent_command)
         return ControlResponse(True, "stopping")
 
     def has_heard() -> bool:
-        written.store.process_commands(obey)
-        return bool(heard)
+        written.store.process_commands(execute)
+        return bool(received)
 
     qtbot.waitUntil(has_heard)
-    assert heard == [StopRun()]
+    assert received == [StopRun()]
     written.end(130, "INTERRUPTED", "the comparison was interrupted")
     qtbot.waitUntil(lambda: page.runs() == new_pair)
     assert "The A/B pairs were stopped." in part.strip.text()

@@ -39,7 +39,7 @@ def test_only_whole_pairs_are_of_use() -> None:
     assert (state.progress.completed, state.progress.total) == (3, 4)
 
 
-def test_an_invalid_run_is_no_repeat_and_why_it_is_made_again_is_told() -> None:
+def test_an_invalid_run_is_no_repeat_and_why_it_is_made_again_is_reported() -> None:
     state = after(
         PhaseChanged(0, "pairs", "two profiles in interleaved A/B pairs"),
         begun(0, 1, "base"), done(10, 1, "base", "INVALID"),
@@ -81,7 +81,7 @@ def test_new_runs_join_their_sides() -> None:
         (3, "error", "The A/B pairs failed (exit code 3)."),
     ],
 )
-def test_its_end_is_told(code: int, severity: str, what: str) -> None:
+def test_its_end_is_reported(code: int, severity: str, what: str) -> None:
     state = after(*FIRST_PAIR, RunFinished(30 * SECOND, "word", code, ("why",)))
     notice = end_notice(state, code, "why")
     assert (notice.severity, notice.summary) == (severity, what)

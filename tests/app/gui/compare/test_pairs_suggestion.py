@@ -75,21 +75,21 @@ def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path
 
 
 @pytest.mark.parametrize(
-    ("profile", "told"),
+    ("profile", "reported"),
     [
         (usual().replace("  url:", "  headers: {X-Key: <redacted>}\n  url:"), "without its secret"),
         (usual().replace("workload: {", "workload: {dataset: gone.jsonl, "), "gone.jsonl"),
         ("sizewise: 1\nname: [", "spec.yaml"),
     ],
 )
-def test_a_profile_that_cannot_be_measured_here_says_why(base: Path, near: Path, profile: str, told: str) -> None:
+def test_a_profile_that_cannot_be_measured_here_says_why(base: Path, near: Path, profile: str, reported: str) -> None:
     write_profile(near, usual())
     write_profile(base, profile)
     offer = offered((base, "base"), (near, "candidate"))
     assert offer is not None
     assert offer.problem is not None
     assert offer.problem.startswith("The profile of 1 quickstart cannot be measured here: ")
-    assert told in offer.problem
+    assert reported in offer.problem
 
 
 def test_there_is_time_for_as_many_again_and_never_less_than_the_command_takes() -> None:
@@ -98,7 +98,7 @@ def test_there_is_time_for_as_many_again_and_never_less_than_the_command_takes()
     assert compute_time_limit_min(replace(OFFER, pair_s=1e6), 50) == 24 * 60
 
 
-def test_what_it_costs_is_told() -> None:
+def test_what_it_costs_is_reported() -> None:
     assert duration_text(OFFER, 7, 20).startswith("About 7 min, or about 14 min if a change is suspected")
     assert "Time limit: 20 min." in duration_text(OFFER, 7, 20)
     assert duration_text(replace(OFFER, pair_s=5.0), 7, 20).startswith("About 35 s, or about 70 s ")

@@ -50,7 +50,7 @@ def test_a_card_that_went_is_shown_no_more(dock: GpuDock, watch: MachineWatch) -
     assert not card.isVisible()
 
 
-def test_a_driver_in_trouble_is_told_of(dock: GpuDock, watch: MachineWatch) -> None:
+def test_a_driver_in_trouble_is_reported_of(dock: GpuDock, watch: MachineWatch) -> None:
     now = MachineNow(
         cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, driver="570", gpu_note="GPU is lost"
     )

@@ -175,7 +175,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     assert done_percent(job) == 25
 
 
-def test_pairs_are_one_job_that_tells_whose_turn_it_is(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
     written = WrittenPairs()
     queues.queue.watch(written.directory, written.directory.name, "pairs")
     queues.queue.add(launch(tmp_path, "next"))

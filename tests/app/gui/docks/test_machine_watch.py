@@ -114,9 +114,9 @@ def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
     command = [sys.executable, "-c", SHOWN, *names]
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["cards"].keys() == {"gpu0", "gpu1"}
-    assert told["cards"]["gpu1"] == {
+    reported = json.loads(done.stdout)
+    assert reported["cards"].keys() == {"gpu0", "gpu1"}
+    assert reported["cards"]["gpu1"] == {
         "title": "GPU 1",
         "utilization": "42\u202f%",
         "memory": "2.00 of 80.0\u202fGiB",
@@ -125,4 +125,4 @@ def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
         "clock": "1,980 of 1,980\u202fMHz",
         "throttling": "▲ Throttled: power cap",
     }
-    assert told["bar"] == "▲ GPU 0 n/a, 42\u202f% (+1)"
+    assert reported["bar"] == "▲ GPU 0 n/a, 42\u202f% (+1)"

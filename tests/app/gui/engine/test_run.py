@@ -9,20 +9,22 @@ from app.records.control import AddNote, ControlCommand, ControlResponse, Extend
 from app.storage.control import CommandInbox
 
 
-def test_wishes_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qtbot: QtBot) -> None:
+def test_commands_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qtbot: QtBot) -> None:
     box, asking = CommandInbox(tmp_path), RunControlClient()
-    wishes: list[ControlCommand] = []
+    commands: list[ControlCommand] = []
     answers: list[tuple[ControlCommand, str]] = []
     refusals: list[tuple[ControlCommand, str]] = []
-    asking.command_succeeded.connect(lambda wish, answer: answers.append((wish, answer)))
-    asking.command_failed.connect(lambda wish, error: refusals.append((wish, str(error))))
+    asking.command_succeeded.connect(lambda sent_command, answer: answers.append((sent_command, answer)))
+    asking.command_failed.connect(lambda sent_command, error: refusals.append((sent_command, str(error))))
 
-    def obey(wish: ControlCommand) -> ControlResponse:
-        wishes.append(wish)
-        return ControlResponse(not isinstance(wish, SetRate), "as you like" if not isinstance(wish, SetRate) else "no")
+    def execute(sent_command: ControlCommand) -> ControlResponse:
+        commands.append(sent_command)
+        return ControlResponse(
+            not isinstance(sent_command, SetRate), "as you like" if not isinstance(sent_command, SetRate) else "no"
+        )
 
     def is_answered(count: int) -> bool:
-        box.process(obey)
+        box.process(execute)
         return len(answers) + len(refusals) == count
 
     asking.note(tmp_path, "  now  ")
@@ -34,8 +36,8 @@ def test_wishes_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qtbo
     qtbot.waitUntil(lambda: is_answered(3))
     asking.stop(tmp_path)
     qtbot.waitUntil(lambda: is_answered(4))
-    assert wishes == [AddNote("now"), SetRate(50.0), Extend(30.0), StopRun()]
-    assert answers == [(wish, "as you like") for wish in (AddNote("now"), Extend(30.0), StopRun())]
+    assert commands == [AddNote("now"), SetRate(50.0), Extend(30.0), StopRun()]
+    assert answers == [(sent_command, "as you like") for sent_command in (AddNote("now"), Extend(30.0), StopRun())]
     assert refusals == [(SetRate(50.0), "no")]
     box.close()
 

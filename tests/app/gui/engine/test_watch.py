@@ -19,20 +19,20 @@ class Heard:
         self.events: list[Event] = []
         self.slices: list[int] = []
         self.batches = 0
-        self.told: list[object] = []
+        self.reported: list[object] = []
         watch.received.connect(self.events.append)
         watch.slice_finished.connect(self.slices.append)
         watch.telemetry_received.connect(self._count)
-        watch.corruption_found.connect(lambda: self.told.append("damaged"))
-        watch.finished.connect(lambda code, message: self.told.append((code, message, len(self.events))))
-        watch.process_lost.connect(lambda: self.told.append("lost"))
-        watch.failed.connect(self.told.append)
+        watch.corruption_found.connect(lambda: self.reported.append("damaged"))
+        watch.finished.connect(lambda code, message: self.reported.append((code, message, len(self.events))))
+        watch.process_lost.connect(lambda: self.reported.append("lost"))
+        watch.failed.connect(self.reported.append)
 
     def _count(self, _: object) -> None:
         self.batches += 1
 
 
-def test_a_flood_is_told_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
+def test_a_flood_is_reported_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
     notes = [NoteAdded(number, "x") for number in range(50_000)]
     write_events(tmp_path, [started(pid=os.getpid()), *notes, finished(1, 4, "because")])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0)
@@ -43,7 +43,7 @@ def test_a_flood_is_told_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None
     assert [event.at_ns for event in heard.events[1:-1]] == list(range(50_000)), "in their order"
     assert max(heard.slices) == MAX_EVENTS_PER_SLICE
     assert len(heard.slices) >= 50_002 / MAX_EVENTS_PER_SLICE
-    assert heard.told == [(4, "because", 50_002)], "the end is told after everything else"
+    assert heard.reported == [(4, "because", 50_002)], "the end is told after everything else"
     assert not watch.is_watching
 
 
@@ -89,10 +89,10 @@ def test_a_line_on_its_way_is_waited_for(tmp_path: Path, qtbot: QtBot) -> None:
         file.write(line[9:])
     qtbot.waitUntil(lambda: len(heard.events) == 2)
     watch.stop()
-    assert heard.told == []
+    assert heard.reported == []
 
 
-def test_damage_is_told_once_and_the_rest_of_the_run_too(tmp_path: Path, qtbot: QtBot) -> None:
+def test_damage_is_reported_once_and_the_rest_of_the_run_too(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started()])
     with (tmp_path / EVENTS).open("ab") as file:
         file.write(b"{}\nnothing\n")
@@ -101,11 +101,11 @@ def test_damage_is_told_once_and_the_rest_of_the_run_too(tmp_path: Path, qtbot: 
     heard = Heard(watch)
     with qtbot.waitSignal(watch.finished):
         watch.start()
-    assert heard.told == ["damaged", (0, "", 2)]
+    assert heard.reported == ["damaged", (0, "", 2)]
 
 
 @pytest.mark.parametrize("has_control", [True, False])
-def test_an_engine_that_is_gone_is_lost_after_what_it_told(tmp_path: Path, qtbot: QtBot, has_control: bool) -> None:
+def test_an_engine_that_is_gone_is_lost_after_what_it_reported(tmp_path: Path, qtbot: QtBot, has_control: bool) -> None:
     if has_control:
         (tmp_path / CONTROL).mkdir()
     write_events(tmp_path, [started(pid=GONE if has_control else os.getpid()), NoteAdded(1, "x")])
@@ -113,7 +113,7 @@ def test_an_engine_that_is_gone_is_lost_after_what_it_told(tmp_path: Path, qtbot
     heard = Heard(watch)
     with qtbot.waitSignal(watch.process_lost):
         watch.start()
-    assert (len(heard.events), heard.told, watch.is_watching) == (2, ["lost"], False)
+    assert (len(heard.events), heard.reported, watch.is_watching) == (2, ["lost"], False)
 
 
 def test_an_engine_that_is_there_at_the_next_look_is_not_lost(tmp_path: Path, qtbot: QtBot) -> None:
@@ -122,12 +122,12 @@ def test_an_engine_that_is_there_at_the_next_look_is_not_lost(tmp_path: Path, qt
     heard = Heard(watch)
     watch.slice_finished.connect(lambda _: (tmp_path / CONTROL).mkdir() if len(heard.slices) == 2 else None)
     watch.start()
-    qtbot.waitUntil(lambda: len(heard.slices) >= 4 or heard.told != [])
+    qtbot.waitUntil(lambda: len(heard.slices) >= 4 or heard.reported != [])
     watch.stop()
-    assert heard.told == []
+    assert heard.reported == []
 
 
-def test_telemetry_is_told_before_the_end(tmp_path: Path, qtbot: QtBot) -> None:
+def test_telemetry_is_reported_before_the_end(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, whole_run())
     write_telemetry(tmp_path, map(second_of_host, range(30)))
     watch = EngineWatch(tmp_path)
@@ -137,7 +137,7 @@ def test_telemetry_is_told_before_the_end(tmp_path: Path, qtbot: QtBot) -> None:
     assert heard.batches == 30
 
 
-def test_nothing_is_told_once_it_is_stopped(tmp_path: Path, qtbot: QtBot) -> None:
+def test_nothing_is_reported_once_it_is_stopped(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started(), *[NoteAdded(number, "x") for number in range(100)], finished(1)])
     watch = EngineWatch(tmp_path)
     heard = Heard(watch)

@@ -58,10 +58,10 @@ def test_every_field_of_every_profile_has_an_editor_that_shows_its_default(qtbot
     edits, seen = Edits(), set()
     for protocol in PROFILES:
         for path, field in iter_fields(profile_fields(protocol)):
-            told = (path, field.kind, field.help)
-            if told in seen or field.kind in ("group", "records") or path[-1] == "*":
+            reported = (path, field.kind, field.help)
+            if reported in seen or field.kind in ("group", "records") or path[-1] == "*":
                 continue
-            seen.add(told)
+            seen.add(reported)
             editor = create_editor(field, path, edits)
             editor.show_value(REMOVED)
             editor.show_value(field.default)
@@ -95,11 +95,11 @@ def test_every_field_of_a_profile_has_an_editor_with_a_name_and_its_help(
 def test_a_bundled_profile_goes_through_the_form_unchanged(qtbot: QtBot, look: ThemeController, name: str) -> None:
     text = bundled_profiles()[name].read_text()
     joined = JoinedForm(text)
-    told: list[object] = []
-    joined.form.edits.edited.connect(told.append)
+    reported: list[object] = []
+    joined.form.edits.edited.connect(reported.append)
     for view in ("local", "endpoint", "sweep"):
         joined.form.set_view(view)
-    assert (told, joined.document.text) == ([], text)
+    assert (reported, joined.document.text) == ([], text)
     shiboken6.delete(joined.form)
 
 
@@ -250,11 +250,11 @@ def test_values_no_editor_expects_stay_as_they_are(qtbot: QtBot, look: ThemeCont
     tree = {**tree, "load": {"stages": {"a": 1}, "seed": [1]}, "slo": 5, "name": None, "workload": 3}
     form = ProfileForm()
     qtbot.addWidget(form)
-    told: list[object] = []
-    form.edits.edited.connect(told.append)
+    reported: list[object] = []
+    form.edits.edited.connect(reported.append)
     form.show_tree(tree, "http")
     form.show_tree({}, "http")
-    assert told == []
+    assert reported == []
 
 
 @pytest.mark.parametrize("view", ["endpoint", "sweep"])
@@ -284,7 +284,7 @@ def test_the_tab_key_goes_down_the_form(qtbot: QtBot, joined: JoinedForm, view: 
     assert [(one, other) for one, other in itertools.pairwise(places) if other[0] < one[0] - 12] == []
 
 
-def test_the_help_of_the_field_with_the_keyboard_is_told(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_the_help_of_the_field_with_the_keyboard_is_reported(qtbot: QtBot, joined: JoinedForm) -> None:
     joined.form.reveal(("load", "stages", 0, "rate"))
     assert joined.form.help.text().startswith("Rate: Requests per second, like 50/s")
     assert "/s, /min, /h" in joined.form.help.text()

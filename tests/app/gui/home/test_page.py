@@ -55,11 +55,11 @@ def test_enter_on_another_button_presses_that_one(qtbot: QtBot, navigation: Navi
 
 def test_each_large_action_leads_to_its_page(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     for name, kind in (("Benchmark a model", "local"), ("Load-test an endpoint", "endpoint")):
-        told: list[str] = []
+        reported: list[str] = []
         for signal in (navigation.page_requested, navigation.new_profile_requested):
-            signal.connect(told.append)
+            signal.connect(reported.append)
         qtbot.mouseClick(named(page, name), Qt.MouseButton.LeftButton)
-        assert told == ["run", kind]
+        assert reported == ["run", kind]
 
 
 def test_the_first_time_there_is_no_run_and_the_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
@@ -92,9 +92,9 @@ def test_this_machine_is_shown_once_a_second_and_its_providers_once_tried(qtbot:
     qtbot.waitUntil(
         lambda: machine.state.capabilities is not None and machine.state.readings is not None, timeout=60_000
     )
-    told = page.machine_lines.text()
-    assert "cpu (ONNX Runtime" in told
-    assert "GiB used" in told
+    reported = page.machine_lines.text()
+    assert "cpu (ONNX Runtime" in reported
+    assert "GiB used" in reported
     machine.close()
 
 

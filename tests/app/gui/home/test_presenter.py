@@ -21,33 +21,33 @@ def lines(state: MachineState) -> dict[str, MachineLine]:
 
 
 def test_before_anything_is_known_it_is_being_read() -> None:
-    told = lines(MachineState())
-    assert told["CPU"].text == told["GPU"].text == told["Power mode"].text == "Reading…"
-    assert told["Execution providers"].text == "Checking…"
+    reported = lines(MachineState())
+    assert reported["CPU"].text == reported["GPU"].text == reported["Power mode"].text == "Reading…"
+    assert reported["Execution providers"].text == "Checking…"
 
 
 def test_without_a_gpu_it_says_what_is_available_and_alarms_nobody() -> None:
-    told = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (), REFUSED)))
-    assert told["GPU"] == MachineLine("GPU", "No NVIDIA driver. Only local GPU runs are unavailable.")
-    assert "cuda unavailable" not in told
-    assert told["Power mode"].text == "n/a, not reported by this OS"
-    assert {line.state for line in told.values()} == {"plain"}
+    reported = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (), REFUSED)))
+    assert reported["GPU"] == MachineLine("GPU", "No NVIDIA driver. Only local GPU runs are unavailable.")
+    assert "cuda unavailable" not in reported
+    assert reported["Power mode"].text == "n/a, not reported by this OS"
+    assert {line.state for line in reported.values()} == {"plain"}
 
 
 def test_with_a_gpu_a_provider_that_is_refused_is_missing_and_why() -> None:
     environment = replace(NO_GPU, gpus=ENVIRONMENT.gpus or (object(),))
     now = replace(HOST, gpus=(GPU,), driver="570.86")
-    told = lines(MachineState(readings=now, capabilities=MachineInfo(environment, (), REFUSED)))
-    assert told["GPU 0"].text == "NVIDIA L4, 41\u202f°C, n/a busy, driver 570.86"
-    assert told["cuda unavailable"] == MachineLine("cuda unavailable", "libcublasLt.so.13 is missing", "warn")
+    reported = lines(MachineState(readings=now, capabilities=MachineInfo(environment, (), REFUSED)))
+    assert reported["GPU 0"].text == "NVIDIA L4, 41\u202f°C, n/a busy, driver 570.86"
+    assert reported["cuda unavailable"] == MachineLine("cuda unavailable", "libcublasLt.so.13 is missing", "warn")
 
 
 def test_what_would_spoil_a_measurement_comes_with_what_to_do() -> None:
     busy = Check("other_load", 1.5, 0.3, "cores", "WARN", "End them.")
     fine = Check("cores", 8, 2, "cores", "VALID")
-    told = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (fine, busy), ())))
-    assert told["Other load"] == MachineLine("Other load", "1.50 cores. End them.", "warn")
-    assert "Cores" not in told
+    reported = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (fine, busy), ())))
+    assert reported["Other load"] == MachineLine("Other load", "1.50 cores. End them.", "warn")
+    assert "Cores" not in reported
 
 
 def test_a_gpu_that_is_held_back_says_so_in_words() -> None:
@@ -56,8 +56,8 @@ def test_a_gpu_that_is_held_back_says_so_in_words() -> None:
 
 
 def test_a_look_that_failed_says_why() -> None:
-    told = lines(MachineState(readings=HOST, problem="the child crashed\nwith 11"))
-    assert told["Execution providers"] == MachineLine("Execution providers", "the child crashed with 11", "warn")
+    reported = lines(MachineState(readings=HOST, problem="the child crashed\nwith 11"))
+    assert reported["Execution providers"] == MachineLine("Execution providers", "the child crashed with 11", "warn")
 
 
 def test_a_run_has_its_outcome_and_its_trust_or_what_it_is() -> None:

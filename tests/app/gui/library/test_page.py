@@ -209,7 +209,7 @@ def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
     assert row.run_id == "run-b"
 
 
-def test_a_runs_folder_is_imported_and_what_is_damaged_is_told(
+def test_a_runs_folder_is_imported_and_what_is_damaged_is_reported(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -238,7 +238,7 @@ def test_a_baseline_is_promoted_and_what_failed_is_refused(
     assert "cannot be a baseline" in page.strip.text()
 
 
-def test_a_run_made_elsewhere_is_listed_when_the_library_is_told(
+def test_a_run_made_elsewhere_is_listed_when_the_library_is_reported(
     stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()

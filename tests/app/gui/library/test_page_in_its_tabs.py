@@ -110,7 +110,7 @@ def test_offers_are_those_that_the_command_lists_with_their_age(
     assert opened.args == [tmp_path / "mine.csv"]
 
 
-def test_an_imported_price_list_is_told(
+def test_an_imported_price_list_is_reported(
     open_page: OpenPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prices = tmp_path / "mine.csv"

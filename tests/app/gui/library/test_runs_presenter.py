@@ -23,17 +23,17 @@ def finish(qtbot: QtBot, presenter: RunsPresenter) -> None:
     qtbot.waitUntil(lambda: not presenter.is_busy, timeout=10_000)
 
 
-def test_a_change_that_failed_is_told_and_is_not_undone(
+def test_a_change_that_failed_is_reported_and_is_not_undone(
     stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
 ) -> None:
-    told: list[Notice] = []
-    presenter.notified.connect(lambda notice, _: told.append(notice))
+    reported: list[Notice] = []
+    presenter.notified.connect(lambda notice, _: reported.append(notice))
     presenter.add_tags(stored[0], ["-wrong"])
     finish(qtbot, presenter)
-    assert [notice.severity for notice in told] == ["error"]
+    assert [notice.severity for notice in reported] == ["error"]
     presenter.undo.undo()
     finish(qtbot, presenter)
-    assert len(told) == 1
+    assert len(reported) == 1
     assert read_labels(stored[0]).tags == ()
 
 

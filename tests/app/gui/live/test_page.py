@@ -162,7 +162,7 @@ def test_the_machines_chart_shows_what_is_chosen(page: LivePage, qtbot: QtBot, t
     assert len(body.charts.machine.series()) == 4
 
 
-def test_invalid_is_told_as_it_happens_and_taken_back(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+def test_invalid_is_reported_as_it_happens_and_taken_back(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / CONTROL).mkdir()
     events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="step")]
     write_events(tmp_path, events)
@@ -278,8 +278,8 @@ def test_a_run_from_start_to_stop(
         qtbot.mouseClick(body.controls.copy, Qt.MouseButton.LeftButton)
         assert QApplication.clipboard().text() == body.controls.command()
         qtbot.mouseClick(body.controls.extend, Qt.MouseButton.LeftButton)
-        told = {"driver updated", "rate 90 req/s", "extended by 20 s"}
-        qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == told, timeout=20_000)
+        reported = {"driver updated", "rate 90 req/s", "extended by 20 s"}
+        qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == reported, timeout=20_000)
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
         assert "Stop this run?" in page.stop_strip.text()
         assert going(page) == "running", "one Escape only asks"

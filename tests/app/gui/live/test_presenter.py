@@ -108,7 +108,7 @@ def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
     assert presenter.changed >= {"stages", "marks"}
 
 
-def test_trust_is_judged_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
+def test_trust_is_evaluated_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
     doubtful = Check("other_load", 1.2, 0.3, "cores", "WARN", "End other processes.")
     presenter = after(started(), CheckCompleted(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="step"))
     assert presenter.state().validity == "INVALID"
@@ -168,7 +168,7 @@ def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
     assert len(presenter.markers[0].text) == 60
 
 
-def test_variants_tell_their_times_and_why_they_ended() -> None:
+def test_variants_report_their_times_and_why_they_ended() -> None:
     one = local_runs.variant()
     call_stage = stage_of()
     stage = local_runs.stage(one, "single-stream", 4.0)
@@ -194,7 +194,7 @@ def test_readings_from_before_the_first_event_find_their_place() -> None:
     assert "machine" in presenter.changed
 
 
-def test_what_changed_is_told() -> None:
+def test_what_changed_is_reported() -> None:
     presenter = after(started())
     presenter.changed.clear()
     presenter.handle_event(begun(0, 1))

@@ -42,6 +42,6 @@ def answered(page: PlanPage, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: state.state.phase == "failed" or state.state.is_current, timeout=60_000)
 
 
-def settled(page: PlanPage, qtbot: QtBot) -> None:
+def simulated(page: PlanPage, qtbot: QtBot) -> None:
     presenter = page.presenter
     qtbot.waitUntil(lambda: presenter.state.phase == "simulated" and presenter.state.is_current, timeout=60_000)

@@ -21,47 +21,47 @@ def curve(qtbot: QtBot, look: ThemeController) -> DayCurve:
 
 
 def wanted(curve: DayCurve) -> list[tuple[tuple[float, ...], int]]:
-    told: list[tuple[tuple[float, ...], int]] = []
+    reported: list[tuple[tuple[float, ...], int]] = []
 
     def take(rates: tuple[float, ...], stroke: int) -> None:
-        told.append((rates, stroke))
+        reported.append((rates, stroke))
         curve.set_rates(rates)
 
     curve.rates_requested.connect(take)
-    return told
+    return reported
 
 
 def test_keys_choose_the_hour_and_move_it(qtbot: QtBot, curve: DayCurve) -> None:
-    told = wanted(curve)
+    reported = wanted(curve)
     curve.select_hour(11)
     qtbot.keyClick(curve, Qt.Key.Key_Left)
     assert curve.hour == 10
     qtbot.keyClick(curve, Qt.Key.Key_Up)
     qtbot.keyClick(curve, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
     qtbot.keyClick(curve, Qt.Key.Key_PageDown)
-    assert [rates[10] for rates, _ in told] == [55.0, 54.0, 29.0]
-    assert all(rates[:10] == RATES[:10] for rates, _ in told)
+    assert [rates[10] for rates, _ in reported] == [55.0, 54.0, 29.0]
+    assert all(rates[:10] == RATES[:10] for rates, _ in reported)
     assert curve.accessibleDescription() == "10:00 – 29.0 req/s, 29 % of peak"
 
 
 def test_a_drag_is_one_stroke_and_keeps_its_scale(qtbot: QtBot, curve: DayCurve) -> None:
-    told = wanted(curve)
+    reported = wanted(curve)
     at = curve.point_position(9).toPoint()
     qtbot.mousePress(curve, Qt.MouseButton.LeftButton, pos=at)
     for lower in (20, 40, 60):
         qtbot.mouseMove(curve, at + QPoint(0, lower))
     qtbot.mouseRelease(curve, Qt.MouseButton.LeftButton, pos=at + QPoint(0, 60))
-    assert len({stroke for _, stroke in told}) == 1
-    moved = [rates[9] for rates, _ in told]
+    assert len({stroke for _, stroke in reported}) == 1
+    moved = [rates[9] for rates, _ in reported]
     assert moved == sorted(moved, reverse=True)
     assert curve.rates()[9] < 70
 
 
 def test_a_day_without_any_request_is_not_asked_for(qtbot: QtBot, curve: DayCurve) -> None:
     curve.set_rates((0.0,) * 9 + (1.0,) + (0.0,) * 14)
-    told = wanted(curve)
+    reported = wanted(curve)
     curve.select_hour(9)
     for _ in range(4):
         qtbot.keyClick(curve, Qt.Key.Key_PageDown)
     assert curve.rates()[9] > 0
-    assert len(told) < 24
+    assert len(reported) < 24

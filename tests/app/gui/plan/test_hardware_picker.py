@@ -71,9 +71,9 @@ def test_of_a_card_and_of_a_processor_it_asks_how_many(
     assert picker.count.isVisible()
     assert picker.count.accessibleName() == name
     picker.count.setValue(2)
-    with qtbot.waitSignal(picker.hardware_selected) as told:
+    with qtbot.waitSignal(picker.hardware_selected) as reported:
         picker.list.activated.emit(picker.list.currentIndex())
-    assert told.args == [tuple(f"target.hardware.{key}" for key in keys)]
+    assert reported.args == [tuple(f"target.hardware.{key}" for key in keys)]
     answered(page, qtbot)
 
 

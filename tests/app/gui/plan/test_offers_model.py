@@ -28,8 +28,8 @@ def test_it_holds_what_qt_asks_of_a_model() -> None:
 
 
 def test_the_price_alone_can_be_edited_and_is_asked_for() -> None:
-    made, told = model(), []
-    made.price_requested.connect(lambda offer, usd: told.append((offer, usd)))
+    made, reported = model(), []
+    made.price_requested.connect(lambda offer, usd: reported.append((offer, usd)))
     editable = [
         column for column in range(len(COLUMNS)) if made.flags(made.index(0, column)) & Qt.ItemFlag.ItemIsEditable
     ]
@@ -37,7 +37,7 @@ def test_the_price_alone_can_be_edited_and_is_asked_for() -> None:
     assert made.data(made.index(0, PRICE), Qt.ItemDataRole.EditRole) == "0.706"
     assert made.setData(made.index(0, PRICE), "0.55")
     assert made.setData(made.index(1, PRICE), "1.2 USD/h")
-    assert told == [(L4, "0.55"), (A10G, "1.2")]
+    assert reported == [(L4, "0.55"), (A10G, "1.2")]
     assert made.data(made.index(0, PRICE)) == "0.706"
 
 

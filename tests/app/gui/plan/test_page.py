@@ -20,7 +20,7 @@ from app.gui.plan.page import PlanPage
 from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
 from app.gui.plan.traffic_rows import PeakRow
 from app.storage.plan_file import read_plan
-from tests.app.gui.plan.conftest import answered, settled
+from tests.app.gui.plan.conftest import answered, simulated
 from tests.fakes import plan_sources
 from tests.fakes.widget_walk import clipped, unnamed, unreachable
 
@@ -41,25 +41,25 @@ def said_by_the_command(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> d
     capsys.readouterr()
     preview = ["--estimate"] if page.presenter.state.phase == "preview" else []
     main([*words[1:], "--json", *preview])
-    told: dict[str, object] = json.loads(capsys.readouterr().out)
-    return told
+    reported: dict[str, object] = json.loads(capsys.readouterr().out)
+    return reported
 
 
 def assert_the_command_says_the_same(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> None:
     import msgspec
 
     shown = page.presenter.state.plan
-    told = said_by_the_command(page, capsys)
+    reported = said_by_the_command(page, capsys)
     assert shown is not None
-    assert told["recommendation"] == json.loads(msgspec.json.encode(shown))["recommendation"]
+    assert reported["recommendation"] == json.loads(msgspec.json.encode(shown))["recommendation"]
 
 
 def test_without_measurements_both_ways_on_are_there(page: PlanPage, qtbot: QtBot) -> None:
     empty = page.empty
     assert empty.title.text() == "No measurements yet"
-    with qtbot.waitSignal(page.navigation.page_requested) as told:
+    with qtbot.waitSignal(page.navigation.page_requested) as reported:
         qtbot.mouseClick(empty.sweep, Qt.MouseButton.LeftButton)
-    assert told.args == ["run"]
+    assert reported.args == ["run"]
     qtbot.mouseClick(empty.assume, Qt.MouseButton.LeftButton)
     assert empty.assumptions.isVisible()
     assert page.command_line() is None
@@ -97,7 +97,7 @@ def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
     assert day.preset.currentText() == "Custom"
     assert opened.bar.badge.text() == "planning…"
     qtbot.waitUntil(lambda: opened.bar.badge.text() == "estimate", timeout=20_000)
-    settled(opened, qtbot)
+    simulated(opened, qtbot)
     assert opened.bar.badge.text() == "simulated"
     assert_the_command_says_the_same(opened, capsys)
 
@@ -219,7 +219,7 @@ def test_where_nothing_fits_a_relaxation_is_one_press_away(opened: PlanPage, qtb
     inputs, card = opened.workbench.inputs, opened.workbench.card
     opened.presenter.set_simulation_delay(1)
     put(inputs.rows["plan.budget"], 10)
-    settled(opened, qtbot)
+    simulated(opened, qtbot)
     assert card.sentence.text() == "No offer handles a peak of 60 req/s within p95 latency < 1000 ms."
     assert "2 offers: " in card.blockers.text()
     relax = relaxing_button(card, "Set budget to 4380 USD/month")
@@ -246,7 +246,7 @@ def test_what_is_chosen_in_the_table_is_shown_beside_it(opened: PlanPage, qtbot:
     assert bench.offers.selected_offer() == "acme/c4@here"
 
 
-def test_the_card_tells_cost_chance_and_what_would_change_it(opened: PlanPage) -> None:
+def test_the_card_reports_cost_chance_and_what_would_change_it(opened: PlanPage) -> None:
     card = opened.workbench.card
     facts = card.properties.texts()
     assert facts["Monthly cost"] == "$4,380"
@@ -314,7 +314,7 @@ def test_every_control_has_a_name_and_nothing_is_clipped_at_twice_the_size(opene
         opened.theme_controller.scale_text(1.0)
 
 
-def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_supposed_one_that_is_told(
+def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_assumed_one_that_is_reported(
     page: PlanPage, tmp_path: Path, qtbot: QtBot
 ) -> None:
     run = plan_sources.endpoint_run(tmp_path / "run", spec=plan_sources.ENDPOINT_SPEC.partition("traffic:")[0])

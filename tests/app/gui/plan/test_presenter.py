@@ -22,11 +22,11 @@ def presenter(qtbot: QtBot, plan_file: Path) -> Iterator[PlanPresenter]:
 
 def answered(presenter: PlanPresenter, qtbot: QtBot) -> list[PlanState]:
     """What it told on its way to the simulated answer of what is asked now."""
-    told: list[PlanState] = []
-    presenter.changed.connect(told.append)
+    reported: list[PlanState] = []
+    presenter.changed.connect(reported.append)
     qtbot.waitUntil(lambda: presenter.state.phase == "simulated" and presenter.state.is_current, timeout=60_000)
-    presenter.changed.disconnect(told.append)
-    return told
+    presenter.changed.disconnect(reported.append)
+    return reported
 
 
 def recommended(presenter: PlanPresenter) -> tuple[str, int | None]:
@@ -39,8 +39,8 @@ def recommended(presenter: PlanPresenter) -> tuple[str, int | None]:
 def test_a_preview_comes_before_the_simulated_answer(presenter: PlanPresenter, qtbot: QtBot) -> None:
     presenter.apply_change(Change("peak", (("traffic.peak", "120/s"),)))
     assert not presenter.state.is_current
-    told = answered(presenter, qtbot)
-    assert [state.phase for state in told if state.is_current] == ["preview", "simulated"]
+    reported = answered(presenter, qtbot)
+    assert [state.phase for state in reported if state.is_current] == ["preview", "simulated"]
     assert recommended(presenter) == ("acme/c2@here", 10)
 
 
@@ -79,8 +79,8 @@ def test_changes_of_one_stroke_are_one_step_back(presenter: PlanPresenter, qtbot
 def test_of_many_edits_only_the_last_is_answered(presenter: PlanPresenter, qtbot: QtBot) -> None:
     for peak in range(61, 100):
         presenter.apply_change(Change("peak", (("traffic.peak", f"{peak}/s"),)))
-    told = answered(presenter, qtbot)
-    answers = [state.plan.traffic.peak_per_s for state in told if state.is_current and state.plan is not None]
+    reported = answered(presenter, qtbot)
+    answers = [state.plan.traffic.peak_per_s for state in reported if state.is_current and state.plan is not None]
     assert set(answers) == {99.0}
 
 
@@ -103,7 +103,7 @@ def test_where_nothing_fits_it_says_what_would_let_an_offer_fit(presenter: PlanP
     assert found[0].changes == ("plan.budget=4380 USD/month",)
 
 
-def test_sources_that_hold_nothing_are_told(qtbot: QtBot, tmp_path: Path) -> None:
+def test_sources_that_hold_nothing_are_reported(qtbot: QtBot, tmp_path: Path) -> None:
     presenter = PlanPresenter()
     presenter.open(PlanRequest((str(tmp_path / "gone"),)))
     assert presenter.state.phase == "loading"

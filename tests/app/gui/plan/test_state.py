@@ -24,7 +24,7 @@ def test_what_is_taken_back_is_as_it_was() -> None:
     assert build_command(apply_to_request(REQUEST, NO_EDITS)) == build_command(REQUEST)
 
 
-def test_prices_are_told_by_offer() -> None:
+def test_prices_are_reported_by_offer() -> None:
     edits = NO_EDITS.with_change(Change("", (("price.acme/c2@here", "0.5"), ("plan.zones", "2"))))
     assert edits.edited_prices == {"acme/c2@here": "0.5"}
     assert (edits.is_set("plan.zones"), edits.is_set("slo"), edits.value("plan.router")) == (True, False, None)

@@ -64,7 +64,7 @@ def test_letters_that_get_larger_fold_it_too(qtbot: QtBot, scrolled: Scrolled) -
     qtbot.waitUntil(lambda: scrolled.folding.layout_mode == "two")
 
 
-def test_larger_text_folds_it_once_all_widgets_have_heard_of_it(qtbot: QtBot, look: ThemeController) -> None:
+def test_larger_text_folds_it_once_all_widgets_have_received_of_it(qtbot: QtBot, look: ThemeController) -> None:
     """Qt goes through a list of all widgets then: the process ends if one of them is gone."""
     folding, area = ResponsiveLayout(Panels(*(QLabel("m" * 20) for _ in range(4)))), QScrollArea()
     qtbot.addWidget(area)

@@ -42,9 +42,9 @@ def _rows(drawer: ExportDrawer) -> list[tuple[str, str]]:
 
 def _saved(drawer: ExportDrawer, qtbot: QtBot) -> Path:
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
-    with qtbot.waitSignal(drawer.saved, timeout=20_000) as told:
+    with qtbot.waitSignal(drawer.saved, timeout=20_000) as reported:
         drawer.save.click()
-    path: Path = told.args[0].path
+    path: Path = reported.args[0].path
     return path
 
 

@@ -67,7 +67,7 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
         assert model.index(place, headers.index("p95")).data() == formatting.format_quantity(stage.p95)
 
 
-def test_another_slo_is_judged_at_once_and_as_measured_leads_back(
+def test_another_slo_is_evaluated_at_once_and_as_measured_leads_back(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     own = opened(stages)
@@ -85,7 +85,7 @@ def test_another_slo_is_judged_at_once_and_as_measured_leads_back(
     assert editor.lines[0].text() == "latency_ms.p95 < 50"
 
 
-def test_what_cannot_be_read_as_an_objective_is_told_beside_it_and_changes_nothing(
+def test_what_cannot_be_read_as_an_objective_is_reported_beside_it_and_changes_nothing(
     page: ResultsPage, opened: OpenRun, stages: Path
 ) -> None:
     shown = opened(stages)
@@ -114,9 +114,9 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     command = page.command_line()
     assert command is not None
     assert main([*shlex.split(command)[1:], "--format", "text"]) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     for tile in window.report.tiles:
-        assert formatting.format_quantity(tile.quantity).replace(formatting.THIN, " ") in told
+        assert formatting.format_quantity(tile.quantity).replace(formatting.THIN, " ") in reported
     back = rescored(page, qtbot, content.overview.axis.linked.clear_span)
     assert back.report is own.own_report
 
@@ -200,8 +200,8 @@ def test_a_title_is_shown_exported_and_undone(
     shown = page.presenter.shown
     assert shown is not None
     assert "before the new driver" in render(shown.report, "markdown")
-    told = build_stored_report(StoredRun(stages))
-    assert (shown.report.header, shown.report.notes) == (told.header, told.notes)
+    reported = build_stored_report(StoredRun(stages))
+    assert (shown.report.header, shown.report.notes) == (reported.header, reported.notes)
     undo.undo()
     assert (header.title.text(), header.title_field.text(), read_labels(stages).title) == ("three stages", "", "")
     undo.redo()
@@ -287,7 +287,7 @@ def test_a_run_cut_short_says_what_is_missing(page: ResultsPage, opened: OpenRun
     assert [one.isEnabled() for one in page.content().header.buttons] == [True, False, False, True]
 
 
-def test_a_damaged_run_is_told_of_and_the_others_offered(
+def test_a_damaged_run_is_reported_of_and_the_others_offered(
     page: ResultsPage, stages: Path, tmp_path: Path, qtbot: QtBot, navigation: Navigation
 ) -> None:
     (tmp_path / "broken").mkdir()
@@ -315,14 +315,14 @@ def test_the_run_is_compared_planned_and_repeated_by_the_window(
 ) -> None:
     opened(stages)
     header = page.content().header
-    for button, signal, told in (
+    for button, signal, reported in (
         (header.buttons[1], navigation.comparison_requested, (stages,)),
         (header.buttons[2], navigation.plan_requested, (stages,)),
         (header.buttons[3], navigation.open_profile_requested, stages / "spec.yaml"),
     ):
-        with qtbot.waitSignal(signal) as heard:
+        with qtbot.waitSignal(signal) as received:
             button.click()
-        assert heard.args == [told]
+        assert received.args == [reported]
     assert page.runs() == (stages,)
 
 
@@ -335,9 +335,9 @@ def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(
     assert page.content().overview.axis.rates.crosshair.x == pytest.approx(21.5)
 
 
-def test_the_status_bar_is_told_of_the_shown_runs_trust(
+def test_the_status_bar_is_reported_of_the_shown_runs_trust(
     page: ResultsPage, navigation: Navigation, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    with qtbot.waitSignal(navigation.validity_changed, timeout=20_000) as told:
+    with qtbot.waitSignal(navigation.validity_changed, timeout=20_000) as reported:
         shown = opened(stages)
-    assert told.args == [shown.result.verdict.status, "\n".join(shown.result.verdict.reasons), "results"]
+    assert reported.args == [shown.result.verdict.status, "\n".join(shown.result.verdict.reasons), "results"]

@@ -29,7 +29,7 @@ _NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
 def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplication, result: Result) -> None:
     """As tests/reports/test_rendering.py has it of the formats: the window is one more face of the report."""
     report = build_report(result, pd.DataFrame(), _NO_TELEMETRY, SPEC, COMMAND, msgspec.json.encode(result).decode())
-    told = render(report, "text")
+    reported = render(report, "text")
     tiles, shown = Tiles(), formatting.display_tiles(report)
     tiles.show_tiles(shown)
     for tile, card in zip(shown, tiles.cards, strict=True):
@@ -38,7 +38,7 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
         interval = formatting.format_interval(tile.quantity)
         assert interval is None or any(interval in text for text in card.texts())
         assert f"{tile.label} {formatting.format_quantity(tile.quantity)}".replace(formatting.THIN, " ") in " ".join(
-            told.split()
+            reported.split()
         )
     model = QuantityModel(None, frames.STAGE_QUANTITIES)
     model.set_rows(frames.stage_frame(report.stages), frames.invalid_rows(report.stages))

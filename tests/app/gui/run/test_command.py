@@ -10,7 +10,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.run.command import CommandRunner
 
 
-def test_what_a_command_wrote_and_its_exit_code_are_heard(qtbot: QtBot, qapp: QObject, tmp_path: Path) -> None:
+def test_what_a_command_wrote_and_its_exit_code_are_received(qtbot: QtBot, qapp: QObject, tmp_path: Path) -> None:
     command = CommandRunner(qapp)
     profile = b'sizewise: 1\nname: mine\ntarget: {protocol: http, url: "http://127.0.0.1:1"}\n' + (
         b"workload: {body: 1}\nload: {stages: [{trace: t.csv}]}\n"
@@ -23,14 +23,14 @@ def test_what_a_command_wrote_and_its_exit_code_are_heard(qtbot: QtBot, qapp: QO
     assert not command.is_running
 
 
-def test_a_command_goes_with_its_owner_and_tells_nothing_once_stopped(qapp: QApplication) -> None:
+def test_a_command_goes_with_its_owner_and_reports_nothing_once_stopped(qapp: QApplication) -> None:
     owner = QObject()
     command = CommandRunner(owner)
-    told: list[int] = []
-    command.finished.connect(lambda code, *_: told.append(code))
+    reported: list[int] = []
+    command.finished.connect(lambda code, *_: reported.append(code))
     command.start(("--version",))
     command.stop()
     command.start(("profiles", "list"))
     shiboken6.delete(owner)
     qapp.processEvents()
-    assert told == []
+    assert reported == []

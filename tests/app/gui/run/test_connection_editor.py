@@ -32,7 +32,7 @@ def connection_to(qtbot: QtBot, document: EditedDocument) -> Iterator[Connection
     yield editor
 
 
-def test_one_request_is_told_with_its_times_and_without_its_secret(qtbot: QtBot) -> None:
+def test_one_request_is_reported_with_its_times_and_without_its_secret(qtbot: QtBot) -> None:
     with ScriptedServer(Script(reply=Reply(headers=(("Set-Cookie", "tasty"),)))) as server:
         document = asking(server.url, headers={"Authorization": "Bearer s3cret"})
         with connection_to(qtbot, document) as editor:
@@ -64,7 +64,7 @@ def test_what_goes_wrong_has_a_title_and_a_remedy(qtbot: QtBot) -> None:
     assert badge == "FAIL"
 
 
-def test_a_profile_that_is_not_right_is_told_with_its_place(qtbot: QtBot) -> None:
+def test_a_profile_that_is_not_right_is_reported_with_its_place(qtbot: QtBot) -> None:
     document = asking("http://127.0.0.1:1")
     document.take("target.port", 80)
     with connection_to(qtbot, document) as editor:

@@ -96,7 +96,7 @@ def test_text_that_is_no_yaml_stays_and_the_tree_waits(document: ProfileDocument
     assert document.error is None
 
 
-def test_comments_that_could_not_be_kept_are_told(qtbot: QtBot, document: ProfileDocument) -> None:
+def test_comments_that_could_not_be_kept_are_reported(qtbot: QtBot, document: ProfileDocument) -> None:
     document.open("# about it\nname: a\n", None)
     with qtbot.waitSignal(document.comments_lost):
         document.set_value(("name",), REMOVED)

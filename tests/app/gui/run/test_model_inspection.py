@@ -26,34 +26,34 @@ def flat(branches: tuple[TreeNode, ...]) -> dict[str, str]:
 
 
 def test_a_tree_holds_all_that_was_found(digits: ModelInspection) -> None:
-    told = flat(build_tree(digits))
-    assert told["image"] == "float32, batch × 1 × 8 × 8"
-    assert told["batch"] == "batch size"
-    assert told["Opset"] == "ai.onnx 17 (IR version 8)"
-    assert told["Parameters"].startswith("367,855")
-    assert told["External files"].startswith("none")
-    assert "FLOPs" in told["batch 64"]
-    assert told["GPUs in this machine"] == "none detected"
+    reported = flat(build_tree(digits))
+    assert reported["image"] == "float32, batch × 1 × 8 × 8"
+    assert reported["batch"] == "batch size"
+    assert reported["Opset"] == "ai.onnx 17 (IR version 8)"
+    assert reported["Parameters"].startswith("367,855")
+    assert reported["External files"].startswith("none")
+    assert "FLOPs" in reported["batch 64"]
+    assert reported["GPUs in this machine"] == "none detected"
 
 
 def test_an_open_axis_is_named(tmp_path: Path) -> None:
     facts = inspect_model(attention(tmp_path / "m.onnx"), ShapeOverrides())
     assert open_axes(facts) == ("seq",)
-    told = flat(build_tree(ModelInspection(facts, ())))
-    assert told["seq"] == "no length set"
-    assert told["FLOPs and memory"].startswith("n/a: ")
+    reported = flat(build_tree(ModelInspection(facts, ())))
+    assert reported["seq"] == "no length set"
+    assert reported["FLOPs and memory"].startswith("n/a: ")
     given = inspect_model(tmp_path / "m.onnx", ShapeOverrides(axes={"seq": 8}))
     assert open_axes(given) == ()
     assert flat(build_tree(ModelInspection(given, ())))["seq"] == "length 8"
 
 
-def test_external_files_and_cards_of_this_machine_are_told(digits: ModelInspection) -> None:
+def test_external_files_and_cards_of_this_machine_are_reported(digits: ModelInspection) -> None:
     card = GpuFit(name="GPU 0: L4", key="l4", is_installed=True, memory_gib=24, largest_batch=None, min_latency_ms=None,
                    limited_by=None)  # fmt: skip
     facts = msgspec.structs.replace(digits.model, external_files=(ExternalFile("weights.bin", 1_500_000),))
-    told = flat(build_tree(ModelInspection(facts, (card,))))
-    assert told["weights.bin"].startswith("1.50")
-    assert told["GPU 0: L4"] == "does not fit"
+    reported = flat(build_tree(ModelInspection(facts, (card,))))
+    assert reported["weights.bin"].startswith("1.50")
+    assert reported["GPU 0: L4"] == "does not fit"
 
 
 def test_memory_is_held_against_what_this_machine_has(digits: ModelInspection) -> None:

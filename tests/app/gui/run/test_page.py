@@ -85,7 +85,7 @@ def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: Run
     qtbot.waitUntil(page.head.start.isEnabled)
 
 
-def test_an_error_is_told_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
+def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
     row = page.form.find_part(("load", "stages", 0, "duration"))
     row.editor.line.selectAll()
@@ -182,10 +182,10 @@ def test_a_ci_job_is_written_and_nothing_written_over(
     assert "sizewise run mine.yaml --out results" in workflow
     assert load_profile(repository / "mine.yaml").name == "mine"
     (repository / "mine.yaml").write_text("mine, changed")
-    with qtbot.waitSignal(navigation.notice_emitted) as told:
+    with qtbot.waitSignal(navigation.notice_emitted) as reported:
         page.export_ci_job("github", repository)
-    assert told.args is not None
-    assert told.args[0].severity == "error"
+    assert reported.args is not None
+    assert reported.args[0].severity == "error"
     assert (repository / "mine.yaml").read_text() == "mine, changed"
 
 

@@ -18,14 +18,14 @@ def view(qtbot: QtBot, look: ThemeController) -> SourceView:
     return made
 
 
-def test_what_is_shown_is_not_told_and_what_is_typed_is(qtbot: QtBot, view: SourceView) -> None:
-    told: list[str] = []
-    view.edited.connect(told.append)
+def test_what_is_shown_is_not_reported_and_what_is_typed_is(qtbot: QtBot, view: SourceView) -> None:
+    reported: list[str] = []
+    view.edited.connect(reported.append)
     view.show_text("a: 1\nb: 😀 # two\nc: 34\n")
-    assert told == []
+    assert reported == []
     view.text.moveCursor(QTextCursor.MoveOperation.End)
     qtbot.keyClicks(view.text, "d")
-    assert told == ["a: 1\nb: 😀 # two\nc: 34\nd"]
+    assert reported == ["a: 1\nb: 😀 # two\nc: 34\nd"]
 
 
 def test_the_cursor_stays_where_it_was(view: SourceView) -> None:

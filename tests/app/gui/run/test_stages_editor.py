@@ -109,7 +109,7 @@ def test_the_line_is_dragged_by_mouse_and_by_keys(qtbot: QtBot, two: Edited) -> 
     assert two.stages[0]["rate"] != before
 
 
-def test_a_wrong_stage_is_told_above_and_in_its_row(two: Edited) -> None:
+def test_a_wrong_stage_is_reported_above_and_in_its_row(two: Edited) -> None:
     model = two.editor.model
     model.setData(model.index(0, LOAD), "fast")
     assert "'fast' is not a rate" in two.editor.strip.text()

@@ -48,7 +48,7 @@ def test_every_problem_has_a_title_and_its_remedy(problem: Problem) -> None:
     assert ended.reason == "A run would stop before sending load."
 
 
-def test_a_command_that_told_no_trial_is_quoted() -> None:
+def test_a_command_that_reported_no_trial_is_quoted() -> None:
     failure = msgspec.json.encode(Failure(2, "the key is wrong", "Write it so."))
     notice = error_notice(2, b"warning: x\nerror: the key is wrong\n" + failure + b"\n")
     assert (notice.summary, notice.next_step) == ("the key is wrong", "Write it so.")

@@ -18,7 +18,7 @@ def test_a_right_profile_is_right() -> None:
     assert (checked.name, checked.issues) == ("mine", ())
 
 
-def test_all_that_is_wrong_is_told_where_it_is() -> None:
+def test_all_that_is_wrong_is_reported_where_it_is() -> None:
     text = RIGHT.replace("duration: 30s", "duration: 30").replace("method: POST", "method: PST")
     wrong = validate_profile(text, Path("x.yaml")).issues
     assert [one.path for one in wrong] == [("workload", "method"), ("load", "stages", 0, "duration")]
@@ -49,7 +49,7 @@ def test_an_unfinished_profile_has_the_form_of_plain_http() -> None:
     assert (display_protocol({}), display_protocol({"target": {"model": "x"}})) == ("http", "local")
 
 
-def test_secrets_for_a_host_that_nobody_allowed_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_secrets_for_a_host_that_nobody_allowed_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     text = RIGHT.replace("127.0.0.1", "10.0.0.5").replace("target:\n", "target:\n  api_key: env:KEY\n")
     (wanted,) = validate_profile(text, Path("x.yaml")).unapproved_secrets

@@ -22,7 +22,7 @@ def test_time_says_until_when_and_what_cuts_it() -> None:
     assert tiles(cut)["Limits"] == ("30s, $5", "limits.duration ends the run after 30s")
 
 
-def test_money_is_told_where_a_price_is_known() -> None:
+def test_money_is_reported_where_a_price_is_known() -> None:
     assert tiles(WORK)["Cost"] == ("n/a", "no price")
     assert tiles(msgspec.structs.replace(WORK, usd=(1.5, 20.0)))["Cost"] == ("$1.50", "at most $20.00")
 
@@ -30,10 +30,10 @@ def test_money_is_told_where_a_price_is_known() -> None:
 def test_a_search_is_a_range_that_depends_on_the_answer() -> None:
     search = PlannedSearch(probes=(13, 23), duration_s=(60, 90), requests=(100, 9000), assumed_per_s=(10, 2500))
     work = msgspec.structs.replace(WORK, stages=0, requests=0.0, search=search, tokens_in=0.0, tokens_out=0.0)
-    told = tiles(work)
-    assert told["Work"] == ("13 to 23 probes", "search")
-    assert told["Requests"][0] == "100 to 9,000"
-    assert told["Tokens"] == ("n/a", "depends on the max rate")
+    reported = tiles(work)
+    assert reported["Work"] == ("13 to 23 probes", "search")
+    assert reported["Requests"][0] == "100 to 9,000"
+    assert reported["Tokens"] == ("n/a", "depends on the max rate")
     assert format_start_summary(WorkView(work, target="http://x")).startswith(
         "The run sends 100 to 9,000 requests to http://x, "
     )
@@ -45,7 +45,7 @@ def test_clients_send_as_much_as_is_answered() -> None:
     assert "requests in a closed loop" in format_start_summary(WorkView(work))
 
 
-def test_impossible_cells_are_told_by_their_reasons() -> None:
+def test_impossible_cells_are_reported_by_their_reasons() -> None:
     same = tuple(ImpossibleVariant(cell=f"c{at}", reason="r", hint="target.batch") for at in range(40))
     other = ImpossibleVariant(cell="d", reason="q", hint="target.model")
     assert group_cells((*same, other)) == (

@@ -152,7 +152,7 @@ def test_an_empty_class_keeps_its_place(tmp_path: Path) -> None:
     assert classes_of(loaded(tmp_path)) == [1]
 
 
-def test_numbers_out_of_their_order_are_told(tmp_path: Path) -> None:
+def test_numbers_out_of_their_order_are_reported(tmp_path: Path) -> None:
     for name in ("0", "1", "10", "2"):
         class_folders_stored(tmp_path, f"{name}/x.npy")
     assert loaded(tmp_path).notes == ("the folder 10 is class 2, because classes are numbered by name order",)
@@ -205,11 +205,11 @@ def test_links_are_refused(tmp_path: Path, link: str) -> None:
         loaded(tmp_path / "rows")
 
 
-@pytest.mark.parametrize("stray", ["a/x.txt", "a/y.png", "a/inner/x.npy"])
-def test_files_of_another_kind_are_refused(tmp_path: Path, stray: str) -> None:
+@pytest.mark.parametrize("fallback", ["a/x.txt", "a/y.png", "a/inner/x.npy"])
+def test_files_of_another_kind_are_refused(tmp_path: Path, fallback: str) -> None:
     class_folders_stored(tmp_path, "a/w.npy")
-    (tmp_path / stray).parent.mkdir(exist_ok=True)
-    (tmp_path / stray).write_bytes(b"")
+    (tmp_path / fallback).parent.mkdir(exist_ok=True)
+    (tmp_path / fallback).write_bytes(b"")
     with pytest.raises(UsageError, match=r"a/\w+(\.txt|\.png)? has a different type from the other files"):
         loaded(tmp_path)
 
@@ -245,11 +245,11 @@ def test_without_labels_classes_count_for_nothing(tmp_path: Path) -> None:
     assert rows.batch(0, 2)["x"].tolist() == [[3, 4], [1, 2]]
 
 
-@pytest.mark.parametrize("stray", ["README.txt", "b.png", "inner/x.npy"])
-def test_files_without_a_class_are_of_one_kind(tmp_path: Path, stray: str) -> None:
+@pytest.mark.parametrize("fallback", ["README.txt", "b.png", "inner/x.npy"])
+def test_files_without_a_class_are_of_one_kind(tmp_path: Path, fallback: str) -> None:
     class_folders_stored(tmp_path, "a.npy")
-    (tmp_path / stray).parent.mkdir(exist_ok=True)
-    (tmp_path / stray).write_bytes(b"")
+    (tmp_path / fallback).parent.mkdir(exist_ok=True)
+    (tmp_path / fallback).write_bytes(b"")
     with pytest.raises(UsageError, match="has a different type from the other files"):
         loaded(tmp_path, is_labelled=False)
 

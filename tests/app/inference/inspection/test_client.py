@@ -82,7 +82,7 @@ def test_no_hostile_model_takes_half_a_gibibyte(refusals: dict[Maker, Refusal]) 
     assert 0 < max(refusal.peak_mib for refusal in refusals.values()) < 512
 
 
-def test_the_bundled_model_is_told_in_full() -> None:
+def test_the_bundled_model_is_reported_in_full() -> None:
     facts = inspect_model(DIGITS_MODEL, ShapeOverrides())
     assert (facts.inputs[0].name, facts.inputs[0].shape) == ("image", ("batch", 1, 8, 8))
     assert facts.parameters.bytes == facts.parameters.count * 4

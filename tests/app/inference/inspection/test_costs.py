@@ -83,7 +83,7 @@ def test_quantised_weights_stand_elsewhere_among_the_inputs() -> None:
         ("MatMul", "com.microsoft", {"a": (4, 4), "b": (4, 4), "y": (4, 4)}),
     ],
 )
-def test_what_no_rule_tells_is_none(operator: str, domain: str, shapes: Shapes) -> None:
+def test_what_no_rule_reports_is_none(operator: str, domain: str, shapes: Shapes) -> None:
     assert count_multiply_adds(helper.make_node(operator, ["a", "b"], ["y"], domain=domain), shapes.get) is None
 
 

@@ -44,7 +44,7 @@ def test_attention_is_quadratic_in_the_axis_it_is_given(tmp_path: Path) -> None:
     assert (facts.batch_axes, facts.axes) == (("batch",), {"seq": 10})
 
 
-def test_an_open_axis_is_asked_for_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_an_open_axis_is_asked_for_and_the_rest_is_reported(tmp_path: Path) -> None:
     facts = read_model_metadata(attention(tmp_path / "m.onnx"), NOTHING)
     assert facts.cost_reason == "the model has dynamic axes seq; set them with --axis seq=VALUE"
     assert facts.costs == ()
@@ -108,7 +108,7 @@ def test_constants_are_worked_out_once_and_count_as_parameters(tmp_path: Path) -
     assert (facts.parameters.count, facts.parameters.bytes_by_dtype) == (15, {"float32": 60})
 
 
-def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_reported_is_said(tmp_path: Path) -> None:
     """NonZero finds as many places as there are; an If may run either branch."""
     nodes = [helper.make_node("NonZero", ["x"], ["z"]), helper.make_node("Cast", ["z"], ["y"], to=TensorProto.FLOAT)]
     facts = read_model_metadata(written(tmp_path / "m.onnx", graph_of(nodes, {"x": [2, 3]})), NOTHING)

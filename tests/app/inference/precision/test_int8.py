@@ -88,7 +88,7 @@ def weight_type(model: onnx.ModelProto) -> int:
 
 
 @pytest.mark.parametrize("arranged", [False, True], ids=["last", "before a Reshape"])
-def test_shares_of_many_classes_are_told_apart(arranged: bool, tmp_path: Path) -> None:
+def test_shares_of_many_classes_are_reported_apart(arranged: bool, tmp_path: Path) -> None:
     nodes = [helper.make_node("Softmax", ["m"], ["s"])]
     if arranged:
         nodes.append(helper.make_node("Flatten", ["s"], ["y"]))
@@ -126,7 +126,7 @@ def test_old_opset_is_brought_to_one_that_has_scales_a_channel(opset: int, tmp_p
     assert difference(model, given, tmp_path) < 0.03
 
 
-def test_opset_that_cannot_be_brought_there_is_told(tmp_path: Path) -> None:
+def test_opset_that_cannot_be_brought_there_is_reported(tmp_path: Path) -> None:
     model = matrix([helper.make_node("Scan", ["m"], ["y"], body=helper.make_graph([], "b", [], []), num_scan_inputs=1)])
     model.opset_import[0].version = 8
     with pytest.raises(UsageError, match="int8 needs opset 13, but the model cannot be converted to it from 8"):

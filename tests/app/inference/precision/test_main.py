@@ -34,7 +34,7 @@ def test_child_writes_its_delivery_and_nothing_of_what_the_tools_say(tmp_path: P
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stderr is not None
-        told, said = child.stdout.read(), child.stderr.read()
-    assert msgspec.json.decode(told, type=ConversionResult).calibration_rows == 4
+        reported, said = child.stdout.read(), child.stderr.read()
+    assert msgspec.json.decode(reported, type=ConversionResult).calibration_rows == 4
     assert said == b""
     assert set(tmp_path.iterdir()) == {model, work}

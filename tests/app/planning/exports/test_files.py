@@ -29,7 +29,7 @@ def test_each_kind_has_its_files(kind: ExportKind, names: list[str]) -> None:
     assert files == export_plan(planned(), kind, SETTINGS)
 
 
-def test_only_what_tells_of_every_offer_needs_no_recommendation() -> None:
+def test_only_what_reports_of_every_offer_needs_no_recommendation() -> None:
     for kind in get_args(ExportKind):
         if kind in ("csv", "json"):
             assert export_plan(without_recommendation(planned()), kind, SETTINGS)

@@ -179,15 +179,16 @@ def test_without_a_spare_nothing_may_be_missing_and_zones_are_not_asked_for() ->
     assert "No spare is planned" in comments(build_kubernetes_manifests(PLANS["cpu without spare"], FULL))
 
 
-def test_the_head_tells_what_it_rests_on_and_what_to_fill_in() -> None:
+def test_the_head_reports_what_it_rests_on_and_what_to_fill_in() -> None:
     plan = simulated(PLANS["cpu"])
     head = comments(build_kubernetes_manifests(plan, ExportSettings(autoscaler="keda")))
     assert plan.recommendation is not None
     assert plan.recommendation.sentence in head
-    for told in ("plan of 2026-08-01", "P(SLO met) at the peak, without spares: 93.4%", "over 99.9%", "extrapolated",
+    for reported in ("plan of 2026-08-01", "P(SLO met) at the peak, without spares: 93.4%", "over 99.9%",
+                 "extrapolated",
                  "the simulation", "Measured on a bench", "latency_ms.p95 < 50", "REPLACE-ME/your-server:tag", "8080",
                  "REPLACE_ME_requests_total"):  # fmt: skip
-        assert told in head
+        assert reported in head
     unknown = with_fleet(PLANS["cpu"], slo_probabilities=None)
     assert "not simulated; sized for 90%" in comments(build_kubernetes_manifests(unknown, FULL))
 
@@ -199,7 +200,7 @@ def test_what_was_given_is_not_to_be_filled_in() -> None:
         assert not re.search("replace.me", text, re.IGNORECASE)
 
 
-def test_every_stand_in_of_the_text_is_told_at_its_head() -> None:
+def test_every_stand_in_of_the_text_is_reported_at_its_head() -> None:
     for autoscaler in AUTOSCALERS:
         text = build_kubernetes_manifests(PLANS["cpu"], ExportSettings(autoscaler=autoscaler))
         used = set(re.findall(r"\S*replace.me\S*", text.partition("\n---")[2], re.IGNORECASE))
@@ -207,7 +208,7 @@ def test_every_stand_in_of_the_text_is_told_at_its_head() -> None:
         assert all(stand_in in comments(text) for stand_in in used)
 
 
-def test_a_router_that_a_service_is_not_is_told() -> None:
+def test_a_router_that_a_service_is_not_is_reported() -> None:
     assert "least outstanding" in build_kubernetes_manifests(
         msgspec.structs.replace(PLANS["cpu"], router="least outstanding"), FULL
     )

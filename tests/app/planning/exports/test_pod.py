@@ -46,7 +46,7 @@ def test_what_is_not_known_is_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "replicas", "asked", "told"),
+    ("count", "replicas", "asked", "reported"),
     [
         (1.0, 1, 1, None),
         (4.0, 4, 1, None),
@@ -57,12 +57,12 @@ def test_what_is_not_known_is_not_asked_for() -> None:
         (0.25, 1, 1, None),
     ],
 )
-def test_accelerators_are_asked_for_whole(count: float, replicas: int, asked: int, told: str | None) -> None:
+def test_accelerators_are_asked_for_whole(count: float, replicas: int, asked: int, reported: str | None) -> None:
     one = card(count, replicas)
     found = build_resources(one, PLAIN)
     assert found["requests"]["nvidia.com/gpu"] == found["limits"]["nvidia.com/gpu"] == asked
     notes = " ".join(list_pod_notes(one, PLAIN))
-    assert told in notes if told else "l4" not in notes
+    assert reported in notes if reported else "l4" not in notes
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_resource_is_the_makers(key: str, name: str) -> None:
     assert build_placement(one, PLAIN)["tolerations"] == [{"key": name, "operator": "Exists", "effect": "NoSchedule"}]
 
 
-def test_the_resource_can_be_told() -> None:
+def test_the_resource_can_be_reported() -> None:
     one = ExportSettings(accelerator_resource="nvidia.com/mig-1g.10gb")
     assert "nvidia.com/mig-1g.10gb" in build_resources(card(), one)["limits"]
 
@@ -96,7 +96,7 @@ def test_a_region_that_no_label_has_is_left_out() -> None:
     assert "Check which label acme's nodes have" in " ".join(list_pod_notes(fleet(provider="acme"), PLAIN))
 
 
-def test_an_instance_type_that_is_no_label_is_left_out_and_told() -> None:
+def test_an_instance_type_that_is_no_label_is_left_out_and_reported() -> None:
     listed = fleet(instance_type="per-gpu-list:l4", provider="ovhcloud", region="any")
     assert build_placement(listed, PLAIN) == {}
     assert "Select the nodes yourself" in " ".join(list_pod_notes(listed, PLAIN))

@@ -23,11 +23,11 @@ def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
         ExportSettings(**wrong)
 
 
-def test_what_was_not_given_is_filled_in_and_told() -> None:
+def test_what_was_not_given_is_filled_in_and_reported() -> None:
     nothing = ExportSettings()
     assert get_value(nothing, "image").startswith("REPLACE-ME/")
-    told = list_placeholders(nothing, "image", "port")
-    assert [sentence.partition(": ")[0] for sentence in told] == ["REPLACE-ME/your-server:tag", "8080"]
+    reported = list_placeholders(nothing, "image", "port")
+    assert [sentence.partition(": ")[0] for sentence in reported] == ["REPLACE-ME/your-server:tag", "8080"]
     given = ExportSettings(image="mine", port=8080)
     assert (get_value(given, "image"), given.port_or_default, list_placeholders(given, "image", "port")) == (
         "mine",

@@ -164,7 +164,7 @@ def test_of_a_need_that_falls_at_night_what_is_always_needed_is_reserved_and_spa
     assert spare.reserved == 3
 
 
-def test_without_a_price_of_reservation_all_is_on_demand_and_owned_hardware_is_not_told() -> None:
+def test_without_a_price_of_reservation_all_is_on_demand_and_owned_hardware_is_not_reported() -> None:
     found = commitment(offer(), hourly_share=DAY_AND_NIGHT)
     assert found is not None
     assert found.reserved == 0
@@ -183,7 +183,7 @@ def mixed(*offers: Offer, limits: PlanLimits = SURE, peak_per_s: float = 1180.0)
     return plan_mix(options, demand, asked)
 
 
-def test_two_types_together_are_told_where_they_cost_less_than_one() -> None:
+def test_two_types_together_are_reported_where_they_cost_less_than_one() -> None:
     found = mixed(SMALL, LARGE, peak_per_s=1600.0)  # 16 small cost 16 USD an hour, and so do two large
     assert found is not None
     assert {part.offer: part.instances for part in found.parts} == {"acme/large@here": 1, "acme/small@here": 6}
@@ -199,7 +199,7 @@ def test_two_types_together_are_told_where_they_cost_less_than_one() -> None:
         ((SMALL, LARGE), SURE, 990.0),  # one large is cheapest
     ],
 )
-def test_no_mix_is_told_of_one_offer_over_zones_or_where_one_alone_is_cheapest(
+def test_no_mix_is_reported_of_one_offer_over_zones_or_where_one_alone_is_cheapest(
     offers: tuple[Offer, ...], limits: PlanLimits, peak_per_s: float
 ) -> None:
     assert mixed(*offers, limits=limits, peak_per_s=peak_per_s) is None

@@ -84,7 +84,7 @@ def test_what_comes_is_pending_without_a_container_and_then_starting() -> None:
     assert views == [(1, 2, 0), (1, 2, 0), (1, 0, 2), (3, 0, 0)]
 
 
-def test_a_minute_tells_what_finished_in_it_and_what_it_cost() -> None:
+def test_a_minute_reports_what_finished_in_it_and_what_it_cost() -> None:
     plane, fleet = operated(SERVICE, 2)
     meter = MinuteMeter(plane, 3.6, 0.0, 10)
     serve(plane, np.array([1.0, 58.0]), np.zeros(2))

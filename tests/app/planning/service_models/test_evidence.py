@@ -32,7 +32,7 @@ def point(
     return MeasuredLoadPoint(per_s, None, per_s, requests / per_s, requests, failed, latencies_s, gaps=gaps)
 
 
-def test_load_points_are_judged_by_the_plans_own_slo() -> None:
+def test_load_points_are_evaluated_by_the_plans_own_slo() -> None:
     assert meets_slo(point(1.0, 3.0), [SLO]) is True
     assert meets_slo(point(1.0, 5.0), [SLO]) is False
     assert meets_slo(point(1.0, 3.0, failed=20), [SLO]) is False  # 1 % of errors unless the SLO names another share
@@ -142,9 +142,9 @@ def sized(
     measured = target(fit=fit_of(fitted(service, mean_s=0.02)), load_points=points)
     start = plan_capacity(replicas)
     settling = FleetSizer(shape, Demand(0.2 * replicas, 0.2, z=0.0, spares=0), slo=[SLO])
-    settled = settling.simulate(measured, start)
-    assert settled is not None
-    return settling.estimate(measured, start).rate_per_s / replicas, settled[0].rate_per_s / replicas
+    simulated = settling.simulate(measured, start)
+    assert simulated is not None
+    return settling.estimate(measured, start).rate_per_s / replicas, simulated[0].rate_per_s / replicas
 
 
 def plan_capacity(replicas: int) -> Capacity:

@@ -17,7 +17,9 @@ L4 = Hardware("one L4", accelerator="l4", accelerator_count=1)
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 
 
-def rung(rate: float | None, p95_s: float, clients: float | None = None, failed: int | None = 0) -> MeasuredLoadPoint:
+def load_point(
+    rate: float | None, p95_s: float, clients: float | None = None, failed: int | None = 0
+) -> MeasuredLoadPoint:
     times = {"latency": {"p50": p95_s / 2, "p95": p95_s}}
     return MeasuredLoadPoint(rate, clients, rate or 30.0, 10.0, 1000, failed, times)
 
@@ -37,14 +39,14 @@ def curve(
 
 
 def test_the_highest_load_point_that_held_is_its_max_rate() -> None:
-    target = build_foreign_target(curve(rung(10, 0.02), rung(20, 0.04), rung(30, 0.2)), L4, SLO)
+    target = build_foreign_target(curve(load_point(10, 0.02), load_point(20, 0.04), load_point(30, 0.2)), L4, SLO)
     assert (target.name, target.hardware) == ("run.json", L4)
     assert (target.curve.max_rate_per_s, target.curve.latency_metric) == (20, "latency_ms.p95")
     assert target.curve.points[-1] == CurvePoint(30, 200.0, 30, meets_slo=False)
 
 
-def test_errors_count_where_the_file_tells_them_and_are_taken_to_be_none_where_not() -> None:
-    few, many, untold = (rung(rate, 0.02, failed=failed) for rate, failed in ((10, 5), (20, 100), (15, None)))
+def test_errors_count_where_the_file_reports_them_and_are_taken_to_be_none_where_not() -> None:
+    few, many, untold = (load_point(rate, 0.02, failed=failed) for rate, failed in ((10, 5), (20, 100), (15, None)))
     assert build_foreign_target(curve(few, many, untold), L4, SLO).curve.max_rate_per_s == 15
 
 
@@ -64,14 +66,14 @@ def test_a_replica_has_its_share_of_what_was_measured() -> None:
     assert two.curve.max_rate_per_s == 2 * alone.curve.max_rate_per_s
 
 
-def test_what_was_typed_is_assumed_and_what_is_known_of_a_file_is_told() -> None:
-    typed = build_foreign_target(curve(rung(10, 0.02), precision="typed", notes=("it was typed",)), L4, SLO)
+def test_what_was_typed_is_assumed_and_what_is_known_of_a_file_is_reported() -> None:
+    typed = build_foreign_target(curve(load_point(10, 0.02), precision="typed", notes=("it was typed",)), L4, SLO)
     assert typed.is_assumed
     assert typed.notes == ("run.json (a tool 1.2): it was typed.",)
-    assert not build_foreign_target(curve(rung(10, 0.02)), L4, SLO).is_assumed
+    assert not build_foreign_target(curve(load_point(10, 0.02)), L4, SLO).is_assumed
 
 
-def test_a_fitted_model_says_what_no_load_point_tells() -> None:
+def test_a_fitted_model_says_what_no_load_point_reports() -> None:
     rungs = measured_rungs(RequestService(1, 0.01, 0.3), (0.3, 0.5, 0.7, 0.85))
     target = build_foreign_target(curve(*rungs), L4, (parse_objective("latency_ms.p99.9 < 100"),))
     assert target.fit is not None
@@ -90,20 +92,20 @@ def test_load_points_that_all_miss_the_slo_are_planned_where_a_fleet_may_meet_it
 
 def test_a_closed_loop_is_fitted_by_its_clients() -> None:
     service_s, slots = 0.01, 4
-    closed = [rung(None, service_s, clients) for clients in (1.0, 2.0, 4.0, 8.0)]
+    closed = [load_point(None, service_s, clients) for clients in (1.0, 2.0, 4.0, 8.0)]
     rates = [min(one.clients or 0.0, slots) / service_s for one in closed]
-    told = [
+    reported = [
         MeasuredLoadPoint(None, one.clients, rate, 10.0, 2000, 0, {"latency": {"p50": (one.clients or 0.0) / rate}})
         for one, rate in zip(closed, rates, strict=True)
     ]
-    fit = build_foreign_target(curve(*told), L4, (parse_objective("latency_ms.p50 < 15"),)).fit
+    fit = build_foreign_target(curve(*reported), L4, (parse_objective("latency_ms.p50 < 15"),)).fit
     assert fit is not None
     assert fit.highest_per_s == pytest.approx(400)
     assert math.isclose(fit.services[0].service.max_per_s, 400, rel_tol=0.1)  # type: ignore[union-attr]
 
 
 def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
-    target = build_foreign_target(curve(rung(10, 0.02)), L4, SLO)
+    target = build_foreign_target(curve(load_point(10, 0.02)), L4, SLO)
     assert target.fit is None
     assert target.no_fit_reason == "a service model needs percentiles at 3 rates, but there are 1"
 
@@ -117,4 +119,4 @@ def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
 )
 def test_what_cannot_be_planned_is_refused(slo: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        build_foreign_target(curve(rung(10, 0.02), rung(20, 0.03)), L4, (parse_objective(slo),))
+        build_foreign_target(curve(load_point(10, 0.02), load_point(20, 0.03)), L4, (parse_objective(slo),))

@@ -24,7 +24,7 @@ LAWS = (RequestService(2, 0.05, 0.6, 0.004), BatchService(0.03, 0.004, 16, cv=0.
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_a_known_law_is_found_within_the_interval_that_is_told(law: RequestService | BatchService) -> None:
+def test_a_known_law_is_found_within_the_interval_that_is_reported(law: RequestService | BatchService) -> None:
     fit = fit_service(measured_rungs(law, SHARES))
     best = fit.services[0]
     assert type(best.service) is type(law)
@@ -42,7 +42,7 @@ def test_a_known_law_is_found_within_the_interval_that_is_told(law: RequestServi
         assert abs(off) < 3 * sigma
     assert sum(one.probability for one in fit.services) == pytest.approx(1.0)
     assert fit.median_error < 0.05
-    assert fit.highest_per_s == max(rung.achieved_per_s for rung in measured_rungs(law, SHARES))
+    assert fit.highest_per_s == max(load_point.achieved_per_s for load_point in measured_rungs(law, SHARES))
 
 
 def p95_s(law: ServiceModel, per_s: float) -> float:
@@ -61,7 +61,7 @@ def p95_s(law: ServiceModel, per_s: float) -> float:
         RequestService(8, 0.05, 0.05, 0.004, slow_share=0.1, slow_factor=12.0),
     ],
 )
-def test_slow_and_fast_requests_are_told_apart(law: RequestService) -> None:
+def test_slow_and_fast_requests_are_reported_apart(law: RequestService) -> None:
     found = fit_service(measured_rungs(law, SHARES)).services[0].service
     assert isinstance(found, RequestService)
     assert found.slow_share > 0
@@ -78,7 +78,7 @@ def test_a_number_of_slots_between_those_that_are_screened_has_its_chance() -> N
 
 
 @pytest.mark.parametrize("cores", [1, 4])
-def test_requests_that_share_cores_are_told_from_requests_in_a_queue(cores: int) -> None:
+def test_requests_that_share_cores_are_reported_from_requests_in_a_queue(cores: int) -> None:
     law = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")
     found = fit_service(measured_rungs(law, (0.2, 0.4, 0.6, 0.75, 0.88))).services[0].service
     assert isinstance(found, RequestService)
@@ -96,39 +96,44 @@ def test_small_batches_behind_a_window_are_not_taken_for_larger_ones() -> None:
     assert p95_s(found, 0.96 * per_s) < p95_s(law, per_s) < p95_s(found, 1.04 * per_s)
 
 
-def test_fewer_than_three_rates_tell_no_law() -> None:
-    rungs = measured_rungs(LAWS[0], (0.3, 0.6), requests=200)
+def test_fewer_than_three_rates_report_no_law() -> None:
+    load_points = measured_rungs(LAWS[0], (0.3, 0.6), requests=200)
     with pytest.raises(CannotFitError, match="needs percentiles at 3 rates, but there are 2"):
-        fit_service(rungs)
-    strange = [replace(rung, gaps="other") for rung in measured_rungs(LAWS[0], SHARES, requests=200)]
+        fit_service(load_points)
+    strange = [replace(load_point, gaps="other") for load_point in measured_rungs(LAWS[0], SHARES, requests=200)]
     with pytest.raises(CannotFitError, match="with random or evenly spaced requests, but there are 0"):
         fit_service(strange)
 
 
-def rung(per_s: float | None, p50_s: float = 0.1, completed: int | None = 1000) -> MeasuredLoadPoint:
+def load_point(per_s: float | None, p50_s: float = 0.1, completed: int | None = 1000) -> MeasuredLoadPoint:
     return MeasuredLoadPoint(
         per_s, None, per_s or 50.0, 10.0, completed, 0, {"latency": {"p50": p50_s, "p95": 2 * p50_s}}
     )
 
 
 def test_holds_at_one_rate_are_one_observation_by_rising_rate() -> None:
-    found = group_load_points([rung(200.0), rung(100.0, 0.1), rung(100.3, 0.4), rung(150.0)])
+    found = group_load_points([load_point(200.0), load_point(100.0, 0.1), load_point(100.3, 0.4), load_point(150.0)])
     assert [(one.offered_per_s, one.points) for one in found] == [(100.15, 2), (150.0, 1), (200.0, 1)]
     assert found[0].names == ("p50", "p95")
     assert [math.exp(log) for log in found[0].logs] == pytest.approx([0.2, 0.4])  # geometric means
-    even = replace(rung(100.0), gaps="even")
-    assert [one.gaps for one in group_load_points([rung(100.0), even])] == ["even", "random"]
+    even = replace(load_point(100.0), gaps="even")
+    assert [one.gaps for one in group_load_points([load_point(100.0), even])] == ["even", "random"]
 
 
 def test_closed_loops_and_too_few_requests_are_not_observed() -> None:
-    assert group_load_points([rung(None), rung(100.0, completed=29), replace(rung(100.0), latencies_s={})]) == []
+    assert (
+        group_load_points(
+            [load_point(None), load_point(100.0, completed=29), replace(load_point(100.0), latencies_s={})]
+        )
+        == []
+    )
 
 
-def test_requests_are_counted_or_reckoned() -> None:
-    assert count_requests(replace(rung(100.0), failed=7)) == 1007
-    assert count_requests(rung(100.0, completed=None)) == 1000
-    assert count_requests(replace(rung(None, completed=None), duration_s=20.0)) == 1000
-    assert count_requests(replace(rung(100.0, completed=None), duration_s=None)) == 1000
+def test_requests_are_counted_or_computed() -> None:
+    assert count_requests(replace(load_point(100.0), failed=7)) == 1007
+    assert count_requests(load_point(100.0, completed=None)) == 1000
+    assert count_requests(replace(load_point(None, completed=None), duration_s=20.0)) == 1000
+    assert count_requests(replace(load_point(100.0, completed=None), duration_s=None)) == 1000
 
 
 def test_percentiles_without_counts_or_durations_are_of_a_steady_state() -> None:
@@ -163,8 +168,8 @@ def test_a_fit_simulates_few_enough_requests_for_a_first_plan_in_3_s(
 
     for play in (simulate_request_latencies, simulate_batch_latencies):
         monkeypatch.setattr(stage_simulation, play.__name__, count(play))
-    rungs: Sequence[MeasuredLoadPoint] = measured_rungs(LAWS[0], (0.3, 0.6, 0.8, 0.92))
+    load_points: Sequence[MeasuredLoadPoint] = measured_rungs(LAWS[0], (0.3, 0.6, 0.8, 0.92))
     if is_typed:
-        rungs = [replace(one, completed=None, failed=None, duration_s=None) for one in rungs]
-    fit_service(rungs)
+        load_points = [replace(one, completed=None, failed=None, duration_s=None) for one in load_points]
+    fit_service(load_points)
     assert simulated < 115e6

@@ -64,22 +64,22 @@ def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
     assert (said.max_sequences, said.kv_tokens) == (8, UNLIMITED_TOKENS)
 
 
-def test_too_few_loads_or_untold_lengths_tell_nothing() -> None:
-    rungs = [measured(per_s) for per_s in (0.5, 2.0)]
+def test_too_few_loads_or_untold_lengths_report_nothing() -> None:
+    load_points = [measured(per_s) for per_s in (0.5, 2.0)]
     with pytest.raises(CannotFitError, match="at 3 loads, but there are 2"):
-        fit_tokens(rungs)
+        fit_tokens(load_points)
     with pytest.raises(CannotFitError, match="the token counts of prompts and responses are not reported"):
-        fit_tokens([replace(rung, input_tokens_mean=None) for rung in rungs])
+        fit_tokens([replace(load_point, input_tokens_mean=None) for load_point in load_points])
 
 
 def test_answers_are_as_long_as_the_latency_has_room_for_where_nobody_counted() -> None:
     means = {"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}, "tpot": {"mean": 0.02}}
-    rung = MeasuredLoadPoint(1.0, None, 1.0, 60.0, 60, 0, means, input_tokens_mean=300.0)
-    assert compute_mean_lengths([rung]) == pytest.approx((300.0, 101.0))
-    assert compute_mean_lengths([replace(rung, input_tokens_mean=None)]) is None
-    assert has_token_latencies(rung)
-    assert not has_token_latencies(replace(rung, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
-    assert has_token_latencies(replace(rung, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
+    load_point = MeasuredLoadPoint(1.0, None, 1.0, 60.0, 60, 0, means, input_tokens_mean=300.0)
+    assert compute_mean_lengths([load_point]) == pytest.approx((300.0, 101.0))
+    assert compute_mean_lengths([replace(load_point, input_tokens_mean=None)]) is None
+    assert has_token_latencies(load_point)
+    assert not has_token_latencies(replace(load_point, latencies_s={"latency": {"mean": 2.1}, "ttft": {"mean": 0.1}}))
+    assert has_token_latencies(replace(load_point, latencies_s={"ttft": {"p50": 0.1}, "itl": {"mean": 0.02}}))
 
 
 def uneven(seed: int) -> np.ndarray:

@@ -64,8 +64,8 @@ for service in SERVICES:
     ids=["plan", "day"],
 )
 def test_what_is_called_then_is_compiled_already(warm: str, play: str) -> None:
-    telling = "print(json.dumps(ready()))\n"
-    code = f"{COUNTING}\n{warm}\n{telling}{play}\n{telling}"
+    reporting = "print(json.dumps(ready()))\n"
+    code = f"{COUNTING}\n{warm}\n{reporting}{play}\n{reporting}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = (json.loads(line) for line in done.stdout.splitlines())
     assert after == before

@@ -26,7 +26,7 @@ def drawn(requests: int, per_s: float) -> tuple[Floats, Floats]:
     return np.cumsum(rng.exponential(1 / per_s, requests)), rng.standard_normal(requests)
 
 
-def judged(arrivals_s: Floats, normals: Floats, service: RequestService, replicas: int, router: Router) -> Floats:
+def evaluated(arrivals_s: Floats, normals: Floats, service: RequestService, replicas: int, router: Router) -> Floats:
     """Latencies by the event simulator."""
     services_s = service.mean_s * compute_service_factors(normals, service)
     found = simulate(
@@ -39,7 +39,7 @@ def judged(arrivals_s: Floats, normals: Floats, service: RequestService, replica
 def test_one_replica_has_the_latencies_that_the_event_simulator_finds(load: float) -> None:
     arrivals_s, normals = drawn(4000, load * THREE_CORES.max_per_s)
     found = simulate_request_latencies(arrivals_s, normals, THREE_CORES)
-    np.testing.assert_allclose(found, judged(arrivals_s, normals, THREE_CORES, 1, "random"), rtol=1e-9)
+    np.testing.assert_allclose(found, evaluated(arrivals_s, normals, THREE_CORES, 1, "random"), rtol=1e-9)
 
 
 def test_each_of_several_runs_starts_idle() -> None:
@@ -58,14 +58,14 @@ def test_a_fleet_has_the_same_latencies_request_by_request(replicas: int, router
         serve(fleet, arrivals_s[span], normals[span])
     advance_to(fleet, math.inf)
     assert get_totals(fleet).in_flight == 0
-    expected = judged(arrivals_s, normals, THREE_CORES, replicas, router)
+    expected = evaluated(arrivals_s, normals, THREE_CORES, replicas, router)
     assert fleet.classes[0, SUM + LATENCY] == pytest.approx(expected.sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize("router", ["least_outstanding", "power_of_two"])
 def test_routers_that_compare_replicas_give_the_percentiles_of_the_event_simulator(router: Router) -> None:
     per_s, requests = 2 * 0.7 * THREE_CORES.max_per_s, 40_000
-    truth = judged(*drawn(requests, per_s), THREE_CORES, 2, router)
+    truth = evaluated(*drawn(requests, per_s), THREE_CORES, 2, router)
     found = simulate_steady(FleetDesign((THREE_CORES,) * 2, router), per_s, requests, (1, 2, 3), (50, 95))
     for q, time_s in zip((0.5, 0.95), found.overall.latency.percentiles_s, strict=True):
         assert time_s is not None
@@ -108,7 +108,7 @@ def test_a_closed_loop_keeps_all_cores_busy_and_alone_a_client_has_one_of_its_ow
     arrivals_s, ends_s = simulate_closed_requests(24, normals, THREE_CORES)
     assert normals.size / ends_s.max() == pytest.approx(3 / services_s.mean(), rel=0.01)
     assert np.all(np.diff(arrivals_s) >= 0)
-    busy = judged(arrivals_s, normals, THREE_CORES, 1, "random") - THREE_CORES.outside_s
+    busy = evaluated(arrivals_s, normals, THREE_CORES, 1, "random") - THREE_CORES.outside_s
     np.testing.assert_allclose(ends_s - arrivals_s, busy, rtol=1e-7)
     arrivals_s, ends_s = simulate_closed_requests(2, normals, THREE_CORES)
     np.testing.assert_allclose(ends_s - arrivals_s, services_s)

@@ -126,7 +126,7 @@ def test_how_many_play_side_by_side_changes_nothing(workers: int) -> None:
     assert simulate_steady(design, 4.0, 2_000, (1, 2, 3, 4), workers=workers) == expected
 
 
-def test_what_fails_beside_this_thread_is_told() -> None:
+def test_what_fails_beside_this_thread_is_reported() -> None:
     design = FleetDesign((RequestService(1, 1.0, 0.5),))
     with pytest.raises(ValueError, match="non-negative"):
         simulate_steady(design, 0.5, 100, (1, 2, -1))

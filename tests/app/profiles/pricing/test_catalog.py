@@ -36,7 +36,7 @@ from tests.fakes.offers import TODAY, catalogue, gpu_offer, offer
         ("nebius", "cpu-d3_16vcpu-64gb", "x86_64"), ("verda", "CPU.16V.64G", None), ("vast", "1x-L40S", None),
     ],
 )  # fmt: skip
-def test_the_name_tells_the_architecture(provider: str, instance_type: str, architecture: str | None) -> None:
+def test_the_name_reports_the_architecture(provider: str, instance_type: str, architecture: str | None) -> None:
     assert cpu_architecture(provider, instance_type, None) == architecture
 
 
@@ -76,7 +76,7 @@ def test_no_row_is_of_a_region_that_is_not_there() -> None:
         ("DE,DE,400,2023-12-31,s\nDE,DE,400,2023-12-31,s\n", ":3: duplicate row DE"),
     ],
 )
-def test_a_wrong_row_is_told(tmp_path: Path, rows: str, says: str) -> None:
+def test_a_wrong_row_is_reported(tmp_path: Path, rows: str, says: str) -> None:
     path = tmp_path / "grid.csv"
     path.write_text(HEAD + rows)
     with pytest.raises(UsageError) as caught:
@@ -230,7 +230,7 @@ def test_wrong_names_get_the_nearest() -> None:
         (1, "g4dn.2xlarge", "duplicate row"),
     ],
 )
-def test_a_bad_cell_is_told_by_file_and_line(folder: Path, column: int, cell: str, says: str) -> None:
+def test_a_bad_cell_is_reported_by_file_and_line(folder: Path, column: int, cell: str, says: str) -> None:
     cells = OFFERS[1].split(",")
     cells[column] = cell
     bad_last = [OFFERS[0], *OFFERS[2:5], ",".join(cells)]

@@ -39,7 +39,7 @@ def test_money_goes_into_dollars_and_back() -> None:
         assert units.parse_usd_per_month(units.format_usd_per_month(usd)) == usd
 
 
-def test_a_rate_over_90_days_old_is_told() -> None:
+def test_a_rate_over_90_days_old_is_reported() -> None:
     rate = ExchangeRate("EUR", 1.1, DAY, "x")
     assert format_rate_warning(rate, DAY + datetime.timedelta(90)) is None
     note = format_rate_warning(rate, DAY + datetime.timedelta(91))
@@ -49,7 +49,7 @@ def test_a_rate_over_90_days_old_is_told() -> None:
     )
 
 
-def test_the_currencies_of_a_document_are_told_once() -> None:
+def test_the_currencies_of_a_document_are_reported_once() -> None:
     profile = {"plan": {"budget": "4000 EUR/month"}, "rows": [{"tariff": "0.15 EUR/kWh", "n": 3}], "name": "SEK"}
     late = datetime.date(2040, 1, 1)
     assert [note[:3] for note in find_currency_warnings(profile, late)] == ["EUR"]
@@ -70,7 +70,7 @@ def test_the_currencies_of_a_document_are_told_once() -> None:
         ("[EUR]", "a mapping"),
     ],
 )
-def test_a_wrong_table_is_told_by_its_line(tmp_path: Path, text: str, says: str) -> None:
+def test_a_wrong_table_is_reported_by_its_line(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "currencies.yaml"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:

@@ -115,7 +115,7 @@ def test_an_unknown_cell_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("cells", "says"), [({"provider": ""}, "provider is missing"), ({"capex_usd": 4}, "needs a lifetime")]
 )
-def test_what_is_missing_is_told(cells: dict[str, Any], says: str) -> None:
+def test_what_is_missing_is_reported(cells: dict[str, Any], says: str) -> None:
     with pytest.raises(BadValueError, match=says):
         parse_price_row(KEY | cells, TODAY)
 
@@ -208,7 +208,7 @@ def test_a_plan_does_not_start_on_a_wrong_list(tmp_path: Path) -> None:
         load_offers([path], PRICE_LIST_TODAY, CATALOGUE)
 
 
-def test_every_problem_is_told_and_good_rows_are_kept(tmp_path: Path) -> None:
+def test_every_problem_is_reported_and_good_rows_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
         "aws/g6.2xlarge@us-east-1: {vcpus: 4}\n"
@@ -276,7 +276,7 @@ def test_no_more_problems_than_one_reads(tmp_path: Path) -> None:
     assert len(problems(path)) == MAX_PROBLEMS
 
 
-def test_what_is_no_file_is_told(tmp_path: Path) -> None:
+def test_what_is_no_file_is_reported(tmp_path: Path) -> None:
     assert problems(tmp_path) == [": is not a file"]
     assert problems(tmp_path / "no.csv") == [": No such file or directory"]
     (tmp_path / "p.xlsx").write_text("x")

@@ -26,15 +26,15 @@ def bench(tmp_path: Path) -> LocalBench:
 
 
 @pytest.fixture
-def telling(bench: LocalBench) -> RunLog:
+def reporting(bench: LocalBench) -> RunLog:
     return RunLog(bench.events.append, bench.clock)
 
 
 @pytest.fixture
-def made(bench: LocalBench, telling: RunLog) -> Iterator[Made]:
+def made(bench: LocalBench, reporting: RunLog) -> Iterator[Made]:
     with RunWriter(bench.directory) as store:
         yield lambda spec: ReferenceCache(
-            spec, bench.parts(store), telling, LimitMonitor(spec.limits, bench.clock.now_ns), bench.interruption
+            spec, bench.parts(store), reporting, LimitMonitor(spec.limits, bench.clock.now_ns), bench.interruption
         )
 
 
@@ -47,7 +47,7 @@ def test_a_reference_is_found_once_a_model_on_the_cpu(bench: LocalBench, made: M
     assert bench.names == ["the reference run of m", "the reference run of other"]
     job = bench.started[0].job
     assert (job.provider, job.batch, job.model, job.settings.io_binding) == ("cpu", 8, first.model, False)
-    assert len(bench.told(PhaseChanged)) == 2
+    assert len(bench.reported(PhaseChanged)) == 2
     outputs = {references.get(one).outputs for one in (first, other)}
     assert len(outputs) == 2
     for path in outputs:
@@ -67,12 +67,12 @@ def test_scores_are_of_models_that_were_looked_for(made: Made) -> None:
 
 
 @pytest.mark.parametrize(("provider", "notes"), [("cuda", 1), ("cpu", 0)])
-def test_a_model_that_does_not_run_on_the_cpu_has_none_and_a_note_where_nothing_else_tells_it(
-    bench: LocalBench, telling: RunLog, made: Made, provider: str, notes: int
+def test_a_model_that_does_not_run_on_the_cpu_has_none_and_a_note_where_nothing_else_reports_it(
+    bench: LocalBench, reporting: RunLog, made: Made, provider: str, notes: int
 ) -> None:
     bench.script.fails_opening = FAILS
     order = order_of(1, provider=provider)
     found = made(spec_of(order)).get(order)
     assert (found.outputs, found.scores) == (None, None)
-    assert len(telling.notes) == notes
+    assert len(reporting.notes) == notes
     assert bench.started[0].is_closed

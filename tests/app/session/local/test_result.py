@@ -41,7 +41,7 @@ def test_a_law_is_of_variants_that_differ_in_their_batch_alone() -> None:
     assert law.t1_ms.value == pytest.approx(1, abs=0.05)
 
 
-def test_one_batch_and_other_scenarios_tell_no_law() -> None:
+def test_one_batch_and_other_scenarios_report_no_law() -> None:
     offline = summarize_calls(table_of([call(0, 10)]), stage_of("offline", batch=2))
     assert fit_batch_models([alone(1), offline]) == ()
 
@@ -57,7 +57,7 @@ def facts_of(variant: Variant) -> VariantData:
     )
 
 
-def test_what_limits_a_variant_is_told_of_its_calls_alone(parts: LocalDependencies) -> None:
+def test_what_limits_a_variant_is_reported_of_its_calls_alone(parts: LocalDependencies) -> None:
     stage = alone(1)
     bound = find_variant_bottleneck(
         order_of(1), "m.onnx", facts_of(order_of(1).variant), [stage], (), parts, ENVIRONMENT
@@ -69,6 +69,6 @@ def test_what_limits_a_variant_is_told_of_its_calls_alone(parts: LocalDependenci
 def test_nothing_limits_what_was_not_measured_alone_or_cannot_be_relied_on(parts: LocalDependencies) -> None:
     facts = facts_of(order_of(1).variant)
     offline = summarize_calls(table_of([call(0, 10)]), stage_of("offline"))
-    spoilt = alone(1, checks=(Check("provider", "cpu", "cuda", None, "INVALID", "It fell back."),))
-    for path, stages in (("m.onnx", [offline]), (None, [alone(1)]), ("m.onnx", [spoilt])):
+    invalidated = alone(1, checks=(Check("provider", "cpu", "cuda", None, "INVALID", "It fell back."),))
+    for path, stages in (("m.onnx", [offline]), (None, [alone(1)]), ("m.onnx", [invalidated])):
         assert find_variant_bottleneck(order_of(1), path, facts, stages, (), parts, ENVIRONMENT) is None

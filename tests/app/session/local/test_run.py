@@ -58,14 +58,14 @@ def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: LocalBen
     assert bench.run(spec_of(order_of(1))).result.selftest == proof.summarize()
 
 
-def test_events_tell_the_run(bench: LocalBench) -> None:
+def test_events_report_the_run(bench: LocalBench) -> None:
     bench.run(spec_of(order_of(1), order_of(4), scenarios=(ScenarioSpec("single-stream"), ScenarioSpec("offline"))))
-    phases = [event.phase for event in bench.told(PhaseChanged)]
+    phases = [event.phase for event in bench.reported(PhaseChanged)]
     assert phases == ["doctor", "reference", "report"]
-    assert [(event.number, event.total) for event in bench.told(VariantStarted)] == [(1, 2), (2, 2)]
-    assert [event.data.index for event in bench.told(CallsFinished)] == [0, 1, 2, 3]
-    assert [event.number for event in bench.told(VariantFinished)] == [1, 2]
-    assert {event.stage for event in bench.told(Snapshot)} == {0, 1, 2, 3}
+    assert [(event.number, event.total) for event in bench.reported(VariantStarted)] == [(1, 2), (2, 2)]
+    assert [event.data.index for event in bench.reported(CallsFinished)] == [0, 1, 2, 3]
+    assert [event.number for event in bench.reported(VariantFinished)] == [1, 2]
+    assert {event.stage for event in bench.reported(Snapshot)} == {0, 1, 2, 3}
 
 
 def test_every_process_is_closed_before_the_next_begins_and_the_telemetry_at_the_end(bench: LocalBench) -> None:
@@ -98,7 +98,7 @@ def test_crash_costs_one_variant_and_keeps_its_rows(bench: LocalBench) -> None:
     assert (check.value, check.verdict) == ("m cpu as-is, batch 4", "WARN")
     crashed = next(stage for stage in result.stages if stage.variant == order_of(4).variant)
     assert crashed.completed == 50, "what was told until then"
-    assert next(e.data for e in bench.told(CallsFinished) if e.data.index == 1).stopped_early
+    assert next(e.data for e in bench.reported(CallsFinished) if e.data.index == 1).stopped_early
     assert all(one.is_closed for one in bench.started)
 
 
@@ -150,7 +150,7 @@ def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench
     assert all(check.id != "variant_ended" for check in result.validity)
 
 
-def test_search_waits_for_what_only_the_whole_run_tells(bench: LocalBench) -> None:
+def test_search_waits_for_what_only_the_whole_run_reports(bench: LocalBench) -> None:
     slo = ("service_ms.p95 < 100", "accuracy_retained >= 99%")
     result = bench.run(spec_of(order_of(1), order_of(8), slo=slo, is_best_search=True, data=LABELLED)).result
     assert [one.is_excluded for one in local_of(result).variants] == [False, False]
@@ -209,17 +209,17 @@ def test_objectives_of_the_best_variant_decide(bench: LocalBench, slo: str, gate
         ("change(service_ms.p95) < +8%", "INCONCLUSIVE", None),
     ],
 )
-def test_a_gate_is_judged_on_the_variants_of_its_tags(
+def test_a_gate_is_evaluated_on_the_variants_of_its_tags(
     bench: LocalBench, gate: str, judgement: str, judged_in: str | None
 ) -> None:
     result = bench.run(spec_of(order_of(1), order_of(8), gates=(gate,), gating=Gating("fail"))).result
-    (judged,) = result.gates
-    assert (judged.outcome, judged.stage) == (judgement, judged_in), judged.observed
+    (evaluated,) = result.gates
+    assert (evaluated.outcome, evaluated.stage) == (judgement, judged_in), evaluated.observed
     codes = {"PASS": ExitCode.OK, "FAIL": ExitCode.GATE_FAILED, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}
     assert result.exit.code == codes[judgement]
 
 
-def test_slo_that_nobody_meets_is_judged_by_the_one_that_came_nearest(bench: LocalBench) -> None:
+def test_slo_that_nobody_meets_is_evaluated_by_the_one_that_came_nearest(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1", "throughput_per_s > 1500"))).result
     assert [(one.outcome, one.stage) for one in result.slo] == [
         ("FAIL", "single-stream: m cpu as-is, batch 8"),
@@ -228,15 +228,15 @@ def test_slo_that_nobody_meets_is_judged_by_the_one_that_came_nearest(bench: Loc
     assert local_of(result).best_reason == "missed"
 
 
-@pytest.mark.parametrize(("right", "judged"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
-def test_accuracy_kept_is_judged_by_its_interval(bench: LocalBench, right: int, judged: str) -> None:
+@pytest.mark.parametrize(("right", "evaluated"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
+def test_accuracy_kept_is_evaluated_by_its_interval(bench: LocalBench, right: int, evaluated: str) -> None:
     bench.script.right = {"m cpu int8-dynamic, batch 8": right}
     bench.script.service_ms = lambda job: 9.0 if "as-is" in bench.started[-1].what else 1.0 + 0.1 * job.batch
     orders = order_of(8), order_of(8, precision="int8-dynamic")
     result = bench.run(spec_of(*orders, gates=("accuracy_retained >= 98%",), data=LABELLED)).result
     assert local_of(result).best == orders[1].variant
-    assert result.gates[0].outcome == judged, result.gates[0].observed
-    assert result.exit.code == (ExitCode.GATE_FAILED if judged == "FAIL" else 0)
+    assert result.gates[0].outcome == evaluated, result.gates[0].observed
+    assert result.exit.code == (ExitCode.GATE_FAILED if evaluated == "FAIL" else 0)
     reference, quantised = (facts.accuracy for facts in local_of(result).variants)
     assert reference is not None
     assert quantised is not None
@@ -258,13 +258,13 @@ def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBe
     assert alone.offered_per_s.value is None, "closed loop"
 
 
-def test_server_whose_rate_nothing_tells_is_left_out_with_a_note(bench: LocalBench) -> None:
+def test_server_whose_rate_nothing_reports_is_left_out_with_a_note(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), scenarios=(ScenarioSpec("server", share=0.5),))).result
     assert result.stages == ()
     assert any("because its capacity is unknown" in note for note in result.notes)
 
 
-def test_cold_starts_are_in_processes_of_their_own_and_told_once_for_all_batches(bench: LocalBench) -> None:
+def test_cold_starts_are_in_processes_of_their_own_and_reported_once_for_all_batches(bench: LocalBench) -> None:
     bench.kept_model = "/cache/kept.onnx"
     result = bench.run(spec_of(order_of(1), order_of(4), cold_starts=2)).result
     starts = [one for one in bench.started if "reference" not in one.what]
@@ -302,7 +302,9 @@ def test_notes_of_the_spec_are_in_the_result(bench: LocalBench) -> None:
 
 
 @pytest.mark.parametrize("key", ["slo", "gates"])
-def test_arrivals_beyond_what_a_variant_can_do_are_told_and_fail_its_objectives(bench: LocalBench, key: str) -> None:
+def test_arrivals_beyond_what_a_variant_can_do_are_reported_and_fail_its_objectives(
+    bench: LocalBench, key: str
+) -> None:
     spec = spec_of(order_of(1), scenarios=(ScenarioSpec("server", 2000.0),), **{key: ("latency_ms.p95 < 9999",)})
     result = bench.run(spec).result
     (stage,) = result.stages

@@ -24,7 +24,7 @@ class Alones:
     def __init__(self, directory: Path) -> None:
         self.clock = FakeClock()
         self.started: list[PlayedVariant] = []
-        self.told: list[Event] = []
+        self.reported: list[Event] = []
         self._directory = directory
 
     def measure(self, job: VariantJob, script: Script | None = None) -> StandaloneResult:
@@ -34,8 +34,8 @@ class Alones:
 
         with RunWriter(self._directory / "run") as store:
             parts = fake_parts(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
-            telling = RunLog(self.told.append, self.clock)
-            return measure_standalone(StandaloneModelSpec(job, "m", (1, 8), 0.6), parts, telling, Interruption())
+            reporting = RunLog(self.reported.append, self.clock)
+            return measure_standalone(StandaloneModelSpec(job, "m", (1, 8), 0.6), parts, reporting, Interruption())
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_a_model_is_timed_batch_by_batch_in_one_process(alones: Alones) -> None:
     assert running.is_closed
 
 
-def test_what_it_does_is_told_as_stages_before_the_runs_own(alones: Alones) -> None:
+def test_what_it_does_is_reported_as_stages_before_the_runs_own(alones: Alones) -> None:
     alones.measure(LABELLED)
-    assert [event.index for event in alones.told if isinstance(event, StageStarted)] == [-2, -1]
-    snapshots = [event for event in alones.told if isinstance(event, Snapshot)]
+    assert [event.index for event in alones.reported if isinstance(event, StageStarted)] == [-2, -1]
+    snapshots = [event for event in alones.reported if isinstance(event, Snapshot)]
     assert {event.stage for event in snapshots} == {-2, -1}
     assert snapshots[0].latency_p50_ms == pytest.approx(1.5, rel=0.01)
 
@@ -70,7 +70,7 @@ def test_without_labels_there_is_no_accuracy(alones: Alones) -> None:
     assert "accuracy" not in alones.measure(VariantJob(model="m.onnx", provider="cpu", batch=1)).stages[0].metrics
 
 
-def test_another_provider_than_asked_for_is_told(alones: Alones) -> None:
+def test_another_provider_than_asked_for_is_reported(alones: Alones) -> None:
     job = VariantJob(model="m.onnx", provider="cuda", batch=1)
     found = alones.measure(job, Script(provider_used={"the model": "cpu"}))
     assert found.provider_check.verdict == "INVALID"
@@ -85,7 +85,7 @@ def test_another_provider_than_asked_for_is_told(alones: Alones) -> None:
     ],
     ids=["opening", "measuring"],
 )
-def test_a_model_that_fails_is_closed_and_told(alones: Alones, script: Script) -> None:
+def test_a_model_that_fails_is_closed_and_reported(alones: Alones, script: Script) -> None:
     with pytest.raises(MeasurementError, match="it crashed"):
         alones.measure(LABELLED, script)
     assert alones.started[0].is_closed

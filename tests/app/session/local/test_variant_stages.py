@@ -10,7 +10,7 @@ from tests.fakes.calls import START_NS, call, never, stage_of, table_of
 from tests.fakes.clock import FakeClock
 
 
-def test_a_stage_is_told_once_and_snapshots_count_the_calls_of_the_measured_part() -> None:
+def test_a_stage_is_reported_once_and_snapshots_count_the_calls_of_the_measured_part() -> None:
     events: list[Event] = []
     clock = FakeClock(START_NS)
     plan = plan_of("server", rate_per_s=40.0, most_s=2.0)

@@ -26,13 +26,17 @@ class Bench(LocalBench):
 
     def __init__(self, store: RunWriter) -> None:
         super().__init__(store.directory)
-        self.telling = RunLog(self.events.append, self.clock)
+        self.reporting = RunLog(self.events.append, self.clock)
         self._store = store
 
     def cold_starts(self, times: int) -> ColdStartMeasurer:
         spec = spec_of(order_of(1), cold_starts=times)
         return ColdStartMeasurer(
-            spec, self.parts(self._store), self.telling, LimitMonitor(spec.limits, self.clock.now_ns), self.interruption
+            spec,
+            self.parts(self._store),
+            self.reporting,
+            LimitMonitor(spec.limits, self.clock.now_ns),
+            self.interruption,
         )
 
     def _start(self, what: str, job: VariantJob, environment: tuple[tuple[str, str], ...]) -> PlayedVariant:
@@ -84,7 +88,7 @@ def test_what_cannot_be_kept_is_a_note(bench: Bench) -> None:
     bench.fails = lambda job: job.settings.cached_model_path is not None
     found = bench.cold_starts(2).measure(order_of(1), KEPT)
     assert [one.is_cached for one in found] == [False, False]
-    (note,) = bench.telling.notes
+    (note,) = bench.reporting.notes
     assert "it cannot be kept" in note
 
 

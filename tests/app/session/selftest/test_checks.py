@@ -48,7 +48,7 @@ def proved(folder: Path, **changed: Any) -> SelfTest:
     return found
 
 
-def test_an_instrument_that_tells_the_truth_passes(tmp_path: Path) -> None:
+def test_an_instrument_that_reports_the_truth_passes(tmp_path: Path) -> None:
     found = proved(tmp_path)
     assert [one.what for one in found.findings if not one.passed] == []
     assert found.passed
@@ -170,7 +170,7 @@ def test_a_server_that_lies_about_its_delay_is_found_out(tmp_path: Path, lie: An
     assert any(one.check == "injection" and what in one.what for one in failed)
 
 
-def test_answers_that_nobody_tells_of_are_missed(tmp_path: Path) -> None:
+def test_answers_that_nobody_reports_of_are_missed(tmp_path: Path) -> None:
     failed = [one for one in proved(tmp_path, loses=1).findings if not one.passed]
     assert "responses received" in {one.what for one in failed if one.check == "injection"}
 

@@ -16,11 +16,13 @@ ONE, FOUR = (f"genai-bench/D100_100_text-to-text_num_concurrency_{n}_time_60s.js
 def test_an_experiments_folder_is_a_curve_of_closed_loops(curve: Read) -> None:
     found = curve("genai-bench")
     assert (found.tool, found.version, found.model) == ("genai-bench", "0.0.5", "llama-8b")
-    assert [(rung.offered_per_s, rung.clients, rung.achieved_per_s) for rung in found.load_points] == [
+    assert [
+        (load_point.offered_per_s, load_point.clients, load_point.achieved_per_s) for load_point in found.load_points
+    ] == [
         (None, 1.0, 0.5),
         (None, 4.0, 0.75),
     ]
-    assert [(rung.completed, rung.failed) for rung in found.load_points] == [(2, 1), (3, 1)]
+    assert [(load_point.completed, load_point.failed) for load_point in found.load_points] == [(2, 1), (3, 1)]
     assert "traffic scenario D(100,100)" in found.notes
 
 
@@ -57,9 +59,9 @@ def test_the_first_version_knows_only_seconds_and_minutes(changed: Callable[...,
         "aggregated_metrics__requests_per_minute": 30.0,
         "aggregated_metrics__run_duration": None,
     }
-    (rung,) = read_foreign([changed(ONE, **ways)]).load_points
-    assert (rung.achieved_per_s, rung.duration_s) == (0.5, 4.0)
-    assert rung.latencies_s["latency"]["mean"] == pytest.approx(1.75)
+    (load_point,) = read_foreign([changed(ONE, **ways)]).load_points
+    assert (load_point.achieved_per_s, load_point.duration_s) == (0.5, 4.0)
+    assert load_point.latencies_s["latency"]["mean"] == pytest.approx(1.75)
 
 
 def test_two_scenarios_are_two_curves(curve: Read, changed: Callable[..., Path]) -> None:

@@ -16,8 +16,13 @@ Read = Callable[..., ImportedCurve]
 def test_version_0_3_has_strategy_and_model_in_places_of_its_own(curve: Read) -> None:
     found = curve("guidellm-0.3.json")
     assert (found.tool, found.version, found.model) == ("GuideLLM", None, "example/llama-8b")
-    assert [(rung.offered_per_s, rung.clients) for rung in found.load_points] == [(None, 1.0), (2.0, None)]
-    assert [(rung.completed, rung.failed, rung.achieved_per_s) for rung in found.load_points] == [
+    assert [(load_point.offered_per_s, load_point.clients) for load_point in found.load_points] == [
+        (None, 1.0),
+        (2.0, None),
+    ]
+    assert [
+        (load_point.completed, load_point.failed, load_point.achieved_per_s) for load_point in found.load_points
+    ] == [
         (40, 1, 1.6),
         (4, 1, 1.9),
     ]
@@ -58,7 +63,7 @@ def test_requests_of_the_warm_up_are_not_counted(curve: Read) -> None:
 
 def test_streams_are_clients_and_throughput_has_no_load(curve: Read) -> None:
     found = curve("guidellm-0.7.json")
-    assert [(rung.offered_per_s, rung.clients) for rung in found.load_points] == [
+    assert [(load_point.offered_per_s, load_point.clients) for load_point in found.load_points] == [
         (1.0, None),
         (None, 8.0),
         (None, None),

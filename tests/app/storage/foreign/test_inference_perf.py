@@ -18,7 +18,9 @@ def test_a_folder_of_stages(curve: Read) -> None:
     """The summary and the file of requests in it are no load points."""
     found = curve("inference-perf")
     assert (found.tool, found.model, found.precision) == ("inference-perf", None, "aggregates")
-    assert [(rung.offered_per_s, rung.achieved_per_s, rung.failed) for rung in found.load_points] == [
+    assert [
+        (load_point.offered_per_s, load_point.achieved_per_s, load_point.failed) for load_point in found.load_points
+    ] == [
         (1.0, 0.96, 0),
         (2.0, 1.8, 3),
     ]
@@ -40,19 +42,19 @@ def test_all_is_in_seconds(curve: Read) -> None:
 def test_version_0_3_in_a_closed_loop(curve: Read) -> None:
     """Its rate of 50 is how many requests the stage has, and its schedule's delay is not the generator's."""
     found = curve(CLOSED)
-    (rung,) = found.load_points
-    assert (rung.offered_per_s, rung.clients, rung.duration_s) == (None, 8.0, 12.5)
-    assert (rung.input_tokens_mean, rung.output_tokens_mean) == (256.0, 90.0)
+    (load_point,) = found.load_points
+    assert (load_point.offered_per_s, load_point.clients, load_point.duration_s) == (None, 8.0, 12.5)
+    assert (load_point.input_tokens_mean, load_point.output_tokens_mean) == (256.0, 90.0)
     assert not any("sent late" in note for note in found.notes)
 
 
 def test_the_first_version_calls_its_median_p50(changed: Callable[..., Path]) -> None:
     summary = {"mean": 1.0, "min": 0.5, "p10": 0.5, "p50": 0.9, "p90": 1.5, "max": 2.0}
-    (rung,) = read_foreign([changed(CLOSED, successes__latency__request_latency=summary)]).load_points
-    assert rung.latencies_s["latency"] == pytest.approx({"mean": 1.0, "p50": 0.9, "p90": 1.5, "max": 2.0})
+    (load_point,) = read_foreign([changed(CLOSED, successes__latency__request_latency=summary)]).load_points
+    assert load_point.latencies_s["latency"] == pytest.approx({"mean": 1.0, "p50": 0.9, "p90": 1.5, "max": 2.0})
 
 
-def test_the_summary_alone_is_a_load_point_that_tells_no_load(curve: Read) -> None:
+def test_the_summary_alone_is_a_load_point_that_reports_no_load(curve: Read) -> None:
     found = curve(SUMMARY)
     assert (found.load_points[0].offered_per_s, found.load_points[0].clients) == (None, None)
     assert any("only for a run with one stage" in note for note in found.notes)
@@ -61,8 +63,8 @@ def test_the_summary_alone_is_a_load_point_that_tells_no_load(curve: Read) -> No
 def test_where_nothing_succeeded_there_is_no_latency(changed: Callable[..., Path]) -> None:
     nothing = {"request_latency": None, "time_to_first_token": None}
     ways = {"successes__count": 0, "successes__latency": nothing, "successes__throughput__requests_per_sec": 0.0}
-    (rung,) = read_foreign([changed(STAGE, **ways)]).load_points
-    assert (rung.completed, rung.latencies_s) == (0, {})
+    (load_point,) = read_foreign([changed(STAGE, **ways)]).load_points
+    assert (load_point.completed, load_point.latencies_s) == (0, {})
 
 
 def test_one_adapters_requests_are_no_load_point(changed: Callable[..., Path]) -> None:

@@ -16,14 +16,19 @@ FILES = Path(__file__).parent / "files"
 def test_the_aggregated_row_is_the_load_point(curve: Read) -> None:
     """900 requests and 30 failures at 30/s, of which 1/s failed; p95 230 ms and a mean of 135.5 ms."""
     found = curve("locust_stats.csv")
-    (rung,) = found.load_points
+    (load_point,) = found.load_points
     assert (found.tool, found.precision) == ("Locust", "rounded")
-    assert (rung.offered_per_s, rung.clients, rung.achieved_per_s, rung.duration_s) == (None, None, 29.0, 30.0)
-    assert (rung.completed, rung.failed) == (870, 30)
-    assert rung.latencies_s["latency"]["p95"] == pytest.approx(0.23)
-    assert rung.latencies_s["latency"]["p99_9"] == pytest.approx(0.52)
-    assert rung.latencies_s["latency"]["mean"] == pytest.approx(0.1355)
-    assert rung.latencies_s["latency"]["max"] == pytest.approx(0.52025)
+    assert (load_point.offered_per_s, load_point.clients, load_point.achieved_per_s, load_point.duration_s) == (
+        None,
+        None,
+        29.0,
+        30.0,
+    )
+    assert (load_point.completed, load_point.failed) == (870, 30)
+    assert load_point.latencies_s["latency"]["p95"] == pytest.approx(0.23)
+    assert load_point.latencies_s["latency"]["p99_9"] == pytest.approx(0.52)
+    assert load_point.latencies_s["latency"]["mean"] == pytest.approx(0.1355)
+    assert load_point.latencies_s["latency"]["max"] == pytest.approx(0.52025)
     for word in (
         "Locust rounds percentiles",
         "latencies include failed requests",
@@ -32,13 +37,13 @@ def test_the_aggregated_row_is_the_load_point(curve: Read) -> None:
         assert any(word in note for note in found.notes)
 
 
-def test_the_history_tells_the_users(curve: Read) -> None:
+def test_the_history_reports_the_users(curve: Read) -> None:
     found = curve("locust_stats.csv", "locust_stats_history.csv")
     assert found.load_points[0].clients == 8.0
     assert not any("users" in note for note in found.notes)
 
 
-def test_users_that_varied_are_told(tmp_path: Path) -> None:
+def test_users_that_varied_are_reported(tmp_path: Path) -> None:
     for name in ("locust_stats.csv", "locust_stats_history.csv"):
         (tmp_path / name).write_text((FILES / name).read_text().replace("1767600030,8", "1767600030,16"))
     found = read_foreign([tmp_path])
@@ -50,8 +55,8 @@ def test_a_run_without_a_request_has_no_latency(tmp_path: Path) -> None:
     lines = (FILES / "locust_stats.csv").read_text().splitlines()
     empty = ",Aggregated,0,0,0,0.0,0,0,0,0.0,0.0" + ",N/A" * 11
     (tmp_path / "a_stats.csv").write_text(f"{lines[0]}\n{empty}\n")
-    (rung,) = read_foreign([tmp_path / "a_stats.csv"]).load_points
-    assert (rung.completed, rung.achieved_per_s, rung.latencies_s) == (0, 0.0, {})
+    (load_point,) = read_foreign([tmp_path / "a_stats.csv"]).load_points
+    assert (load_point.completed, load_point.achieved_per_s, load_point.latencies_s) == (0, 0.0, {})
 
 
 def test_a_history_alone_is_refused(curve: Read) -> None:

@@ -14,7 +14,11 @@ def test_rows_are_closed_loops_in_microseconds(curve: Callable[..., ImportedCurv
     """The file is by rising throughput; the curve is by rising concurrency."""
     found = curve("perf_analyzer.csv")
     assert (found.tool, found.precision, found.model) == ("perf_analyzer", "aggregates", None)
-    assert [(rung.clients, rung.achieved_per_s) for rung in found.load_points] == [(1, 160.5), (2, 207.75), (4, 208.25)]
+    assert [(load_point.clients, load_point.achieved_per_s) for load_point in found.load_points] == [
+        (1, 160.5),
+        (2, 207.75),
+        (4, 208.25),
+    ]
     assert found.load_points[0].latencies_s == {
         "latency": pytest.approx({"p50": 0.006212, "p90": 0.006289, "p95": 0.006328, "p99": 0.007407})
     }
@@ -24,14 +28,14 @@ def test_rows_are_closed_loops_in_microseconds(curve: Callable[..., ImportedCurv
 def test_beyond_the_peak_more_clients_are_still_more_load(tmp_path: Path) -> None:
     path = tmp_path / "perf.csv"
     path.write_text("Concurrency,Inferences/Second,p50 latency\n8,90,9\n1,50,5\n4,100,7\n")
-    assert [rung.clients for rung in read_foreign([path]).load_points] == [1, 4, 8]
+    assert [load_point.clients for load_point in read_foreign([path]).load_points] == [1, 4, 8]
 
 
 def test_a_verbose_file_of_request_rates(curve: Callable[..., ImportedCurve]) -> None:
-    (rung,) = curve("perf_analyzer-verbose.csv").load_points
-    assert (rung.offered_per_s, rung.clients, rung.achieved_per_s) == (100.0, None, 99.5)
-    assert rung.latencies_s["latency"]["p98"] == pytest.approx(0.0064)
-    assert rung.latencies_s["latency"]["mean"] == pytest.approx(0.0063)
+    (load_point,) = curve("perf_analyzer-verbose.csv").load_points
+    assert (load_point.offered_per_s, load_point.clients, load_point.achieved_per_s) == (100.0, None, 99.5)
+    assert load_point.latencies_s["latency"]["p98"] == pytest.approx(0.0064)
+    assert load_point.latencies_s["latency"]["mean"] == pytest.approx(0.0063)
 
 
 @pytest.mark.parametrize(

@@ -100,11 +100,11 @@ def test_hostile_files_are_refused_in_a_sentence(tmp_path: Path, content: str | 
     path = written(tmp_path, content)
     with pytest.raises(UsageError, match=why) as refusal:
         read_foreign([path])
-    told = f"{refusal.value}{refusal.value.hint or ''}"
-    assert told.isprintable()
-    assert "results.json" in told
-    assert str(tmp_path) not in told
-    assert len(told) < 700
+    reported = f"{refusal.value}{refusal.value.hint or ''}"
+    assert reported.isprintable()
+    assert "results.json" in reported
+    assert str(tmp_path) not in reported
+    assert len(reported) < 700
 
 
 def test_the_hostile_files_are_hostile_by_themselves(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_two_models_are_two_curves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["results.txt", "results.csv", "results", "résultats (1).json", "a\nb.json"])
-def test_what_a_file_is_is_told_by_its_content(tmp_path: Path, name: str) -> None:
+def test_what_a_file_is_is_reported_by_its_content(tmp_path: Path, name: str) -> None:
     found = read_foreign([written(tmp_path, "\ufeff" + TEXT, name)])
     assert found.tool == "vllm bench serve"
     assert found.source == name.replace("\n", "\N{REPLACEMENT CHARACTER}")
@@ -178,11 +178,11 @@ def test_nan_where_nothing_looks_does_no_harm(tmp_path: Path) -> None:
 def test_repeats_at_one_rate_stay_apart_and_sources_have_no_folder(tmp_path: Path) -> None:
     paths = [written(tmp_path, changed(request_throughput=per_s), f"{per_s}.json") for per_s in (8.5, 8.25)]
     found = read_foreign(paths)
-    assert [rung.achieved_per_s for rung in found.load_points] == [8.25, 8.5]
+    assert [load_point.achieved_per_s for load_point in found.load_points] == [8.25, 8.5]
     assert found.source == "8.5.json and 1 more"
 
 
-def test_few_requests_and_closed_loops_are_told(curve: Callable[..., ImportedCurve]) -> None:
+def test_few_requests_and_closed_loops_are_reported(curve: Callable[..., ImportedCurve]) -> None:
     notes = curve("vllm-aggregates.json", "vllm-detailed.json").notes
     assert "a load point is based on only 3 requests; p99 needs 368" in notes
     assert any("closed-loop" in note for note in notes)

@@ -15,7 +15,11 @@ Read = Callable[..., ImportedCurve]
 def test_a_csv_in_milliseconds_is_an_assumption(curve: Read) -> None:
     found = curve("assumed.csv")
     assert (found.tool, found.precision, found.model) == ("typed", "typed", None)
-    assert [(rung.offered_per_s, rung.achieved_per_s) for rung in found.load_points] == [(5, 5), (10, 10), (20, 20)]
+    assert [(load_point.offered_per_s, load_point.achieved_per_s) for load_point in found.load_points] == [
+        (5, 5),
+        (10, 10),
+        (20, 20),
+    ]
     assert found.load_points[1].latencies_s == {"latency": pytest.approx({"p50": 0.012, "p95": 0.02, "p99": 0.0315})}
     assert found.load_points[0].completed is None
     assert "typed in" in found.notes[0]
@@ -25,7 +29,10 @@ def test_a_csv_in_milliseconds_is_an_assumption(curve: Read) -> None:
 def test_yaml_has_the_same_keys_and_a_model(curve: Read) -> None:
     found = curve("assumed.yaml")
     assert (found.precision, found.model) == ("typed", "fraud-scoring")
-    assert [(rung.offered_per_s, rung.achieved_per_s) for rung in found.load_points] == [(10.0, 10.0), (40.0, 38.5)]
+    assert [(load_point.offered_per_s, load_point.achieved_per_s) for load_point in found.load_points] == [
+        (10.0, 10.0),
+        (40.0, 38.5),
+    ]
     assert found.load_points[0].latencies_s == {"latency": {"p95": 0.02}, "ttft": {"mean": 0.005}}
     assert found.load_points[1].latencies_s["latency"]["p99_9"] == pytest.approx(0.2)
 
@@ -33,7 +40,7 @@ def test_yaml_has_the_same_keys_and_a_model(curve: Read) -> None:
 def test_yaml_may_be_the_list_itself(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("- {offered_per_s: 10, latency_ms.p95: 20}\n- {offered_per_s: 5, latency_ms.p95: 15}\n")
-    assert [rung.offered_per_s for rung in read_foreign([path]).load_points] == [5.0, 10.0]
+    assert [load_point.offered_per_s for load_point in read_foreign([path]).load_points] == [5.0, 10.0]
 
 
 def test_where_all_completions_are_given_none_is_assumed(tmp_path: Path) -> None:

@@ -16,31 +16,33 @@ Read = Callable[..., ImportedCurve]
 def test_aggregates_are_in_milliseconds(curve: Read) -> None:
     """300 answers in 36 s; latency p50 3,600 ms and p99.9 5,250 ms; ITL p99 34.25 ms; 1,000 tokens in, 270 out."""
     found = curve("vllm-aggregates.json")
-    (rung,) = found.load_points
+    (load_point,) = found.load_points
     assert (found.tool, found.model, found.precision) == ("vllm bench serve", "example/llama-8b", "aggregates")
-    assert (rung.offered_per_s, rung.clients, rung.duration_s) == (10.0, None, 36.0)
-    assert (rung.completed, rung.failed) == (300, 0), "older versions do not count failures"
-    assert rung.achieved_per_s == pytest.approx(300 / 36)
-    assert rung.latencies_s["latency"] == pytest.approx({"mean": 3.7, "p50": 3.6, "p95": 4.5, "p99_9": 5.25})
-    assert rung.latencies_s["ttft"] == pytest.approx({"mean": 0.0545, "p50": 0.053, "p99": 0.08975})
-    assert rung.latencies_s["itl"]["p99"] == pytest.approx(0.03425)
-    assert (rung.input_tokens_mean, rung.output_tokens_mean) == (1000.0, 270.0)
+    assert (load_point.offered_per_s, load_point.clients, load_point.duration_s) == (10.0, None, 36.0)
+    assert (load_point.completed, load_point.failed) == (300, 0), "older versions do not count failures"
+    assert load_point.achieved_per_s == pytest.approx(300 / 36)
+    assert load_point.latencies_s["latency"] == pytest.approx({"mean": 3.7, "p50": 3.6, "p95": 4.5, "p99_9": 5.25})
+    assert load_point.latencies_s["ttft"] == pytest.approx({"mean": 0.0545, "p50": 0.053, "p99": 0.08975})
+    assert load_point.latencies_s["itl"]["p99"] == pytest.approx(0.03425)
+    assert (load_point.input_tokens_mean, load_point.output_tokens_mean) == (1000.0, 270.0)
 
 
 def test_saved_details_give_exact_aggregates_of_what_succeeded(curve: Read) -> None:
     """Three succeeded: 0.2 + 0.1 + 0.3, 0.3 + 4 x 0.1 and 0.4 s. TPOT: 0.4 / 2 and 0.4 / 4; one token has none."""
     found = curve("vllm-detailed.json")
-    (rung,) = found.load_points
+    (load_point,) = found.load_points
     assert found.precision == "requests"
-    assert (rung.offered_per_s, rung.clients) == (None, 2.0), "an infinite rate under max_concurrency is a closed loop"
-    assert (rung.completed, rung.failed) == (3, 1)
-    assert rung.latencies_s["latency"]["mean"] == pytest.approx((0.6 + 0.7 + 0.4) / 3)
-    assert rung.latencies_s["latency"]["p50"] == pytest.approx(0.6)
-    assert rung.latencies_s["ttft"]["max"] == pytest.approx(0.4)
-    assert rung.latencies_s["tpot"]["mean"] == pytest.approx((0.2 + 0.1) / 2)
-    assert rung.latencies_s["itl"]["mean"] == pytest.approx((0.1 + 0.3 + 4 * 0.1) / 6)
-    assert rung.lengths is not None
-    assert unpack_pairs(rung.lengths).tolist() == [[10, 3], [10, 5], [10, 1]], "those that succeeded"
+    assert (load_point.offered_per_s, load_point.clients) == (None, 2.0), (
+        "an infinite rate under max_concurrency is a closed loop"
+    )
+    assert (load_point.completed, load_point.failed) == (3, 1)
+    assert load_point.latencies_s["latency"]["mean"] == pytest.approx((0.6 + 0.7 + 0.4) / 3)
+    assert load_point.latencies_s["latency"]["p50"] == pytest.approx(0.6)
+    assert load_point.latencies_s["ttft"]["max"] == pytest.approx(0.4)
+    assert load_point.latencies_s["tpot"]["mean"] == pytest.approx((0.2 + 0.1) / 2)
+    assert load_point.latencies_s["itl"]["mean"] == pytest.approx((0.1 + 0.3 + 4 * 0.1) / 6)
+    assert load_point.lengths is not None
+    assert unpack_pairs(load_point.lengths).tolist() == [[10, 3], [10, 5], [10, 1]], "those that succeeded"
 
 
 def test_a_request_that_failed_midway_does_not_count(changed: Callable[..., Path]) -> None:
@@ -51,7 +53,7 @@ def test_a_request_that_failed_midway_does_not_count(changed: Callable[..., Path
 
 def test_files_and_appended_objects_are_one_curve_by_rising_load(curve: Read) -> None:
     found = curve("vllm-aggregates.json", "vllm-appended.json")
-    assert [rung.offered_per_s for rung in found.load_points] == [1.0, 2.0, 10.0]
+    assert [load_point.offered_per_s for load_point in found.load_points] == [1.0, 2.0, 10.0]
     assert found.source == "vllm-aggregates.json and 1 more"
 
 
@@ -65,11 +67,11 @@ def test_waiting_under_max_concurrency_is_part_of_the_latency(curve: Read) -> No
 
 def test_the_tools_own_latency_with_the_wait_is_taken(changed: Callable[..., Path]) -> None:
     ways = {"max_concurrency": 8, "mean_e2el_including_client_queue_ms": 4100.0}
-    (rung,) = read_foreign([changed("vllm-aggregates.json", **ways)]).load_points
-    assert rung.latencies_s["latency"] == pytest.approx({"mean": 4.1})
+    (load_point,) = read_foreign([changed("vllm-aggregates.json", **ways)]).load_points
+    assert load_point.latencies_s["latency"] == pytest.approx({"mean": 4.1})
 
 
-def test_a_cap_without_the_waits_is_told(changed: Callable[..., Path]) -> None:
+def test_a_cap_without_the_waits_is_reported(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed("vllm-aggregates.json", max_concurrency=8)])
     assert any("limited by max_concurrency" in note for note in found.notes)
 
@@ -80,7 +82,7 @@ def test_all_at_once_is_neither_a_rate_nor_clients(changed: Callable[..., Path])
     assert any("all requests at once" in note for note in found.notes)
 
 
-def test_where_nothing_tells_what_succeeded_the_aggregates_stand(changed: Callable[..., Path]) -> None:
+def test_where_nothing_reports_what_succeeded_the_aggregates_stand(changed: Callable[..., Path]) -> None:
     found = read_foreign([changed("vllm-detailed.json", completed=2)])
     assert found.precision == "aggregates"
     assert "latency" not in found.load_points[0].latencies_s
@@ -89,8 +91,8 @@ def test_where_nothing_tells_what_succeeded_the_aggregates_stand(changed: Callab
 
 def test_where_nothing_succeeded_there_is_no_latency(changed: Callable[..., Path]) -> None:
     ways = {"completed": 0, "request_throughput": 0.0, "mean_ttft_ms": 0.0, "median_ttft_ms": 0.0, "p99_ttft_ms": 0.0}
-    (rung,) = read_foreign([changed("vllm-aggregates.json", **ways)]).load_points
-    assert (rung.completed, rung.failed, rung.latencies_s) == (0, 300, {})
+    (load_point,) = read_foreign([changed("vllm-aggregates.json", **ways)]).load_points
+    assert (load_point.completed, load_point.failed, load_point.latencies_s) == (0, 300, {})
 
 
 def test_a_ramp_is_no_load_point(changed: Callable[..., Path]) -> None:
