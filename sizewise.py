@@ -1,4 +1,5 @@
-"""Access stored runs from a notebook: `sizewise.open_run(path)` provides results and rows as pandas data frames."""
+"""Access stored runs from a notebook: `sizewise.open_run(path)` provides results and rows as pandas
+data frames."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ class Run:
     def requests(self) -> pd.DataFrame:
         """Requests of an endpoint run, one row per arrival.
 
-        Times are in monotonic ns; missing times are null. For streamed responses, `chunk_ns` and `chunk_tokens` contain
-        an array per row with one entry per non-empty chunk.
+        Times are in monotonic ns; missing times are null. For streamed responses, `chunk_ns` and
+        `chunk_tokens` contain an array per row with one entry per non-empty chunk.
         """
         frame: pd.DataFrame = self._stored.requests().to_pandas()
         return frame
@@ -50,15 +51,16 @@ class Run:
     def calls(self) -> pd.DataFrame:
         """Calls of a local run, one row per call.
 
-        Times are in monotonic ns at which parts of the call ended; missing times are null. `stage` is the number of the
-        scenario in execution order.
+        Times are in monotonic ns at which parts of the call ended; missing times are null. `stage`
+        is the number of the scenario in execution order.
         """
         frame: pd.DataFrame = self._stored.calls().to_pandas()
         return frame
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
-        """Telemetry of the run, one row per sample, with the columns at_ns, source, metric and value."""
+        """Telemetry of the run, one row per sample, with the columns at_ns, source, metric and
+        value."""
         frame: pd.DataFrame = self._stored.telemetry().to_pandas()
         return frame
 
@@ -92,7 +94,8 @@ class Run:
 
     @cached_property
     def offers(self) -> pd.DataFrame:
-        """Offers of the capacity plan, one row per offer, including excluded offers; empty without a plan."""
+        """Offers of the capacity plan, one row per offer, including excluded offers; empty without
+        a plan."""
         fleets = self.result.plan.offers if self.result and self.result.plan else ()
         rows = [msgspec.structs.asdict(fleet) for fleet in fleets]
         return pd.DataFrame(
@@ -103,8 +106,8 @@ class Run:
 def open_run(path: str | Path, *, recover: bool = False) -> Run:
     """Open a run by its directory, run ID, unique prefix of its run ID, or "last".
 
-    Raises app.errors.UsageError if there is no such run, and app.errors.CorruptedFileError if its files have changed
-    since the run ended, unless `recover` is true.
+    Raises app.errors.UsageError if there is no such run, and app.errors.CorruptedFileError if its
+    files have changed since the run ended, unless `recover` is true.
     """
     stored = find_run(str(path))
     if not recover and (damage := stored.damage):

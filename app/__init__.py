@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime reads this variable when it is imported; by default it collects and sends telemetry. Child processes
-# inherit the variable.
+# ONNX Runtime reads this variable when it is imported; by default it collects and sends telemetry.
+# Child processes inherit the variable.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

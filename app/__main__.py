@@ -1,4 +1,5 @@
-"""Entry point of the console script. Importing it is cheap, so that `sizewise --version` responds immediately.
+"""Entry point of the console script. Importing it is cheap, so that `sizewise --version` responds
+immediately.
 
 Only Python's startup and the installer's `import re` run before Ctrl-C is handled.
 """

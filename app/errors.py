@@ -7,8 +7,8 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit code per cause. If several causes apply, the process exits with the code that ranks first in
-    `precedence`."""
+    """Exit code per cause. If several causes apply, the process exits with the code that ranks
+    first in `precedence`."""
 
     OK = 0
     BUG = 1
@@ -38,8 +38,8 @@ _PRECEDENCE = (
 
 
 def precedence(code: int) -> int:
-    """Return the rank of an exit code. If several exit codes apply, the process exits with the code of the lowest
-    rank."""
+    """Return the rank of an exit code. If several exit codes apply, the process exits with the code
+    of the lowest rank."""
     return _PRECEDENCE.index(ExitCode(code))
 
 
@@ -47,13 +47,14 @@ OPEN_FILES_HINT = "Raise the limit of open files: `ulimit -n 1024` in a shell, o
 
 
 def is_too_many_open_files(error: BaseException) -> bool:
-    """Return whether a file could not be opened because the process or the system has too many open files."""
+    """Return whether a file could not be opened because the process or the system has too many open
+    files."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 class SizewiseError(Exception):
-    """Base class of errors with a message and, in `hint`, the next step for the user. The command line prints each
-    error once."""
+    """Base class of errors with a message and, in `hint`, the next step for the user. The command
+    line prints each error once."""
 
     exit_code = ExitCode.BUG
 
@@ -77,12 +78,12 @@ class InvalidRunError(UsageError):
 
 
 class ProfileError(UsageError):
-    """Raised for an error at one location of a profile. `line` counts from 1; it is `None` if the error concerns the
-    whole file.
+    """Raised for an error at one location of a profile. `line` counts from 1; it is `None` if the
+    error concerns the whole file.
 
-    `problem` is the message without the location; `cause` is the message without location and leading `key`. `key_path`
-    is the path of keys to the location; if `is_unknown_key` is true, its last key is the unknown key. `other_errors`
-    are further errors in the same profile.
+    `problem` is the message without the location; `cause` is the message without location and
+    leading `key`. `key_path` is the path of keys to the location; if `is_unknown_key` is true, its
+    last key is the unknown key. `other_errors` are further errors in the same profile.
     """
 
     def __init__(
@@ -104,19 +105,21 @@ class ProfileError(UsageError):
 
 
 class UnavailableError(SizewiseError):
-    """Raised if the target, device or execution provider is unavailable, for example due to DNS, connection, TLS or
-    HTTP errors 401, 403 and 404."""
+    """Raised if the target, device or execution provider is unavailable, for example due to DNS,
+    connection, TLS or HTTP errors 401, 403 and 404."""
 
     exit_code = ExitCode.UNAVAILABLE
 
 
 class StorageError(SizewiseError):
-    """Raised if the run directory cannot be written, for example because the disk or quota is full."""
+    """Raised if the run directory cannot be written, for example because the disk or quota is
+    full."""
 
     exit_code = ExitCode.LIMIT
 
 
 class MeasurementError(SizewiseError):
-    """Raised if the load generator or the engine failed, so that there is no reliable measurement."""
+    """Raised if the load generator or the engine failed, so that there is no reliable
+    measurement."""
 
     exit_code = ExitCode.INVALID

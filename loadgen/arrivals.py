@@ -1,7 +1,9 @@
-"""Compute the intended start time of each request of a stage, as pure functions of the plan and its seed.
+"""Compute the intended start time of each request of a stage, as pure functions of the plan and its
+seed.
 
-Arrivals for a rate curve are a time-rescaled unit-rate process: at the n-th start time, the area under the curve equals
-the n-th arrival time of the process (for Poisson: Çinlar, Introduction to Stochastic Processes, 1975).
+Arrivals for a rate curve are a time-rescaled unit-rate process: at the n-th start time, the area
+under the curve equals the n-th arrival time of the process (for Poisson: Çinlar, Introduction to
+Stochastic Processes, 1975).
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ Rates = tuple[tuple[float, float], ...]
 def compute_offsets_ns(
     arrivals: OpenArrivals | TraceArrivals, duration_s: float, lead_in_s: float, seed: int
 ) -> Offsets:
-    """Return the intended start times in ns, relative to the start of measurement, in ascending order.
+    """Return the intended start times in ns, relative to the start of measurement, in ascending
+    order.
 
-    The start times range from -`lead_in_s` (inclusive) to `duration_s` (exclusive). The lead-in of a trace consists of
-    the recorded arrivals before time 0, if any.
+    The start times range from -`lead_in_s` (inclusive) to `duration_s` (exclusive). The lead-in of
+    a trace consists of the recorded arrivals before time 0, if any.
     """
     if isinstance(arrivals, TraceArrivals):
         offsets = np.frombuffer(arrivals.offsets_ns, "<i8").astype(np.int64)
@@ -44,7 +47,8 @@ def _compute_open_offsets_ns(
 
 
 def clip_rate_curve(rates: Rates, start_s: float, end_s: float) -> tuple[Floats, Floats]:
-    """Return the times (in s) and rates (per s) of the curve's points from `start_s` to `end_s`, both included.
+    """Return the times (in s) and rates (per s) of the curve's points from `start_s` to `end_s`,
+    both included.
 
     Before its first point and after its last point, the curve is constant.
     """
@@ -80,8 +84,8 @@ def _interpolate_rate(at_s: float, index: int, times: Floats, values: Floats) ->
 def _draw_unit_process(
     kind: Literal["constant", "poisson", "gamma"], cv: float, until: float, rng: np.random.Generator
 ) -> Floats:
-    """Return the arrival times of a process with one arrival per unit of time; the last arrival is at or after
-    `until`."""
+    """Return the arrival times of a process with one arrival per unit of time; the last arrival is
+    at or after `until`."""
     if kind == "constant":
         return np.arange(int(until) + 2, dtype=np.float64)
     shape = 1.0 if kind == "poisson" else cv**-2

@@ -1,5 +1,5 @@
-"""Child processes of the engine that exchange frames: send commands, receive reports, and diagnose the loss of a
-child."""
+"""Child processes of the engine that exchange frames: send commands, receive reports, and diagnose
+the loss of a child."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from loadgen.records import Command, Failed, Quit, Report, StopStage
 _QUIT_S = 2.0
 _SLICE_S = 0.25
 _MAX_STOPPED_S = 3.0
-"""Maximum time in seconds that a child process may be stopped, for example by SIGSTOP. An overloaded machine is slow
-but does not stop processes."""
+"""Maximum time in seconds that a child process may be stopped, for example by SIGSTOP. An
+overloaded machine is slow but does not stop processes."""
 SUSPENDED_HINT = "A signal such as SIGSTOP suspended it. Run again without suspending the processes of the run."
 _STDERR_LINES = 20
 _MAX_LINE_BYTES = 4096
@@ -34,8 +34,8 @@ _MAX_LINE_BYTES = 4096
 class LoadError(Exception):
     """Raised when the load worker cannot continue.
 
-    `error` is one of ERROR_CLASSES if the target is at fault. `is_workload_wrong` is true if the settings of the
-    endpoint or the workload are at fault. Otherwise the worker itself failed.
+    `error` is one of ERROR_CLASSES if the target is at fault. `is_workload_wrong` is true if the
+    settings of the endpoint or the workload are at fault. Otherwise the worker itself failed.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class ReportTimeoutError(LoadError):
 
 
 class ProcessSuspendedError(LoadError):
-    """Raised when the child process is suspended, for example by SIGSTOP, so that waiting for a report is pointless."""
+    """Raised when the child process is suspended, for example by SIGSTOP, so that waiting for a
+    report is pointless."""
 
 
 def start_module(
@@ -60,10 +61,11 @@ def start_module(
     stderr: int | IO[bytes] | None = None,
     env: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `python -m module` as a child process with a pipe as standard input; it exits when the pipe is closed.
+    """Start `python -m module` as a child process with a pipe as standard input; it exits when the
+    pipe is closed.
 
-    The child has its own process group, so that Ctrl-C in a terminal does not reach it; -P keeps the working directory
-    off its import path.
+    The child has its own process group, so that Ctrl-C in a terminal does not reach it; -P keeps
+    the working directory off its import path.
     """
     is_windows = sys.platform == "win32"
     return subprocess.Popen(
@@ -78,8 +80,8 @@ def start_module(
 
 
 def terminate_within(timeout_s: float, child: subprocess.Popen[bytes]) -> int:
-    """Wait for a child that was requested to quit and return its exit code. Kill the child if it has not exited within
-    `timeout_s` seconds."""
+    """Wait for a child that was requested to quit and return its exit code. Kill the child if it
+    has not exited within `timeout_s` seconds."""
     try:
         return child.wait(timeout_s)
     except subprocess.TimeoutExpired:
@@ -99,8 +101,8 @@ def describe_exit(code: int) -> str:
 def is_suspended(pid: int) -> bool:
     """Return True if a signal such as SIGSTOP has suspended the process.
 
-    Return False if not reported by the OS; only Linux reports it. A process that is waiting, or that gets no CPU, is
-    not stopped.
+    Return False if not reported by the OS; only Linux reports it. A process that is waiting, or
+    that gets no CPU, is not stopped.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -110,7 +112,8 @@ def is_suspended(pid: int) -> bool:
 
 
 def read_cpu_s(pid: int) -> float | None:
-    """Return the CPU time of the process and all of its threads so far, in seconds with a resolution of 10 ms.
+    """Return the CPU time of the process and all of its threads so far, in seconds with a
+    resolution of 10 ms.
 
     Return None if not reported by the OS; only Linux reports it.
     """
@@ -130,18 +133,18 @@ class SuspensionMonitor:
         self._polled_s = time.monotonic()
 
     def poll(self) -> bool:
-        """Add the time since the last call if the process is suspended, and return True if the suspension time exceeds
-        the limit.
+        """Add the time since the last call if the process is suspended, and return True if the
+        suspension time exceeds the limit.
 
-        Call `poll` repeatedly. A long gap between two calls, for example because this process paused, counts only up to
-        a limit.
+        Call `poll` repeatedly. A long gap between two calls, for example because this process
+        paused, counts only up to a limit.
         """
         before_s, self._polled_s = self._polled_s, time.monotonic()
         return self.add_silent_time(min(self._polled_s - before_s, 2 * _SLICE_S))
 
     def add_silent_time(self, duration_s: float) -> bool:
-        """Add `slice_s` seconds without a message if the process is suspended, and return True if the suspension time
-        exceeds the limit."""
+        """Add `slice_s` seconds without a message if the process is suspended, and return True if
+        the suspension time exceeds the limit."""
         self._stopped_s = self._stopped_s + duration_s if is_suspended(self._pid) else 0.0
         return self._stopped_s >= _MAX_STOPPED_S
 
@@ -174,8 +177,8 @@ class ChildExit:
 
 
 class StderrTail:
-    """The last lines of a child's standard error, which a separate thread reads so that the child never blocks on
-    writing."""
+    """The last lines of a child's standard error, which a separate thread reads so that the child
+    never blocks on writing."""
 
     def __init__(self, stderr: IO[bytes]) -> None:
         self._stderr = stderr
@@ -188,8 +191,8 @@ class StderrTail:
         return "\n".join(self._lines) or None
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until all output has been read, which happens after the child has ended, or at most `timeout_s`
-        seconds."""
+        """Wait until all output has been read, which happens after the child has ended, or at most
+        `timeout_s` seconds."""
         self._reader.join(timeout_s)
 
     def _read(self) -> None:
@@ -200,8 +203,8 @@ class StderrTail:
 class Child:
     """A child process that receives commands and sends reports.
 
-    `write` may be called from a signal handler and `interrupt` from any thread; a single thread calls all other
-    methods.
+    `write` may be called from a signal handler and `interrupt` from any thread; a single thread
+    calls all other methods.
     """
 
     def __init__(self, module: str) -> None:
@@ -226,8 +229,8 @@ class Child:
 
     def write(self, command: Command) -> None:
         """Send a command. Raises OSError or ValueError if the child can no longer receive it."""
-        # Bypass the buffer: a short frame is then a single write, which a signal handler may do at any point of a
-        # stage.
+        # Bypass the buffer: a short frame is then a single write, which a signal handler may do at
+        # any point of a stage.
         frame = memoryview(encode_message_frame(command))
         while frame:
             try:
@@ -236,7 +239,8 @@ class Child:
                 self._wait_for_room()
 
     def _wait_for_room(self) -> None:
-        """Wait until the pipe accepts data. Raises BlockingIOError if the child is suspended and cannot read."""
+        """Wait until the pipe accepts data. Raises BlockingIOError if the child is suspended and
+        cannot read."""
         poll = select.poll()
         poll.register(self._stdin.fileno(), select.POLLOUT)
         suspension = SuspensionMonitor(self.pid)
@@ -245,12 +249,12 @@ class Child:
                 raise BlockingIOError
 
     def next_report(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
-        """Return the next report. Raises LoadError if the child fails or is lost, and ReportTimeoutError if no report
-        is received within `timeout_s`.
+        """Return the next report. Raises LoadError if the child fails or is lost, and
+        ReportTimeoutError if no report is received within `timeout_s`.
 
-        An overloaded machine can delay a child. During the first `busy_timeout_s` seconds, a time slice in which the
-        child used the CPU therefore counts only as the CPU time used. A child that used no CPU time waits for something
-        else, so the whole slice counts.
+        An overloaded machine can delay a child. During the first `busy_timeout_s` seconds, a time
+        slice in which the child used the CPU therefore counts only as the CPU time used. A child
+        that used no CPU time waits for something else, so the whole slice counts.
         """
         report = self._wait(timeout_s, busy_timeout_s)
         if report is None:
@@ -260,8 +264,8 @@ class Child:
         return report
 
     def _wait(self, timeout_s: float, busy_timeout_s: float) -> Report | pa.RecordBatch | StopStage | None:
-        """Wait for a report in slices, so that a pause of this process counts as one slice and is not attributed to the
-        child."""
+        """Wait for a report in slices, so that a pause of this process counts as one slice and is
+        not attributed to the child."""
         slice_s = min(timeout_s, _SLICE_S)
         silent_s = counted_s = 0.0
         used_s = read_cpu_s(self.pid)

@@ -1,9 +1,10 @@
-"""CURVE authentication (RFC 26 of ZeroMQ): only clients with a master's token can connect to the master.
+"""CURVE authentication (RFC 26 of ZeroMQ): only clients with a master's token can connect to the
+master.
 
-Both key pairs are derived from the token. The master's public key is never sent, so a client without the token cannot
-complete the handshake: ZeroMQ drops its connection before Locust or Sizewise receives a byte. All traffic is encrypted,
-because commands contain the target's API keys. Until the handshake fails, ZeroMQ stores at most one frame of an unknown
-client, for a few seconds.
+Both key pairs are derived from the token. The master's public key is never sent, so a client
+without the token cannot complete the handshake: ZeroMQ drops its connection before Locust or
+Sizewise receives a byte. All traffic is encrypted, because commands contain the target's API keys.
+Until the handshake fails, ZeroMQ stores at most one frame of an unknown client, for a few seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import zmq
 from zmq.utils import z85
 
 MIN_TOKEN_CHARS = 16
-"""Minimum length of a token in characters. Anyone who records the traffic could guess shorter tokens offline."""
+"""Minimum length of a token in characters. Anyone who records the traffic could guess shorter
+tokens offline."""
 
 MAX_FRAME_BYTES = 2**18
 """Maximum size of one frame of a message to a master, in bytes. A message may have many frames."""
@@ -33,7 +35,8 @@ def generate_token() -> str:
 
 
 def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
-    """Enable authentication and encryption on the socket of a master. Call this before the socket is bound.
+    """Enable authentication and encryption on the socket of a master. Call this before the socket
+    is bound.
 
     The socket then accepts only messages whose frames were split by `split_into_frames`.
     """
@@ -46,7 +49,8 @@ def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
 
 
 def secure_worker_socket(socket: zmq.Socket[bytes], token: str) -> None:
-    """Enable authentication and encryption on the socket of a worker. Call this before the socket is connected."""
+    """Enable authentication and encryption on the socket of a worker. Call this before the socket
+    is connected."""
     master_secret, secret = _derive_keys(token)
     socket.curve_secretkey = secret
     socket.curve_publickey = zmq.curve_public(secret)

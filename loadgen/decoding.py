@@ -1,4 +1,5 @@
-"""Decode JSON and Arrow messages from files and other processes; invalid input raises one documented exception type."""
+"""Decode JSON and Arrow messages from files and other processes; invalid input raises one
+documented exception type."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ _T = TypeVar("_T")
 
 _CONTINUATION, _PREFIX = b"\xff\xff\xff\xff", struct.Struct("<4si")
 MESSAGE_PREFIX_BYTES = _PREFIX.size
-"""Size in bytes of the prefix of an Arrow message: a continuation marker and the length of the metadata."""
+"""Size in bytes of the prefix of an Arrow message: a continuation marker and the length of the
+metadata."""
 MAX_METADATA_BYTES = 1 << 20
-"""Maximum size in bytes of the metadata of an Arrow message. A batch of request rows has about 2 KiB of metadata."""
+"""Maximum size in bytes of the metadata of an Arrow message. A batch of request rows has about
+2 KiB of metadata."""
 _RECORD_BATCH = 3
 _TYPE, _HEADER, _BODY_LENGTH, _CUSTOM_METADATA = 1, 2, 3, 4
 _LENGTH, _COMPRESSION = 0, 3
@@ -29,8 +32,9 @@ def decode_json(content: bytes | bytearray | memoryview | str, kind: Any) -> Any
 def decode_json(content: bytes | bytearray | memoryview | str, kind: Any = Any) -> Any:
     """Decode one JSON document as `kind`. Raises msgspec.DecodeError if the content is invalid.
 
-    msgspec itself also raises UnicodeDecodeError for bytes that are not UTF-8, UnicodeEncodeError for a lone surrogate
-    in a string, and RecursionError for deep nesting; `decode_json` converts these errors.
+    msgspec itself also raises UnicodeDecodeError for bytes that are not UTF-8, UnicodeEncodeError
+    for a lone surrogate in a string, and RecursionError for deep nesting; `decode_json` converts
+    these errors.
     """
     try:
         return msgspec.json.decode(content, type=kind)
@@ -43,7 +47,8 @@ def json_decoder(kind: type[_T]) -> Callable[[bytes | bytearray | memoryview | s
 @overload
 def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]: ...
 def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]:
-    """Return a function like `decode_json` for a fixed `kind`, which is faster for repeated calls."""
+    """Return a function like `decode_json` for a fixed `kind`, which is faster for repeated
+    calls."""
     decode = msgspec.json.Decoder(kind).decode
 
     def decode_checked(content: bytes | bytearray | memoryview | str) -> Any:
@@ -56,14 +61,16 @@ def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], 
 
 
 class BatchHeader(msgspec.Struct, frozen=True):
-    """Number of rows and body size of an Arrow record batch, as stated in the metadata of the batch."""
+    """Number of rows and body size of an Arrow record batch, as stated in the metadata of the
+    batch."""
 
     rows: int
     body_bytes: int
 
 
 def read_metadata_length(prefix: bytes) -> int:
-    """Return the number of metadata bytes that follow the 8-byte prefix of an Arrow message; 0 at the end of a stream.
+    """Return the number of metadata bytes that follow the 8-byte prefix of an Arrow message; 0 at
+    the end of a stream.
 
     Raises ValueError if `prefix` is not the prefix of an Arrow message.
     """
@@ -76,12 +83,13 @@ def read_metadata_length(prefix: bytes) -> int:
 
 
 def read_batch_header(message: bytes) -> BatchHeader:
-    """Read the metadata of an Arrow record batch from the bytes of the prefix and the metadata. The body is not needed.
+    """Read the metadata of an Arrow record batch from the bytes of the prefix and the metadata. The
+    body is not needed.
 
-    Raises ValueError for any other message, and for a compressed batch: 50 kB of compressed data can expand to
-    gigabytes, so compressed batches are rejected before Arrow reads them. The offsets in the flatbuffer follow
-    Message.fbs and "Encapsulated message format" of Apache Arrow and "Internals" of FlatBuffers. Arrow 0.17 stored the
-    compression in the custom metadata.
+    Raises ValueError for any other message, and for a compressed batch: 50 kB of compressed data
+    can expand to gigabytes, so compressed batches are rejected before Arrow reads them. The offsets
+    in the flatbuffer follow Message.fbs and "Encapsulated message format" of Apache Arrow and
+    "Internals" of FlatBuffers. Arrow 0.17 stored the compression in the custom metadata.
     """
     try:
         if not read_metadata_length(message):
@@ -108,7 +116,8 @@ def _read_int64_slot(message: bytes, table: int, slot: int) -> int:
 
 
 def _find_slot(message: bytes, table: int, number: int) -> int | None:
-    """Return the position of a field of a flatbuffer table; None if the table does not contain the field."""
+    """Return the position of a field of a flatbuffer table; None if the table does not contain the
+    field."""
     slots = table - _unpack_at("<i", message, table)
     entry = 4 + 2 * number
     offset = _unpack_at("<H", message, slots + entry) if entry < _unpack_at("<H", message, slots) else 0

@@ -37,8 +37,8 @@ def encode_rows(batch: pa.RecordBatch) -> bytes:
 
 
 def decode_rows(body: bytes) -> pa.RecordBatch:
-    """Decode a record batch of request rows. Raises pyarrow.ArrowException or OSError if `body` is not a record
-    batch."""
+    """Decode a record batch of request rows. Raises pyarrow.ArrowException or OSError if `body` is
+    not a record batch."""
     return pa.ipc.read_record_batch(pa.py_buffer(body), REQUEST_SCHEMA)
 
 
@@ -83,13 +83,15 @@ class ReportWriter:
 
 
 def read_command(stream: IO[bytes]) -> Command | None:
-    """Read the next command; return None at the end of the stream, even if the stream ends inside a frame."""
+    """Read the next command; return None at the end of the stream, even if the stream ends inside a
+    frame."""
     frame = _read_frame(stream)
     return None if frame is None else decode_command(frame[1])
 
 
 def read_report(stream: IO[bytes]) -> Report | pa.RecordBatch | None:
-    """Read the next report or batch of rows; return None at the end of the stream, even inside a frame."""
+    """Read the next report or batch of rows; return None at the end of the stream, even inside a
+    frame."""
     frame = _read_frame(stream)
     if frame is None:
         return None

@@ -1,5 +1,5 @@
-"""Properties of the local machine: the identity of its clock, the file descriptor limit, and the time a thread waited
-for a CPU core."""
+"""Properties of the local machine: the identity of its clock, the file descriptor limit, and the
+time a thread waited for a CPU core."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _TIME_NAMESPACE = Path("/proc/self/ns/time")
 def get_clock_id(boot_id: Path = _BOOT_ID, time_namespace: Path = _TIME_NAMESPACE) -> str:
     """Return an identifier that is the same for all processes that share one CLOCK_MONOTONIC.
 
-    Processes share the clock if they run in the same boot of the same system and in the same time namespace, which
-    shifts CLOCK_MONOTONIC (time_namespaces(7)). If the boot ID or the namespace cannot be read, the identifier is
-    unique to this process.
+    Processes share the clock if they run in the same boot of the same system and in the same time
+    namespace, which shifts CLOCK_MONOTONIC (time_namespaces(7)). If the boot ID or the namespace
+    cannot be read, the identifier is unique to this process.
     """
     try:
         return f"boot {boot_id.read_text().strip()}, time namespace {time_namespace.stat().st_ino}"
@@ -30,8 +30,8 @@ def get_clock_id(boot_id: Path = _BOOT_ID, time_namespace: Path = _TIME_NAMESPAC
 def read_cpu_wait_s(native_id: int) -> float | None:
     """Return the seconds since the thread began in which it was ready to run but had no CPU core.
 
-    Return None if not reported by the OS. Only Linux reports it: /proc/self/task/*/schedstat has the time on a core and
-    the time in the run queue, in ns.
+    Return None if not reported by the OS. Only Linux reports it: /proc/self/task/*/schedstat has
+    the time on a core and the time in the run queue, in ns.
     """
     try:
         schedstat = Path(f"/proc/self/task/{native_id}/schedstat").read_text("ascii")
@@ -47,13 +47,13 @@ def subtract_cpu_wait_s(before_s: float | None, now_s: float | None) -> float | 
 
 
 MAX_DESCRIPTORS = 65_536
-"""Highest value to which the soft limit on file descriptors is raised. It is also the maximum number of connections of
-a load worker to one address."""
+"""Highest value to which the soft limit on file descriptors is raised. It is also the maximum
+number of connections of a load worker to one address."""
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit on file descriptors to the hard limit or MAX_DESCRIPTORS, whichever is lower, as Locust
-    does. Never lower the limit."""
+    """Raise the soft limit on file descriptors to the hard limit or MAX_DESCRIPTORS, whichever is
+    lower, as Locust does. Never lower the limit."""
     if sys.platform == "win32":  # Windows has no such limit on sockets
         return
     import resource
@@ -64,8 +64,8 @@ def raise_descriptor_limit() -> None:
 
 
 def get_max_descriptors() -> int | None:
-    """Return the number of file descriptors that a child process may open after it has raised its limit; None if there
-    is no limit."""
+    """Return the number of file descriptors that a child process may open after it has raised its
+    limit; None if there is no limit."""
     if sys.platform == "win32":
         return None
     import resource

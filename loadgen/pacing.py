@@ -1,7 +1,8 @@
 """Follow a schedule against a clock inside an event loop.
 
-Event loops wake with millisecond resolution. On Linux, a timerfd that the loop polls like a socket wakes it within tens
-of microseconds. Elsewhere the loop's own timer is used, and the send lag shows its accuracy.
+Event loops wake with millisecond resolution. On Linux, a timerfd that the loop polls like a socket
+wakes it within tens of microseconds. Elsewhere the loop's own timer is used, and the send lag shows
+its accuracy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ T = TypeVar("T")
 
 
 class Timer(Protocol):
-    """A timer that calls one function at the time last set, or as soon as possible if that time has passed."""
+    """A timer that calls one function at the time last set, or as soon as possible if that time has
+    passed."""
 
     def set(self, at_ns: int) -> None: ...
 
@@ -32,12 +34,12 @@ class Timer(Protocol):
 
 
 class Pacer:
-    """Sends arrivals on schedule: calls `send(intended_ns)` for each arrival when it is due, in order, and `on_end()`
-    after the last arrival but not before `end_ns`.
+    """Sends arrivals on schedule: calls `send(intended_ns)` for each arrival when it is due, in
+    order, and `on_end()` after the last arrival but not before `end_ns`.
 
-    After a late wake-up, all due arrivals are sent with their original intended times: a stall delays arrivals but
-    never drops or reschedules them. The event loop runs between bursts, so that responses are processed while a backlog
-    is sent.
+    After a late wake-up, all due arrivals are sent with their original intended times: a stall
+    delays arrivals but never drops or reschedules them. The event loop runs between bursts, so that
+    responses are processed while a backlog is sent.
     """
 
     def __init__(
@@ -97,7 +99,8 @@ class Pacer:
 
 
 class TimerQueue(Generic[T]):
-    """A timer queue that calls `start(due_ns, item)` for each item when it is due, in order of due time."""
+    """A timer queue that calls `start(due_ns, item)` for each item when it is due, in order of due
+    time."""
 
     def __init__(
         self,
@@ -114,7 +117,8 @@ class TimerQueue(Generic[T]):
     def add(self, due_ns: int, item: T) -> None:
         if self._is_closed:
             return
-        # The sequence number preserves the order of items due at the same time, and prevents items from being compared.
+        # The sequence number preserves the order of items due at the same time, and prevents items
+        # from being compared.
         entry = (due_ns, self._added, item)
         self._added += 1
         heapq.heappush(self._due, entry)
@@ -179,7 +183,8 @@ else:
 
     class _Timer:
         def __init__(self) -> None:
-            # PyDLL does not release the GIL: setting a timer never blocks, whereas reacquiring the GIL could.
+            # PyDLL does not release the GIL: setting a timer never blocks, whereas reacquiring the
+            # GIL could.
             self._libc = ctypes.PyDLL(None, use_errno=True)
             self.fd = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
             if self.fd < 0:
@@ -198,8 +203,8 @@ else:
 class TimerfdAlarm:
     """An alarm that uses a Linux timerfd on CLOCK_MONOTONIC, which the event loop polls.
 
-    The file descriptor is never read: setting the timer again also clears its readiness, and the descriptor is closed
-    after the last alarm.
+    The file descriptor is never read: setting the timer again also clears its readiness, and the
+    descriptor is closed after the last alarm.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:

@@ -1,4 +1,5 @@
-"""Control a load worker process from the engine: start it, send commands, receive reports, and end the process."""
+"""Control a load worker process from the engine: start it, send commands, receive reports, and end
+the process."""
 
 from __future__ import annotations
 
@@ -38,29 +39,30 @@ __all__ = ("LoadError", "LoadProcess")
 
 _SILENCE_TIMEOUT_S = 30.0
 _STAGE_SILENCE_TIMEOUT_S = 3.0
-"""Seconds without a report after which a load worker that runs a stage counts as lost. Workers report progress every
-0.25 s; a worker short of CPU time is given longer. The limit does not apply to a master, which monitors its workers
-itself."""
+"""Seconds without a report after which a load worker that runs a stage counts as lost. Workers
+report progress every 0.25 s; a worker short of CPU time is given longer. The limit does not apply
+to a master, which monitors its workers itself."""
 _JOINING_INTERVAL_S = 0.25
 
 _LEAD_NS = 50_000_000
-"""Time in ns between sending the start time of a prepared stage and the first arrival of the lead-in, long enough for
-the first arrivals to be on time."""
+"""Time in ns between sending the start time of a prepared stage and the first arrival of the
+lead-in, long enough for the first arrivals to be on time."""
 
 T = TypeVar("T", bound=Report)
 
 
 class LoadProcess:
-    """Child process that generates load: a single load worker or a user's Locust test, depending on `module`; with
-    `gather`, the master of several workers.
+    """Child process that generates load: a single load worker or a user's Locust test, depending on
+    `module`; with `gather`, the master of several workers.
 
-    A single thread uses the methods, except `stop`, `change_rate` and `extend`, which any thread or a signal handler
-    may call.
+    A single thread uses the methods, except `stop`, `change_rate` and `extend`, which any thread or
+    a signal handler may call.
 
-    While workers join, `on_joining` is called for each worker that joins, and every 0.25 s with the last report. If
-    `on_joining` raises an exception, the wait and the child process end.
+    While workers join, `on_joining` is called for each worker that joins, and every 0.25 s with the
+    last report. If `on_joining` raises an exception, the wait and the child process end.
 
-    Every method raises LoadError if the worker reports a failure, is lost, or sends nothing for too long.
+    Every method raises LoadError if the worker reports a failure, is lost, or sends nothing for too
+    long.
     """
 
     def __init__(
@@ -91,14 +93,16 @@ class LoadProcess:
         self.close()
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
-        """Set the endpoint and the workload. The next call raises LoadError if either is invalid."""
+        """Set the endpoint and the workload. The next call raises LoadError if either is
+        invalid."""
         self._timeouts = endpoint.timeouts
         self._child.send(Configure(endpoint, workload))
 
     def preflight(self) -> PreflightDone:
         """Send one request of the workload and return the result.
 
-        Raises LoadError if `stop` interrupts the wait for the response; the worker cannot be used after that.
+        Raises LoadError if `stop` interrupts the wait for the response; the worker cannot be used
+        after that.
         """
         self._child.send(Preflight())
         self._is_in_preflight = True
@@ -116,13 +120,16 @@ class LoadProcess:
         on_started: Callable[[StageStarted], None],
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
-        """Run a stage and block until the stage has ended and all of its rows have been passed to `on_rows`.
+        """Run a stage and block until the stage has ended and all of its rows have been passed to
+        `on_rows`.
 
-        If `on_progress` returns False, the stage is interrupted and requests in flight end as timed out.
+        If `on_progress` returns False, the stage is interrupted and requests in flight end as timed
+        out.
         """
         self._child.send(RunStage(plan))
         self._is_running = True
-        # A stop may have been requested since the last stage ended: its caller cannot know whether a stage is running.
+        # A stop may have been requested since the last stage ended: its caller cannot know whether
+        # a stage is running.
         if self._stop_requested is not None:
             self._child.send(self._stop_requested)
         is_interrupted, timeout_s, busy_timeout_s = False, self._preparation_timeout_s(), 0.0
@@ -148,7 +155,8 @@ class LoadProcess:
                     raise _unexpected_report_error(report_)
 
     def stop(self, drain: bool) -> None:
-        """Stop the arrivals of the running stage; if `drain` is false, also interrupt the requests in flight.
+        """Stop the arrivals of the running stage; if `drain` is false, also interrupt the requests
+        in flight.
 
         If no stage is running, the next stage is stopped.
         """
@@ -160,7 +168,8 @@ class LoadProcess:
                 self._child.write(self._stop_requested)
 
     def change_rate(self, rate_per_s: float) -> None:
-        """Change the rate of the running stage's open arrivals from now on. Other kinds of arrivals are unaffected.
+        """Change the rate of the running stage's open arrivals from now on. Other kinds of arrivals
+        are unaffected.
 
         Raises ValueError unless the rate is positive and finite.
         """
@@ -171,10 +180,11 @@ class LoadProcess:
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
 
     def extend(self, duration_s: float) -> None:
-        """Set the duration of the running stage's measured part, in seconds from the start of that part.
+        """Set the duration of the running stage's measured part, in seconds from the start of that
+        part.
 
-        A stage that has no arrivals left, or already has a longer duration, is unaffected. Raises ValueError unless the
-        duration is positive and finite.
+        A stage that has no arrivals left, or already has a longer duration, is unaffected. Raises
+        ValueError unless the duration is positive and finite.
         """
         if not (0 < duration_s < math.inf):
             raise ValueError(f"the duration of a stage must be finite and greater than 0 s (got {duration_s} s)")
@@ -211,7 +221,8 @@ class LoadProcess:
                 on_joining(last_joining)
 
     def _preparation_timeout_s(self) -> float:
-        """Return the time limit, in seconds, for the worker to request the metadata and send one request."""
+        """Return the time limit, in seconds, for the worker to request the metadata and send one
+        request."""
         return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_TIMEOUT_S
 
     def _expect(self, expected: type[T], timeout_s: float) -> T:

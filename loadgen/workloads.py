@@ -1,4 +1,5 @@
-"""Workloads, which define the requests to send. They are part of the wire format of `loadgen.records`."""
+"""Workloads, which define the requests to send. They are part of the wire format of
+`loadgen.records`."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ import msgspec
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """Rows of a JSON lines, CSV (with a header) or Parquet file in file order, or the files of a folder sorted by name.
+    """Rows of a JSON lines, CSV (with a header) or Parquet file in file order, or the files of a
+    folder sorted by name.
 
-    The rows of a folder have a single column, `file`, with the bytes of each file. A JSON line that is not an object
-    becomes a row with a single column, `value`.
+    The rows of a folder have a single column, `file`, with the bytes of each file. A JSON line that
+    is not an object becomes a row with a single column, `value`.
     """
 
     path: str
@@ -19,8 +21,8 @@ class Dataset(msgspec.Struct, frozen=True):
 
 
 class Popularity(msgspec.Struct, frozen=True):
-    """Selection of the prepared request for each arrival: in turn, uniformly at random, or by a Zipf distribution,
-    where the k-th request has the weight k^-exponent."""
+    """Selection of the prepared request for each arrival: in turn, uniformly at random, or by a
+    Zipf distribution, where the k-th request has the weight k^-exponent."""
 
     kind: Literal["in-turn", "uniform", "zipf"] = "in-turn"
     exponent: float = 1.0
@@ -38,8 +40,8 @@ class UniformLength(msgspec.Struct, frozen=True, tag="uniform"):
 
 
 class NormalLength(msgspec.Struct, frozen=True, tag="normal"):
-    """Normal distribution of lengths, truncated to the range from `low` to `high` (no upper limit if `high` is
-    None)."""
+    """Normal distribution of lengths, truncated to the range from `low` to `high` (no upper limit
+    if `high` is None)."""
 
     mean: float
     sd: float
@@ -48,8 +50,8 @@ class NormalLength(msgspec.Struct, frozen=True, tag="normal"):
 
 
 class LognormalLength(msgspec.Struct, frozen=True, tag="lognormal"):
-    """Lognormal distribution of lengths, truncated to the range from `low` to `high` (no upper limit if `high` is
-    None). `sigma` is the standard deviation of the logarithm."""
+    """Lognormal distribution of lengths, truncated to the range from `low` to `high` (no upper
+    limit if `high` is None). `sigma` is the standard deviation of the logarithm."""
 
     median: float
     sigma: float
@@ -58,7 +60,8 @@ class LognormalLength(msgspec.Struct, frozen=True, tag="lognormal"):
 
 
 class EmpiricalLength(msgspec.Struct, frozen=True, tag="empirical"):
-    """Empirical distribution of lengths: values with weights; without weights, all values are equally likely."""
+    """Empirical distribution of lengths: values with weights; without weights, all values are
+    equally likely."""
 
     values: tuple[int, ...]
     weights: tuple[float, ...] = ()
@@ -71,11 +74,11 @@ Length = FixedLength | UniformLength | NormalLength | LognormalLength | Empirica
 class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     """Seeded prompts of random words. Without a tokenizer, lengths are approximate.
 
-    If `prefix_groups` is set, every prompt begins with one of `prefix_groups` shared prefixes of `prefix_tokens`
-    tokens, drawn by the workload's popularity, in addition to `input_tokens`. If `turns` is set, each arrival starts a
-    session of `turns` requests. Every further request is sent after the previous response and a think time (exponential
-    with mean `think_s`). It contains all earlier turns; the model's turns are also generated in advance, with
-    `output_tokens` tokens.
+    If `prefix_groups` is set, every prompt begins with one of `prefix_groups` shared prefixes of
+    `prefix_tokens` tokens, drawn by the workload's popularity, in addition to `input_tokens`. If
+    `turns` is set, each arrival starts a session of `turns` requests. Every further request is sent
+    after the previous response and a think time (exponential with mean `think_s`). It contains all
+    earlier turns; the model's turns are also generated in advance, with `output_tokens` tokens.
     """
 
     input_tokens: Length
@@ -85,12 +88,13 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     turns: Length | None = None
     think_s: float = 0.0
     unique: int = 1000
-    """Number of distinct requests (or sessions, if `turns` is set) to prepare, as far as memory allows."""
+    """Number of distinct requests (or sessions, if `turns` is set) to prepare, as far as memory
+    allows."""
 
 
 class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
-    """Prompts from a dataset column of strings or lists of chat messages; `output_tokens` names an optional column with
-    the number of output tokens to request.
+    """Prompts from a dataset column of strings or lists of chat messages; `output_tokens` names an
+    optional column with the number of output tokens to request.
 
     For embeddings and reranking, the prompt column may contain lists of strings.
     """
@@ -101,8 +105,8 @@ class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
 
 
 class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
-    """Synthetic prompts with the lengths of a trace, one prompt per arrival in the order of the trace. The lengths are
-    little-endian int32."""
+    """Synthetic prompts with the lengths of a trace, one prompt per arrival in the order of the
+    trace. The lengths are little-endian int32."""
 
     input_tokens: bytes
     output_tokens: bytes
@@ -112,11 +116,12 @@ Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts
 
 
 class Expectation(msgspec.Struct, frozen=True):
-    """Conditions for a successful response; a response that violates them has the error class `bad-output`.
+    """Conditions for a successful response; a response that violates them has the error class
+    `bad-output`.
 
-    `pointer` is a JSON pointer (RFC 6901) to the value that is compared with `equals` (as JSON) or searched by
-    `matches` (a regular expression in RE2 syntax); without `pointer`, the whole body is used. If only `pointer` is set,
-    the value must exist.
+    `pointer` is a JSON pointer (RFC 6901) to the value that is compared with `equals` (as JSON) or
+    searched by `matches` (a regular expression in RE2 syntax); without `pointer`, the whole body is
+    used. If only `pointer` is set, the value must exist.
     """
 
     statuses: tuple[int, ...] = ()
@@ -127,12 +132,14 @@ class Expectation(msgspec.Struct, frozen=True):
 
 
 class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
-    """Plain HTTP requests: one request per body, or a single request without a body if there are no bodies.
+    """Plain HTTP requests: one request per body, or a single request without a body if there are no
+    bodies.
 
-    `{{column}}` in `template` and in `path` is replaced by the value of that column of a row of `dataset`. In a JSON
-    template the value is inserted as JSON (within a string, as string content), in other templates as text, and in a
-    path as percent-encoded text. Without a template, the rows of the dataset are sent unchanged: files of a folder,
-    lines of JSON, or each row as a JSON object.
+    `{{column}}` in `template` and in `path` is replaced by the value of that column of a row of
+    `dataset`. In a JSON template the value is inserted as JSON (within a string, as string
+    content), in other templates as text, and in a path as percent-encoded text. Without a template,
+    the rows of the dataset are sent unchanged: files of a folder, lines of JSON, or each row as a
+    JSON object.
     """
 
     method: str = "GET"
@@ -148,11 +155,12 @@ class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
 
 
 class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
-    """Requests to an OpenAI-compatible API. The endpoint's URL is the base URL, which usually ends in /v1.
+    """Requests to an OpenAI-compatible API. The endpoint's URL is the base URL, which usually ends
+    in /v1.
 
-    `stream` applies to chat, completions and responses. `extra_body` is a JSON object that is merged into the generated
-    body and overrides its keys. `tokenizer` is the path of the user's `tokenizer.json`. `documents` is the number of
-    documents in a reranking request.
+    `stream` applies to chat, completions and responses. `extra_body` is a JSON object that is
+    merged into the generated body and overrides its keys. `tokenizer` is the path of the user's
+    `tokenizer.json`. `documents` is the number of documents in a reranking request.
     """
 
     api: Literal["chat", "completions", "responses", "embeddings", "rerank"]
@@ -169,8 +177,8 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
 class TensorWorkload(msgspec.Struct, frozen=True):
     """Requests with rows of input tensors for a served model.
 
-    `tensors` is the path of an .npz file with one array per model input, whose first axis is the row. Without it,
-    inputs are generated from the shapes in the model's metadata and `seed`.
+    `tensors` is the path of an .npz file with one array per model input, whose first axis is the
+    row. Without it, inputs are generated from the shapes in the model's metadata and `seed`.
     """
 
     model: str
@@ -184,27 +192,29 @@ class TensorWorkload(msgspec.Struct, frozen=True):
 class OipWorkload(TensorWorkload, frozen=True, kw_only=True, tag="oip"):
     """Requests of the Open Inference Protocol v2 over HTTP or gRPC.
 
-    Over HTTP, `binary` selects the binary tensor extension; if the server rejects it, later requests use JSON.
+    Over HTTP, `binary` selects the binary tensor extension; if the server rejects it, later
+    requests use JSON.
     """
 
     transport: Literal["http", "grpc", "grpc-stream"] = "http"
     labels: str | None = None
     """Name of the .npz array with the correct class of each row."""
     output: str | None = None
-    """Name of the output that contains the class, or the class scores, of each row; None to select the output
-    automatically from a response."""
+    """Name of the output that contains the class, or the class scores, of each row; None to select
+    the output automatically from a response."""
     binary: bool = True
 
 
 class TfServingWorkload(TensorWorkload, frozen=True, kw_only=True, tag="tf-serving"):
-    """Requests to the REST API of TensorFlow Serving; generated inputs follow the metadata of `signature`."""
+    """Requests to the REST API of TensorFlow Serving; generated inputs follow the metadata of
+    `signature`."""
 
     signature: str = "serving_default"
 
 
 class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
-    """Requests to the inference API of TorchServe, with one body or one row of the dataset per request. The files of a
-    folder are sent unchanged."""
+    """Requests to the inference API of TorchServe, with one body or one row of the dataset per
+    request. The files of a folder are sent unchanged."""
 
     model: str
     version: str | None = None
@@ -216,8 +226,8 @@ class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
 
 
 class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
-    """A user's Locust test, run unchanged by `loadgen.locustfile`. If `user_classes` is empty, all user classes of the
-    file run."""
+    """A user's Locust test, run unchanged by `loadgen.locustfile`. If `user_classes` is empty, all
+    user classes of the file run."""
 
     file: str
     user_classes: tuple[str, ...] = ()

@@ -1,4 +1,5 @@
-"""Render a stored report.json again: `python -m reports report.json -o x.html`, or .md, .txt, .xml, .prom, .pdf."""
+"""Render a stored report.json again: `python -m reports report.json -o x.html`, or .md, .txt, .xml,
+.prom, .pdf."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ _LEVELS: dict[State, str] = {"failed": "error", "error": "error", "open": "warni
 def workflow_commands(report: Report, profile: str | None, lines: Mapping[str, int]) -> list[str]:
     """Return GitHub workflow commands for the failed cases and warnings of a report, errors first.
 
-    `lines` maps the text of an objective to its line in the file `profile`, if known. The verdict of the run has its
-    own command only if no individual case has the same level.
+    `lines` maps the text of an objective to its line in the file `profile`, if known. The verdict
+    of the run has its own command only if no individual case has the same level.
     """
     run, *cases = (case for case in case_results(sanitize(report)) if case.state in _LEVELS or case.subject == "run")
     run_level = _LEVELS.get(run.state)

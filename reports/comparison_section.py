@@ -13,7 +13,8 @@ ComparisonOutcome = Literal["regression", "inconclusive", "no_regression", "same
 
 
 class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A difference between the environments. `forbids` is true if the difference makes the numbers incomparable."""
+    """A difference between the environments. `forbids` is true if the difference makes the numbers
+    incomparable."""
 
     name: str
     base: str
@@ -22,8 +23,8 @@ class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Change of one metric. `ratio` is candidate divided by base. `may_fail` is true for a headline metric that is not
-    too noisy."""
+    """Change of one metric. `ratio` is candidate divided by base. `may_fail` is true for a headline
+    metric that is not too noisy."""
 
     metric: str
     stage: str
@@ -40,11 +41,11 @@ class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of a base with a candidate. `summary` states how many metrics have the verdicts that led to the
-    outcome.
+    """Comparison of a base with a candidate. `summary` states how many metrics have the verdicts
+    that led to the outcome.
 
-    `banner` must be read before any number: it states that the comparison was forced or rejected, or that it cannot
-    fail a run.
+    `banner` must be read before any number: it states that the comparison was forced or rejected,
+    or that it cannot fail a run.
     """
 
     outcome: ComparisonOutcome

@@ -1,4 +1,5 @@
-"""Render a comparison as plain text: environment differences, headline metrics, then other changes."""
+"""Render a comparison as plain text: environment differences, headline metrics, then other
+changes."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ _MAX_CELL_CHARS = 48
 
 
 def render_comparison(section: ComparisonSection, width: int = 100) -> str:
-    """Render a comparison as plain text without a trailing newline. Tables have their natural width; all other lines
-    are wrapped at `width`."""
+    """Render a comparison as plain text without a trailing newline. Tables have their natural
+    width; all other lines are wrapped at `width`."""
     section = sanitize(section)
     blocks = [
         textwrap.wrap(section.headline, width),
@@ -32,8 +33,8 @@ def render_comparison(section: ComparisonSection, width: int = 100) -> str:
 
 
 def comparison_summary_lines(section: ComparisonSection) -> list[str]:
-    """Return the lines about a comparison in the summary of a run: the outcome and the headline metrics that
-    changed."""
+    """Return the lines about a comparison in the summary of a run: the outcome and the headline
+    metrics that changed."""
     decisive = [row for row in section.rows if row.is_headline and row.verdict in ("worse", "better")]
     return [
         section.headline,
@@ -46,8 +47,8 @@ def comparison_summary_lines(section: ComparisonSection) -> list[str]:
 
 
 def format_effect(ratio: Quantity) -> str:
-    """Format a ratio as a relative change with its interval, such as "+12.3 % (+9.8 % to +14.1 %)"; n/a without a
-    value."""
+    """Format a ratio as a relative change with its interval, such as "+12.3 % (+9.8 % to +14.1 %)";
+    n/a without a value."""
     if ratio.value is None:
         return formatting.NOT_AVAILABLE
     text = format_change(ratio.value)
@@ -55,7 +56,8 @@ def format_effect(ratio: Quantity) -> str:
 
 
 def format_remark(row: ChangeRow) -> str:
-    """Describe the noise of a metric, the number of further runs needed, or the minimum detectable change."""
+    """Describe the noise of a metric, the number of further runs needed, or the minimum detectable
+    change."""
     if row.is_headline and not row.may_fail:
         return f"noise {formatting.format_percent(row.noise or 0.0)}, informational"
     if row.verdict == "inconclusive" and row.more_repeats is not None:

@@ -1,5 +1,5 @@
-"""First screen of a report: the decision, its cost, the probability that the SLO is met, the level of evidence, and the
-caveats."""
+"""First screen of a report: the decision, its cost, the probability that the SLO is met, the level
+of evidence, and the caveats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from reports.quantity import Basis, CheckRow, Quantity, Validity
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """First lines of a report. `level` is the level of evidence, `None` if there is no result to grade."""
+    """First lines of a report. `level` is the level of evidence, `None` if there is no result to
+    grade."""
 
     headline: str
     sentence: str
@@ -58,7 +59,8 @@ def decide_plan(plan: PlanSection) -> Decision:
 
 
 def leads_with_plan(report: Report) -> bool:
-    """Return whether the report of a run begins with its plan: it has a plan, and the run is not INVALID."""
+    """Return whether the report of a run begins with its plan: it has a plan, and the run is not
+    INVALID."""
     return report.plan is not None and report.verdict.outcome != "INVALID"
 
 
@@ -82,7 +84,8 @@ def decide_run(report: Report) -> Decision:
 
 
 def _interval(rate: Quantity) -> str:
-    """Return the confidence interval of the max rate, or the reason why it is missing; empty without a max rate."""
+    """Return the confidence interval of the max rate, or the reason why it is missing; empty
+    without a max rate."""
     interval = formatting.format_interval(rate)
     if interval is None:
         return "" if rate.value is None or not rate.reason else f"{rate.reason[:1].upper()}{rate.reason[1:]}."
@@ -108,8 +111,8 @@ def list_warnings(report: Report) -> list[CheckRow]:
 
 
 def summarize_caveats(checks: list[CheckRow], notes: int = 0) -> str:
-    """Return the number of caveats and the names of the checks, such as `3 caveats: step duration, price age, 1 note`;
-    empty if there are no caveats."""
+    """Return the number of caveats and the names of the checks, such as
+    `3 caveats: step duration, price age, 1 note`; empty if there are no caveats."""
     noted = [formatting.format_count_noun(notes, "note")] if notes else []
     if not checks:
         return "".join(noted)
@@ -118,7 +121,8 @@ def summarize_caveats(checks: list[CheckRow], notes: int = 0) -> str:
 
 
 def instance_name(row: OfferRow) -> str:
-    """Return the instance type of an offer; reports of older versions have only the name of the offer."""
+    """Return the instance type of an offer; reports of older versions have only the name of the
+    offer."""
     return row.instance_type or row.offer
 
 
@@ -137,7 +141,8 @@ def _details(row: OfferRow) -> Iterator[str]:
 
 
 def tiles_beside_decision(report: Report) -> list[HeadlineTile]:
-    """Return the headline tiles of a run, without the cost tiles if the decision already states the cost."""
+    """Return the headline tiles of a run, without the cost tiles if the decision already states the
+    cost."""
     tiles = formatting.display_tiles(report)
     is_stated = leads_with_plan(report) and report.plan is not None and report.plan.recommendation is not None
     return [tile for tile in tiles if not (is_stated and tile.quantity.unit.startswith("USD"))]

@@ -1,4 +1,5 @@
-"""Render metrics as defined by several tools as plain text: the numbers side by side, then why the numbers differ."""
+"""Render metrics as defined by several tools as plain text: the numbers side by side, then why the
+numbers differ."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ _MAX_TABLES = 8
 
 
 def render_definitions(section: Definitions, width: int = 100) -> str:
-    """Render the comparison of metric definitions without a trailing newline. Tables have their natural width; all
-    other lines are wrapped at `width`."""
+    """Render the comparison of metric definitions without a trailing newline. Tables have their
+    natural width; all other lines are wrapped at `width`."""
     blocks = definition_blocks(sanitize(section), width)
     return "\n\n".join("\n".join(block) for block in blocks).replace(formatting.THIN, " ")
 
@@ -55,7 +56,8 @@ def format_label(row: DefinitionRow) -> str:
 
 
 def missing_reasons(table: DefinitionTable, names: Sequence[str]) -> list[str]:
-    """Explain which numbers of a table are n/a: one line per tool and reason, with all affected rows."""
+    """Explain which numbers of a table are n/a: one line per tool and reason, with all affected
+    rows."""
     rows_by_reason: dict[tuple[str, str], list[str]] = {}
     for row in table.rows:
         for name, quantity in zip(names, row.quantities, strict=True):

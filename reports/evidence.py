@@ -33,8 +33,8 @@ _WEAKEST_FIRST: tuple[EvidenceLevel, ...] = ("low", "medium", "high")
 def grade_evidence(
     basis: Basis, validity: Validity | None = None, knowledge: Literal["uncertain", "unknown"] | None = None
 ) -> EvidenceLevel:
-    """Return the lowest level of the basis, the validity and the knowledge of the capacity; arguments that are `None`
-    are ignored."""
+    """Return the lowest level of the basis, the validity and the knowledge of the capacity;
+    arguments that are `None` are ignored."""
     levels = [_BY_BASIS[basis]]
     levels += [] if validity is None else [_BY_VALIDITY[validity]]
     levels += [] if knowledge is None else [_BY_KNOWLEDGE[knowledge]]

@@ -23,7 +23,8 @@ class ReportFormat(NamedTuple):
     has_definitions: bool = False
     """True if the report can contain metric definitions of other tools."""
     package: str | None = None
-    """Additional package that the format requires; the extra that installs the package has the ID of the format."""
+    """Additional package that the format requires; the extra that installs the package has the ID
+    of the format."""
 
 
 REPORT_FORMATS = (

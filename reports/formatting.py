@@ -1,4 +1,5 @@
-"""Number formatting: three significant digits, thousands separators, units, intervals. All functions are pure.
+"""Number formatting: three significant digits, thousands separators, units, intervals. All
+functions are pure.
 
 The module also removes characters that control terminals or break renderers from external strings.
 """
@@ -21,8 +22,8 @@ _SIGNIFICANT = 3
 
 
 def format_number(value: float) -> str:
-    """Format a number with three significant digits: 238, 12.3, 0.0412, 12,300. A number between 0 and 0.000001 is
-    shown as <0.000001."""
+    """Format a number with three significant digits: 238, 12.3, 0.0412, 12,300. A number between 0
+    and 0.000001 is shown as <0.000001."""
     if 0 < abs(value) < 10**-_MAX_DECIMALS:
         return f"{'-' if value < 0 else ''}<{10**-_MAX_DECIMALS:.{_MAX_DECIMALS}f}"
     return _fixed(value, _decimals(value))
@@ -44,7 +45,8 @@ def format_count_noun(number_of: int, noun: str) -> str:
 
 
 def format_money(value: float) -> str:
-    """Format US dollars: no decimals from 100 upward, cents from 1 upward, three significant digits below 1."""
+    """Format US dollars: no decimals from 100 upward, cents from 1 upward, three significant digits
+    below 1."""
     if abs(value) >= 100:
         return _fixed(value, 0)
     return _fixed(value, 2 if abs(value) >= 1 else max(2, _decimals(value, most=_MONEY_DECIMALS)))
@@ -84,8 +86,8 @@ def format_duration(value: float) -> str:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """Append a unit after a thin space, as in 238 req/s; a dollar sign is placed before the number, as in
-    $310/month."""
+    """Append a unit after a thin space, as in 238 req/s; a dollar sign is placed before the number,
+    as in $310/month."""
     shown = show_unit(unit)
     if shown.startswith("$"):
         return f"-${text[1:]}{shown[1:]}" if text.startswith("-") else f"${text}{shown[1:]}"
@@ -93,8 +95,8 @@ def with_unit(text: str, unit: str) -> str:
 
 
 def format_quantity(quantity: Quantity) -> str:
-    """Format a value with its interval and unit, as in 238 (231–244) req/s or $310/month (290–330); n/a without a
-    value."""
+    """Format a value with its interval and unit, as in 238 (231–244) req/s or $310/month (290–330);
+    n/a without a value."""
     low_high = format_interval(quantity)
     if low_high is None:
         return format_value_unit(quantity)
@@ -104,18 +106,21 @@ def format_quantity(quantity: Quantity) -> str:
 
 
 def format_value_unit(one: Quantity) -> str:
-    """Format a value with its unit. A percentile of too few samples shows the sample size: 54.4 ms (n = 57)."""
+    """Format a value with its unit. A percentile of too few samples shows the sample size: 54.4 ms
+    (n = 57)."""
     shown = one.undersampled if one.value is None else one.value
     return NOT_AVAILABLE if shown is None else with_unit(_digits(one, shown), display_unit(one)) + _sample_note(one)
 
 
 def format_inference_rate(one: Quantity) -> str:
-    """Format the throughput of a local model in inferences/s; the unit of the quantity is ignored."""
+    """Format the throughput of a local model in inferences/s; the unit of the quantity is
+    ignored."""
     return NOT_AVAILABLE if one.value is None else with_unit(format_value(one), "inferences/s")
 
 
 def display_tiles(report: Report) -> list[HeadlineTile]:
-    """Return the headline tiles; the throughput of a local model has the unit inferences/s instead of 1/s."""
+    """Return the headline tiles; the throughput of a local model has the unit inferences/s instead
+    of 1/s."""
     is_model_only = report.local is not None
     return [
         msgspec.structs.replace(tile, quantity=msgspec.structs.replace(tile.quantity, unit="inferences/s"))
@@ -136,8 +141,8 @@ def _sample_note(one: Quantity) -> str:
 
 
 def format_interval(one: Quantity) -> str | None:
-    """Format the 95 % interval of a quantity with the decimals of its value, as in 231–244; `None` without an
-    interval."""
+    """Format the 95 % interval of a quantity with the decimals of its value, as in 231–244; `None`
+    without an interval."""
     if one.value is None or one.ci95 is None:
         return None
     between = " to " if one.ci95[0] < 0 else "–"  # a dash next to a minus sign would look like a second minus sign
@@ -174,8 +179,8 @@ _METRICS = {
 
 
 def metric_name(name: str, aggregate: str = "") -> str:
-    """Return the display name of a latency metric, such as `p99.9 latency`; an unknown name is returned without its
-    `_ms`."""
+    """Return the display name of a latency metric, such as `p99.9 latency`; an unknown name is
+    returned without its `_ms`."""
     shown = _METRICS.get(name, name.removesuffix("_ms"))
     return f"{aggregate.replace('_', '.')} {shown}" if aggregate else shown
 
@@ -194,7 +199,8 @@ _STATE_TEXTS = {"passed": "SLO met", "failed": "SLO missed", "fallback": "fallba
 
 
 def display_state(state: str) -> str:
-    """Return the display text of a state of a stage or variant; an unknown state is returned unchanged."""
+    """Return the display text of a state of a stage or variant; an unknown state is returned
+    unchanged."""
     return _STATE_TEXTS.get(state, state)
 
 
@@ -206,7 +212,8 @@ def check_value(row: CheckRow) -> str:
 
 
 def check_text(row: CheckRow, write_status: Callable[[str], str] = str) -> str:
-    """Format a check with its verdict, value, limit and hint, as in `WARN step duration: 3.00 s, limit 10 s. …`."""
+    """Format a check with its verdict, value, limit and hint, as in
+    `WARN step duration: 3.00 s, limit 10 s. …`."""
     return f"{write_status(row.verdict)} {check_finding(row)}"
 
 
@@ -256,7 +263,8 @@ def _digits(source: Quantity, shown: float) -> str:
 
 
 def _decimals_below_all(share: Quantity) -> int:
-    """Return the decimals needed to show how far a share close to 1 is from 1: 99.96 %, not 100 %."""
+    """Return the decimals needed to show how far a share close to 1 is from 1: 99.96 %, not 100
+    %."""
     value = share.value or share.undersampled or 0.0
     missing = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
     return max(0, _decimals(100 * missing) - 2) if 0 < missing < 0.1 else 0
@@ -282,8 +290,8 @@ _CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(co
 
 
 def sanitize(record: _Record) -> _Record:
-    """Return the record with the control characters in its strings replaced; a single NUL would abort the chart
-    renderer."""
+    """Return the record with the control characters in its strings replaced; a single NUL would
+    abort the chart renderer."""
     return msgspec.convert(_replace_controls(msgspec.to_builtins(record)), type=type(record))
 
 

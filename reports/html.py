@@ -1,5 +1,5 @@
-"""Render a report as one offline HTML file: the decision or the result first, and charts as SVG that a script makes
-interactive.
+"""Render a report as one offline HTML file: the decision or the result first, and charts as SVG
+that a script makes interactive.
 
 The page also contains compressed files that the reader can save.
 """
@@ -90,8 +90,8 @@ class Picture(msgspec.Struct, frozen=True):
 class Pictures(msgspec.Struct, frozen=True):
     """Charts of a page by key.
 
-    `library` is the script that makes the charts interactive. `failure` is the reason why charts are missing from the
-    report.
+    `library` is the script that makes the charts interactive. `failure` is the reason why charts
+    are missing from the report.
     """
 
     drawn: dict[str, Picture]
@@ -102,9 +102,9 @@ class Pictures(msgspec.Struct, frozen=True):
 def render_html(report: Report, warn: WarnCallback = lambda _: None) -> str:
     """Render a report as an HTML page; the same report always gives the same bytes.
 
-    Raw data that would make the page larger than `PREFERRED_BYTES` is omitted. Rows that would make the page larger
-    than `MAX_BYTES` are omitted too, which the page states. If charts cannot be drawn, the page has none, and `warn` is
-    called with the reason.
+    Raw data that would make the page larger than `PREFERRED_BYTES` is omitted. Rows that would make
+    the page larger than `MAX_BYTES` are omitted too, which the page states. If charts cannot be
+    drawn, the page has none, and `warn` is called with the reason.
     """
     raw = embed_text("result.json", report.result_json)  # exact bytes, so before control characters are replaced
     return _first_that_fits(_pages(sanitize(msgspec.structs.replace(report, result_json="")), raw, warn))
@@ -153,7 +153,8 @@ def _first_that_fits(pages: Iterable[tuple[int, str]]) -> str:
 
 
 def inert_json(value: Any) -> Markup:
-    """Encode JSON for an HTML data block, escaping characters that could end the block or begin a tag."""
+    """Encode JSON for an HTML data block, escaping characters that could end the block or begin a
+    tag."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_INERT))
 
@@ -187,11 +188,13 @@ def _render(
 
 
 _LEADING_CHARTS = ("curve", "clients-time", "token-times", "variants-front", "rates")
-"""Charts that may be shown beside the result of a run without a plan; the first chart that was drawn is used."""
+"""Charts that may be shown beside the result of a run without a plan; the first chart that was
+drawn is used."""
 
 
 def _first_screen(report: Report | PlanReport, pictures: Pictures) -> dict[str, Any]:
-    """Build the template variables for the beginning of the page and for the list of its sections."""
+    """Build the template variables for the beginning of the page and for the list of its
+    sections."""
     if isinstance(report, PlanReport):
         planned, sections, missing = True, _PLAN_SECTIONS, []
     else:
@@ -244,7 +247,8 @@ def _has_load(report: Report) -> bool:
 
 
 def _missing(report: Report) -> list[tuple[str, str]]:
-    """Return the titles of sections for which the run has no data, each with the reason. The appendix lists them."""
+    """Return the titles of sections for which the run has no data, each with the reason. The
+    appendix lists them."""
     is_local = report.local is not None
     has_gpu = any(series.metric == "gpu_utilization_percent" for series in report.telemetry)
     machine = "Too few telemetry samples for a chart." if report.telemetry else "No machine telemetry in this run."
@@ -312,8 +316,8 @@ def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
 
 
 def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]:
-    """Group variants by where their operators ran. Returns the variant names and one representative variant per
-    group."""
+    """Group variants by where their operators ran. Returns the variant names and one representative
+    variant per group."""
     groups: dict[tuple[object, ...], tuple[list[str], VariantRow]] = {}
     for variant in variants:
         groups.setdefault((variant.provider, variant.provider_used, variant.placements), ([], variant))[0].append(
@@ -323,7 +327,8 @@ def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str],
 
 
 def _link(name: str) -> str:
-    """Return a relative link to a file in the folder of the page; the file name may contain any characters."""
+    """Return a relative link to a file in the folder of the page; the file name may contain any
+    characters."""
     return f"./{quote(name, safe='')}"
 
 

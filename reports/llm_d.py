@@ -1,8 +1,9 @@
-"""Records of llm-d's Benchmark Report 0.2.1: one file per load point, so that tools for this format can plot Sizewise
-runs.
+"""Records of llm-d's Benchmark Report 0.2.1: one file per load point, so that tools for this format
+can plot Sizewise runs.
 
-The records contain only data that a run measured. Where llm-d's definitions differ from those of Sizewise, nothing is
-guessed: for example, a statistic without a mean or a workload without a known input length is omitted.
+The records contain only data that a run measured. Where llm-d's definitions differ from those of
+Sizewise, nothing is guessed: for example, a statistic without a mean or a workload without a known
+input length is omitted.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class RunTime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Identification of a record. `uid` identifies the file, `eid` the run that the data comes from."""
+    """Identification of a record. `uid` identifies the file, `eid` the run that the data comes
+    from."""
 
     uid: str
     eid: str
@@ -116,7 +118,8 @@ class StackMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class ServingStack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The endpoint as a component of the serving stack. The client has no information about the inference engine."""
+    """The endpoint as a component of the serving stack. The client has no information about the
+    inference engine."""
 
     kind: Literal["generic"]
     tool: str

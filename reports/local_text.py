@@ -1,4 +1,5 @@
-"""Render a local run for a terminal: a table of the variants, and further results of the headline variant."""
+"""Render a local run for a terminal: a table of the variants, and further results of the headline
+variant."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ _MAX_ROWS = 12
 
 
 def variant_table(local: LocalSection, width: int, write_state: Callable[[str], str] = str) -> list[list[str]]:
-    """Build the table of variants as rows of cells, header first. Times are in ms. Less important columns are omitted
-    if the table would be wider than `width`."""
+    """Build the table of variants as rows of cells, header first. Times are in ms. Less important
+    columns are omitted if the table would be wider than `width`."""
     shown = _select_variants(local.variants)
     if not any(variant.scenarios for variant in shown):
         return []
@@ -45,8 +46,8 @@ def variant_table(local: LocalSection, width: int, write_state: Callable[[str], 
 
 
 def remaining_variant_lines(local: LocalSection) -> list[str]:
-    """Return lines for what the table omits: the number of further variants, and the reasons why variants ended early
-    or were skipped."""
+    """Return lines for what the table omits: the number of further variants, and the reasons why
+    variants ended early or were skipped."""
     hidden = len(local.variants) - _MAX_ROWS
     more = [f"… and {hidden} more in the report"] if hidden > 0 else []
     reasons: dict[str, list[str]] = {}
@@ -72,8 +73,8 @@ def headline_variant_lines(local: LocalSection) -> list[tuple[str, list[str]]]:
 
 
 def _select_variants(variants: Sequence[VariantRow]) -> list[VariantRow]:
-    """Select the variants to show, preserving their order. If there are too many, the best variant, variants on the
-    Pareto front and the fastest variants take precedence."""
+    """Select the variants to show, preserving their order. If there are too many, the best variant,
+    variants on the Pareto front and the fastest variants take precedence."""
     if len(variants) <= _MAX_ROWS:
         return list(variants)
     ranked = sorted(
@@ -157,8 +158,8 @@ def _batch_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
 
 
 def _cold_start_lines(local: LocalSection, shown: VariantRow) -> Iterator[str]:
-    """Yield lines about the cold starts of the variant, or of another variant with the same file, provider, threads and
-    devices."""
+    """Yield lines about the cold starts of the variant, or of another variant with the same file,
+    provider, threads and devices."""
     loaded_alike = (
         variant for variant in local.variants if _load_key(variant) == _load_key(shown) and variant.cold_starts
     )

@@ -1,8 +1,8 @@
-"""Render a report as Markdown, for a job summary or a comment: the decision or the result, its caveats, then the
-numbers.
+"""Render a report as Markdown, for a job summary or a comment: the decision or the result, its
+caveats, then the numbers.
 
-The module also renders comparisons, and escapes free-form strings, tables and lists for the Markdown dialects of GitHub
-and GitLab.
+The module also renders comparisons, and escapes free-form strings, tables and lists for the
+Markdown dialects of GitHub and GitLab.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 
 
 def escape_text(raw: str) -> str:
-    """Escape a string for a single line of Markdown that displays `raw` literally, without markup, links or block
-    markers."""
+    """Escape a string for a single line of Markdown that displays `raw` literally, without markup,
+    links or block markers."""
     line = _ACTIVE.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
     line = _LINKS.sub(r"\\\g<0>", line)
     return _NUMBERED.sub(r"\1\\\2", _BEGINS_A_BLOCK.sub(r"\\\g<0>", line))
@@ -62,8 +62,8 @@ def bullet_list(lines: Sequence[str]) -> list[str]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Build a Markdown table; the cells must already be Markdown. Columns without a header are omitted. Returns no
-    lines if there are no rows."""
+    """Build a Markdown table; the cells must already be Markdown. Columns without a header are
+    omitted. Returns no lines if there are no rows."""
     columns_kept = [index for index, name in enumerate(columns) if name]
     lines = [columns, ["---"] * len(columns), *rows] if rows else []
     return [f"| {' | '.join(line[index] for index in columns_kept)} |" for line in lines]
@@ -130,7 +130,8 @@ _TRUNCATED_NOTE = "\n_Truncated to the size limit of a job summary. See report.h
 
 
 def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
-    """Render as many complete sections as fit in `max_bytes`. The result is empty if even the verdict does not fit."""
+    """Render as many complete sections as fit in `max_bytes`. The result is empty if even the
+    verdict does not fit."""
     report = sanitize(report)
     planned = report.plan if leads_with_plan(report) else None
     sections = [

@@ -1,8 +1,9 @@
-"""Marks in a string that a terminal shows as colors, so that nothing is recognized by searching the string for words.
+"""Marks in a string that a terminal shows as colors, so that nothing is recognized by searching the
+string for words.
 
-A status such as PASS is marked by replacing each letter with a private-use Unicode character, which keeps its length. A
-percentile of too few samples is marked by one such character at each end, without display width. Marks must be replaced
-or dropped before the string is printed.
+A status such as PASS is marked by replacing each letter with a private-use Unicode character, which
+keeps its length. A percentile of too few samples is marked by one such character at each end,
+without display width. Marks must be replaced or dropped before the string is printed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def dim_undersampled(quantity: Quantity, text: str) -> str:
 
 
 def replace_marks(text: str, write_status: Callable[[str], str], dim_start: str, dim_end: str) -> str:
-    """Replace each marked status with the result of `write_status`, and the ends of dimmed strings."""
+    """Replace each marked status with the result of `write_status`, and the ends of dimmed
+    strings."""
     written = _MARKED.sub(lambda match: write_status("".join(chr(ord(mark) - _FIRST) for mark in match[0])), text)
     return written.replace(DIM_START, dim_start).replace(DIM_END, dim_end)
 

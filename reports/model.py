@@ -1,8 +1,10 @@
-"""Schema of `report.json`: all data that a report shows, as numbers with unit and basis. Renderers do the formatting.
+"""Schema of `report.json`: all data that a report shows, as numbers with unit and basis. Renderers
+do the formatting.
 
-The first schema number was 1. Additions keep the number; a removal or a change of meaning increments it. Fields that
-were added with the uncertainty of plans have defaults, and a plan may be a separate report (`"kind": "plan"`). `at_s`,
-`start_s` and `end_s` are in seconds from the start of the run. Shares are fractions.
+The first schema number was 1. Additions keep the number; a removal or a change of meaning
+increments it. Fields that were added with the uncertainty of plans have defaults, and a plan may be
+a separate report (`"kind": "plan"`). `at_s`, `start_s` and `end_s` are in seconds from the start of
+the run. Shares are fractions.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
-"""Outcome of a run. MEASURED means that the run is valid and has no objective that could pass or fail."""
+"""Outcome of a run. MEASURED means that the run is valid and has no objective that could pass or
+fail."""
 
 
 class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +46,11 @@ class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     hardware: str | None
     user_title: str | None = None
-    """Name that the user gave to this run, in addition to the title, which is the name of the profile."""
+    """Name that the user gave to this run, in addition to the title, which is the name of the
+    profile."""
     accelerator_count: float | None = None
-    """Number of accelerators of the target, summed over all replicas; `None` if the target has no accelerators or the
-    number is unknown."""
+    """Number of accelerators of the target, summed over all replicas; `None` if the target has no
+    accelerators or the number is unknown."""
 
     @property
     def name(self) -> str:
@@ -54,10 +58,12 @@ class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Verdict of a report. `sentence` is `stamp` followed by `finding`; `finding` is `headline` followed by `detail`.
+    """Verdict of a report. `sentence` is `stamp` followed by `finding`; `finding` is `headline`
+    followed by `detail`.
 
-    `stamp` states that the verdict is not the original verdict of the run; it is `None` for the original verdict.
-    `headline` has no full stop. `headline` and `detail` are empty in reports of older versions.
+    `stamp` states that the verdict is not the original verdict of the run; it is `None` for the
+    original verdict. `headline` has no full stop. `headline` and `detail` are empty in reports of
+    older versions.
     """
 
     outcome: Outcome
@@ -80,8 +86,8 @@ class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of an SLO objective or a gate. `margin` is the distance to the limit as a fraction of the limit, negative
-    if the limit is missed."""
+    """Result of an SLO objective or a gate. `margin` is the distance to the limit as a fraction of
+    the limit, negative if the limit is missed."""
 
     kind: ObjectiveKind
     text: str
@@ -94,7 +100,8 @@ class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None = None
     """Reason why the outcome is INCONCLUSIVE; `None` if it is PASS or FAIL."""
     implied: bool = False
-    """True if the profile does not contain this objective: an SLO without an error limit gets a default error limit."""
+    """True if the profile does not contain this objective: an SLO without an error limit gets a
+    default error limit."""
     label: str = ""
     """Display text of the objective; empty in reports of older versions."""
 
@@ -122,8 +129,8 @@ class NamedQuantity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of the model on this machine without a network. `proof` contains the checks that show where the model was
-    executed."""
+    """Results of the model on this machine without a network. `proof` contains the checks that show
+    where the model was executed."""
 
     name: str
     batches: tuple[BatchRow, ...]
@@ -135,9 +142,10 @@ class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     """Results of one stage. Probes that missed the SLO have rows too.
 
-    `evaluated` is the latency metric of the SLO (see `Report.curve`). `scheduled_per_s` is the rate from which the
-    arrivals were drawn, and `offered` the rate that resulted; `scheduled_per_s` is `None` in a closed loop, which has
-    `clients` instead. The percentiles are those of the metric `Report.times`.
+    `evaluated` is the latency metric of the SLO (see `Report.curve`). `scheduled_per_s` is the rate
+    from which the arrivals were drawn, and `offered` the rate that resulted; `scheduled_per_s` is
+    `None` in a closed loop, which has `clients` instead. The percentiles are those of the metric
+    `Report.times`.
     """
 
     name: str
@@ -168,8 +176,8 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Token metrics of the responses of one stage: time to first token (`ttft_…`), time per output token (`tpot_…`),
-    inter-token latency (`itl_…`) and inter-chunk latency (`icl_…`)."""
+    """Token metrics of the responses of one stage: time to first token (`ttft_…`), time per output
+    token (`tpot_…`), inter-token latency (`itl_…`) and inter-chunk latency (`icl_…`)."""
 
     stage: str
     ttft_p50: Quantity
@@ -196,7 +204,8 @@ class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of requests that have a property in common. `share` is the fraction of all requests."""
+    """Results of requests that have a property in common. `share` is the fraction of all
+    requests."""
 
     label: str
     requests: int
@@ -213,8 +222,8 @@ class GroupTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Statistics of one load worker over all stages except warm-ups. `clock` is the maximum clock error of the
-    worker."""
+    """Statistics of one load worker over all stages except warm-ups. `clock` is the maximum clock
+    error of the worker."""
 
     worker: int
     host: str
@@ -240,8 +249,8 @@ class MaxRateSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Knee of a sweep by one method: the rate `at` beyond which latency grows faster than throughput. `latency` is the
-    mean latency at this rate."""
+    """Knee of a sweep by one method: the rate `at` beyond which latency grows faster than
+    throughput. `latency` is the mean latency at this rate."""
 
     name: str
     method: str
@@ -255,8 +264,8 @@ class KneeSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CurveLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """Labels of the rate curve, which shows the `percentile` (such as p95) of `metric`. `limit` is the limit of the
-    SLO."""
+    """Labels of the rate curve, which shows the `percentile` (such as p95) of `metric`. `limit` is
+    the limit of the SLO."""
 
     metric: str
     percentile: str
@@ -268,7 +277,8 @@ class CurveLabels(msgspec.Struct, frozen=True, kw_only=True):
 class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
     """Rates and latencies per time bin of `bin_s` seconds. `at_s` contains the centers of the bins.
 
-    A latency is assigned to the bin of the intended start of its request, and is `None` in bins without responses.
+    A latency is assigned to the bin of the intended start of its request, and is `None` in bins
+    without responses.
     """
 
     bin_s: float
@@ -283,8 +293,8 @@ class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
     ttft_p95_ms: tuple[float | None, ...] = ()
     """95th percentile of TTFT per bin; empty if no response had a token."""
     lag_p99_ms: tuple[float | None, ...] = ()
-    """99th percentile of the send lag of requests with a response, per bin; empty if the intended starts are
-    unknown."""
+    """99th percentile of the send lag of requests with a response, per bin; empty if the intended
+    starts are unknown."""
 
 
 class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,8 +310,8 @@ SpectrumMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "call
 
 
 class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact percentiles of a latency metric over all successful requests of the stages used for the result: the
-    fraction `share` of the requests is at or below `ms`."""
+    """Exact percentiles of a latency metric over all successful requests of the stages used for the
+    result: the fraction `share` of the requests is at or below `ms`."""
 
     metric: SpectrumMetric
     n: int
@@ -331,8 +341,8 @@ _MEASURED_FROM: dict[SpectrumMetric, str] = {
 class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
     """Number of responses by intended start and latency.
 
-    A column begins at `from_s` and is `bin_s` seconds wide. Row k ranges from `edges_ms[k]` to below `edges_ms[k + 1]`;
-    the lowest latencies come first.
+    A column begins at `from_s` and is `bin_s` seconds wide. Row k ranges from `edges_ms[k]` to
+    below `edges_ms[k + 1]`; the lowest latencies come first.
     """
 
     bin_s: float
@@ -357,8 +367,8 @@ class ErrorRow(ErrorSummary, frozen=True, kw_only=True):
 
 
 class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric as defined by each tool, in the order of the tools; `None` for a tool that does not report the
-    metric."""
+    """One metric as defined by each tool, in the order of the tools; `None` for a tool that does
+    not report the metric."""
 
     metric: str
     aggregate: str | None
@@ -366,7 +376,8 @@ class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefinitionTable(msgspec.Struct, frozen=True, kw_only=True):
-    """Metrics of one stage as defined by each tool. `requests` is the number of requests that each tool includes."""
+    """Metrics of one stage as defined by each tool. `requests` is the number of requests that each
+    tool includes."""
 
     stage: str
     requests: tuple[int, ...]
@@ -380,8 +391,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool whose metric definitions are compared. `source` is the version of the tool and where its definitions are
-    documented."""
+    """A tool whose metric definitions are compared. `source` is the version of the tool and where
+    its definitions are documented."""
 
     name: str
     source: str
@@ -389,8 +400,8 @@ class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Definitions(msgspec.Struct, frozen=True, kw_only=True):
-    """Metrics of the same requests by the definitions of several tools, Sizewise first. `explanations` is ordered by
-    metric, then by tool."""
+    """Metrics of the same requests by the definitions of several tools, Sizewise first.
+    `explanations` is ordered by metric, then by tool."""
 
     tools: tuple[DefiningTool, ...]
     tables: tuple[DefinitionTable, ...]
@@ -405,7 +416,8 @@ class EnvironmentEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelfTestRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Self-test of the load generator on the machine of the run. `failed` lists the checks that did not pass."""
+    """Self-test of the load generator on the machine of the run. `failed` lists the checks that did
+    not pass."""
 
     id: str
     at: str
@@ -459,7 +471,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     """Notes about the measurement that a reader must know."""
     times: str = "latency_ms"
-    """Metric of the stages' percentiles: latency, or service time if the intended starts are unknown."""
+    """Metric of the stages' percentiles: latency, or service time if the intended starts are
+    unknown."""
     tokens: tuple[TokenRow, ...] = ()
     spikes: tuple[SpikeSummary, ...] = ()
     cold_start: tuple[NamedQuantity, ...] = ()
@@ -470,19 +483,22 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     knees: KneeSection | None = None
     """Knees of a load sweep, one per method."""
     local: LocalSection | None = None
-    """Results of a local model. In contrast, `model` describes a served model that was also measured without the
-    server."""
+    """Results of a local model. In contrast, `model` describes a served model that was also
+    measured without the server."""
     comparison: ComparisonSection | None = None
     """Comparison with a baseline."""
     selftest: SelfTestRow | None = None
-    """Self-test that was valid when the run was measured; `None` if there was none, which `method` states too."""
+    """Self-test that was valid when the run was measured; `None` if there was none, which `method`
+    states too."""
     distributions: tuple[PercentileCurve, ...] = ()
-    """Full distributions of the same metrics as `spectra`, from minimum to maximum, for any number of samples."""
+    """Full distributions of the same metrics as `spectra`, from minimum to maximum, for any number
+    of samples."""
     heat_map: LatencyHeatMap | None = None
     """Heat map of all responses of the run."""
     downloads: tuple[Download, ...] = ()
     hidden: tuple[Literal["hosts", "models", "prompts"], ...] = ()
-    """What was redacted for readers who may see only the numbers; `notes` state the redactions too."""
+    """What was redacted for readers who may see only the numbers; `notes` state the redactions
+    too."""
 
 
 class _Kind(msgspec.Struct):
@@ -490,7 +506,8 @@ class _Kind(msgspec.Struct):
 
 
 def read_report(text: bytes | str) -> Report | PlanReport:
-    """Decode the report of a run or of a plan. Raises ValueError if the text is not a report of this schema."""
+    """Decode the report of a run or of a plan. Raises ValueError if the text is not a report of
+    this schema."""
     try:
         if msgspec.json.decode(text, type=_Kind).kind == "plan":
             return msgspec.json.decode(text, type=PlanReport)

@@ -1,7 +1,8 @@
-"""Render the numbers of a report as OpenMetrics text, for GitLab metrics reports and the Prometheus textfile collector.
+"""Render the numbers of a report as OpenMetrics text, for GitLab metrics reports and the Prometheus
+textfile collector.
 
-All metrics are gauges, so that parsers of the Prometheus text format accept them too. A value that is not available has
-no sample.
+All metrics are gauges, so that parsers of the Prometheus text format accept them too. A value that
+is not available has no sample.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class _Sample(msgspec.Struct, frozen=True):
 
 
 def render_openmetrics(report: Report) -> str:
-    """Render a report as OpenMetrics text, which ends with `# EOF`. If several samples have the same name and labels,
-    the first sample is used."""
+    """Render a report as OpenMetrics text, which ends with `# EOF`. If several samples have the
+    same name and labels, the first sample is used."""
     families: dict[str, tuple[str, dict[str, float]]] = {}
     for sample in _samples(sanitize(report)):
         if sample.value is not None:

@@ -13,8 +13,8 @@ _PROPERTY = re.compile(r"(--[\w-]+):\s*(#[0-9a-f]{6})")
 
 
 def render_pdf(report: Report | PlanReport) -> bytes:
-    """Render the HTML page of a report as PDF in the colors of the light theme, without network access. Raises
-    ValueError if WeasyPrint is not installed."""
+    """Render the HTML page of a report as PDF in the colors of the light theme, without network
+    access. Raises ValueError if WeasyPrint is not installed."""
     try:
         from weasyprint import HTML
     except (ImportError, OSError) as error:  # OSError: Pango, a system library that draws the text, is missing
@@ -24,8 +24,8 @@ def render_pdf(report: Report | PlanReport) -> bytes:
 
 
 def _with_light_colors(page: str) -> str:
-    """Replace the page's CSS custom properties with their values, because WeasyPrint does not apply custom properties
-    to SVG."""
+    """Replace the page's CSS custom properties with their values, because WeasyPrint does not apply
+    custom properties to SVG."""
     css = (resources.files("reports") / "templates" / "report.css").read_text("utf-8")
     for name, color in _PROPERTY.findall(css[: css.index("@media")]):
         page = page.replace(f"var({name})", color)

@@ -1,5 +1,5 @@
-"""Data of a plan in a report: fleets as rows, the confidence in the recommended fleet, and the sensitivity of the
-result."""
+"""Data of a plan in a report: fleets as rows, the confidence in the recommended fleet, and the
+sensitivity of the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import msgspec
 from reports.quantity import Basis, CheckRow, Limit, Quantity, Validity
 
 SizingMethod = Literal["simulated", "formula", "measured"]
-"""Method that determined the size of a fleet: a simulation, a queueing formula, or only the measured max rate."""
+"""Method that determined the size of a fleet: a simulation, a queueing formula, or only the
+measured max rate."""
 
 
 class PercentileRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +23,8 @@ class PercentileRange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CapacityUncertainty(msgspec.Struct, frozen=True, kw_only=True):
-    """Uncertainty of the capacity: a headline, and the next measurement that would reduce the uncertainty."""
+    """Uncertainty of the capacity: a headline, and the next measurement that would reduce the
+    uncertainty."""
 
     state: Literal["uncertain", "unknown"]
     per_instance_per_s: PercentileRange
@@ -31,8 +33,8 @@ class CapacityUncertainty(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SloProbabilityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Probability that the SLO is met at the peak, for the planned number of instances without spares, one instance
-    fewer, and one instance more."""
+    """Probability that the SLO is met at the peak, for the planned number of instances without
+    spares, one instance fewer, and one instance more."""
 
     one_fewer: float
     planned: float
@@ -63,7 +65,8 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instances_needed: PercentileRange | None = None
     """Number of instances required to sustain the peak within the SLO, without spares."""
     usd_per_month_needed: PercentileRange | None = None
-    """Monthly cost of the required instances and the spares, including the uncertainty of prices."""
+    """Monthly cost of the required instances and the spares, including the uncertainty of
+    prices."""
     sizing_method: SizingMethod | None = None
     price_kind: str = "on demand"
     measured_on: str | None = None
@@ -73,14 +76,16 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance_type: str = ""
     region: str = ""
     planned_rate_per_s: float | None = None
-    """Rate at which one instance meets the SLO with the plan's confidence; `None` in plan files of older versions."""
+    """Rate at which one instance meets the SLO with the plan's confidence; `None` in plan files of
+    older versions."""
 
 
 class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A non-dominated fleet: no other fleet is better in both cost and latency. One offer may have several such fleets
-    of different sizes.
+    """A non-dominated fleet: no other fleet is better in both cost and latency. One offer may have
+    several such fleets of different sizes.
 
-    `frontier_probability` is the probability that the fleet is non-dominated, given the uncertainties of all fleets.
+    `frontier_probability` is the probability that the fleet is non-dominated, given the
+    uncertainties of all fleets.
     """
 
     offer: str
@@ -100,8 +105,8 @@ class RecommendationRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnitCostRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Cost in USD per `unit` of the recommended fleet: at saturation, at the max rate within the SLO, and at the mean
-    traffic."""
+    """Cost in USD per `unit` of the recommended fleet: at saturation, at the max rate within the
+    SLO, and at the mean traffic."""
 
     unit: str
     at_saturation: Quantity
@@ -110,7 +115,8 @@ class UnitCostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Monthly cost and cheapest offer at both ends of the range of one input, with all other inputs as planned.
+    """Monthly cost and cheapest offer at both ends of the range of one input, with all other inputs
+    as planned.
 
     A cost is `None` if no offer meets the constraints.
     """
@@ -123,8 +129,8 @@ class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
     winner_low: str | None
     winner_high: str | None
     winner_low_name: str | None = None
-    """Short name of the cheapest offer at the low end, for charts: the region if the offer has the instance type of the
-    recommended fleet, otherwise the instance type."""
+    """Short name of the cheapest offer at the low end, for charts: the region if the offer has the
+    instance type of the recommended fleet, otherwise the instance type."""
     winner_high_name: str | None = None
 
 
@@ -149,7 +155,8 @@ class CommitmentRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Effect of one change by itself on the monthly cost. The costs are `None` if no offer meets the constraints."""
+    """Effect of one change by itself on the monthly cost. The costs are `None` if no offer meets
+    the constraints."""
 
     change: str
     basis: Basis
@@ -179,9 +186,11 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan. `offers` lists the feasible offers by cost; `runner_up` and `cheapest_rejected` refer to rows by name.
+    """A plan. `offers` lists the feasible offers by cost; `runner_up` and `cheapest_rejected` refer
+    to rows by name.
 
-    Fields with a default were added in later versions; those about a fleet refer to the recommended fleet.
+    Fields with a default were added in later versions; those about a fleet refer to the recommended
+    fleet.
     """
 
     peak_per_s: float
@@ -223,7 +232,8 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckRow, ...] = ()
     """Checks of the recommended fleet that have warnings."""
     source: SourceRow | None = None
-    """Measurement that the recommended fleet is based on; `None` if there is none, and in reports of older versions."""
+    """Measurement that the recommended fleet is based on; `None` if there is none, and in reports
+    of older versions."""
 
     @property
     def recommended_row(self) -> OfferRow | None:

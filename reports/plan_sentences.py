@@ -28,8 +28,8 @@ def load_instances(row: OfferRow) -> int | None:
 
 
 def slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
-    """Return pairs of number of instances, without spares, and P(SLO met) at the peak: one instance fewer, as planned,
-    and one instance more."""
+    """Return pairs of number of instances, without spares, and P(SLO met) at the peak: one instance
+    fewer, as planned, and one instance more."""
     count, chances = load_instances(row), row.slo_probabilities
     if count is None or chances is None:
         return []
@@ -44,7 +44,8 @@ def slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
 
 
 def describe_fit_error(row: OfferRow) -> str | None:
-    """Describe the error of the service model at the percentile on which P(SLO met) depends most."""
+    """Describe the error of the service model at the percentile on which P(SLO met) depends
+    most."""
     if row.fit_error_at_slo is None:
         return None
     return f"service model error {formatting.format_percent(row.fit_error_at_slo)} at the SLO percentile"
@@ -71,8 +72,8 @@ def format_cost(row: OfferRow) -> str:
 
 
 def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
-    """Describe how the size of the fleet was determined; `None` if a report of an older version does not contain the
-    method."""
+    """Describe how the size of the fleet was determined; `None` if a report of an older version
+    does not contain the method."""
     spread = f", load balancing {plan.router.replace('_', ' ')}" if plan.router else ""
     location = f" of {row.measured_on}" if row.measured_on else ""
     if row.sizing_method == "simulated":
@@ -83,8 +84,8 @@ def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
 
 
 def evidence_ladder(plan: PlanSection) -> list[tuple[Basis, str, list[str]]]:
-    """Return every basis, strongest first, with its meaning and the numbers of the recommended fleet that have this
-    basis."""
+    """Return every basis, strongest first, with its meaning and the numbers of the recommended
+    fleet that have this basis."""
     return [
         (basis, meaning, [text for number_basis, text in _numbers_by_basis(plan) if number_basis == basis])
         for basis, meaning in LADDER.items()
@@ -132,7 +133,8 @@ def describe_insensitive_inputs(plan: PlanSection) -> str | None:
 
 
 def format_sensitivity(sensitivity: SensitivityRow, chosen: OfferRow | None) -> str:
-    """Format a sensitivity, as in `peak 800/s: $310/month; 1,200/s: $480/month (cheapest: aws/…)`."""
+    """Format a sensitivity, as in
+    `peak 800/s: $310/month; 1,200/s: $480/month (cheapest: aws/…)`."""
     low = _end_text(sensitivity.low, sensitivity.usd_per_month_low, sensitivity.winner_low, chosen)
     high = _end_text(sensitivity.high, sensitivity.usd_per_month_high, sensitivity.winner_high, chosen)
     return f"{sensitivity.input} {low}; {high}"
@@ -143,7 +145,8 @@ def other_cheapest(winner: str | None, chosen: OfferRow | None) -> str | None:
 
 
 def describe_peak_day(plan: PlanSection) -> str | None:
-    """Describe the peak day in one sentence: arrival rate, instances, cost and highest p95 latency."""
+    """Describe the peak day in one sentence: arrival rate, instances, cost and highest p95
+    latency."""
     series = plan.day
     if series is None:
         return None
@@ -163,8 +166,8 @@ def describe_peak_day(plan: PlanSection) -> str | None:
 
 
 def peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
-    """Return the percentile of the latency that the SLO limits, and the limit; `None` if the SLO limits a metric that
-    the simulation of the day does not report."""
+    """Return the percentile of the latency that the SLO limits, and the limit; `None` if the SLO
+    limits a metric that the simulation of the day does not report."""
     name, _, aggregate = plan.latency_metric.partition(".")
     if plan.latency_limit is None or name not in ("latency_ms", "service_ms"):
         return None
@@ -202,7 +205,8 @@ def describe_energy(plan: PlanSection) -> str | None:
 
 
 def describe_savings(rows: Sequence[SavingRow]) -> str | None:
-    """Describe how much each change saves when applied by itself, or state that no change saves anything."""
+    """Describe how much each change saves when applied by itself, or state that no change saves
+    anything."""
     if not rows:
         return None
     if all(_is_same_cost(row.saved_usd_per_month, 0.0) for row in rows):
@@ -234,7 +238,8 @@ def _changes_result(sensitivity: SensitivityRow, chosen: OfferRow | None) -> boo
 
 
 def _is_same_cost(left: float | None, right: float | None) -> bool:
-    """Return whether two costs are equal to the cent; the order of summation can change the last digits of a cost."""
+    """Return whether two costs are equal to the cent; the order of summation can change the last
+    digits of a cost."""
     return left == right if left is None or right is None else abs(left - right) < _CENT_USD
 
 

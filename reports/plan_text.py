@@ -1,4 +1,5 @@
-"""Render a plan for a terminal: the lines in the summary of a run, and further lines if the plan is shown by itself."""
+"""Render a plan for a terminal: the lines in the summary of a run, and further lines if the plan is
+shown by itself."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ _MAX_INPUTS = 3
 
 
 def decision_lines(plan: PlanSection) -> list[str]:
-    """Return the lines about the decision: missing knowledge of the capacity if any, the decision, its evidence and its
-    cost."""
+    """Return the lines about the decision: missing knowledge of the capacity if any, the decision,
+    its evidence and its cost."""
     first = (
         [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
     )
@@ -21,8 +22,9 @@ def decision_lines(plan: PlanSection) -> list[str]:
 
 
 def offer_lines(plan: PlanSection, *, is_decided: bool = False) -> list[str]:
-    """Return the limiting factor, the recommended offer, the runner-up and the cheapest excluded offer. The recommended
-    offer is omitted if `is_decided`, since the decision already states it."""
+    """Return the limiting factor, the recommended offer, the runner-up and the cheapest excluded
+    offer. The recommended offer is omitted if `is_decided`, since the decision already states
+    it."""
     chosen = plan.recommendation
     limit = [f"Limiting factor: {chosen.binding_constraint}"] if chosen else []
     return [*limit, *_named_offers(plan, is_decided=is_decided)]
@@ -34,7 +36,8 @@ def summary_lines(plan: PlanSection) -> list[str]:
 
 
 def detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
-    """Return groups of lines about the recommended fleet, each with a title. A group without content has no lines."""
+    """Return groups of lines about the recommended fleet, each with a title. A group without
+    content has no lines."""
     chosen, words = plan.recommendation, plan_sentences
     return [
         ("Confidence", [*_confidence_lines(plan)]),

@@ -13,8 +13,8 @@ Validity = Literal["VALID", "WARN", "INVALID"]
 class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
     """A number in a report. Without a `value` it is shown as n/a with its `reason`.
 
-    For a percentile of too few samples, `undersampled` is shown instead of `value`, in gray and with the sample size
-    `n`.
+    For a percentile of too few samples, `undersampled` is shown instead of `value`, in gray and
+    with the sample size `n`.
     """
 
     value: float | None

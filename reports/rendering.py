@@ -14,8 +14,8 @@ ComparisonFormat = Literal["text", "markdown", "html"]
 
 
 def render_document(report: Report | PlanReport, format_id: str, warn: Callable[[str], None] = lambda _: None) -> bytes:
-    """Render a report as the content of a file in the given format. Raises ValueError if a plan does not support the
-    format, or if the PDF cannot be created."""
+    """Render a report as the content of a file in the given format. Raises ValueError if a plan
+    does not support the format, or if the PDF cannot be created."""
     if format_id == "pdf":
         from reports.pdf import render_pdf
 
@@ -24,10 +24,11 @@ def render_document(report: Report | PlanReport, format_id: str, warn: Callable[
 
 
 def render(report: Report | PlanReport, form: str, warn: Callable[[str], None] = lambda _: None) -> str:
-    """Render a report as a string in the given format; only the modules for this format are imported.
+    """Render a report as a string in the given format; only the modules for this format are
+    imported.
 
-    `warn` is called with a message about content that is missing from the document, and why. Raises ValueError if the
-    format is not supported.
+    `warn` is called with a message about content that is missing from the document, and why. Raises
+    ValueError if the format is not supported.
     """
     if form == "json":
         return msgspec.json.encode(report).decode()

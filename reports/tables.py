@@ -1,4 +1,5 @@
-"""Tables of a report as CSV for spreadsheets and scripts: numbers are unformatted, missing values are empty cells."""
+"""Tables of a report as CSV for spreadsheets and scripts: numbers are unformatted, missing values
+are empty cells."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ def plan_tables(plan: PlanSection) -> dict[str, str]:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[_Cell]]) -> str:
-    """Write CSV that is safe to open in a spreadsheet: a string that a spreadsheet would execute as a formula is
-    prefixed with an apostrophe."""
+    """Write CSV that is safe to open in a spreadsheet: a string that a spreadsheet would execute as
+    a formula is prefixed with an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(columns)

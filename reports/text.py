@@ -1,4 +1,5 @@
-"""Render the terminal summary as plain text: the decision or the result, its caveats, then the numbers."""
+"""Render the terminal summary as plain text: the decision or the result, its caveats, then the
+numbers."""
 
 from __future__ import annotations
 
@@ -128,7 +129,8 @@ def _format_quantity(quantity: Quantity) -> str:
 
 
 def _result(report: Report) -> list[str]:
-    """Return the lines about the result of a run: headline, evidence, reasons for the outcome, and caveats."""
+    """Return the lines about the result of a run: headline, evidence, reasons for the outcome, and
+    caveats."""
     verdict, result = report.verdict, decide_run(report)
     headline = f"{verdict.stamp} {result.headline}" if verdict.stamp else result.headline
     evidence = "" if leads_with_plan(report) else result.evidence
@@ -141,8 +143,8 @@ def _reasons(report: Report) -> Iterator[str]:
 
 
 def _caveats(report: Report) -> list[str]:
-    """Return the number of caveats and their names, followed by the INVALID checks in full. The report shows all other
-    caveats below the numbers."""
+    """Return the number of caveats and their names, followed by the INVALID checks in full. The
+    report shows all other caveats below the numbers."""
     warnings = list_warnings(report)
     invalid = [_check(check) for check in warnings if check.verdict == "INVALID"]
     return [line for line in (summarize_caveats(warnings, len(report.notes)), *invalid) if line]
@@ -170,7 +172,8 @@ def _check(check: CheckRow) -> str:
 
 
 def _selftest(selftest: SelfTestRow | None) -> list[str]:
-    """Return the outcome of the self-test; empty if no self-test was run, which only the HTML report states."""
+    """Return the outcome of the self-test; empty if no self-test was run, which only the HTML
+    report states."""
     if selftest is None:
         return []
     outcome = "passed" if selftest.passed else f"{mark_status('FAILED')}: {', '.join(selftest.failed)}"
@@ -178,8 +181,8 @@ def _selftest(selftest: SelfTestRow | None) -> list[str]:
 
 
 def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
-    """Format the headline tiles as text columns (label, value, limit, basis). The column spacing must not be
-    wrapped."""
+    """Format the headline tiles as text columns (label, value, limit, basis). The column spacing
+    must not be wrapped."""
     rows = [
         (tile.label, _format_quantity(tile.quantity), _limit(tile), f"{_basis(tile)}{note}")
         for tile, note in zip(tiles, _distinct_notes(tiles), strict=True)
@@ -189,8 +192,8 @@ def _tiles(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
 
 
 def _columns(row: tuple[str, str, str, str], widths: list[int], width: int) -> list[str]:
-    """Join the cells of a row with column spacing. If the line is too long, the last cell is wrapped within its
-    column."""
+    """Join the cells of a row with column spacing. If the line is too long, the last cell is
+    wrapped within its column."""
     before = "".join(f"{pad(cell, size)}  " for cell, size in zip(row, widths, strict=False) if size)
     room = shown_width(before)
     first, *rest = textwrap.wrap(row[3], max(width - room, _MIN_COLUMN_WIDTH)) or [""]
@@ -208,7 +211,8 @@ def _basis(tile: HeadlineTile) -> str:
 
 
 def _distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
-    """Yield the note of each tile; a note that several tiles share appears only with the first of them."""
+    """Yield the note of each tile; a note that several tiles share appears only with the first of
+    them."""
     already_shown: set[str | None] = set()
     for tile in tiles:
         is_cost = tile.quantity.unit.startswith("USD")  # the plan states the traffic that a cost refers to
@@ -226,8 +230,8 @@ def _objective(row: ObjectiveRow) -> str:
 
 
 def _stages(stages: Sequence[StageRow], times: str) -> list[str]:
-    """Return a table of the stages that the profile defines. The steps of a search are omitted: its result is shown
-    elsewhere, and its probes are listed in the full report."""
+    """Return a table of the stages that the profile defines. The steps of a search are omitted: its
+    result is shown elsewhere, and its probes are listed in the full report."""
     rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
     if not rows:
         return []
@@ -275,7 +279,8 @@ _TOKEN_COLUMNS = ("stage", "TTFT p50", "p95", "TPOT p50", "ITL p50", "p99", "ICL
 
 
 def _tokens(rows: Sequence[TokenRow]) -> list[str]:
-    """Return a table of TTFT, TPOT, ITL and ICL in ms, followed by the reasons for missing values, each reason once."""
+    """Return a table of TTFT, TPOT, ITL and ICL in ms, followed by the reasons for missing values,
+    each reason once."""
     if not rows:
         return []
     cells = [[row.stage, *map(_in_ms, _token_quantities(row))] for row in rows[:_MAX_ROWS]]

@@ -1,5 +1,5 @@
-"""Shorten a report: truncate its longest tables and strings, and add a note about the truncation. Numbers such as
-percentiles still refer to the complete data."""
+"""Shorten a report: truncate its longest tables and strings, and add a note about the truncation.
+Numbers such as percentiles still refer to the complete data."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class _TableCutter:
         return tuple(rows[: self.most])
 
     def spread(self, name: str, stages: Sequence[StageRow]) -> tuple[StageRow, ...]:
-        """Select stages evenly over the run, which preserves the shape of the curve. The last stage, which may be a
-        pooled stage, is always included."""
+        """Select stages evenly over the run, which preserves the shape of the curve. The last
+        stage, which may be a pooled stage, is always included."""
         if len(stages) <= self.most:
             return tuple(stages)
         self._record(name, len(stages), self.most)
@@ -48,8 +48,8 @@ class _TableCutter:
 
 
 def truncate_report(report: Report, max_rows: int) -> Report:
-    """Truncate the tables of a report to `max_rows` rows, and add a note about the omitted rows before the first
-    number."""
+    """Truncate the tables of a report to `max_rows` rows, and add a note about the omitted rows
+    before the first number."""
     cutter, report = _TableCutter(max_rows), _clip_texts(report, max_rows)
     short = msgspec.structs.replace(
         report,

@@ -1,7 +1,8 @@
-"""Decides whether to abort a running stage: because of an abort rule of the profile, or because its backlog keeps
-growing.
+"""Decides whether to abort a running stage: because of an abort rule of the profile, or because its
+backlog keeps growing.
 
-A search probe with a growing backlog has already failed, so running it to the end would only waste time."""
+A search probe with a growing backlog has already failed, so running it to the end would only waste
+time."""
 
 from __future__ import annotations
 
@@ -28,8 +29,9 @@ def find_abort_reason(
 ) -> str | None:
     """Return the reason to abort the stage as a sentence; `None` if the stage may continue.
 
-    The error rate is computed over the whole stage so far, latency over its recent responses. The point estimate is
-    compared with the limit, without a confidence interval, because aborting late is worse than aborting by chance."""
+    The error rate is computed over the whole stage so far, latency over its recent responses. The
+    point estimate is compared with the limit, without a confidence interval, because aborting late
+    is worse than aborting by chance."""
     if elapsed_s < rule.after_s:
         return None
     value = _observe_value(rule.objective, failed, completed, recent_ms)
@@ -71,19 +73,20 @@ def is_over_saturated(
 ) -> bool:
     """Return True if the backlog of a stage shows that the endpoint cannot sustain the rate.
 
-    `history` holds pairs (timestamp in ns, open requests) from the start of the stage, several per second. `response_s`
-    is the p95 response time, in s, of the first `FIRST_RESPONSES` responses (or of the responses so far); `None` if
-    there is no response. Later responses are not used, because their latency includes the wait in the backlog.
+    `history` holds pairs (timestamp in ns, open requests) from the start of the stage, several per
+    second. `response_s` is the p95 response time, in s, of the first `FIRST_RESPONSES` responses
+    (or of the responses so far); `None` if there is no response. Later responses are not used,
+    because their latency includes the wait in the backlog.
 
-    Three conditions must be met: the backlog exceeds twice the number of requests in flight that the SLO's latency
-    limit allows (rate times limit, by Little's law); it exceeds three standard deviations of the random backlog at
-    exactly full capacity; and it grew in each third of the elapsed time by at least 5 % of the arrivals in that third,
-    which a single stall does not cause.
+    Three conditions must be met: the backlog exceeds twice the number of requests in flight that
+    the SLO's latency limit allows (rate times limit, by Little's law); it exceeds three standard
+    deviations of the random backlog at exactly full capacity; and it grew in each third of the
+    elapsed time by at least 5 % of the arrivals in that third, which a single stall does not cause.
 
-    Requests in flight are not a queue: their number grows at any rate until one response time has passed. Without an
-    SLO limit on whole responses, the number in flight has no upper bound. In that case, twice the response time must
-    pass first, and a queue of half a second is allowed; otherwise overload would stay undetected until requests time
-    out."""
+    Requests in flight are not a queue: their number grows at any rate until one response time has
+    passed. Without an SLO limit on whole responses, the number in flight has no upper bound. In
+    that case, twice the response time must pass first, and a queue of half a second is allowed;
+    otherwise overload would stay undetected until requests time out."""
     if len(history) < _MIN_READINGS:
         return False
     start_ns, at_ns, backlog = history[0][0], history[-1][0], history[-1][1]
@@ -100,18 +103,19 @@ def is_over_saturated(
 
 
 def _backlog_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the backlog at the start, after one third and two thirds of the elapsed time, and at the end."""
+    """Return the backlog at the start, after one third and two thirds of the elapsed time, and at
+    the end."""
     times_ns = [at_ns for at_ns, _ in history]
     length_ns = times_ns[-1] - times_ns[0]
     return [history[bisect_left(times_ns, times_ns[0] + length_ns * part // 3)][1] for part in range(4)]
 
 
 def _exceeds_in_flight(history: Sequence[tuple[int, int]], elapsed_s: float, response_s: float | None) -> bool:
-    """Return True if the backlog grew by more than random variation in the second half of the elapsed time, during
-    which the number of requests in flight is stationary.
+    """Return True if the backlog grew by more than random variation in the second half of the
+    elapsed time, during which the number of requests in flight is stationary.
 
-    For a stationary M/G/∞ system, the variance of the difference between two points in time is twice the number in
-    flight."""
+    For a stationary M/G/∞ system, the variance of the difference between two points in time is
+    twice the number in flight."""
     if response_s is None or elapsed_s < _FILL_FACTOR * response_s:
         return False
     halfway_ns = (history[0][0] + history[-1][0]) // 2

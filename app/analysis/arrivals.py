@@ -1,7 +1,7 @@
 """How a stage's requests arrive: as a text, as a key for comparisons, and as a rate curve.
 
-A rate curve consists of points joined by straight lines. Before the first point and after the last one, the rate is
-constant."""
+A rate curve consists of points joined by straight lines. Before the first point and after the last
+one, the rate is constant."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def format_search_arrivals(stage: Stage) -> str | None:
 def build_arrivals_key(stage: Stage) -> tuple[object, ...]:
     """Return a key that is equal for stages whose requests arrive alike.
 
-    Numbers are rounded to 4 significant digits, because a rate that is a share of an earlier stage's differs slightly
-    from run to run. Of a rate curve, rates and jumps count, and their times do not: stages may differ in duration.
+    Numbers are rounded to 4 significant digits, because a rate that is a share of an earlier
+    stage's differs slightly from run to run. Of a rate curve, rates and jumps count, and their
+    times do not: stages may differ in duration.
     """
     rate_per_s = stage.scheduled_per_s
     curve = tuple(
@@ -56,7 +57,8 @@ def _round(value: float | None) -> float | None:
 
 
 def format_arrivals(stage_data: StageData) -> str:
-    """Describe the arrivals of a stage, such as "Poisson at 200 req/s" or "Poisson, ramp 10→200 req/s"."""
+    """Describe the arrivals of a stage, such as "Poisson at 200 req/s" or "Poisson, ramp 10→200
+    req/s"."""
     if stage_data.arrival_kind == "trace":
         return "trace replay"
     if stage_data.arrival_kind in ("closed", "locust"):
@@ -99,15 +101,15 @@ def _is_stepped(stage_data: StageData) -> bool:
 
 @dataclass(frozen=True)
 class RateCurve:
-    """A piecewise linear rate over time: `at_s` in seconds from the start of the stage, `per_s` in requests per second.
-    Two points with the same time represent a step."""
+    """A piecewise linear rate over time: `at_s` in seconds from the start of the stage, `per_s` in
+    requests per second. Two points with the same time represent a step."""
 
     times_s: Floats
     rates_per_s: Floats
 
     def expected_arrivals(self, until_s: Floats) -> Floats:
-        """Compute the expected number of arrivals between the start of the stage and each time in `until_s` (at least
-        0)."""
+        """Compute the expected number of arrivals between the start of the stage and each time in
+        `until_s` (at least 0)."""
         last_s = float(max(until_s.max(initial=0.0), self.times_s[-1])) + 1.0
         at_s = np.concatenate(([min(0.0, self.times_s[0])], self.times_s, [last_s]))
         rates_per_s = np.concatenate((self.rates_per_s[:1], self.rates_per_s, self.rates_per_s[-1:]))
@@ -124,8 +126,8 @@ class RateCurve:
 
 
 def build_rate_curve(stage_data: StageData) -> RateCurve | None:
-    """Build the rate curve of a stage; `None` if the arrivals do not follow a rate curve (traces, closed loops, Locust
-    users)."""
+    """Build the rate curve of a stage; `None` if the arrivals do not follow a rate curve (traces,
+    closed loops, Locust users)."""
     points: Sequence[tuple[float, float]] = stage_data.rates
     if not points and stage_data.rate_per_s is not None:
         points = ((0.0, stage_data.rate_per_s),)

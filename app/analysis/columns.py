@@ -27,7 +27,8 @@ class Categories:
         return self.codes >= 0
 
     def count(self, mask: Mask) -> dict[str, int]:
-        """Count the rows of each category where the mask is true; categories with count 0 are omitted."""
+        """Count the rows of each category where the mask is true; categories with count 0 are
+        omitted."""
         indices = self.codes[mask]
         category_counts = np.bincount(indices[indices >= 0], minlength=len(self.categories))
         return {category: int(count) for category, count in zip(self.categories, category_counts, strict=True) if count}
@@ -52,7 +53,8 @@ def read_categories(column: pd.Series) -> Categories:
 
 
 def read_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
-    """Return the timestamps in ns (0 for missing values), and a mask that is true where a timestamp is present."""
+    """Return the timestamps in ns (0 for missing values), and a mask that is true where a timestamp
+    is present."""
     known = column.notna().to_numpy(dtype=bool)
     if isinstance(column.dtype, pd.ArrowDtype):
         return np.asarray(_arrow(column).fill_null(0).to_numpy(), dtype=np.int64), known  # ten times as fast
@@ -65,7 +67,8 @@ def read_numbers(column: pd.Series) -> Floats:
 
 
 def read_lists(column: pd.Series, kind: pa.DataType) -> pa.ListArray | None:
-    """Return the column as an Arrow list array with items of type `kind`; `None` if all rows are null."""
+    """Return the column as an Arrow list array with items of type `kind`; `None` if all rows are
+    null."""
     if not column.notna().any():
         return None
     if isinstance(column.dtype, pd.ArrowDtype):

@@ -1,8 +1,8 @@
 """Estimates with 95 % confidence intervals: percentiles, means, proportions and rates of one stage.
 
-Values must be in chronological order. Requests near saturation are autocorrelated, so each interval is widened by the
-variance of the means of 20 batches, relative to the variance expected for independent values (at least 1). NaN values
-are ignored."""
+Values must be in chronological order. Requests near saturation are autocorrelated, so each interval
+is widened by the variance of the means of 20 batches, relative to the variance expected for
+independent values (at least 1). NaN values are ignored."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ _FEW_EVENTS = 100
 
 
 def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
-    """Estimate a percentile: the ceil(n q)-th smallest value, which is the smallest value with at least the proportion
-    `q` of all values at or below it.
+    """Estimate a percentile: the ceil(n q)-th smallest value, which is the smallest value with at
+    least the proportion `q` of all values at or below it.
 
-    The interval uses order statistics and assumes no distribution. With fewer than `needed_samples(q)` values the
-    estimate is withheld and given as `undersampled`; the interval is withheld if its upper rank exceeds the number of
-    values.
+    The interval uses order statistics and assumes no distribution. With fewer than
+    `needed_samples(q)` values the estimate is withheld and given as `undersampled`; the interval is
+    withheld if its upper rank exceeds the number of values.
     """
     ordered_in_time = _drop_nan(values)
     return _percentile(ordered_in_time, np.sort(ordered_in_time), q)
 
 
 def compute_distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
-    """Compute all percentiles of the metric catalog, the mean and the maximum; the values are sorted only once."""
+    """Compute all percentiles of the metric catalog, the mean and the maximum; the values are
+    sorted only once."""
     ordered_in_time = _drop_nan(values)
     ordered = np.sort(ordered_in_time)
     return {
@@ -49,8 +50,8 @@ def compute_distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
 
 
 def estimate_mean(values: npt.ArrayLike) -> Estimate:
-    """Estimate the mean with Student's t interval, computed on batch means, or on the values if there are too few for
-    batches."""
+    """Estimate the mean with Student's t interval, computed on batch means, or on the values if
+    there are too few for batches."""
     ordered_in_time = _drop_nan(values)
     n = ordered_in_time.size
     if n == 0:
@@ -80,8 +81,8 @@ def estimate_proportion(k: int, n: int) -> Estimate:
 
 
 def estimate_ordered_proportion(hits: Hits) -> Estimate:
-    """Estimate the proportion of true values, with Wilson's interval for the effective number of trials. The values
-    must be in chronological order."""
+    """Estimate the proportion of true values, with Wilson's interval for the effective number of
+    trials. The values must be in chronological order."""
     if hits.size == 0:
         return _build_no_values()
     p = float(hits.mean())
@@ -89,10 +90,11 @@ def estimate_ordered_proportion(hits: Hits) -> Estimate:
 
 
 def estimate_rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
-    """Estimate the event rate per second in the window [start, end), given in ns; events outside the window are
-    ignored.
+    """Estimate the event rate per second in the window [start, end), given in ns; events outside
+    the window are ignored.
 
-    The interval is Student's t on the counts of 20 time bins, or the exact Poisson interval for fewer than 100 events.
+    The interval is Student's t on the counts of 20 time bins, or the exact Poisson interval for
+    fewer than 100 events.
     """
     start_ns, end_ns = window
     length_s = (end_ns - start_ns) / 1e9
@@ -112,8 +114,8 @@ def estimate_rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> E
 
 
 def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
-    """Estimate a rate per second from the amounts in equal time bins, with Student's t interval. `length_s` is the
-    total length of the bins."""
+    """Estimate a rate per second from the amounts in equal time bins, with Student's t interval.
+    `length_s` is the total length of the bins."""
     if length_s <= 0:
         return Estimate(None, n=0, reason="the measurement window is empty")
     total = float(amounts.sum())
@@ -125,7 +127,8 @@ def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
 
 
 def compute_batch_means(ordered_in_time: Values | Hits) -> Values:
-    """Compute the means of 20 equally large batches; leading values that do not fill a batch are dropped."""
+    """Compute the means of 20 equally large batches; leading values that do not fill a batch are
+    dropped."""
     size = ordered_in_time.size // BATCHES
     means: Values = ordered_in_time[ordered_in_time.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
     return means
@@ -143,8 +146,8 @@ def _percentile(ordered_in_time: Values, ordered: Values, q: float) -> Estimate:
 
 
 def _compute_ranks(n: int, q: float, widening: float) -> tuple[int, int]:
-    """Compute the ranks (from 1) of the two order statistics that bound the interval: the binomial ranks, with their
-    distance from n q multiplied by `widening`."""
+    """Compute the ranks (from 1) of the two order statistics that bound the interval: the binomial
+    ranks, with their distance from n q multiplied by `widening`."""
     lower = _binomial_quantile(ALPHA / 2, n, q)
     upper = _binomial_quantile(1 - ALPHA / 2, n, q) + 1
     center = n * q
@@ -168,8 +171,8 @@ def _compute_wilson(p: float, n: float) -> tuple[float, float]:
 
 
 def _compute_inflation(hits: Hits) -> float:
-    """Compute the factor (at least 1) by which the variance of the proportion of hits exceeds that of independent
-    values.
+    """Compute the factor (at least 1) by which the variance of the proportion of hits exceeds that
+    of independent values.
 
     The variance from 20 batches is itself uncertain, which Student's factor compensates."""
     p = float(hits.mean())

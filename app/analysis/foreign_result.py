@@ -34,8 +34,8 @@ _MACHINE = Environment(
 
 
 def build_foreign_result(curve: ImportedCurve) -> Result:
-    """Convert a load curve measured by another tool to a result. Values are taken from the tool, without intervals. The
-    verdict is WARN, because Sizewise did not check the measurement."""
+    """Convert a load curve measured by another tool to a result. Values are taken from the tool,
+    without intervals. The verdict is WARN, because Sizewise did not check the measurement."""
     ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.load_points))
     stages = tuple(_stage(point, end_s) for point, end_s in zip(curve.load_points, ends_s, strict=True))
     tool = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
@@ -63,8 +63,8 @@ def build_foreign_result(curve: ImportedCurve) -> Result:
 
 
 def _stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
-    """Convert one load point to a stage. The stage is named after its rate or number of clients, so that stages of two
-    files can be matched."""
+    """Convert one load point to a stage. The stage is named after its rate or number of clients, so
+    that stages of two files can be matched."""
     is_open = point.offered_per_s is not None
     load = f"{point.offered_per_s:.4g}/s" if is_open else _clients(point)
     failed, completed = point.failed or 0, point.completed or 0

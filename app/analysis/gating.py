@@ -1,7 +1,7 @@
 """Evaluates objectives and gates, and determines how a run ends: causes, exit code and warnings.
 
-Objectives are evaluated on their stages, on the run as a whole, or against a baseline. Metrics of the run as a whole
-are the max rate and the costs of the planned fleet."""
+Objectives are evaluated on their stages, on the run as a whole, or against a baseline. Metrics of
+the run as a whole are the max rate and the costs of the planned fleet."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _RANK = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
 def evaluate_gate(
     gate: Objective, evaluated_on: Sequence[Stage], stages: Sequence[Stage], run_estimates: Mapping[str, Estimate]
 ) -> ObjectiveResult:
-    """Evaluate a gate on the worst stage that has the gate's tags. A gate without tags is evaluated on the worst stage
-    of `evaluated_on`.
+    """Evaluate a gate on the worst stage that has the gate's tags. A gate without tags is evaluated
+    on the worst stage of `evaluated_on`.
 
     A gate on a change is INCONCLUSIVE until `evaluate_change` is called with a comparison."""
     if gate.is_change:
@@ -55,12 +55,13 @@ def evaluate_worst(
 
 
 def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Comparison | None) -> ObjectiveResult:
-    """Evaluate a gate on the relative change of a metric, which is the ratio of medians minus 1. `stages` are all
-    stages of the run.
+    """Evaluate a gate on the relative change of a metric, which is the ratio of medians minus 1.
+    `stages` are all stages of the run.
 
-    The gate is INCONCLUSIVE if the change has no confidence interval (too few repeats), because it may be random. If
-    the comparison is advisory or the metric too noisy, the gate can only warn. A gate without tags applies to the
-    stages that the profile requested, if any, and not to search probes."""
+    The gate is INCONCLUSIVE if the change has no confidence interval (too few repeats), because it
+    may be random. If the comparison is advisory or the metric too noisy, the gate can only warn. A
+    gate without tags applies to the stages that the profile requested, if any, and not to search
+    probes."""
     if comparison is None:
         return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
     gate = replace(gate, level="warn") if comparison.is_advisory else gate
@@ -80,8 +81,8 @@ def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Compar
 
 
 def build_tags(stage: Stage) -> dict[str, str]:
-    """Return the tags by which a gate can select the stage. For a local model these include provider, precision, batch
-    size, streams and threads."""
+    """Return the tags by which a gate can select the stage. For a local model these include
+    provider, precision, batch size, streams and threads."""
     variant = stage.variant
     if variant is None:
         return {"stage": stage.name, **stage.tags}
@@ -136,8 +137,9 @@ _SPANS_LIMIT = "the 95 % CI crosses the limit"
 
 
 class Gating(msgspec.Struct, frozen=True):
-    """Settings that determine what can fail a run. `kinds`: "slo" stands for the SLO and all gates on measured values,
-    "regression" for all gates on a change. Gates of other kinds are evaluated and reported, but cannot fail the run."""
+    """Settings that determine what can fail a run. `kinds`: "slo" stands for the SLO and all gates
+    on measured values, "regression" for all gates on a change. Gates of other kinds are evaluated
+    and reported, but cannot fail the run."""
 
     on_inconclusive: OnInconclusive = "warn"
     kinds: tuple[GateKind, ...] = ("slo", "regression")
@@ -147,12 +149,13 @@ DEFAULT_GATING = Gating()
 
 
 _SHOWN_BY_DEMONSTRATIONS: tuple[CauseId, ...] = ("invalid", "objective_failed", "objective_inconclusive", "no_rate")
-"""Causes that a demonstration shows without failing: what was measured, not that nothing could be measured."""
+"""Causes that a demonstration shows without failing: what was measured, not that nothing could be
+measured."""
 
 
 def build_exit(causes: Sequence[Cause], *, is_demonstration: bool = False) -> Exit:
-    """Sort the causes by precedence; the exit code is that of the first. A demonstration only fails if it was stopped,
-    or its target did not respond."""
+    """Sort the causes by precedence; the exit code is that of the first. A demonstration only fails
+    if it was stopped, or its target did not respond."""
     ordered = tuple(sorted(causes, key=lambda cause: precedence(cause.code)))
     deciding = [cause for cause in ordered if not (is_demonstration and cause.id in _SHOWN_BY_DEMONSTRATIONS)]
     return Exit(deciding[0].code if deciding else ExitCode.OK, ordered)
@@ -175,8 +178,8 @@ def build_no_rate_cause(reason: str | None) -> Cause:
 def apply_comparison(
     result: Result, comparison: Comparison, gating: Gating, extra_causes: Sequence[Cause] = ()
 ) -> Result:
-    """Return the result with change gates evaluated by the comparison, and with the new exit code. `extra_causes`
-    result from the comparison itself."""
+    """Return the result with change gates evaluated by the comparison, and with the new exit code.
+    `extra_causes` result from the comparison itself."""
     gates = tuple(
         evaluate_change(outcome.objective, result.stages, comparison) if outcome.objective.is_change else outcome
         for outcome in result.gates
@@ -195,7 +198,8 @@ def apply_comparison(
 
 
 def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
-    """Yield a sentence for each violated limit that does not fail the run, and for each inconclusive objective."""
+    """Yield a sentence for each violated limit that does not fail the run, and for each
+    inconclusive objective."""
     for outcome in (*result.slo, *result.gates):
         if outcome.outcome == "FAIL" and not _decides(outcome, gating):
             yield f"{_format_failure(outcome)} (warning only)"
@@ -241,8 +245,8 @@ def _format_stage_suffix(result: ObjectiveResult) -> str:
 
 
 def collect_run_metrics(rate_result: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
-    """Return the estimate of each metric in `RUN_METRICS`. The value is withheld if there is no max rate, no plan or no
-    recommended fleet."""
+    """Return the estimate of each metric in `RUN_METRICS`. The value is withheld if there is no max
+    rate, no plan or no recommended fleet."""
     max_rate = Estimate(None, reason="no max rate was searched for") if rate_result is None else rate_result.per_s
     return {"max_rate_within_slo": max_rate, **_build_cost_metrics(plan)}
 
@@ -260,7 +264,8 @@ def _build_cost_metrics(plan: Plan | None) -> dict[str, Estimate]:
 
 
 def _usd_per_1m_tokens(fleet: Fleet) -> Estimate:
-    """Return the cost per 1M tokens at mean traffic. Its relative uncertainty is that of the monthly cost."""
+    """Return the cost per 1M tokens at mean traffic. Its relative uncertainty is that of the
+    monthly cost."""
     tokens = None if fleet.per_1m_tokens is None else fleet.per_1m_tokens.all
     month = fleet.usd_per_month
     if tokens is None or tokens.at_mean is None or not month.value:

@@ -1,7 +1,8 @@
 """Checks whether the load generator kept up, and how close it was to its capacity.
 
-If requests are not sent in time, the load generator is at fault, even if all other requests succeed. Limits of the load
-generator's machine are also checked: file descriptors, local ports, connections and memory."""
+If requests are not sent in time, the load generator is at fault, even if all other requests
+succeed. Limits of the load generator's machine are also checked: file descriptors, local ports,
+connections and memory."""
 
 from __future__ import annotations
 
@@ -20,32 +21,33 @@ from app.records.stage import StageData
 
 MIN_LATE_MS = 10.0
 MAX_UTILIZATION = 0.70
-"""Maximum utilization at which the load generator is reliable. Above it, requests queue inside the generator itself."""
+"""Maximum utilization at which the load generator is reliable. Above it, requests queue inside the
+generator itself."""
 _INVALID_UTILIZATION = 0.85
 _MAX_LATE_MS = 100.0
 _ALLOWED_WAIT_RATIO = 0.5
 _WAIT_WARN, _WAIT_INVALID = 0.05, 0.15
-"""Limits on the proportion of time that a worker waited for a CPU core, beyond half of its own CPU time (an endpoint on
-the same cores alternates with the worker).
+"""Limits on the proportion of time that a worker waited for a CPU core, beyond half of its own CPU
+time (an endpoint on the same cores alternates with the worker).
 
-Measured on two cores: at most 0.03 in 51 stages on an idle machine, of a quickstart and on null servers, although a
-closed loop of 32 clients waited up to 0.38 of the time. Next to two busy loops, closed loops waited 0.35 and 0.43; next
-to four, 0.31 and 0.52."""
+Measured on two cores: at most 0.03 in 51 stages on an idle machine, of a quickstart and on null
+servers, although a closed loop of 32 clients waited up to 0.38 of the time. Next to two busy loops,
+closed loops waited 0.35 and 0.43; next to four, 0.31 and 0.52."""
 _LIMITED_METRICS = ("service_ms", *INTENDED_START_METRICS)
 _SECOND_NS = 1_000_000_000
 
 
 class GeneratorDemand(msgspec.Struct, frozen=True):
-    """Load of a stage on the generator: requests and stream chunks per second, and the total utilization of the
-    generator's capacity (`None` if a capacity is unknown)."""
+    """Load of a stage on the generator: requests and stream chunks per second, and the total
+    utilization of the generator's capacity (`None` if a capacity is unknown)."""
 
     requests_per_s: float
     chunks_per_s: float
     utilization: float | None
 
     def compute_reliable_rate_per_s(self, capacity_per_s: float | None) -> float | None:
-        """Compute the highest rate of similar requests at which the generator is reliable; `None` if unknown.
-        `capacity_per_s` is used if the stage caused no utilization."""
+        """Compute the highest rate of similar requests at which the generator is reliable; `None`
+        if unknown. `capacity_per_s` is used if the stage caused no utilization."""
         if self.utilization:
             return self.requests_per_s * MAX_UTILIZATION / self.utilization
         return None if self.utilization is None or capacity_per_s is None else MAX_UTILIZATION * capacity_per_s
@@ -76,9 +78,10 @@ def generator_checks(
 def compute_demand(rows: StageRows, stage_data: StageData, window: Window) -> GeneratorDemand:
     """Compute the load of a stage on the generator.
 
-    Requests and chunks use the same CPU, so their utilizations are added. Requests count at their scheduled time, even
-    if they were not sent. Chunks count at the time of receipt, but at least as many as the responses to the scheduled
-    requests contain, because an overloaded generator reads chunks late. If the rate varies, the busiest second counts.
+    Requests and chunks use the same CPU, so their utilizations are added. Requests count at their
+    scheduled time, even if they were not sent. Chunks count at the time of receipt, but at least as
+    many as the responses to the scheduled requests contain, because an overloaded generator reads
+    chunks late. If the rate varies, the busiest second counts.
     """
     is_changing = stage_data.kind in ("varying", "spike")
     requests_per_s = _compute_rate(rows.intended_ns, window, is_changing)
@@ -106,7 +109,8 @@ def _compute_rate(times_ns: Nanoseconds, window: Window, is_changing: bool) -> f
 
 
 def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str:
-    """Describe the rate up to which the generator is reliable, as a sentence with a leading space; empty if unknown."""
+    """Describe the rate up to which the generator is reliable, as a sentence with a leading space;
+    empty if unknown."""
     rate_per_s = demand.compute_reliable_rate_per_s(stage_data.generator_capacity_per_s)
     if rate_per_s is None or demand.utilization is None:
         return ""
@@ -116,8 +120,9 @@ def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str
 
 
 def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -> tuple[Check, Check]:
-    """Check how late requests were sent. Lateness that is small compared with the SLO limit is accepted, but never 100
-    ms or more, because the endpoint would then receive a load other than the stated one."""
+    """Check how late requests were sent. Lateness that is small compared with the SLO limit is
+    accepted, but never 100 ms or more, because the endpoint would then receive a load other than
+    the stated one."""
     limits_ms = [
         objective.limit
         for objective in slo
@@ -163,8 +168,8 @@ def _sent_check(rows: StageRows, window: Window, reliable_rate: str) -> Check:
 
 
 def _capacity_check(demand: GeneratorDemand, stage_data: StageData, reliable_rate: str) -> Check:
-    """Check the utilization of the generator. It is never INVALID if the capacity is a lower bound, because an overload
-    then shows in the checks on late requests."""
+    """Check the utilization of the generator. It is never INVALID if the capacity is a lower bound,
+    because an overload then shows in the checks on late requests."""
     remedy = _LOWER_BOUND_HINT if stage_data.is_generator_capacity_lower_bound else _CAPACITY_HINT
     return grade_high(
         "generator_capacity",
@@ -209,7 +214,8 @@ def _format_load(demand: GeneratorDemand, stage_data: StageData) -> str:
 
 
 def _cpu_check(stage_data: StageData, reliable_rate: str = "") -> Check:
-    """Check the CPU time of the most utilized worker. Lost workers are ignored, as they do not report CPU time."""
+    """Check the CPU time of the most utilized worker. Lost workers are ignored, as they do not
+    report CPU time."""
     reported_s = [worker.cpu_s for worker in stage_data.workers if worker.lost_ns is None]
     cpu_s = max(reported_s, default=None if stage_data.workers else stage_data.worker_cpu_s)
     return grade_high(
@@ -223,8 +229,8 @@ def _cpu_check(stage_data: StageData, reliable_rate: str = "") -> Check:
 
 
 def _wait_check(stage_data: StageData) -> Check:
-    """Check the worker that waited longest for a CPU core beyond the allowed time. In a closed loop, or while reading
-    streams, such waits affect neither the send lag nor the CPU time."""
+    """Check the worker that waited longest for a CPU core beyond the allowed time. In a closed
+    loop, or while reading streams, such waits affect neither the send lag nor the CPU time."""
     wait_and_cpu_s = [(worker.cpu_wait_s, worker.cpu_s) for worker in stage_data.workers] or [
         (stage_data.worker_cpu_wait_s, stage_data.worker_cpu_s)
     ]
@@ -261,16 +267,16 @@ _CONNECTION_HEADROOM = 1.25
 
 
 class MachineLimits(msgspec.Struct, frozen=True):
-    """Limits of this machine; `None` if unlimited or unknown. `descriptors` is the number of open files per load
-    worker, `ports` the number of local ports per target address."""
+    """Limits of this machine; `None` if unlimited or unknown. `descriptors` is the number of open
+    files per load worker, `ports` the number of local ports per target address."""
 
     descriptors: int | None = None
     ports: int | None = None
 
 
 class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
-    """Resources that a load needs at its peak. `service_s` is the duration of one request in s; `None` if it is not
-    known yet."""
+    """Resources that a load needs at its peak. `service_s` is the duration of one request in s;
+    `None` if it is not known yet."""
 
     concurrency: int = 0
     rate_per_s: float = 0.0
@@ -303,8 +309,8 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check, ...]:
-    """Return a WARN check for each limit that the load is expected to exceed, before any request is sent. Each check
-    states the value needed."""
+    """Return a WARN check for each limit that the load is expected to exceed, before any request is
+    sent. Each check states the value needed."""
     checks = []
     if demand.concurrency > demand.max_connections:
         hint = (
@@ -328,8 +334,8 @@ def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Chec
 
 
 def local_limit_check(rows: StageRows, stage_data: StageData) -> tuple[Check, ...]:
-    """Return an INVALID check if requests failed because of a limit of the sending machine, so that they never reached
-    the target; otherwise return no check."""
+    """Return an INVALID check if requests failed because of a limit of the sending machine, so that
+    they never reached the target; otherwise return no check."""
     failed = rows.count_errors().get(_ERROR, 0)
     if not failed:
         return ()

@@ -1,6 +1,7 @@
 """GPU metrics of a stage: energy per item, proportions of utilized and idle time, and throttling.
 
-Energy is taken from the GPU's energy counter if available, otherwise from the integral of the power."""
+Energy is taken from the GPU's energy counter if available, otherwise from the integral of the
+power."""
 
 from __future__ import annotations
 
@@ -18,11 +19,13 @@ from app.records.gpu import THROTTLE_MASK, EnergyMethod, EnergyPerItem, EnergyUs
 from app.records.result import Check, Stage, Window
 
 GAP_NS = 1_000_000_000
-"""Maximum interval between telemetry samples, in ns. Across longer gaps, values are treated as unknown."""
+"""Maximum interval between telemetry samples, in ns. Across longer gaps, values are treated as
+unknown."""
 
 
 class MetricSamples(NamedTuple):
-    """Telemetry samples of one metric of one GPU, in chronological order; NaN for a failed sample."""
+    """Telemetry samples of one metric of one GPU, in chronological order; NaN for a failed
+    sample."""
 
     at_ns: Nanoseconds
     values: Floats
@@ -53,8 +56,8 @@ class _EnergyEstimate(NamedTuple):
 
 
 def compute_energy(telemetry: pd.DataFrame, source: str, window: Window, idle: Window | None = None) -> EnergyUse:
-    """Compute the energy of one GPU in the window. `idle` is a window in which the GPU was idle; without it, the energy
-    above idle is withheld."""
+    """Compute the energy of one GPU in the window. `idle` is a window in which the GPU was idle;
+    without it, the energy above idle is withheld."""
     seconds = _get_seconds(window)
     total = _compute_energy_in_window(telemetry, source, window)
     idle_w = _compute_idle_w(telemetry, source, idle)
@@ -64,7 +67,8 @@ def compute_energy(telemetry: pd.DataFrame, source: str, window: Window, idle: W
 
 
 def sum_energy(uses: Sequence[EnergyUse]) -> EnergyUse:
-    """Sum the energy of several GPUs over the same window. A sum is withheld if a GPU has no value for it."""
+    """Sum the energy of several GPUs over the same window. A sum is withheld if a GPU has no value
+    for it."""
     methods = {use.method for use in uses}
     return EnergyUse(
         total_j=_sum_estimates([use.total_j for use in uses]),
@@ -76,13 +80,14 @@ def sum_energy(uses: Sequence[EnergyUse]) -> EnergyUse:
 
 
 def divide_energy(use: EnergyUse, items: int) -> EnergyPerItem:
-    """Divide the energy by the number of items produced in the same window (inferences, responses or tokens)."""
+    """Divide the energy by the number of items produced in the same window (inferences, responses
+    or tokens)."""
     return EnergyPerItem(_divide(use.total_j, items), _divide(use.above_idle_j, items), items)
 
 
 def _compute_energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _EnergyEstimate:
-    """Compute the energy by the first method (counter, power, average power) with samples for the whole window. If none
-    has, return the reason for the most accurate method available."""
+    """Compute the energy by the first method (counter, power, average power) with samples for the
+    whole window. If none has, return the reason for the most accurate method available."""
     if window.end_ns <= window.start_ns:
         return _EnergyEstimate(Estimate(None, n=0, reason="the measurement window is empty"), None)
     reason: str | None = None
@@ -114,8 +119,8 @@ def _find_counter_problem(counter: MetricSamples, window: Window) -> str | None:
 
 
 def _find_edge_problem(samples: MetricSamples, window: Window) -> str | None:
-    """Return why the value at the start or end of the window is unknown; `None` if it is known. Interpolation needs a
-    sample on either side, at most `GAP_NS` apart."""
+    """Return why the value at the start or end of the window is unknown; `None` if it is known.
+    Interpolation needs a sample on either side, at most `GAP_NS` apart."""
     for edge_ns, name in ((window.start_ns, "start"), (window.end_ns, "end")):
         after = int(np.searchsorted(samples.at_ns, edge_ns))
         if after < samples.at_ns.size and samples.at_ns[after] == edge_ns:
@@ -145,8 +150,8 @@ def _compute_energy_from_power(power: MetricSamples, window: Window) -> Estimate
 
 
 def _find_sample_range(samples: MetricSamples, window: Window) -> tuple[int, int]:
-    """Return the indices of the first and last sample needed to cover the window: the last sample at or before the
-    start, and the first at or after the end."""
+    """Return the indices of the first and last sample needed to cover the window: the last sample
+    at or before the start, and the first at or after the end."""
     first = int(np.searchsorted(samples.at_ns, window.start_ns, side="right")) - 1
     last = int(np.searchsorted(samples.at_ns, window.end_ns, side="left"))
     return first, last
@@ -186,12 +191,13 @@ def _get_seconds(window: Window) -> float:
 
 
 MIN_KNOWN_PROPORTION = 0.5
-"""Minimum proportion of the window with known samples; below it, proportions of time are not computed."""
+"""Minimum proportion of the window with known samples; below it, proportions of time are not
+computed."""
 
 
 def compute_gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> GpuShares:
-    """Compute the proportions of idle, utilized and throttled time. Each sample represents the time closest to it, up
-    to half a second in each direction."""
+    """Compute the proportions of idle, utilized and throttled time. Each sample represents the time
+    closest to it, up to half a second in each direction."""
     utilization = select_samples(telemetry, source, "gpu_utilization_percent")
     reasons = select_samples(telemetry, source, "gpu_throttle_reasons")
     bits = np.nan_to_num(reasons.values).astype(np.int64)
@@ -236,8 +242,8 @@ def compute_gpu_metrics(
     tokens: int = 0,
     sources: Sequence[str] | None = None,
 ) -> Metrics:
-    """Compute the GPU metrics of all GPUs of this machine, or of `sources`; empty if there are none. `idle` is a window
-    in which the GPUs were idle."""
+    """Compute the GPU metrics of all GPUs of this machine, or of `sources`; empty if there are
+    none. `idle` is a window in which the GPUs were idle."""
     gpus = (
         list_gpus(telemetry)
         if sources is None
@@ -266,7 +272,8 @@ def compute_gpu_metrics(
 
 
 def add_gpu_metrics(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) -> Stage:
-    """Add GPU metrics (per response and per output token) and the throttling check to a stage of an endpoint."""
+    """Add GPU metrics (per response and per output token) and the throttling check to a stage of an
+    endpoint."""
     tokens = stage.metrics.get("output_tokens", {}).get("mean", Estimate(None)).value
     output_tokens = 0 if tokens is None else round(tokens * stage.completed)
     use = compute_gpu_metrics(telemetry, stage.window, idle, inferences=stage.completed, tokens=output_tokens)

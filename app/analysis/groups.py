@@ -21,8 +21,8 @@ _OTHERS = "all others"
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Requests with the same label. `share` is the proportion of all requests. Latencies are of successful responses,
-    measured from the scheduled start if it is known."""
+    """Requests with the same label. `share` is the proportion of all requests. Latencies are of
+    successful responses, measured from the scheduled start if it is known."""
 
     label: str
     requests: int
@@ -35,8 +35,8 @@ class Group(msgspec.Struct, frozen=True):
 def group_by_target(
     rows: pd.DataFrame | pa.Table, windows: Sequence[Window], urls: Sequence[str] = ()
 ) -> tuple[Group, ...]:
-    """Group the requests scheduled inside the windows by target. Labels are URLs, or target numbers from 1. Returns an
-    empty tuple if there is only one target."""
+    """Group the requests scheduled inside the windows by target. Labels are URLs, or target numbers
+    from 1. Returns an empty tuple if there is only one target."""
     labels = _labels(rows, "target")
     if labels is None or labels.nunique() < 2:
         return ()
@@ -54,8 +54,9 @@ def _target_label(target: int, urls: Sequence[str]) -> str:
 
 
 def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
-    """Group the requests scheduled inside the windows by name, most frequent first: at most `MAX_GROUPS` groups, and
-    one more for all remaining names. Returns an empty tuple if no request has a name."""
+    """Group the requests scheduled inside the windows by name, most frequent first: at most
+    `MAX_GROUPS` groups, and one more for all remaining names. Returns an empty tuple if no request
+    has a name."""
     labels = _labels(rows, "name")
     if labels is None:
         return ()
@@ -65,7 +66,8 @@ def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> t
 
 
 def _labels(rows: pd.DataFrame | pa.Table, column: str) -> pd.Series | None:
-    """Return a label per row, with a common label for unlabeled rows; `None` if the column is missing or empty."""
+    """Return a label per row, with a common label for unlabeled rows; `None` if the column is
+    missing or empty."""
     frame = rows.select([column]).to_pandas() if isinstance(rows, pa.Table) else rows
     if column not in frame or not frame[column].notna().any():
         return None
@@ -88,7 +90,8 @@ def _group_rows(rows: pd.DataFrame | pa.Table, labels: pd.Series, windows: Seque
 
 
 def _without_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
-    """Drop the chunk columns, which groups do not use and which make up most of the size of streamed rows."""
+    """Drop the chunk columns, which groups do not use and which make up most of the size of
+    streamed rows."""
     if isinstance(rows, pa.Table):
         return rows.drop_columns([name for name in _CHUNKS if name in rows.column_names])
     return rows.drop(columns=list(_CHUNKS), errors="ignore")

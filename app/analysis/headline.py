@@ -1,4 +1,5 @@
-"""Selects the stages on which the headline result of an endpoint is based, and derives the max rate.
+"""Selects the stages on which the headline result of an endpoint is based, and derives the max
+rate.
 
 For a sweep, also finds the highest load that met the SLO."""
 
@@ -17,9 +18,11 @@ from app.records.result import SWEEP_TAG, MaxRate, Objective, Stage, StageKind
 
 
 def find_highest_passed_load(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return the stages of a sweep at the highest load below the lowest failed load; empty if no load passed.
+    """Return the stages of a sweep at the highest load below the lowest failed load; empty if no
+    load passed.
 
-    Lower loads are excluded, because fewer responses give wider intervals. INVALID stages are ignored."""
+    Lower loads are excluded, because fewer responses give wider intervals. INVALID stages are
+    ignored."""
     evaluated = [stage for stage in stages if _is_evaluated(stage)]
     failed = find_lowest_failed_load(stages)
     below = [get_load(stage) for stage in evaluated if failed is None or get_load(stage) < get_load(failed)]
@@ -27,13 +30,15 @@ def find_highest_passed_load(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 
 def find_lowest_failed_load(stages: Sequence[Stage]) -> Stage | None:
-    """Return the first stage at the lowest load of a sweep that violated the SLO; `None` if no stage did."""
+    """Return the first stage at the lowest load of a sweep that violated the SLO; `None` if no
+    stage did."""
     failed = [stage for stage in stages if _is_evaluated(stage) and stage.meets_slo is False]
     return min(failed, key=get_load, default=None)
 
 
 def get_load(stage: Stage) -> float:
-    """Return the load of a stage: the scheduled rate in requests per second, or the number of clients."""
+    """Return the load of a stage: the scheduled rate in requests per second, or the number of
+    clients."""
     return float(stage.concurrency or 0) if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 
@@ -45,15 +50,16 @@ _UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike")
 
 
 def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) -> MaxRate | None:
-    """Compute the max rate from the stages of a run without a search; `None` without an SLO or without stages at a
-    constant rate."""
+    """Compute the max rate from the stages of a run without a search; `None` without an SLO or
+    without stages at a constant rate."""
     if not slo or not select_curve_stages(stages):
         return None
     return compute_max_rate(stages, slo, find_highest_passed(stages))
 
 
 def find_accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
-    """Return the indices in `stages` of the holds at the max rate; empty if the search found no rate."""
+    """Return the indices in `stages` of the holds at the max rate; empty if the search found no
+    rate."""
     if search is None or search.max_rate_per_s is None:
         return ()
     return tuple(
@@ -69,9 +75,9 @@ def find_accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | 
 def select_headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
     """Return the stages on which the headline metrics are based.
 
-    If there is a max rate, these are the holds at that rate or, without holds, all stages that met the SLO at that
-    rate. Otherwise, these are all steady stages; if there are none, closed-loop stages and stages with a varying rate;
-    if there are none either, the stages of a sweep."""
+    If there is a max rate, these are the holds at that rate or, without holds, all stages that met
+    the SLO at that rate. Otherwise, these are all steady stages; if there are none, closed-loop
+    stages and stages with a varying rate; if there are none either, the stages of a sweep."""
     holds = find_accepted_hold_indices(stages, search)
     if holds:
         return tuple(stages[index] for index in holds)
@@ -86,8 +92,8 @@ def select_headline_stages(stages: Sequence[Stage], search: SearchOutcome | None
 def select_evaluated_stages(
     stages: Sequence[Stage], headline: Sequence[Stage], pooled: Stage | None = None
 ) -> tuple[Stage, ...]:
-    """Return the stages on which the objectives are evaluated: the pooled holds if there are any; for a sweep, the
-    highest load that met the SLO; otherwise the headline stages."""
+    """Return the stages on which the objectives are evaluated: the pooled holds if there are any;
+    for a sweep, the highest load that met the SLO; otherwise the headline stages."""
     if pooled is not None:
         return (pooled,)
     headline = tuple(stage for stage in headline if not _has_unrelated_errors(stage))
@@ -100,8 +106,8 @@ def mark_headline(
 ) -> tuple[Stage, ...]:
     """Set `in_headline` on the headline stages among `stages`, which include pooled holds.
 
-    Headline stages are the stages at the max rate if there is one, else the stages on which the objectives are
-    evaluated, else the last holds of an interrupted search."""
+    Headline stages are the stages at the max rate if there is one, else the stages on which the
+    objectives are evaluated, else the last holds of an interrupted search."""
     rate = None if rate_result is None else rate_result.per_s.value
     at_rate = () if rate is None else _stages_at_rate(evaluated_on, rate)
     if rate is not None and not at_rate:
@@ -112,13 +118,15 @@ def mark_headline(
 
 
 def set_headline(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return `stages` with `in_headline` set on the stages of `headline` and cleared on all others."""
+    """Return `stages` with `in_headline` set on the stages of `headline` and cleared on all
+    others."""
     headline_ids = {id(stage) for stage in headline}
     return tuple(replace(stage, in_headline=id(stage) in headline_ids) for stage in stages)
 
 
 def _stages_at_rate(stages: Sequence[Stage], rate_per_s: float) -> tuple[Stage, ...]:
-    """Return the stages at the given rate, without INVALID stages, which may not have measured the endpoint."""
+    """Return the stages at the given rate, without INVALID stages, which may not have measured the
+    endpoint."""
     return tuple(stage for stage in stages if stage.scheduled_per_s == rate_per_s and stage.verdict.status != "INVALID")
 
 
@@ -135,13 +143,13 @@ def _hold_key(stage: Stage) -> tuple[float | None, bool]:
 
 
 def _has_unrelated_errors(stage: Stage) -> bool:
-    """Return True if the stage failed because the target process had ended or because of limits of this machine.
-    Objectives are not evaluated on such a stage."""
+    """Return True if the stage failed because the target process had ended or because of limits of
+    this machine. Objectives are not evaluated on such a stage."""
     return any(check.id in (TARGET_PROCESS, LOCAL_LIMITS) and check.verdict == "INVALID" for check in stage.checks)
 
 
 def _sweep_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return the stages of a sweep that met the SLO, or all stages if none did. A sweep continues until the SLO is
-    violated."""
+    """Return the stages of a sweep that met the SLO, or all stages if none did. A sweep continues
+    until the SLO is violated."""
     sweep_stages = tuple(stage for stage in stages if SWEEP_TAG in stage.tags)
     return tuple(stage for stage in sweep_stages if stage.meets_slo is not False) or sweep_stages

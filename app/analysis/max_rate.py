@@ -1,5 +1,5 @@
-"""Computes the result of a rate search: the max rate within the SLO, its confidence interval, and why the next higher
-rate failed."""
+"""Computes the result of a rate search: the max rate within the SLO, its confidence interval, and
+why the next higher rate failed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _MAX_DIGITS = 10
 def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
     """Compute the max rate from the stages of a run, which may be in any order.
 
-    The interval is found by test inversion: it extends from the highest rate at which the intervals of all metrics are
-    within the SLO limits, to the lowest rate at which one interval is completely outside. If a rate was tried several
-    times, this must apply to each stage."""
+    The interval is found by test inversion: it extends from the highest rate at which the intervals
+    of all metrics are within the SLO limits, to the lowest rate at which one interval is completely
+    outside. If a rate was tried several times, this must apply to each stage."""
     binding = binding_objectives(slo)
     curve_stages = select_curve_stages(stages)
     max_rate_per_s = outcome.max_rate_per_s or 0.0
@@ -53,14 +53,14 @@ def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome:
 
 
 def is_endpoint_evidence(stage: Stage) -> bool:
-    """Return True if the stage provides information about the endpoint. An INVALID stage only shows the behavior of the
-    load generator."""
+    """Return True if the stage provides information about the endpoint. An INVALID stage only shows
+    the behavior of the load generator."""
     return stage.verdict.status != "INVALID"
 
 
 def find_highest_passed(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
-    """Evaluate stages at predefined rates as if a search had chosen the rates: find the highest rate at which each
-    stage met the SLO. Only stages of the given `kinds` are included."""
+    """Evaluate stages at predefined rates as if a search had chosen the rates: find the highest
+    rate at which each stage met the SLO. Only stages of the given `kinds` are included."""
     stages_by_rate: dict[float, list[Stage]] = {}
     invalid = []
     for stage in stages:
@@ -86,8 +86,8 @@ def find_highest_passed(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("
 
 
 def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
-    """Return an INVALID check if the generator could not create enough load to find the max rate. Returns no check if a
-    rate was found or if the endpoint failed at all rates."""
+    """Return an INVALID check if the generator could not create enough load to find the max rate.
+    Returns no check if a rate was found or if the endpoint failed at all rates."""
     if outcome.max_rate_per_s is not None or not outcome.is_generator_limited:
         return ()
     reliable_per_s, unsendable_per_s = outcome.bracket[0], outcome.unsendable_per_s
@@ -135,9 +135,9 @@ def _all_clearly_violated(stages: Iterable[Stage], binding: Sequence[Objective])
 def _is_clearly_met(stage: Stage, objective: Objective) -> bool:
     """Return True if the objective is met with confidence.
 
-    Proportions count by point estimate: showing an error rate below 0.1 % takes 3,800 responses at every rate, and
-    errors do not depend primarily on the rate. A percentile whose interval is withheld counts by the interval of the
-    goodput."""
+    Proportions count by point estimate: showing an error rate below 0.1 % takes 3,800 responses at
+    every rate, and errors do not depend primarily on the rate. A percentile whose interval is
+    withheld counts by the interval of the goodput."""
     estimate = find_estimate(stage, objective)
     if METRICS[objective.metric].unit == "share":
         return is_met(objective, estimate) is True
@@ -153,9 +153,9 @@ def _is_clearly_met(stage: Stage, objective: Objective) -> bool:
 
 
 def _is_clearly_violated(stage: Stage, objective: Objective) -> bool:
-    """Return True if the objective is violated with confidence. If p95 latency exceeds its limit, fewer than 95 % of
-    responses are within it; this proportion has an interval even if a growing backlog pushes the percentile's interval
-    beyond the largest value."""
+    """Return True if the objective is violated with confidence. If p95 latency exceeds its limit,
+    fewer than 95 % of responses are within it; this proportion has an interval even if a growing
+    backlog pushes the percentile's interval beyond the largest value."""
     estimate = find_estimate(stage, objective)
     if estimate.ci95 is not None:
         return evaluate_objective(objective, estimate).outcome == "FAIL"
@@ -169,8 +169,8 @@ def _is_clearly_violated(stage: Stage, objective: Objective) -> bool:
 
 
 def _goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, float | None]:
-    """Return the proportion of responses within the limits, and the proportion that the objective requires (`None` if
-    the objective is not a latency percentile of whole requests)."""
+    """Return the proportion of responses within the limits, and the proportion that the objective
+    requires (`None` if the objective is not a latency percentile of whole requests)."""
     required_share = PERCENTILES.get(objective.aggregate or "") if objective.metric in LIMIT_METRICS else None
     return stage.metrics.get("goodput_share", {}).get("value"), required_share
 
@@ -184,7 +184,8 @@ def _get_upper(estimate: Estimate) -> float:
 
 
 def _format_generator_limit(stages_tried: Sequence[Stage], outcome: SearchOutcome) -> str:
-    """Describe the limit of the load generator, the rate up to which it is reliable, and the remedy."""
+    """Describe the limit of the load generator, the rate up to which it is reliable, and the
+    remedy."""
     unsendable_per_s = outcome.unsendable_per_s or 0.0
     stages = [
         stage
@@ -221,8 +222,8 @@ def _format_endpoint_limit(failed: Sequence[Stage], binding: Sequence[Objective]
 
 
 def describe_failure(stage: Stage, objectives: Sequence[Objective]) -> str:
-    """Describe the first objective that a stage did not meet, such as "p95 latency was 98 ms (objective: p95 latency <
-    80 ms)". If all were met, state that the backlog kept growing."""
+    """Describe the first objective that a stage did not meet, such as "p95 latency was 98 ms
+    (objective: p95 latency < 80 ms)". If all were met, state that the backlog kept growing."""
     for objective in objectives:
         estimate = find_estimate(stage, objective)
         if is_met(objective, estimate):
@@ -237,8 +238,9 @@ def describe_failure(stage: Stage, objectives: Sequence[Objective]) -> str:
 
 
 def format_against_limit(objective: Objective, value: float) -> str:
-    """Format a value that is compared with the limit of an objective, with three significant digits, such as "48.2 ms",
-    "2,970 ms", "3.6 %" or "71.5 req/s". More digits are used if the rounded value would equal the limit."""
+    """Format a value that is compared with the limit of an objective, with three significant
+    digits, such as "48.2 ms", "2,970 ms", "3.6 %" or "71.5 req/s". More digits are used if the
+    rounded value would equal the limit."""
     unit = get_unit(objective)
     scale = 100 if unit == "share" else 1
     limit = _round_to_digits(scale * objective.limit, _MAX_DIGITS)

@@ -23,7 +23,8 @@ MAX_CLASSES = 50
 
 
 def select_first_samples(samples_by_stage: Iterable[tuple[ErrorSample, ...]]) -> tuple[ErrorSample, ...]:
-    """Return the first sample of each error class in chronological order, for at most `MAX_CLASSES` classes."""
+    """Return the first sample of each error class in chronological order, for at most `MAX_CLASSES`
+    classes."""
     first_by_class: dict[str, ErrorSample] = {}
     samples = (sample for stage_samples in samples_by_stage for sample in stage_samples)
     for sample in sorted(samples, key=lambda sample: sample.at_ns):
@@ -32,8 +33,8 @@ def select_first_samples(samples_by_stage: Iterable[tuple[ErrorSample, ...]]) ->
 
 
 def sum_worker_totals(stages: Iterable[Sequence[WorkerData]]) -> tuple[WorkerData, ...]:
-    """Sum the data of each load worker over all stages, in order of worker number. Each worker has the same number and
-    process throughout the run."""
+    """Sum the data of each load worker over all stages, in order of worker number. Each worker has
+    the same number and process throughout the run."""
     data_by_worker: dict[int, list[WorkerData]] = {}
     for workers in stages:
         for worker_data in workers:
@@ -61,18 +62,19 @@ def pool_stages(
     stages_data: Sequence[StageData],
     slo: Sequence[Objective],
 ) -> Stage:
-    """Pool several stages at the same rate into one stage. `rows` contains the request rows of each stage."""
+    """Pool several stages at the same rate into one stage. `rows` contains the request rows of each
+    stage."""
     return pool_rows(map(read_rows, rows), telemetry, stages_data, slo)
 
 
 def pool_rows(
     rows: Iterable[StageRows], telemetry: pd.DataFrame, stages_data: Sequence[StageData], slo: Sequence[Objective]
 ) -> Stage:
-    """Pool several stages at the same rate into one, as if each had started when the previous one stopped offering
-    load.
+    """Pool several stages at the same rate into one, as if each had started when the previous one
+    stopped offering load.
 
-    `rows` contains the request rows of each stage, in the order in which the stages ran. The window of the pooled stage
-    spans all stages, including pauses."""
+    `rows` contains the request rows of each stage, in the order in which the stages ran. The window
+    of the pooled stage spans all stages, including pauses."""
     first, last = stages_data[0], stages_data[-1]
     offsets_s = accumulate([0.0, *(stage_data.duration_s for stage_data in stages_data)])
     starts_ns = [first.start_ns + round(offset_s * 1e9) for offset_s in offsets_s]
@@ -110,8 +112,8 @@ def pool_rows(
 
 
 def _correct_lost_times(stage_data: StageData, first: StageData) -> tuple[WorkerData, ...]:
-    """Return the workers of the stage. If a worker was lost before this stage, its loss is dated before the pooled
-    stage, because the remaining workers took over its load."""
+    """Return the workers of the stage. If a worker was lost before this stage, its loss is dated
+    before the pooled stage, because the remaining workers took over its load."""
     before_ns = first.start_ns - round(first.lead_in_s * 1e9) - 1
     return tuple(
         replace(worker, lost_ns=min(worker.lost_ns, before_ns))

@@ -53,8 +53,8 @@ from app.records.stage import StageData
 
 
 def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageData | None:
-    """Clip stage data to `window`. Returns the data unchanged if the window covers the whole stage, and `None` if they
-    do not overlap.
+    """Clip stage data to `window`. Returns the data unchanged if the window covers the whole stage,
+    and `None` if they do not overlap.
 
     Worker data is known only for the whole stage, so it is scaled in proportion to time."""
     offered_window = compute_offered_window(rows, stage_data)
@@ -104,9 +104,9 @@ _GPU_ENERGY = "energy_j"
 
 @dataclass(frozen=True)
 class RunData:
-    """Data of a stored run, sufficient to recompute its whole result. `stage_data` and `rows` contain one entry per
-    stage, in the order in which they ran; `slo` is the SLO of the run's profile; `idle` is the window in which its GPUs
-    were idle."""
+    """Data of a stored run, sufficient to recompute its whole result. `stage_data` and `rows`
+    contain one entry per stage, in the order in which they ran; `slo` is the SLO of the run's
+    profile; `idle` is the window in which its GPUs were idle."""
 
     result: Result
     slo: tuple[Objective, ...]
@@ -115,15 +115,16 @@ class RunData:
     telemetry: pd.DataFrame
     idle: Window | None = None
     is_complete: bool = True
-    """True if the run was completed and its result is final; otherwise the result contains only its stages."""
+    """True if the run was completed and its result is final; otherwise the result contains only its
+    stages."""
 
 
 def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
     """Re-evaluate a stored run with another SLO (`slo`) or within a time window (`window_s`).
 
-    `window_s` holds start and end in s since the start of the run; only requests scheduled inside it count. Stages
-    outside are dropped, stages that overlap partly are clipped. With neither an SLO nor a window, the result is that of
-    the run."""
+    `window_s` holds start and end in s since the start of the run; only requests scheduled inside
+    it count. Stages outside are dropped, stages that overlap partly are clipped. With neither an
+    SLO nor a window, the result is that of the run."""
     objectives = run.slo if slo is None else slo
     is_same = window_s is None and [objective.text for objective in objectives] == [
         objective.text for objective in run.slo
@@ -168,8 +169,9 @@ def mark_reevaluated(
     window_s: tuple[float, float] | None,
     extra_causes: Sequence[Cause] = (),
 ) -> Result:
-    """Mark a re-evaluated result as different from the `original` result of the run, and compute its exit code. Plan
-    and comparison are dropped, because they were based on the run's own SLO and its whole duration."""
+    """Mark a re-evaluated result as different from the `original` result of the run, and compute
+    its exit code. Plan and comparison are dropped, because they were based on the run's own SLO and
+    its whole duration."""
     rescoring = Rescoring(
         None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code
     )
@@ -192,8 +194,9 @@ def _evaluate_parts(
 ) -> list[_EvaluatedPart]:
     """Evaluate the part of each stage that is inside the window.
 
-    For complete stages, metrics that do not depend on the SLO are copied from the run. If the run's own SLO is
-    requested, all metrics are recomputed instead, which verifies that recomputation gives the same numbers."""
+    For complete stages, metrics that do not depend on the SLO are copied from the run. If the run's
+    own SLO is requested, all metrics are recomputed instead, which verifies that recomputation
+    gives the same numbers."""
     stored = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
     evaluated = []
     for stage_data, rows, original in zip(run.stage_data, run.rows, stored, strict=True):
@@ -223,8 +226,8 @@ def _with_stored_telemetry(stage: Stage, original: Stage) -> Stage:
 
 
 def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> Stage:
-    """Restore the kind and arrivals of a clipped stage. In a clipped search stage, a withheld percentile leaves it
-    undecided whether the SLO was met."""
+    """Restore the kind and arrivals of a clipped stage. In a clipped search stage, a withheld
+    percentile leaves it undecided whether the SLO was met."""
     met = [is_met(objective, find_estimate(stage, objective)) for objective in binding_objectives(slo)]
     is_undecided = stage.kind in _SEARCH_KINDS and None in met and False not in met
     return replace(
@@ -237,7 +240,8 @@ def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> 
 
 
 def _stored_search(result: Result) -> SearchOutcome | None:
-    """Reconstruct the outcome of the run's own search from the result, which stores only the max rate."""
+    """Reconstruct the outcome of the run's own search from the result, which stores only the max
+    rate."""
     if result.max_rate is None or not _is_searched(result.stages):
         return None
     stored = result.max_rate
@@ -245,7 +249,8 @@ def _stored_search(result: Result) -> SearchOutcome | None:
 
 
 def _simulate_search(original: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
-    """Evaluate the tried rates as if a search for this SLO had chosen them; `None` for a run without a search."""
+    """Evaluate the tried rates as if a search for this SLO had chosen them; `None` for a run
+    without a search."""
     return find_highest_passed(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
 
 
@@ -282,8 +287,8 @@ def _drop_clipped_rows(rows: StageRows, stage_data: StageData) -> StageRows:
 def _replace_stage_checks(
     original: Result, headline: Sequence[Stage], search: SearchOutcome | None
 ) -> tuple[Check, ...]:
-    """Replace the stage checks of the run with those of the re-evaluated stages; checks of machine and clocks are
-    preserved."""
+    """Replace the stage checks of the run with those of the re-evaluated stages; checks of machine
+    and clocks are preserved."""
     names = {check.id for stage in original.stages if stage.variant is None for check in stage.checks} | {*_RUN_CHECKS}
     first = next((index for index, check in enumerate(original.validity) if check.id in names), len(original.validity))
     reach = (
@@ -298,8 +303,8 @@ def _replace_stage_checks(
 def _build_exit(
     original: Result, result: Result, evaluated: Sequence[ObjectiveResult], extra_causes: Sequence[Cause]
 ) -> Exit:
-    """Compute the exit state. Causes that stopped the run or came from its target are preserved; causes based on
-    metrics are recomputed."""
+    """Compute the exit state. Causes that stopped the run or came from its target are preserved;
+    causes based on metrics are recomputed."""
     causes = [cause for cause in original.exit.causes if cause.id in _PRESERVED_CAUSES]
     invalid = compute_verdict([check for check in result.validity if check.verdict == "INVALID"])
     if invalid.status == "INVALID":

@@ -1,4 +1,5 @@
-"""The request rows of one stage as NumPy arrays with normalized nulls, including the token data of streams."""
+"""The request rows of one stage as NumPy arrays with normalized nulls, including the token data of
+streams."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class Chunks:
     offsets: Nanoseconds
     times_ns: Nanoseconds
     tokens: npt.NDArray[np.int32] | None
-    """Number of tokens in each delta, 0 where the server did not report it; `None` if the server never reports it."""
+    """Number of tokens in each delta, 0 where the server did not report it; `None` if the server
+    never reports it."""
 
     @property
     def counts(self) -> Nanoseconds:
@@ -167,8 +169,8 @@ def _read_chunks(frame: pd.DataFrame) -> Chunks | None:
 
 
 def _align_counts(counts: pa.ListArray, lengths: Nanoseconds, total: int) -> npt.NDArray[np.int32]:
-    """Align token counts with chunk timestamps. Where the two lists of a row differ in length, the counts are treated
-    as not reported."""
+    """Align token counts with chunk timestamps. Where the two lists of a row differ in length, the
+    counts are treated as not reported."""
     values = np.asarray(_flatten(counts), dtype=np.int32)
     count_lengths = _lengths(counts)
     if np.array_equal(count_lengths, lengths):
@@ -199,17 +201,18 @@ NOT_STARTED = "not-started"
 
 @dataclass(frozen=True)
 class StageRows:
-    """Rows of a stage as arrays, with one entry per request, in order of scheduled start. An unknown timestamp is 0,
-    and the corresponding mask is false.
+    """Rows of a stage as arrays, with one entry per request, in order of scheduled start. An
+    unknown timestamp is 0, and the corresponding mask is false.
 
-    If no scheduled start is known (`has_intended` is false), `intended_ns` contains the send time, so that rows can be
-    ordered."""
+    If no scheduled start is known (`has_intended` is false), `intended_ns` contains the send time,
+    so that rows can be ordered."""
 
     intended_ns: Nanoseconds
     sent_ns: Nanoseconds
     first_byte_ns: Nanoseconds
     end_ns: Nanoseconds
-    """End of the response. For a successful stream, the time of the last token, even if more data followed."""
+    """End of the response. For a successful stream, the time of the last token, even if more data
+    followed."""
     has_intended: Mask
     was_sent: Mask
     has_first_byte: Mask
@@ -218,15 +221,15 @@ class StageRows:
     error: Categories
     """Error class of each row; undefined where `is_failed` is false."""
     correct: Floats | None
-    """Number of correct rows in the response to each request; NaN for requests without labels, `None` if no request has
-    labels."""
+    """Number of correct rows in the response to each request; NaN for requests without labels,
+    `None` if no request has labels."""
     tokens: TokenRows | None
     """Token data of the stage; `None` if no response has any."""
 
     @property
     def was_started(self) -> Mask:
-        """Mask of the requests that were started. A request whose connection failed counts as started: its send time is
-        the time of the connection attempt."""
+        """Mask of the requests that were started. A request whose connection failed counts as
+        started: its send time is the time of the connection attempt."""
         return self.was_sent
 
     @property
@@ -234,7 +237,8 @@ class StageRows:
         return bool(self.has_intended.all())
 
     def count_errors(self) -> dict[str, int]:
-        """Count failures by error class. Requests that the generator never started are counted as a separate class."""
+        """Count failures by error class. Requests that the generator never started are counted as a
+        separate class."""
         counts = dict(sorted(self.error.count(self.is_failed).items()))
         not_started = int(np.count_nonzero(~self.was_started))
         return {**counts, NOT_STARTED: not_started} if not_started else counts
@@ -302,7 +306,8 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     first_byte_ns, has_first_byte = read_column_times("first_byte_ns")
     end_ns, has_end = read_column_times("end_ns")
     error, tokens = read_categories(frame["error"]).select(order), read_tokens(frame)
-    # a request that was not started before the end of the drain has an error, but is not a failure of the target
+    # a request that was not started before the end of the drain has an error, but is not a failure
+    # of the target
     is_failed = error.is_known & was_sent
     is_success = was_sent & has_end & ~is_failed
     if tokens is not None:
@@ -326,14 +331,15 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
 
 
 def _order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
-    """Return the order by scheduled start. If the rows are already in order, return a full slice, which avoids
-    copying."""
+    """Return the order by scheduled start. If the rows are already in order, return a full slice,
+    which avoids copying."""
     is_in_order = np.all(intended_ns[1:] >= intended_ns[:-1])
     return slice(None) if is_in_order else np.argsort(intended_ns, kind="stable")
 
 
 def compute_offered_window(rows: StageRows, stage_data: StageData) -> Window:
-    """Return the window in which load was offered: the duration of the stage without lead-in and drain.
+    """Return the window in which load was offered: the duration of the stage without lead-in and
+    drain.
 
     If the stage was stopped early, the window ends with the last started request."""
     end_ns = stage_data.start_ns + round(stage_data.duration_s * 1e9)

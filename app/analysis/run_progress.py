@@ -23,8 +23,8 @@ from app.records.events import (
 
 
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of a run. `completed` of `total` counts stages without warm-ups, variants of a local model, or runs of
-    an interleaved comparison. `total` is `None` if unknown, as in a search."""
+    """Progress of a run. `completed` of `total` counts stages without warm-ups, variants of a local
+    model, or runs of an interleaved comparison. `total` is `None` if unknown, as in a search."""
 
     run_id: str | None = None
     name: str | None = None
@@ -40,7 +40,8 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     completed: int = 0
     total: int | None = None
     planned_s: float | None = None
-    """Planned duration of all stages of the phase, in s. `spent_s` is the planned duration of the finished stages."""
+    """Planned duration of all stages of the phase, in s. `spent_s` is the planned duration of the
+    finished stages."""
     spent_s: float = 0.0
     variants_ns: int | None = None
     """Start of the first variant, in ns; `None` until it starts."""
@@ -55,8 +56,8 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         return (self.at_ns - self.started_ns) / 1e9
 
     def estimate_eta_s(self, now_ns: int) -> float | None:
-        """Estimate the time until the last stage ends, in s; `None` if unknown. Pauses between stages and steps after
-        the last stage are not included."""
+        """Estimate the time until the last stage ends, in s; `None` if unknown. Pauses between
+        stages and steps after the last stage are not included."""
         if self.finished is not None:
             return None
         if self.variant is not None and self.variants_ns is not None and self.completed:
@@ -81,7 +82,8 @@ def compute_stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
 
 
 def format_load(stage: StageStarted) -> str | None:
-    """Format the rate or the number of clients of a stage; None if it varies, or if the name of the stage has it."""
+    """Format the rate or the number of clients of a stage; None if it varies, or if the name of the
+    stage has it."""
     if stage.has_load_in_name:
         return None
     if stage.concurrency is not None:

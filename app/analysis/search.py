@@ -1,6 +1,7 @@
 """Search for the max rate within the SLO: chooses the next rate to test from the results so far.
 
-The posterior of the endpoint's capacity is computed from stages at several rates that passed or failed."""
+The posterior of the endpoint's capacity is computed from stages at several rates that passed or
+failed."""
 
 from __future__ import annotations
 
@@ -23,17 +24,20 @@ _HALVINGS = 14
 
 
 class CapacityPosterior:
-    """Posterior distribution of the capacity, which is the rate at which a stage passes with probability 0.5.
+    """Posterior distribution of the capacity, which is the rate at which a stage passes with
+    probability 0.5.
 
-    The probability that a stage passes is logistic in ln(capacity / rate), with a lapse rate of 2 %: the less probable
-    outcome occurs in 1 % of the stages at any rate. The prior is uniform on a log scale. This is Bayesian estimation of
-    a psychometric function (Watson and Pelli, QUEST, Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill,
-    ibid. 63, 2001). The spread of 2 % is slightly more than holds of 30 s show for queues near saturation (logistic
-    spread of 1 to 2 %): a smaller spread would overrate a random failure, a larger spread only requires more stages."""
+    The probability that a stage passes is logistic in ln(capacity / rate), with a lapse rate of 2
+    %: the less probable outcome occurs in 1 % of the stages at any rate. The prior is uniform on a
+    log scale. This is Bayesian estimation of a psychometric function (Watson and Pelli, QUEST,
+    Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill, ibid. 63, 2001). The spread of 2
+    % is slightly more than holds of 30 s show for queues near saturation (logistic spread of 1 to 2
+    %): a smaller spread would overrate a random failure, a larger spread only requires more
+    stages."""
 
     def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD) -> None:
-        """Compute the posterior. `trials` contains pairs (rate, whether the stage passed), with at least one pass and
-        one failure. `spread` is the scale of the logistic function."""
+        """Compute the posterior. `trials` contains pairs (rate, whether the stage passed), with at
+        least one pass and one failure. `spread` is the scale of the logistic function."""
         self._spread = spread
         passed = [rate for rate, has_passed in trials if has_passed]
         failed = [rate for rate, has_passed in trials if not has_passed]
@@ -52,7 +56,8 @@ class CapacityPosterior:
         return float(self._weights @ self._pass_probabilities(rate_per_s) ** stage_count)
 
     def find_highest_rate(self, stage_count: int, probability: float) -> float:
-        """Find the highest rate at which `stage_count` stages all pass with at least the given probability."""
+        """Find the highest rate at which `stage_count` stages all pass with at least the given
+        probability."""
         low, high = float(self._logs[0]), float(self._logs[-1])
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
@@ -63,15 +68,16 @@ class CapacityPosterior:
         return math.exp(low)
 
     def _pass_probabilities(self, rate_per_s: float) -> Floats:
-        """Compute the probability that one stage at this rate passes, for each capacity of the grid."""
+        """Compute the probability that one stage at this rate passes, for each capacity of the
+        grid."""
         return _pass_probability(self._logs, rate_per_s, self._spread)
 
 
 def compute_log_likelihood(
     log_limits: Floats, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD
 ) -> Floats:
-    """Compute the log likelihood of the trials for each capacity. `log_limits` contains logarithms of capacities;
-    `spread` is the scale of the logistic function in ln rate."""
+    """Compute the log likelihood of the trials for each capacity. `log_limits` contains logarithms
+    of capacities; `spread` is the scale of the logistic function in ln rate."""
     total = np.zeros_like(log_limits)
     for rate, has_passed in trials:
         probability = _pass_probability(log_limits, rate, spread)
@@ -101,11 +107,12 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class SearchOutcome(msgspec.Struct, frozen=True):
-    """Outcome of a rate search. `max_rate_per_s` met the SLO in all its repeats; if it is `None`, `reason` states why.
+    """Outcome of a rate search. `max_rate_per_s` met the SLO in all its repeats; if it is `None`,
+    `reason` states why.
 
-    `bracket` contains the highest rate that passed and the lowest higher rate that failed; each is `None` if there is
-    no such rate. `unsendable_per_s` is the lowest rate that the generator could not send; `None` if it sent all tested
-    rates."""
+    `bracket` contains the highest rate that passed and the lowest higher rate that failed; each is
+    `None` if there is no such rate. `unsendable_per_s` is the lowest rate that the generator could
+    not send; `None` if it sent all tested rates."""
 
     max_rate_per_s: float | None
     reason: str | None
@@ -115,8 +122,8 @@ class SearchOutcome(msgspec.Struct, frozen=True):
 
     @property
     def is_generator_limited(self) -> bool:
-        """True if the load generator limited the search and not the endpoint: no rate that the generator could send
-        failed just above the result."""
+        """True if the load generator limited the search and not the endpoint: no rate that the
+        generator could send failed just above the result."""
         (sustained, failed), unsendable = self.bracket, self.unsendable_per_s
         if unsendable is None or failed is None:
             return unsendable is not None
@@ -126,13 +133,14 @@ class SearchOutcome(msgspec.Struct, frozen=True):
 class RateSearch:
     """Search for the max rate within the SLO.
 
-    The rate is doubled from the start rate (or halved if that fails) until one rate passed and one failed. Then every
-    stage updates the posterior of the capacity (`CapacityPosterior`): its median is probed until the capacity is known
-    to a few percent, then rates slightly below it are held.
+    The rate is doubled from the start rate (or halved if that fails) until one rate passed and one
+    failed. Then every stage updates the posterior of the capacity (`CapacityPosterior`): its median
+    is probed until the capacity is known to a few percent, then rates slightly below it are held.
 
-    All repeats of a rate must pass; a rate that failed once is never held again. If the rate that passed is well below
-    the capacity, a higher rate is held if the budget permits. A rate that the generator cannot send provides no
-    information about the endpoint: the search continues below it."""
+    All repeats of a rate must pass; a rate that failed once is never held again. If the rate that
+    passed is well below the capacity, a higher rate is held if the budget permits. A rate that the
+    generator cannot send provides no information about the endpoint: the search continues below
+    it."""
 
     def __init__(self, start_per_s: float, repeats: int, max_probes: int = 25) -> None:
         self._start_per_s, self._repeats, self._max_probes = start_per_s, repeats, max_probes
@@ -152,8 +160,8 @@ class RateSearch:
         return self._max_probes - self._probe_count
 
     def next_probe(self) -> Probe | None:
-        """Return the stage to run next, which does not change until its result is recorded; `None` if the search has
-        finished."""
+        """Return the stage to run next, which does not change until its result is recorded; `None`
+        if the search has finished."""
         return self._next
 
     def limit_probes(self, probes: int) -> None:
@@ -174,7 +182,8 @@ class RateSearch:
         self._choose()
 
     def record_unsendable(self, probe: Probe) -> None:
-        """Record that the generator could not send the rate of `probe`, which must come from `next_probe`."""
+        """Record that the generator could not send the rate of `probe`, which must come from
+        `next_probe`."""
         self._unsendable_rates.append(probe.rate_per_s)
         self._hold_rate = None
         self._choose()
@@ -199,12 +208,14 @@ class RateSearch:
 
     @property
     def _is_bracketed(self) -> bool:
-        """True if a rate passed and a higher rate failed. A failure at or below a passed rate is treated as random."""
+        """True if a rate passed and a higher rate failed. A failure at or below a passed rate is
+        treated as random."""
         return bool(self._passed_rates) and max(self._failed_rates, default=0.0) > max(self._passed_rates)
 
     @property
     def _sustained_rate(self) -> float | None:
-        """Highest rate that passed, below all rates that the generator could not send; `None` if there is none."""
+        """Highest rate that passed, below all rates that the generator could not send; `None` if
+        there is none."""
         limit = min(self._unsendable_rates, default=math.inf)
         return max((rate for rate in self._passed_rates if rate < limit), default=None)
 
@@ -260,28 +271,30 @@ class RateSearch:
 
     @property
     def _rate_to_retry(self) -> float | None:
-        """The only failed rate, if the posterior depends on this single failure and a retry is affordable; otherwise
-        `None`."""
+        """The only failed rate, if the posterior depends on this single failure and a retry is
+        affordable; otherwise `None`."""
         failed_rates = self._failed_rates
         is_single = len(failed_rates) == 1 and (failed_rates[0], True) not in self._trials
         return failed_rates[0] if is_single and self.probes_left > 2 * self._repeats else None
 
     @property
     def _required_probability(self) -> float:
-        """Required probability that all repeats pass. It increases as the number of remaining attempts decreases."""
+        """Required probability that all repeats pass. It increases as the number of remaining
+        attempts decreases."""
         attempts_left = 2 if self.probes_left >= 2 * self._repeats else 1 if self.probes_left > self._repeats else 0
         return _HOLD_PROBABILITIES[2 - attempts_left]
 
     def _nearest_allowed(self, rate_per_s: float) -> float:
-        """Return the given rate, or the next lower rate that never failed and that the generator can send."""
+        """Return the given rate, or the next lower rate that never failed and that the generator
+        can send."""
         rate_per_s = min([rate_per_s, *(rate / (1 + GRID_STEP) for rate in self._unsendable_rates)])
         while rate_per_s in self._failed_rates:
             rate_per_s /= 1 + GRID_STEP
         return rate_per_s
 
     def _probe_within_generator(self, rate_per_s: float) -> Probe:
-        """Return a probe at the given rate. If the generator cannot send that rate, return a probe at the geometric
-        mean of the highest sustained and the lowest unsendable rate."""
+        """Return a probe at the given rate. If the generator cannot send that rate, return a probe
+        at the geometric mean of the highest sustained and the lowest unsendable rate."""
         unsendable = min(self._unsendable_rates, default=math.inf)
         if rate_per_s < unsendable:
             return Probe("probe", rate_per_s)

@@ -14,14 +14,15 @@ INTENDED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms
 """Metrics that require the scheduled start of a request."""
 NO_INTENDED_START = "the scheduled start is unknown"
 _OPTIONAL_SPANS = ("tpot_ms",)
-"""Metrics that a response can lack and still meet its limits: a response of one token has no time per output token."""
+"""Metrics that a response can lack and still meet its limits: a response of one token has no time
+per output token."""
 
 
 def compute_duration_ms(rows: StageRows, metric: str) -> Floats | None:
     """Return the values of a latency metric, one per request, in ms.
 
-    The value is NaN for a request without one. Returns `None` if no request can have a value, or if the metric is not a
-    duration of a request."""
+    The value is NaN for a request without one. Returns `None` if no request can have a value, or if
+    the metric is not a duration of a request."""
     if metric in INTENDED_START_METRICS and not rows.has_all_intended:
         return None
     if metric in _SPANS:
@@ -32,8 +33,8 @@ def compute_duration_ms(rows: StageRows, metric: str) -> Floats | None:
 
 
 def find_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
-    """Return a mask of the requests that succeeded within every latency limit of the SLO. Each limit is applied to each
-    request, even if it is set on an aggregate such as p95.
+    """Return a mask of the requests that succeeded within every latency limit of the SLO. Each
+    limit is applied to each request, even if it is set on an aggregate such as p95.
 
     A response without a first token does not meet a limit on the time to first token."""
     met = rows.is_success.copy()
@@ -44,8 +45,8 @@ def find_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
 
 
 def is_within_limit(objective: Objective, values_ms: Floats | None, n: int) -> Mask:
-    """Return a mask of the values within the limit. A missing value passes only for metrics that a response can
-    lack."""
+    """Return a mask of the values within the limit. A missing value passes only for metrics that a
+    response can lack."""
     if values_ms is None:
         return np.zeros(n, dtype=bool)
     with np.errstate(invalid="ignore"):
@@ -61,8 +62,8 @@ def _compute_spans_ms(start_ns: Nanoseconds, end_ns: Nanoseconds, known: Mask) -
 
 
 def _compute_time_per_token(tokens: TokenRows) -> Floats:
-    """Compute the time per output token in ms: (last − first)/(tokens − 1). It is NaN for fewer than two tokens, or if
-    all tokens arrived at the same time."""
+    """Compute the time per output token in ms: (last − first)/(tokens − 1). It is NaN for fewer
+    than two tokens, or if all tokens arrived at the same time."""
     first_ns, last_ns = tokens.first_token_ns, tokens.last_token_ns
     known = (first_ns > 0) & (last_ns > first_ns) & (tokens.tokens_out >= 2)
     gaps = np.where(known, tokens.tokens_out - 1, 1)

@@ -1,4 +1,5 @@
-"""Effect of a load spike: how long the SLO was violated, how large the backlog grew, and how long it took to drain."""
+"""Effect of a load spike: how long the SLO was violated, how large the backlog grew, and how long
+it took to drain."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ _NORMAL_QUANTILE = 0.99
 def analyze_spike(
     rows: StageRows, stage_data: StageData, window: Window, objectives: Sequence[Objective]
 ) -> Spike | None:
-    """Analyze a spike stage; `None` if the rate curve has no spike. `rows` must contain all rows of the stage,
-    including its lead-in."""
+    """Analyze a spike stage; `None` if the rate curve has no spike. `rows` must contain all rows of
+    the stage, including its lead-in."""
     curve = build_rate_curve(stage_data)
     times_s = None if curve is None else _find_spike_times_s(curve)
     if curve is None or times_s is None:
@@ -39,8 +40,8 @@ def analyze_spike(
 
 
 def _find_spike_times_s(curve: RateCurve) -> tuple[float, float] | None:
-    """Return when the rate rises above its initial value, and when it has returned to that value; `None` if it never
-    rises.
+    """Return when the rate rises above its initial value, and when it has returned to that value;
+    `None` if it never rises.
 
     If the rate never returns, the end is the last point of the curve."""
     indices_above = np.flatnonzero(curve.rates_per_s > curve.rates_per_s[0])
@@ -52,8 +53,8 @@ def _find_spike_times_s(curve: RateCurve) -> tuple[float, float] | None:
 
 
 def _compute_backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Nanoseconds]:
-    """Compute the number of scheduled but uncompleted requests after each change. Requests that never completed count
-    until the end of the stage."""
+    """Compute the number of scheduled but uncompleted requests after each change. Requests that
+    never completed count until the end of the stage."""
     ends_ns = np.where(rows.end_ns > 0, rows.end_ns, end_ns)
     at_ns = np.concatenate((ends_ns, rows.intended_ns))
     steps = np.concatenate((np.full(ends_ns.size, -1), np.ones(ends_ns.size, dtype=np.int64)))
@@ -67,8 +68,9 @@ def _compute_peak_backlog(at_ns: Nanoseconds, depth: Nanoseconds, window: Window
 
 
 def _compute_drain_time(at_ns: Nanoseconds, depth: Nanoseconds, before: Window, after: Window) -> Estimate:
-    """Compute the time in s until the backlog is at or below the 99th percentile of the backlog before the spike. A
-    backlog that drains only after the load has ended does not count as recovered."""
+    """Compute the time in s until the backlog is at or below the 99th percentile of the backlog
+    before the spike. A backlog that drains only after the load has ended does not count as
+    recovered."""
     normal_backlog = _compute_normal_backlog(at_ns, depth, before)
     if normal_backlog is None:
         return Estimate(None, reason="no requests arrived before the spike")
@@ -82,7 +84,8 @@ def _compute_drain_time(at_ns: Nanoseconds, depth: Nanoseconds, before: Window, 
 
 
 def _compute_normal_backlog(at_ns: Nanoseconds, depth: Nanoseconds, during: Window) -> float | None:
-    """Compute the time-weighted 99th percentile of the backlog in the window; `None` without requests."""
+    """Compute the time-weighted 99th percentile of the backlog in the window; `None` without
+    requests."""
     inside = (at_ns >= during.start_ns) & (at_ns < during.end_ns)
     if not inside.any():
         return None
@@ -93,8 +96,8 @@ def _compute_normal_backlog(at_ns: Nanoseconds, depth: Nanoseconds, during: Wind
 
 
 def _compute_violation_time(rows: StageRows, window: Window, objectives: Sequence[Objective]) -> Estimate:
-    """Compute the time in s from the start of the first second that violated a limit to the end of the last. Requests
-    are assigned to seconds by scheduled start."""
+    """Compute the time in s from the start of the first second that violated a limit to the end of
+    the last. Requests are assigned to seconds by scheduled start."""
     inside = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
     second = (inside.intended_ns - window.start_ns) // 1_000_000_000
     violated_masks = [
@@ -114,8 +117,8 @@ def _compute_violation_time(rows: StageRows, window: Window, objectives: Sequenc
 
 
 def _violated_seconds(rows: StageRows, second: Nanoseconds, objective: Objective) -> Mask | None:
-    """Return a mask of the seconds that violated the objective; `None` if the objective limits neither a request
-    duration nor the error rate."""
+    """Return a mask of the seconds that violated the objective; `None` if the objective limits
+    neither a request duration nor the error rate."""
     count = int(second.max(initial=0)) + 1
     if objective.comparator not in ("<", "<="):
         return None

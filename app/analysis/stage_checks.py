@@ -1,17 +1,19 @@
 """Validity checks of one stage.
 
-A slow or failing endpoint does not make a measurement invalid: in an open loop, the client continues to send on time.
-Requests that were sent late or never, because the generator ran out of CPU time or connections, are the client's fault,
-even if a slow endpoint occupied those connections: it is unknown how the endpoint would have handled the load that it
-did not receive. Such a stage is INVALID; `run_checks` decides whether the result of the run is based on it.
+A slow or failing endpoint does not make a measurement invalid: in an open loop, the client
+continues to send on time. Requests that were sent late or never, because the generator ran out of
+CPU time or connections, are the client's fault, even if a slow endpoint occupied those connections:
+it is unknown how the endpoint would have handled the load that it did not receive. Such a stage is
+INVALID; `run_checks` decides whether the result of the run is based on it.
 
-The arrival checks compare the send times with the load in the profile. A varying rate is normalized first: if each send
-time is replaced by the area under the rate curve up to that time, the arrivals of any curve become those of a rate of 1
-(time-rescaling theorem; Daley and Vere-Jones, Introduction to the Theory of Point Processes, 2003, theorem 7.4.I).
+The arrival checks compare the send times with the load in the profile. A varying rate is normalized
+first: if each send time is replaced by the area under the rate curve up to that time, the arrivals
+of any curve become those of a rate of 1 (time-rescaling theorem; Daley and Vere-Jones, Introduction
+to the Theory of Point Processes, 2003, theorem 7.4.I).
 
-Further checks: whether all requests were sent; whether closed-loop clients sent independently of each other; whether
-all load workers sent, and how well their clocks agree; and whether token metrics of streams are reliable (coalesced
-chunks, responses that ended early).
+Further checks: whether all requests were sent; whether closed-loop clients sent independently of
+each other; whether all load workers sent, and how well their clocks agree; and whether token
+metrics of streams are reliable (coalesced chunks, responses that ended early).
 """
 
 from __future__ import annotations
@@ -49,9 +51,9 @@ _TOO_FEW_HINT = "Too few requests for this check. Use a longer stage or a higher
 def arrival_checks(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
     """Check the distribution of the arrivals that were sent.
 
-    `sent_ns` contains the send times of the stage in any order. There is no check if responses determine the arrivals,
-    nor for a trace, for which the check of the send lag is sufficient. A constant schedule is only checked for
-    evenness."""
+    `sent_ns` contains the send times of the stage in any order. There is no check if responses
+    determine the arrivals, nor for a trace, for which the check of the send lag is sufficient. A
+    constant schedule is only checked for evenness."""
     curve = None if stage_data.sessions else build_rate_curve(stage_data)
     if curve is None:
         return ()
@@ -66,12 +68,14 @@ def arrival_checks(sent_ns: Nanoseconds, stage_data: StageData, window: Window) 
 
 
 def _dispersion_check(sent: Floats, length: float, cv: float) -> Check:
-    """Check the index of dispersion: the variance divided by the mean of the counts in equal windows.
+    """Check the index of dispersion: the variance divided by the mean of the counts in equal
+    windows.
 
-    It is cv² for a renewal process (Cox, Renewal Theory, 1962, section 4.2), so 1 for a Poisson process. The check
-    allows a deviation of 10 % (20 % if cv² is not 1) plus random variation. Random variation is larger with few
-    windows: (windows − 1) times the index over cv² follows a chi-square distribution, and its central 99.9 % are
-    allowed. If cv² is not 1, this holds only for large windows, which are used instead."""
+    It is cv² for a renewal process (Cox, Renewal Theory, 1962, section 4.2), so 1 for a Poisson
+    process. The check allows a deviation of 10 % (20 % if cv² is not 1) plus random variation.
+    Random variation is larger with few windows: (windows − 1) times the index over cv² follows a
+    chi-square distribution, and its central 99.9 % are allowed. If cv² is not 1, this holds only
+    for large windows, which are used instead."""
     expected, is_poisson = cv * cv, cv == 1.0
     tolerance = 0.1 if is_poisson else 0.2
     if sent.size < (_MIN_ARRIVALS if is_poisson else 2 * _MIN_ARRIVALS):
@@ -89,8 +93,8 @@ def _dispersion_check(sent: Floats, length: float, cv: float) -> Check:
 
 
 def _evenness_check(sent: Floats, length: float) -> Check:
-    """Check the index of dispersion of constant-rate arrivals, which is 0 except for arrivals at the edges of the
-    windows."""
+    """Check the index of dispersion of constant-rate arrivals, which is 0 except for arrivals at
+    the edges of the windows."""
     has_too_few = sent.size < _MIN_ARRIVALS
     index = None if has_too_few else _compute_dispersion_index(sent, length, _ARRIVALS_PER_WINDOW)[0]
     hint = _TOO_FEW_HINT if has_too_few else _OVERLOADED_HINT
@@ -104,11 +108,11 @@ def _compute_dispersion_index(sent: Floats, length: float, arrivals_per_window: 
 
 
 def _spacing_check(sent: Floats, cv: float, shortest: float) -> Check:
-    """Check the Kolmogorov–Smirnov distance between the normalized gaps and the gamma distribution with mean 1
-    (exponential if cv is 1).
+    """Check the Kolmogorov–Smirnov distance between the normalized gaps and the gamma distribution
+    with mean 1 (exponential if cv is 1).
 
-    Gaps shorter than `shortest` are not compared, because bursts contain many gaps that are shorter than the time a
-    send takes."""
+    Gaps shorter than `shortest` are not compared, because bursts contain many gaps that are shorter
+    than the time a send takes."""
     n = sent.size - 1
     if n < _MIN_ARRIVALS:
         return Check("arrival_spacing", None, _SPACING_LIMIT, "KS distance", "WARN", _TOO_FEW_HINT)
@@ -126,13 +130,13 @@ _CYCLE_PARTS = 20
 _MIN_CYCLES = 10
 _MAX_IN_STEP_SHARE = 0.3
 _MIN_PART_NS = 500_000
-"""Minimum length in ns of the parts of a cycle that are checked. In less time, an event loop (of the generator or the
-server) that handles several responses at once makes clients send together."""
+"""Minimum length in ns of the parts of a cycle that are checked. In less time, an event loop (of
+the generator or the server) that handles several responses at once makes clients send together."""
 
 
 def never_started_check(rows: StageRows) -> Check:
-    """Check for requests that were never started. They are an extreme case of late sends, and too many make a stage
-    INVALID."""
+    """Check for requests that were never started. They are an extreme case of late sends, and too
+    many make a stage INVALID."""
     return grade_high(
         "arrivals_never_started",
         float(np.mean(~rows.was_started)) if rows.was_started.size else None,
@@ -147,12 +151,13 @@ def never_started_check(rows: StageRows) -> Check:
 
 
 def in_step_check(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
-    """Check whether clients of a closed loop send in step: for a given client, the proportion of the remaining clients
-    that send in the same twentieth of a cycle.
+    """Check whether clients of a closed loop send in step: for a given client, the proportion of
+    the remaining clients that send in the same twentieth of a cycle.
 
-    A cycle is the mean time between two sends of one client (by Little's law: clients divided by rate). For independent
-    clients the proportion is one in twenty; clients in step all send at once and then all wait. Only sends of the same
-    cycle are compared, so uneven cycles have no effect."""
+    A cycle is the mean time between two sends of one client (by Little's law: clients divided by
+    rate). For independent clients the proportion is one in twenty; clients in step all send at once
+    and then all wait. Only sends of the same cycle are compared, so uneven cycles have no
+    effect."""
     clients = stage_data.concurrency or 0
     inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
     if stage_data.arrival_kind not in ("closed", "locust") or clients < 2 or inside.size < _MIN_CYCLES * clients:
@@ -189,12 +194,14 @@ def worker_checks(stage_data: StageData) -> tuple[Check, ...]:
 
 
 def was_lost_before_stage(worker: WorkerData, stage_data: StageData) -> bool:
-    """Return True if the worker was lost before the stage. The remaining workers then took over its load."""
+    """Return True if the worker was lost before the stage. The remaining workers then took over its
+    load."""
     return worker.lost_ns is not None and worker.lost_ns < stage_data.start_ns - round(stage_data.lead_in_s * 1e9)
 
 
 def _presence_check(stage_data: StageData) -> Check:
-    """Check for lost workers. Lost load makes the stage INVALID, unless the remaining workers took it over."""
+    """Check for lost workers. Lost load makes the stage INVALID, unless the remaining workers took
+    it over."""
     total, lost = len(stage_data.workers), [worker for worker in stage_data.workers if worker.lost_ns is not None]
     lost_in_stage = [worker for worker in lost if not was_lost_before_stage(worker, stage_data)]
     present = f"{total - len(lost)} of {total}"
@@ -248,7 +255,8 @@ _GENERATOR_CHECKS = ("generator_capacity", "generator_cpu", "generator_core_wait
 def stream_checks(rows: StageRows, stage_data: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
     """Check the token data of streams; returns no checks if there is no token data.
 
-    `rows` contains the requests scheduled inside the window; `send_checks` contains the checks of how they were sent.
+    `rows` contains the requests scheduled inside the window; `send_checks` contains the checks of
+    how they were sent.
     """
     return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if stage_data.requests_output_lengths else ()))
 
@@ -274,8 +282,8 @@ def _is_overloaded(sending: Sequence[Check]) -> bool:
 
 
 def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
-    """Check the median ratio of received to requested output tokens. Responses whose chunks were counted as tokens are
-    excluded, because their counts are meaningless here."""
+    """Check the median ratio of received to requested output tokens. Responses whose chunks were
+    counted as tokens are excluded, because their counts are meaningless here."""
     tokens = rows.tokens
     if tokens is None:
         return ()
@@ -295,8 +303,9 @@ def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
 TARGET_PROCESS: CheckId = "target_process"
 _LITTLE_TOLERANCE = 0.1
 _MIN_STAGE_S = 1.0
-"""Minimum duration, in s, of a stopped stage for send checks to be INVALID. In less time, a single late request or the
-start of sending would decide them. A stage stopped because of its backlog is longer."""
+"""Minimum duration, in s, of a stopped stage for send checks to be INVALID. In less time, a single
+late request or the start of sending would decide them. A stage stopped because of its backlog is
+longer."""
 _CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 
@@ -385,10 +394,12 @@ def _drift_check(rows: StageRows, stage_data: StageData) -> Check:
 
 
 def _clients_check(rows: StageRows, stage_data: StageData, window: Window) -> tuple[Check, ...]:
-    """Check Little's law (Operations Research 9, 1961): clients = rate × (response time + think time).
+    """Check Little's law (Operations Research 9, 1961): clients = rate × (response time + think
+    time).
 
-    Up to one response per client overlaps the edges of the window, so the tolerance is larger for short stages. The
-    check does not apply to sessions and Locust users, whose think times are unknown."""
+    Up to one response per client overlaps the edges of the window, so the tolerance is larger for
+    short stages. The check does not apply to sessions and Locust users, whose think times are
+    unknown."""
     length_s = (window.end_ns - window.start_ns) / 1e9
     has_ended = rows.was_sent & (rows.end_ns > 0)
     if (
@@ -426,7 +437,8 @@ def _token_check(rows: StageRows) -> tuple[Check, ...]:
 
 
 def _target_check(stage_data: StageData) -> tuple[Check, ...]:
-    """Report a target whose process exited (INVALID), because the stage does not show what the target can sustain."""
+    """Report a target whose process exited (INVALID), because the stage does not show what the
+    target can sustain."""
     if stage_data.target_ended is None:
         return ()
     hint = "The target process exited during the stage. Find the cause and measure again."

@@ -33,8 +33,8 @@ from app.records.stage import StageData
 
 
 def find_remote_sources(telemetry: pd.DataFrame) -> frozenset[str]:
-    """Return the telemetry sources scraped from other servers, and the devices that these report, such as `scrape1` and
-    `scrape1/gpu0`."""
+    """Return the telemetry sources scraped from other servers, and the devices that these report,
+    such as `scrape1` and `scrape1/gpu0`."""
     scraped = set(telemetry.loc[telemetry["metric"] == "scrape_ok", "source"].unique())
     return frozenset(str(source) for source in telemetry["source"].unique() if str(source).partition("/")[0] in scraped)
 
@@ -48,18 +48,20 @@ _SAMPLED_METRICS = [name for name, metric in METRICS.items() if metric.aggregate
 def summarize_stage(
     rows: pd.DataFrame | pa.Table, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
 ) -> Stage:
-    """Compute the results of one stage. `rows` must be the rows of this stage; `telemetry` may be that of the whole
-    run."""
+    """Compute the results of one stage. `rows` must be the rows of this stage; `telemetry` may be
+    that of the whole run."""
     return summarize_rows(read_rows(rows), telemetry, stage_data, slo)
 
 
 def summarize_rows(
     rows: StageRows, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
 ) -> Stage:
-    """Compute the results of one stage. `rows` contains the rows of the stage, including the lead-in.
+    """Compute the results of one stage. `rows` contains the rows of the stage, including the
+    lead-in.
 
-    Requests are counted by scheduled start, so responses during the drain belong to the stage. Only the completion
-    rates count responses within the window; otherwise, the backlog of an overloaded endpoint would count as throughput.
+    Requests are counted by scheduled start, so responses during the drain belong to the stage. Only
+    the completion rates count responses within the window; otherwise, the backlog of an overloaded
+    endpoint would count as throughput.
     """
     window = compute_offered_window(rows, stage_data)
     offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
@@ -105,8 +107,9 @@ def summarize_rows(
 def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, slo: Sequence[Objective]) -> Stage:
     """Evaluate a complete stage with another SLO.
 
-    The result equals that of `summarize_rows` on the same rows, but metrics that do not depend on a limit are not
-    recomputed. `original` is the stage as evaluated with the run's own SLO, including telemetry."""
+    The result equals that of `summarize_rows` on the same rows, but metrics that do not depend on a
+    limit are not recomputed. `original` is the stage as evaluated with the run's own SLO, including
+    telemetry."""
     window = compute_offered_window(rows, stage_data)
     offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
     checks = stage_checks(offered, stage_data, window, slo)
@@ -128,8 +131,8 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
 def add_telemetry(
     stage: Stage, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
 ) -> Stage:
-    """Add the telemetry inside the stage's window and re-evaluate the SLO. This is a separate step because some
-    telemetry arrives after the stage."""
+    """Add the telemetry inside the stage's window and re-evaluate the SLO. This is a separate step
+    because some telemetry arrives after the stage."""
     stage = msgspec.structs.replace(
         stage, metrics={**stage.metrics, **compute_telemetry_metrics(telemetry, stage.window)}
     )
@@ -139,9 +142,10 @@ def add_telemetry(
 def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) -> bool | None:
     """Return True if all point estimates met the SLO, False if one did not.
 
-    In a search stage, which is long enough, a withheld estimate counts as a failure; in a stage of the profile it
-    leaves the result undecided, unless an estimate fails. Returns `None` if undecided or if there is nothing to
-    evaluate: a warm-up, no SLO, or a stage interrupted for a reason other than its backlog."""
+    In a search stage, which is long enough, a withheld estimate counts as a failure; in a stage of
+    the profile it leaves the result undecided, unless an estimate fails. Returns `None` if
+    undecided or if there is nothing to evaluate: a warm-up, no SLO, or a stage interrupted for a
+    reason other than its backlog."""
     binding = binding_objectives(slo)
     if stage_data.is_saturated:
         return False
@@ -160,8 +164,8 @@ def _offered_rate(offered: StageRows, stage_data: StageData, bounds: tuple[int, 
 
 
 def _goodput(offered: StageRows, bounds: tuple[int, int], slo: Sequence[Objective]) -> dict[str, Estimate]:
-    """Compute rate and proportion of the responses within all SLO limits. Both are withheld if a limit refers to the
-    scheduled start and that is unknown."""
+    """Compute rate and proportion of the responses within all SLO limits. Both are withheld if a
+    limit refers to the scheduled start and that is unknown."""
     unavailable_objectives = (
         [objective.label for objective in slo if objective.metric in INTENDED_START_METRICS]
         if not offered.has_all_intended
@@ -178,9 +182,9 @@ def _goodput(offered: StageRows, bounds: tuple[int, int], slo: Sequence[Objectiv
 
 
 def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
-    # Latency covers successful requests only: a quick rejection is not a fast response, and a timeout has no latency.
-    # Failures are visible in error_rate and goodput_share, and a stage with an error rate over 1 % does not meet the
-    # SLO.
+    # Latency covers successful requests only: a quick rejection is not a fast response, and a
+    # timeout has no latency. Failures are visible in error_rate and goodput_share, and a stage with
+    # an error rate over 1 % does not meet the SLO.
     success = rows.filter(rows.is_success)
     metrics = {name: _distribution(success, name) for name in ("latency_ms", "service_ms", "first_byte_ms")}
     metrics["send_lag_ms"] = _distribution(rows, "send_lag_ms")
@@ -197,8 +201,8 @@ def _distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
 
 
 def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:
-    """Compute mean and maximum of each catalog metric sampled on this machine inside the window. Samples of all GPUs
-    are pooled."""
+    """Compute mean and maximum of each catalog metric sampled on this machine inside the window.
+    Samples of all GPUs are pooled."""
     if telemetry is None:
         return {}
     inside = telemetry[telemetry["at_ns"].between(window.start_ns, window.end_ns, inclusive="left")]

@@ -12,7 +12,8 @@ from app.records.estimate import TokenSample
 from app.records.metrics import PERCENTILES
 
 MAX_PAIRS = 1024
-"""Maximum number of pairs in a sample: enough for a p99 of lengths, and small enough to store one sample per stage."""
+"""Maximum number of pairs in a sample: enough for a p99 of lengths, and small enough to store one
+sample per stage."""
 _STRATA = 32
 _NODES = 256
 
@@ -20,7 +21,8 @@ Ints = npt.NDArray[np.int64]
 
 
 def build_sample_from_rows(inputs: Sequence[float] | Floats, outputs: Sequence[float] | Floats) -> TokenSample | None:
-    """Sample the requests whose input and output lengths are both known, in row order; `None` if there are none."""
+    """Sample the requests whose input and output lengths are both known, in row order; `None` if
+    there are none."""
     pairs = np.column_stack([np.asarray(inputs, dtype=float), np.asarray(outputs, dtype=float)])
     pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs >= 0).all(axis=1)]
     return build_sample_from_pairs(np.rint(pairs).astype(np.int64)) if len(pairs) else None
@@ -32,10 +34,11 @@ def build_sample_from_pairs(pairs: Ints, max_pairs: int = MAX_PAIRS) -> TokenSam
 
 
 def build_sample_from_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, float]) -> TokenSample | None:
-    """Build a sample from percentiles of input and output lengths, for tools that do not report requests. The two
-    lengths are assumed to be independent.
+    """Build a sample from percentiles of input and output lengths, for tools that do not report
+    requests. The two lengths are assumed to be independent.
 
-    The median and a higher percentile of both are required (otherwise `None`); reported means are preserved."""
+    The median and a higher percentile of both are required (otherwise `None`); reported means are
+    preserved."""
     columns = [_quantiles_from_percentiles(levels) for levels in (inputs, outputs)]
     if columns[0] is None or columns[1] is None:
         return None
@@ -56,7 +59,8 @@ def merge_samples(samples: Iterable[TokenSample], max_pairs: int = MAX_PAIRS) ->
 
 
 def scale_sample(sample: TokenSample, means: tuple[float, float]) -> TokenSample:
-    """Scale a sample to other means of input and output lengths, with the same relative variation."""
+    """Scale a sample to other means of input and output lengths, with the same relative
+    variation."""
     pairs = unpack_pairs(sample)
     return build_sample_from_pairs(np.rint(pairs * (np.array(means) / pairs.mean(axis=0))).astype(np.int64))
 
@@ -73,10 +77,11 @@ def find_sample_error(sample: TokenSample) -> str | None:
 
 
 def _thin(pairs: Ints, max_pairs: int) -> Ints:
-    """Draw a systematic sample: every n-th pair along a path through all pairs on which neighbors are similar.
+    """Draw a systematic sample: every n-th pair along a path through all pairs on which neighbors
+    are similar.
 
-    The start is random, so that the longest requests are represented: without them, a fit could find too small a KV
-    cache."""
+    The start is random, so that the longest requests are represented: without them, a fit could
+    find too small a KV cache."""
     if len(pairs) <= max_pairs:
         return pairs
     strata = np.array_split(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))], _STRATA)
@@ -90,8 +95,8 @@ def _thin(pairs: Ints, max_pairs: int) -> Ints:
 
 
 def _quantiles_from_percentiles(levels: Mapping[str, float]) -> Ints | None:
-    """Compute quantiles by linear interpolation of log lengths over normal scores, extrapolated beyond the highest
-    percentile; `None` with too few percentiles."""
+    """Compute quantiles by linear interpolation of log lengths over normal scores, extrapolated
+    beyond the highest percentile; `None` with too few percentiles."""
     known = sorted((PERCENTILES[name], value) for name, value in levels.items() if name in PERCENTILES and value >= 1)
     if len(known) < 2 or known[0][0] > 0.5:
         return None

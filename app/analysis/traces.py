@@ -1,8 +1,8 @@
-"""Statistics of a recorded arrival trace (rates, burstiness, daily profile), and the packed trace rows that a plan
-replays.
+"""Statistics of a recorded arrival trace (rates, burstiness, daily profile), and the packed trace
+rows that a plan replays.
 
-Arrival times are in seconds since the first arrival, ascending, and may be sparse: memory use does not depend on the
-time span."""
+Arrival times are in seconds since the first arrival, ascending, and may be sparse: memory use does
+not depend on the time span."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Ints = npt.NDArray[np.int64]
 def compute_trace_statistics(
     at_s: Floats, starts_at: datetime.datetime | None = None, tokens: tuple[float | None, float | None] = (None, None)
 ) -> TraceStatistics:
-    """Compute the statistics of a trace. `tokens` contains the mean input and output lengths. Without `starts_at`, the
-    trace is assumed to start at midnight, on an unknown weekday."""
+    """Compute the statistics of a trace. `tokens` contains the mean input and output lengths.
+    Without `starts_at`, the trace is assumed to start at midnight, on an unknown weekday."""
     span_s = float(at_s[-1])
     since_midnight_s = 0.0 if starts_at is None else (starts_at - _EPOCH).total_seconds() % DAY_S
     return TraceStatistics(
@@ -54,8 +54,8 @@ def compute_trace_statistics(
 
 
 def compute_peak_rate_per_s(at_s: Floats, window_s: float) -> float | None:
-    """Compute the peak arrival rate per second over all windows that start with an arrival; `None` if the trace is
-    shorter than the window."""
+    """Compute the peak arrival rate per second over all windows that start with an arrival; `None`
+    if the trace is shorter than the window."""
     if at_s[-1] < window_s:
         return None
     counts = np.searchsorted(at_s, at_s + window_s, side="left") - np.arange(len(at_s))
@@ -63,8 +63,8 @@ def compute_peak_rate_per_s(at_s: Floats, window_s: float) -> float | None:
 
 
 def compute_squared_cv(at_s: Floats) -> float | None:
-    """Compute the squared coefficient of variation of the gaps (1 for a Poisson process); `None` with fewer than three
-    arrivals, or if all are simultaneous."""
+    """Compute the squared coefficient of variation of the gaps (1 for a Poisson process); `None`
+    with fewer than three arrivals, or if all are simultaneous."""
     gaps = np.diff(at_s)
     if len(gaps) < 2 or at_s[-1] == 0:
         return None
@@ -72,7 +72,8 @@ def compute_squared_cv(at_s: Floats) -> float | None:
 
 
 def compute_dispersion_index(at_s: Floats, window_s: float) -> float | None:
-    """Compute the variance-to-mean ratio of the counts in complete windows; `None` with fewer than ten windows."""
+    """Compute the variance-to-mean ratio of the counts in complete windows; `None` with fewer than
+    ten windows."""
     windows = math.floor(at_s[-1] / window_s)
     if windows < _MIN_WINDOWS:
         return None
@@ -82,12 +83,12 @@ def compute_dispersion_index(at_s: Floats, window_s: float) -> float | None:
 
 
 def compute_modulation_shape(at_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
-    """Compute the shape k of the gamma-distributed rate factor, drawn once per window, that explains the variance of
-    counts within each hour.
+    """Compute the shape k of the gamma-distributed rate factor, drawn once per window, that
+    explains the variance of counts within each hour.
 
-    Over all hours, the variance in excess of a Poisson process equals the sum of the squared means divided by k.
-    Differences between hours belong to the daily profile and are excluded. Returns `None` if random variation explains
-    the excess, or with too little data."""
+    Over all hours, the variance in excess of a Poisson process equals the sum of the squared means
+    divided by k. Differences between hours belong to the daily profile and are excluded. Returns
+    `None` if random variation explains the excess, or with too little data."""
     windows = math.floor(at_s[-1] / window_s)
     windows_per_hour = min(windows, round(HOUR_S / window_s))
     if windows_per_hour < _MIN_WINDOWS:
@@ -110,7 +111,8 @@ def compute_hourly_profile(at_s: Floats, since_midnight_s: float) -> tuple[float
 
 
 def compute_weekly_profile(at_s: Floats, since_midnight_s: float, weekday: int) -> tuple[float, ...]:
-    """Compute the mean rate of each weekday from Monday, relative to the day with the highest rate."""
+    """Compute the mean rate of each weekday from Monday, relative to the day with the highest
+    rate."""
     since_s = since_midnight_s + weekday * DAY_S
     return _compute_relative_rates(at_s + since_s, since_s, DAY_S, 7)
 
@@ -129,7 +131,8 @@ def _compute_covered_s(until_s: float, part_s: float, parts: int) -> Floats:
 
 
 def _count_arrivals(at_s: Floats, window_s: float, windows: int) -> tuple[Ints, Floats]:
-    """Count the arrivals per window; return the indices of the non-empty windows, and their counts."""
+    """Count the arrivals per window; return the indices of the non-empty windows, and their
+    counts."""
     indices, counts = np.unique((at_s // window_s).astype(np.int64), return_counts=True)
     inside = indices < windows
     return indices[inside], counts[inside].astype(np.float64)
@@ -145,11 +148,11 @@ def select_busiest_rows(
     tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> TraceRows:
-    """Select the hour with the most requests of a trace, or all rows of a shorter trace. `at_s` must ascend from 0 to a
-    value above 0.
+    """Select the hour with the most requests of a trace, or all rows of a shorter trace. `at_s`
+    must ascend from 0 to a value above 0.
 
-    Of more than `max_rows` requests, an independent random sample is stored, so that bursts preserve their relative
-    size."""
+    Of more than `max_rows` requests, an independent random sample is stored, so that bursts
+    preserve their relative size."""
     span_s = float(at_s[-1])
     first, stop, window_s = 0, len(at_s), WINDOW_S
     if span_s >= WINDOW_S:
@@ -175,8 +178,8 @@ def unpack_times_s(rows: TraceRows) -> Floats:
 
 
 def unpack_token_pairs(rows: TraceRows) -> Ints | None:
-    """Return an integer array with the columns input tokens and output tokens, each at least 1; `None` if the trace has
-    no token columns."""
+    """Return an integer array with the columns input tokens and output tokens, each at least 1;
+    `None` if the trace has no token columns."""
     if not rows.input_tokens:
         return None
     columns = [np.frombuffer(column, "<i4").astype(np.int64) for column in (rows.input_tokens, rows.output_tokens)]
@@ -184,12 +187,14 @@ def unpack_token_pairs(rows: TraceRows) -> Ints | None:
 
 
 def compute_rate_per_s(rows: TraceRows) -> float:
-    """Compute the mean request rate of the recorded window, including requests that were not sampled."""
+    """Compute the mean request rate of the recorded window, including requests that were not
+    sampled."""
     return len(rows.at_us) / 4 / rows.sampled_share / rows.window_s
 
 
 def find_rows_error(rows: TraceRows) -> str | None:
-    """Return why trace rows (possibly edited by hand) cannot be replayed; `None` if they are valid."""
+    """Return why trace rows (possibly edited by hand) cannot be replayed; `None` if they are
+    valid."""
     count, remainder = divmod(len(rows.at_us), 4)
     if remainder or not 2 <= count <= MAX_ROWS:
         return (

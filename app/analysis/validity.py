@@ -1,4 +1,5 @@
-"""Builds checks from values and limits, derives verdicts from checks, and defines the checks of a run as a whole.
+"""Builds checks from values and limits, derives verdicts from checks, and defines the checks of a
+run as a whole.
 
 These include checks of prompt diversity and of the cache hit rate of a server's prefix cache."""
 
@@ -21,7 +22,8 @@ from app.records.telemetry import Samples
 def grade_high(
     check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
 ) -> Check:
-    """Build a check that is VALID up to `warn`, INVALID above `invalid`, and WARN in between or without a value."""
+    """Build a check that is VALID up to `warn`, INVALID above `invalid`, and WARN in between or
+    without a value."""
     if value is None:
         return Check(check, None, warn, unit, "WARN", hint)
     verdict: Validity = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
@@ -33,8 +35,8 @@ def grade_high(
 def grade_low(
     check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
 ) -> Check:
-    """Build a check that is VALID from `warn` upward, INVALID below `invalid`, and WARN in between or without a
-    value."""
+    """Build a check that is VALID from `warn` upward, INVALID below `invalid`, and WARN in between
+    or without a value."""
     if value is None:
         return Check(check, None, warn, unit, "WARN", hint)
     verdict: Validity = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
@@ -48,21 +50,24 @@ _PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
 _MIN_HOLD_S = 10.0
 _MAX_SUSPENDED_S = 2.0
 _FAST_SOURCES = r"host|gpu\d+"
-"""Pattern of telemetry sources that are sampled several times per second; all remaining sources are slow by design."""
+"""Pattern of telemetry sources that are sampled several times per second; all remaining sources are
+slow by design."""
 
 
 def compute_verdict(checks: Sequence[Check]) -> Verdict:
-    """Return the worst verdict of the checks, with all reasons, worst first; VALID without checks."""
+    """Return the worst verdict of the checks, with all reasons, worst first; VALID without
+    checks."""
     problems = sorted((check for check in checks if check.verdict != "VALID"), key=lambda check: -_RANK[check.verdict])
     return Verdict(problems[0].verdict if problems else "VALID", tuple(_reason(check) for check in problems))
 
 
 def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
-    """Return the worst instance of each check over the checked stages, and a check of the step duration.
+    """Return the worst instance of each check over the checked stages, and a check of the step
+    duration.
 
-    The checked stages are the steps of a search and the stages that the profile requested. A failed rate is a finding
-    about the endpoint, so failed probes and steps count only if no stage passed; a stage stopped because of its backlog
-    is then reported as such.
+    The checked stages are the steps of a search and the stages that the profile requested. A failed
+    rate is a finding about the endpoint, so failed probes and steps count only if no stage passed;
+    a stage stopped because of its backlog is then reported as such.
     """
     checked = _checked_stages(stages)
     worst: dict[str, Check] = {}
@@ -77,8 +82,8 @@ def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
 
 
 def provider_check(requested: str, used: str, fallback_nodes: Sequence[str], reason: str | None = None) -> Check:
-    """Check that the model ran on the requested execution provider. `fallback_nodes` lists operators that ran
-    elsewhere, such as "Conv on CPUExecutionProvider"."""
+    """Check that the model ran on the requested execution provider. `fallback_nodes` lists
+    operators that ran elsewhere, such as "Conv on CPUExecutionProvider"."""
     reason_suffix = f" ({reason})" if reason else ""
     if used != requested:
         hint = (
@@ -102,11 +107,11 @@ def list_fallback_nodes(placements: Sequence[Placement]) -> tuple[str, ...]:
 
 
 def clock_check(clock: Clock, suspended_s: float | None) -> Check:
-    """Check that the wall clock and the monotonic clock ran at the same speed, and that the machine was not suspended.
-    `suspended_s` is `None` if unknown.
+    """Check that the wall clock and the monotonic clock ran at the same speed, and that the machine
+    was not suspended. `suspended_s` is `None` if unknown.
 
-    Setting the wall clock affects no metric, as it is only used for dates; it is a WARN if a suspension can be ruled
-    out."""
+    Setting the wall clock affects no metric, as it is only used for dates; it is a WARN if a
+    suspension can be ruled out."""
     if suspended_s is not None and suspended_s > _MAX_SUSPENDED_S:
         hint = "The machine was suspended during the run. Disable sleep and measure again."
         return Check("clock", suspended_s, _MAX_SUSPENDED_S, "s suspended", "INVALID", hint)
@@ -139,8 +144,9 @@ def telemetry_check(telemetry: pd.DataFrame) -> Check:
 
 
 def _checked_stages(stages: Sequence[Stage]) -> list[Stage]:
-    # Not the stages with `in_headline`: every stage that the profile requested counts, also a spike beside steady
-    # stages, which is in no headline; and the window shows these checks during the run, before there is a headline.
+    # Not the stages with `in_headline`: every stage that the profile requested counts, also a spike
+    # beside steady stages, which is in no headline; and the window shows these checks during the
+    # run, before there is a headline.
     measured = [stage for stage in stages if stage.kind != "warmup"]
     valid = [stage for stage in measured if stage.verdict.status != "INVALID"]
     checked = [stage for stage in measured if stage.kind in _PROFILE_KINDS and not _is_failed_sweep_stage(stage)]
@@ -149,8 +155,8 @@ def _checked_stages(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _is_failed_sweep_stage(stage: Stage) -> bool:
-    """Return True for a sweep stage that violated the SLO. A sweep continues until rates fail, so this is not a fault
-    of the measurement."""
+    """Return True for a sweep stage that violated the SLO. A sweep continues until rates fail, so
+    this is not a fault of the measurement."""
     return SWEEP_TAG in stage.tags and stage.meets_slo is False and stage.verdict.status != "INVALID"
 
 
@@ -161,7 +167,8 @@ def _hold_check(holds: Sequence[Stage]) -> Check:
         shortest_s,
         unit="s",
         warn=_MIN_HOLD_S,
-        # from 100 simulated searches each (tests.performance.searches): M/M/1 with 1,000/s, p95 met up to 850/s
+        # from 100 simulated searches each (tests.performance.searches): M/M/1 with 1,000/s, p95 met
+        # up to 850/s
         hint="In simulated searches, 87 % ended within 5 % of the true rate with 3 s per step, 98 % with 10 s, and "
         "99 % with 30 s. Increase load.search.step_duration.",
     )
@@ -195,19 +202,20 @@ _CACHE_COUNTERS = (
 )
 """Pairs of counters: prompt tokens served from a server's prefix cache, and all prompt tokens.
 
-vLLM exposed the second pair up to 0.9, for some versions together with the first pair. SGLang splits the first counter
-by `cache_source`; each request counts for one source."""
+vLLM exposed the second pair up to 0.9, for some versions together with the first pair. SGLang
+splits the first counter by `cache_source`; each request counts for one source."""
 
 
 def prefix_cache_check(
     before: Sequence[Samples | None], after: Sequence[Samples | None], *, is_expected: bool
 ) -> Check | None:
-    """Check the prefix cache hit rate, which is the proportion of prompt tokens served from prefix caches; `None` if no
-    server reports it.
+    """Check the prefix cache hit rate, which is the proportion of prompt tokens served from prefix
+    caches; `None` if no server reports it.
 
-    `before` and `after` contain samples of the target's servers, in the same order, before and after the load. A chat
-    template at the start of every prompt is cached for real users too, so a small hit rate is VALID. `is_expected` is
-    True if the profile requests prompts with a shared prefix."""
+    `before` and `after` contain samples of the target's servers, in the same order, before and
+    after the load. A chat template at the start of every prompt is cached for real users too, so a
+    small hit rate is VALID. `is_expected` is True if the profile requests prompts with a shared
+    prefix."""
     counts_by_server = [
         differences
         for samples in zip(before, after, strict=False)
@@ -245,8 +253,8 @@ def prompts_check(distinct: int, prepared: int) -> Check:
 
 
 def _counter_differences(before: Samples | None, after: Samples | None) -> tuple[float, float] | None:
-    """Compute the increase of cache hits and prompt tokens between two samples; `None` if a server does not report them
-    or was restarted."""
+    """Compute the increase of cache hits and prompt tokens between two samples; `None` if a server
+    does not report them or was restarted."""
     if before is None or after is None:
         return None
     for differences in _candidate_differences(before.totals, after.totals):
@@ -256,8 +264,8 @@ def _counter_differences(before: Samples | None, after: Samples | None) -> tuple
 
 
 def _candidate_differences(before: dict[str, float], after: dict[str, float]) -> Iterator[tuple[float, float]]:
-    """Yield the increase of each pair of counters that the server exposes. A labeled counter is not exposed before its
-    first event, so a missing counter is treated as 0."""
+    """Yield the increase of each pair of counters that the server exposes. A labeled counter is not
+    exposed before its first event, so a missing counter is treated as 0."""
     for hits, queries in _CACHE_COUNTERS:
         if queries in after:
             yield after.get(hits, 0.0) - before.get(hits, 0.0), after[queries] - before.get(queries, 0.0)

@@ -1,4 +1,5 @@
-"""Measure the max rate that the load generator of this machine can send on time, and store it for later runs."""
+"""Measure the max rate that the load generator of this machine can send on time, and store it for
+later runs."""
 
 from __future__ import annotations
 
@@ -100,7 +101,8 @@ def _capacity_text(capacity: MeasuredCapacity) -> str | None:
 
 
 def _limiting_step_field(capacity: MeasuredCapacity, field: str) -> float | None:
-    """Return a field of the calibration step that determined the capacity; `None` if no step passed."""
+    """Return a field of the calibration step that determined the capacity; `None` if no step
+    passed."""
     steps: list[CalibrationStep] = [
         step for step in capacity.steps if step.passed and step.achieved_per_s == capacity.per_s
     ]

@@ -1,4 +1,5 @@
-"""Color marked statuses such as PASS and INVALID on a terminal, and dim marked percentiles of too few samples."""
+"""Color marked statuses such as PASS and INVALID on a terminal, and dim marked percentiles of too
+few samples."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ _when: ContextVar[ColorWhen] = ContextVar("when", default="auto")
 
 @contextmanager
 def use_colors(when: ColorWhen) -> Iterator[None]:
-    """Set the color mode of all output within the context: `auto` (see `is_colored`), `always` or `never`."""
+    """Set the color mode of all output within the context: `auto` (see `is_colored`), `always` or
+    `never`."""
     token = _when.set(when)
     try:
         yield
@@ -32,8 +34,8 @@ def use_colors(when: ColorWhen) -> Iterator[None]:
 
 
 def print_with_colors(text: str, stream: TextIO | None = None) -> None:
-    """Print text with marks to a stream, by default standard output. If `is_colored` allows colors, statuses are
-    colored and marked percentiles are dimmed; otherwise the marks are removed."""
+    """Print text with marks to a stream, by default standard output. If `is_colored` allows colors,
+    statuses are colored and marked percentiles are dimmed; otherwise the marks are removed."""
     stream = sys.stdout if stream is None else stream
     if is_colored(stream):
         print(color(escape_controls(text)), file=unescaped_stream(stream))
@@ -42,16 +44,16 @@ def print_with_colors(text: str, stream: TextIO | None = None) -> None:
 
 
 def color(text: str) -> str:
-    """Replace the marks in the text with escape sequences: colors for statuses, dimming for percentiles of too few
-    samples."""
+    """Replace the marks in the text with escape sequences: colors for statuses, dimming for
+    percentiles of too few samples."""
     return replace_marks(
         text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status, _DIM, _NOT_DIM
     )
 
 
 def is_colored(stream: TextIO) -> bool:
-    """Return whether output to the stream is colored. `--color` decides; by default, only terminals are colored, unless
-    NO_COLOR is set or TERM is dumb."""
+    """Return whether output to the stream is colored. `--color` decides; by default, only terminals
+    are colored, unless NO_COLOR is set or TERM is dumb."""
     when = _when.get()
     if when != "auto":
         return when == "always"

@@ -1,6 +1,7 @@
 """Compare stored runs, or measure two profiles in interleaved A/B pairs.
 
-The comparison lists the environment differences first, then whether each metric is better, worse or the same.
+The comparison lists the environment differences first, then whether each metric is better, worse or
+the same.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ def _tolerance(arguments: argparse.Namespace) -> float:
 
 
 def _report(comparison: Comparison, arguments: argparse.Namespace) -> int:
-    """Print the comparison and return the exit code. Raises UsageError if the runs are not comparable or have no metric
-    in common."""
+    """Print the comparison and return the exit code. Raises UsageError if the runs are not
+    comparable or have no metric in common."""
     from app.analysis.comparisons.environment_differences import format_differences
 
     _show(comparison, arguments)

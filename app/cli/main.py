@@ -1,4 +1,5 @@
-"""Command line: select and run a command, and convert any failure to an error message, a hint and an exit code."""
+"""Command line: select and run a command, and convert any failure to an error message, a hint and
+an exit code."""
 
 from __future__ import annotations
 
@@ -65,8 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None = None) -> int:
     """Run a command and return its exit code.
 
-    `open_window` is called by `sizewise gui`. It is a parameter because the command line and the desktop app do not
-    import each other.
+    `open_window` is called by `sizewise gui`. It is a parameter because the command line and the
+    desktop app do not import each other.
     """
     with escape_output():
         return _run_command(argv, open_window)
@@ -93,7 +94,8 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
 
 
 def _color_first(argv: Sequence[str]) -> list[str]:
-    """Move `--color WHEN` to the front of the arguments: it is a global option that is accepted anywhere."""
+    """Move `--color WHEN` to the front of the arguments: it is a global option that is accepted
+    anywhere."""
     first: list[str] = []
     rest: list[str] = []
     remaining = iter(argv)

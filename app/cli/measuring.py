@@ -1,4 +1,5 @@
-"""Run the measurement of `run` and `quickstart`: event listeners, signal handling, report and exit code.
+"""Run the measurement of `run` and `quickstart`: event listeners, signal handling, report and exit
+code.
 
 In GitHub Actions, the module also writes the job summary and annotations for lines of the profile.
 """
@@ -70,7 +71,8 @@ def write_github_annotations(report: Report, profile: str | None, environment: M
 
 
 def _append(path: Path, report: Report) -> None:
-    """Append the report to the job summary, which must not exceed its maximum size. Existing content is preserved."""
+    """Append the report to the job summary, which must not exceed its maximum size. Existing
+    content is preserved."""
     try:
         used_bytes = path.stat().st_size if path.exists() else 0
         with path.open("ab") as file:
@@ -80,8 +82,8 @@ def _append(path: Path, report: Report) -> None:
 
 
 def _repository_path(path: Path, workspace: str | None) -> str:
-    """Return the path relative to the root of the checkout, as GitHub expects; a path outside the checkout is returned
-    unchanged."""
+    """Return the path relative to the root of the checkout, as GitHub expects; a path outside the
+    checkout is returned unchanged."""
     absolute = path.resolve()
     inside = workspace and absolute.is_relative_to(Path(workspace).resolve())
     return absolute.relative_to(Path(workspace).resolve()).as_posix() if workspace and inside else path.as_posix()
@@ -128,8 +130,8 @@ def measure(
 
 
 def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespace, out: Path | None) -> MeasuredRun:
-    """Run the profile as a demonstration (see `RunSpec.is_demonstration`), and store it in `out`, by default in the
-    runs folder. Only progress is printed."""
+    """Run the profile as a demonstration (see `RunSpec.is_demonstration`), and store it in `out`,
+    by default in the runs folder. Only progress is printed."""
     new_run = _new_run(profile, out)
     spec = build_spec(
         profile,
@@ -148,7 +150,8 @@ def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespac
 
 
 def show_run(measured: MeasuredRun, arguments: argparse.Namespace, gating: Gating = DEFAULT_GATING) -> int:
-    """Print the summary of a run, write annotations in GitHub Actions, and return the exit code of the run."""
+    """Print the summary of a run, write annotations in GitHub Actions, and return the exit code of
+    the run."""
     with ignore_broken_pipe():
         _print(measured, arguments, gating)
     write_github_annotations(measured.report, getattr(arguments, "profile", None), os.environ)
@@ -203,8 +206,8 @@ def _run_and_store(
 
 
 def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
-    """Return the run ID: the name of `out` if it is a directory in the runs folder, because such a run is found by its
-    directory name; otherwise a new ID."""
+    """Return the run ID: the name of `out` if it is a directory in the runs folder, because such a
+    run is found by its directory name; otherwise a new ID."""
     if out is not None and out.resolve().parent == runs_home().resolve() and is_valid_run_id(out.name):
         return out.name
     return new_run_id(name, started_at)
@@ -219,7 +222,8 @@ def _build_session(
     *,
     recalibrate: bool,
 ) -> RunSession:
-    """Build the session of a profile without starting anything. Raises UsageError or UnavailableError."""
+    """Build the session of a profile without starting anything. Raises UsageError or
+    UnavailableError."""
     if isinstance(profile, LocalProfile):
         if remote is not None:
             raise UsageError("remote workers need an endpoint, but this profile runs a model on this machine")
@@ -237,8 +241,8 @@ def _run_session(
 ) -> tuple[RunOutcome, Report]:
     """Run the session and build its report.
 
-    `reopen` opens the directory of a run that is resumed. Raises OSError if the directory cannot be written, which may
-    become apparent only when it is closed.
+    `reopen` opens the directory of a run that is resumed. Raises OSError if the directory cannot be
+    written, which may become apparent only when it is closed.
     """
     open_store = reopen or (lambda: RunWriter(started.directory))
     with handle_stop_signals() as interruption, open_store() as store, open_progress() as progress:

@@ -1,5 +1,5 @@
-"""Implementation of `compare --measure`: measure two profiles in interleaved A/B pairs, which can be attached to and
-stopped like a run."""
+"""Implementation of `compare --measure`: measure two profiles in interleaved A/B pairs, which can
+be attached to and stopped like a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Show the contents of a model file, the cost of an inference derived from it, and the GPUs that the model fits on."""
+"""Show the contents of a model file, the cost of an inference derived from it, and the GPUs that
+the model fits on."""
 
 from __future__ import annotations
 

@@ -137,7 +137,8 @@ def _import(path: Path, today: datetime.date) -> int:
 
 
 def _previous_import() -> PriceList | None:
-    """Return the price list that an import replaces; `None` if there is none, or if it cannot be read."""
+    """Return the price list that an import replaces; `None` if there is none, or if it cannot be
+    read."""
     from app.profiles.pricing.catalog import load_imported_prices
 
     try:
@@ -147,7 +148,8 @@ def _previous_import() -> PriceList | None:
 
 
 def _read(path: Path, today: datetime.date) -> ParsedPriceList:
-    """Read a price list and validate it against the bundled catalog, because an import replaces the previous import."""
+    """Read a price list and validate it against the bundled catalog, because an import replaces the
+    previous import."""
     from app.profiles.pricing.catalog import load_bundled_catalog
     from app.profiles.pricing.currencies import find_currency_warnings
     from app.profiles.pricing.price_list import read_price_list

@@ -26,8 +26,8 @@ def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_baseline(arguments: argparse.Namespace, profile_name: str) -> BaselineSpec | None:
-    """Read the requested baseline; `None` if no baseline was requested. Raises UsageError if the baseline cannot be
-    read, or for conflicting options."""
+    """Read the requested baseline; `None` if no baseline was requested. Raises UsageError if the
+    baseline cannot be read, or for conflicting options."""
     if arguments.baseline is None:
         if arguments.tolerance is not None or arguments.force:
             option = "--force" if arguments.force else "--tolerance"
@@ -105,12 +105,14 @@ def add_token_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def build_workers_override(arguments: argparse.Namespace) -> list[str]:
-    """Return the `--set` override that is equivalent to `--workers`; empty if the option is not set."""
+    """Return the `--set` override that is equivalent to `--workers`; empty if the option is not
+    set."""
     return [] if arguments.workers is None else [f"load.workers={arguments.workers}"]
 
 
 def parse_remote_workers(arguments: argparse.Namespace) -> RemoteWorkers | None:
-    """Return the requested remote workers; `None` if none were requested. Raises UsageError for conflicting options."""
+    """Return the requested remote workers; `None` if none were requested. Raises UsageError for
+    conflicting options."""
     count, bind, token = arguments.remote_workers, arguments.bind, arguments.token
     if count is None and bind is None and token is None:
         return None

@@ -1,5 +1,5 @@
-"""The `keys` and `ci` actions of the `profiles` command: list all keys of a profile, and write a CI job for a
-profile."""
+"""The `keys` and `ci` actions of the `profiles` command: list all keys of a profile, and write a CI
+job for a profile."""
 
 from __future__ import annotations
 

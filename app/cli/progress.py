@@ -1,4 +1,5 @@
-"""Show the progress of a run on standard error: a bar on a terminal, otherwise at most one line per second."""
+"""Show the progress of a run on standard error: a bar on a terminal, otherwise at most one line per
+second."""
 
 from __future__ import annotations
 
@@ -78,8 +79,8 @@ class _Lines:
 
 
 class _Terminal:
-    """Progress bar for the current stage. A bar for the whole run is not possible, since a search does not know its
-    number of stages in advance.
+    """Progress bar for the current stage. A bar for the whole run is not possible, since a search
+    does not know its number of stages in advance.
 
     For a comparison, the bar shows the number of completed runs.
     """
@@ -197,8 +198,8 @@ def _calls_sentence(stage: Stage) -> str:
 
 
 def _latency_summary(stage: Stage) -> str:
-    """Format the latencies of a stage: latency including queueing if calls had scheduled starts, otherwise the service
-    time."""
+    """Format the latencies of a stage: latency including queueing if calls had scheduled starts,
+    otherwise the service time."""
     if "latency_ms" in stage.metrics:
         p50, p95 = (_percentile_text(stage.metrics["latency_ms"][aggregate]) for aggregate in ("p50", "p95"))
         return f"latency p50 {p50}, p95 {p95}"
@@ -206,7 +207,8 @@ def _latency_summary(stage: Stage) -> str:
 
 
 def _percentile_text(estimate: Estimate | None) -> str:
-    """Format a percentile in ms. A percentile of too few samples is dimmed and shows the sample size."""
+    """Format a percentile in ms. A percentile of too few samples is dimmed and shows the sample
+    size."""
     if estimate is None:
         return "n/a"
     if estimate.value is None and estimate.undersampled is not None:

@@ -1,7 +1,8 @@
-"""Size a real endpoint on this machine: measure, plan and report, without configuration or network access.
+"""Size a real endpoint on this machine: measure, plan and report, without configuration or network
+access.
 
-This is a demonstration: the exit code is 0 even if the measurement is INVALID or misses the SLO, which the report
-states. `sizewise run quickstart` exits with 4 or 10 in these cases.
+This is a demonstration: the exit code is 0 even if the measurement is INVALID or misses the SLO,
+which the report states. `sizewise run quickstart` exits with 4 or 10 in these cases.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 _MAX_STEPS = 22
 """Maximum number of steps of the search.
 
-With steps of 2 s, 98 % of 270 simulated searches found a rate within this limit; without the limit, all of them did.
+With steps of 2 s, 98 % of 270 simulated searches found a rate within this limit; without the limit,
+all of them did.
 """
 _MIN_SEARCH_S = 45
 """Minimum time limit of the search in s.
@@ -62,12 +64,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 Measure = Callable[[float, Path | None], "MeasuredRun"]
-"""Function that measures with the given step duration in s and stores the run in the given directory."""
+"""Function that measures with the given step duration in s and stores the run in the given
+directory."""
 
 
 def measure_twice_if_invalid(measure: Measure, step_s: float, out: Path | None) -> MeasuredRun:
-    """Measure once. If the run is INVALID, measure again with longer steps and return the second run, whatever its
-    validity."""
+    """Measure once. If the run is INVALID, measure again with longer steps and return the second
+    run, whatever its validity."""
     first = measure(step_s, out)
     why = _why_repeat(first.outcome.result)
     if why is None:
@@ -78,7 +81,8 @@ def measure_twice_if_invalid(measure: Measure, step_s: float, out: Path | None) 
 
 
 def _why_repeat(result: Result) -> str | None:
-    """Return why the measurement is INVALID; `None` if it is valid, or if it was interrupted for another reason."""
+    """Return why the measurement is INVALID; `None` if it is valid, or if it was interrupted for
+    another reason."""
     if result.exit.code != ExitCode.OK:
         return None
     return next((cause.text for cause in result.exit.causes if cause.id == "invalid"), None)

@@ -1,7 +1,7 @@
 """Render the report of a stored run, of a plan file or of another tool's result.
 
-With `--slo`, `--from`, `--to` and `--recover`, a stored run is re-evaluated from its data. With `--redact
-hosts,models,prompts`, names are redacted for readers who may see only the numbers.
+With `--slo`, `--from`, `--to` and `--recover`, a stored run is re-evaluated from its data. With
+`--redact hosts,models,prompts`, names are redacted for readers who may see only the numbers.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def is_rescored(arguments: argparse.Namespace) -> bool:
 
 
 def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
-    """Return the report, the result, and the exit code of the command: the exit code of the re-evaluation if there is
-    one, otherwise 0."""
+    """Return the report, the result, and the exit code of the command: the exit code of the
+    re-evaluation if there is one, otherwise 0."""
     from app.reporting.opened import load_run
 
     opened = load_run(run, recover=arguments.recover)
@@ -71,8 +71,8 @@ def refuse_rescoring(arguments: argparse.Namespace, what: str) -> None:
 
 
 def rescored_name(name: str) -> str:
-    """Return the file name of a re-evaluated report, such as report-rescored.html for report.html. The original report
-    is left unchanged."""
+    """Return the file name of a re-evaluated report, such as report-rescored.html for report.html.
+    The original report is left unchanged."""
     path = Path(name)
     return f"{path.stem}-rescored{path.suffix}"
 
@@ -114,7 +114,8 @@ def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def redact_report(report: Report, result: Result, arguments: argparse.Namespace) -> RedactedReport | None:
-    """Redact a report, and list the redactions on standard error. Returns `None` if no redaction was requested."""
+    """Redact a report, and list the redactions on standard error. Returns `None` if no redaction
+    was requested."""
     if arguments.redact is None:
         return None
     from app.reporting.redaction import redact
@@ -135,8 +136,8 @@ def refuse_redaction(arguments: argparse.Namespace, what: str) -> None:
 
 
 def redacted_name(name: str) -> str:
-    """Return the file name of a redacted report, such as report-hidden.html for report.html. The original report is
-    left unchanged."""
+    """Return the file name of a redacted report, such as report-hidden.html for report.html. The
+    original report is left unchanged."""
     path = Path(name)
     return f"{path.stem}-hidden{path.suffix}"
 
@@ -306,7 +307,8 @@ def _has_definitions(form: str | None) -> bool:
 
 
 def _content(report: Report | PlanReport, form: str) -> bytes:
-    """Render a report; text has marks for statuses. Raises ValueError if a plan does not support the format."""
+    """Render a report; text has marks for statuses. Raises ValueError if a plan does not support
+    the format."""
     from reports.model import Report
     from reports.rendering import render_document
     from reports.text import render_text
@@ -362,7 +364,8 @@ def _definitions_of(run: StoredRun) -> bytes:
 
 
 def _definitions(run: StoredRun) -> Definitions:
-    """Compute the metrics as defined by other tools. Raises UsageError for a run without requests."""
+    """Compute the metrics as defined by other tools. Raises UsageError for a run without
+    requests."""
     from app.reporting.definitions import build_definitions
 
     by_tool = build_definitions(run.requests(), run.complete_result)

@@ -21,7 +21,8 @@ def is_foreign(path: Path) -> bool:
 
 
 def foreign_report(path: Path) -> tuple[Report, Result]:
-    """Build the report of another tool's load points. Raises UsageError if the format of the file is unknown."""
+    """Build the report of another tool's load points. Raises UsageError if the format of the file
+    is unknown."""
     import msgspec
 
     from app.analysis.foreign_result import build_foreign_result

@@ -164,8 +164,8 @@ def _attach(arguments: argparse.Namespace) -> int:
 
 
 def _follow(run: StoredRun) -> int:
-    """Show the events of a run until it ends, and return its exit code. Raises StorageError if its process ended
-    without a result."""
+    """Show the events of a run until it ends, and return its exit code. Raises StorageError if its
+    process ended without a result."""
     import threading
 
     from app.cli.progress import open_progress

@@ -18,8 +18,8 @@ def add_consent_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def request_consent(profile: Profile, hosts: list[str]) -> None:
-    """Store permission for `hosts`, and ask for permission for further hosts of the profile if the session is
-    interactive.
+    """Store permission for `hosts`, and ask for permission for further hosts of the profile if the
+    session is interactive.
 
     Raises UsageError if a host remains without permission.
     """

@@ -1,4 +1,5 @@
-"""Verify the load generator in a minute: stalls, capacity, clock, percentiles, injected delays and storage."""
+"""Verify the load generator in a minute: stalls, capacity, clock, percentiles, injected delays and
+storage."""
 
 from __future__ import annotations
 

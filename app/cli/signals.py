@@ -1,4 +1,5 @@
-"""Handle Ctrl-C, SIGTERM and SIGHUP: exit immediately while a command starts, or request a stop while it measures."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP: exit immediately while a command starts, or request a stop
+while it measures."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ _MESSAGES = (
 
 
 def handle_signals() -> None:
-    """Install the signal handlers of the process: SIGHUP acts like SIGTERM, and Ctrl-C raises KeyboardInterrupt, or
-    exits silently during an import.
+    """Install the signal handlers of the process: SIGHUP acts like SIGTERM, and Ctrl-C raises
+    KeyboardInterrupt, or exits silently during an import.
 
     An interrupted import could otherwise surface as any exception, or print a traceback.
     """
@@ -35,8 +36,8 @@ def handle_signals() -> None:
 
 @contextmanager
 def handle_stop_signals() -> Iterator[Interruption]:
-    """Handle stop signals within the context: the first signal lets in-flight requests finish, the second cancels them,
-    and the third exits immediately."""
+    """Handle stop signals within the context: the first signal lets in-flight requests finish, the
+    second cancels them, and the third exits immediately."""
     from app.session.interruption import Interruption
 
     interruption = Interruption()
@@ -55,7 +56,8 @@ def handle_stop_signals() -> Iterator[Interruption]:
 
 
 def _acknowledge(message: str | None) -> None:
-    """Write a line to standard error, bypassing Python's buffers, which the interrupted code may be writing to."""
+    """Write a line to standard error, bypassing Python's buffers, which the interrupted code may be
+    writing to."""
     if message is None:
         return
     with contextlib.suppress(OSError):  # standard error may be closed

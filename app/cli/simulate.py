@@ -1,4 +1,5 @@
-"""Simulate one day of a planned fleet, request by request: whether it meets the SLO, and what an autoscaler saves."""
+"""Simulate one day of a planned fleet, request by request: whether it meets the SLO, and what an
+autoscaler saves."""
 
 from __future__ import annotations
 
@@ -89,8 +90,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Progress output of a simulation: nothing for a short simulation, then one line per second, which is overwritten
-    on a terminal."""
+    """Progress output of a simulation: nothing for a short simulation, then one line per second,
+    which is overwritten on a terminal."""
 
     def __init__(self) -> None:
         self._start_s: float | None = None

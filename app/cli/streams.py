@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
-"""Control characters other than tabs and line breaks. Every escape sequence starts with a control character."""
+"""Control characters other than tabs and line breaks. Every escape sequence starts with a control
+character."""
 
 
 def replace_missing_streams() -> None:
     """Open the null device for each standard stream that the caller closed, as in `2>&-`.
 
-    This must run before any file is opened. Otherwise a file would get the descriptor of the missing stream, and
-    receive the output of Python or of a child process.
+    This must run before any file is opened. Otherwise a file would get the descriptor of the
+    missing stream, and receive the output of Python or of a child process.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -37,7 +38,8 @@ def replace_missing_streams() -> None:
 
 
 def escape_controls(text: str) -> str:
-    """Replace each control character with its JSON escape, which is valid in JSON and harmless elsewhere."""
+    """Replace each control character with its JSON escape, which is valid in JSON and harmless
+    elsewhere."""
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
@@ -60,8 +62,8 @@ class _EscapingStream:
 
 @contextmanager
 def escape_output() -> Iterator[None]:
-    """Escape control characters in all output within the context, since names and messages may come from untrusted
-    files.
+    """Escape control characters in all output within the context, since names and messages may come
+    from untrusted files.
 
     Output to `sys.stdout.buffer` is not escaped.
     """
@@ -87,8 +89,8 @@ class PipeState:
 
 @contextmanager
 def ignore_broken_pipe() -> Iterator[PipeState]:
-    """Ignore a broken pipe within the context. Once the reader has closed the pipe, as `head` does, all further output
-    is discarded."""
+    """Ignore a broken pipe within the context. Once the reader has closed the pipe, as `head` does,
+    all further output is discarded."""
     reader = PipeState()
     try:
         yield reader

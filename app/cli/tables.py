@@ -16,7 +16,8 @@ Cell = str | float | int | None
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], status_columns: Container[int] = ()) -> str:
-    """Format a table whose columns are as wide as their widest cell. Numbers are right-aligned; `None` is shown as n/a.
+    """Format a table whose columns are as wide as their widest cell. Numbers are right-aligned;
+    `None` is shown as n/a.
 
     Cells in `status_columns` are marked as statuses, so that `print_with_colors` colors them.
     """

@@ -1,6 +1,7 @@
 """Actions of the window, in the order of its menus.
 
-These actions are available on all pages, and appear in the menus, the shortcuts and the command palette.
+These actions are available on all pages, and appear in the menus, the shortcuts and the command
+palette.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ Menu = Literal["file", "edit", "run", "view", "help"]
 class ActionSpec(msgspec.Struct, frozen=True):
     """Specification of an action.
 
-    `text` contains the mnemonic (&). `keys` are shortcuts in Qt's portable format; the menu shows the first shortcut. A
-    separator is placed between adjacent actions with different `group` values.
+    `text` contains the mnemonic (&). `keys` are shortcuts in Qt's portable format; the menu shows
+    the first shortcut. A separator is placed between adjacent actions with different `group`
+    values.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""Assembly of the main window: creates its components, and connects the signals of the pages to their handlers."""
+"""Assembly of the main window: creates its components, and connects the signals of the pages to
+their handlers."""
 
 from __future__ import annotations
 
@@ -47,8 +48,8 @@ class WindowComponents(QObject):
         self._had_waiting = False
 
     def show_waiting_jobs(self) -> None:
-        """Show the Jobs dock when a job has to wait for the first time. If the user closes the dock, it is not
-        opened again."""
+        """Show the Jobs dock when a job has to wait for the first time. If the user closes the
+        dock, it is not opened again."""
         has_waiting = bool(self.queue.waiting or self.queue.offered)
         if has_waiting and not self._had_waiting:
             self.jobs.show()
@@ -56,7 +57,8 @@ class WindowComponents(QObject):
 
 
 def assemble(application: QApplication) -> tuple[Window, WindowComponents]:
-    """Build the window and its components, and restore the stored position and layout. The window is not shown yet."""
+    """Build the window and its components, and restore the stored position and layout. The window
+    is not shown yet."""
     settings = open_settings()
     look = application.findChild(ThemeController) or ThemeController(application)
     apply_settings(settings, look)
@@ -76,8 +78,8 @@ def assemble(application: QApplication) -> tuple[Window, WindowComponents]:
 
 
 def _has_room(window: Window) -> bool:
-    """Return whether the screen is wide enough for docks beside the page. Otherwise the docks are hidden, and the
-    user can open them from the status bar."""
+    """Return whether the screen is wide enough for docks beside the page. Otherwise the docks are
+    hidden, and the user can open them from the status bar."""
     return window.screen().availableSize().width() >= _MIN_WIDTH_FOR_DOCKS_PX
 
 

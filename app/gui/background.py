@@ -1,4 +1,5 @@
-"""Background execution: slow functions run in Qt's thread pool, and their results are delivered in the GUI thread."""
+"""Background execution: slow functions run in Qt's thread pool, and their results are delivered in
+the GUI thread."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ _Callbacks = tuple[QObject, Callable[[Any], object], Callable[[Exception], objec
 class _ResultDispatcher(QObject):
     """Delivers results from worker threads to callbacks in the GUI thread.
 
-    The process has a single dispatcher, which is never deleted: if a QObject is deleted while a thread emits its
-    signals, the process crashes. Worker threads only know the number of their request and hold no reference to objects
-    of the window, so no such object can be destroyed in a worker thread.
+    The process has a single dispatcher, which is never deleted: if a QObject is deleted while a
+    thread emits its signals, the process crashes. Worker threads only know the number of their
+    request and hold no reference to objects of the window, so no such object can be destroyed in a
+    worker thread.
     """
 
     delivered = Signal(int, object, bool)
@@ -71,8 +73,8 @@ def submit(
 ) -> None:
     """Run `function` in a worker thread, then call `on_done` or `on_error` in the GUI thread.
 
-    `function` must not access widgets. If `owner` has been deleted in the meantime, no callback is called. `submit`
-    must be called in the GUI thread.
+    `function` must not access widgets. If `owner` has been deleted in the meantime, no callback is
+    called. `submit` must be called in the GUI thread.
     """
     if not _dispatchers:
         _dispatchers.append(_ResultDispatcher())
@@ -81,9 +83,11 @@ def submit(
 
 
 class Latest(Generic[T]):
-    """Runs one function at a time in the background, and reports only the result of the latest request.
+    """Runs one function at a time in the background, and reports only the result of the latest
+    request.
 
-    A new request replaces a waiting request, and the result of a request that is already running is discarded.
+    A new request replaces a waiting request, and the result of a request that is already running is
+    discarded.
     """
 
     def __init__(self, owner: QObject, on_done: Callable[[T], object], on_error: Callable[[Exception], object]) -> None:

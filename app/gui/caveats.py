@@ -1,4 +1,5 @@
-"""Caveats of a result, collapsed to one line with their number and names, and expanded to their full texts."""
+"""Caveats of a result, collapsed to one line with their number and names, and expanded to their
+full texts."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from reports.formatting import format_count_noun
 
 
 class Caveat(msgspec.Struct, frozen=True):
-    """Caveat of a result. `name` is shown in the collapsed line, `text` when the caveats are expanded. `verdict` is
-    empty if the caveat is not a check."""
+    """Caveat of a result. `name` is shown in the collapsed line, `text` when the caveats are
+    expanded. `verdict` is empty if the caveat is not a check."""
 
     name: str
     text: str
@@ -34,8 +35,8 @@ class Caveats(CollapsibleSection):
         super().__init__("", lambda: self._rows)
 
     def show_caveats(self, caveats: Sequence[Caveat]) -> None:
-        """Replace the displayed caveats. The list is expanded if any caveat is INVALID, because the result then
-        cannot be used."""
+        """Replace the displayed caveats. The list is expanded if any caveat is INVALID, because the
+        result then cannot be used."""
         self.shown = tuple(caveats)
         clear(self._grid)
         for number, caveat in enumerate(caveats):

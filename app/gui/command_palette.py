@@ -25,7 +25,8 @@ def action_entries(actions: Sequence[QAction]) -> list[Entry]:
 
 
 def filter_entries(entries: Sequence[Entry], typed: str) -> list[Entry]:
-    """Return the entries that contain all typed words. Entries that begin with the typed text come first."""
+    """Return the entries that contain all typed words. Entries that begin with the typed text come
+    first."""
     terms = typed.casefold().split()
     matches = [entry for entry in entries if all(term in entry.text.casefold() for term in terms)]
     return sorted(matches, key=lambda entry: not entry.text.casefold().startswith(typed.casefold().strip()))

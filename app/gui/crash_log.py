@@ -1,4 +1,5 @@
-"""Detection that the previous window crashed or was killed, from its lock file and the log of its fault handler."""
+"""Detection that the previous window crashed or was killed, from its lock file and the log of its
+fault handler."""
 
 from __future__ import annotations
 
@@ -19,8 +20,9 @@ _MAX_CHARACTERS = 20_000
 class PreviousSession(msgspec.Struct, frozen=True):
     """State left behind by the previous window.
 
-    `crash_text` is the output of the fault handler (an empty string if the window was killed), or None if the window
-    closed normally. `other_pid` is the process ID of another open window, or None.
+    `crash_text` is the output of the fault handler (an empty string if the window was killed), or
+    None if the window closed normally. `other_pid` is the process ID of another open window, or
+    None.
     """
 
     crash_text: str | None
@@ -28,8 +30,8 @@ class PreviousSession(msgspec.Struct, frozen=True):
 
 
 class CrashLog:
-    """Lock file and crash log of a window, in use from `begin` to `end`. `folder` is the parent of the runs
-    directory."""
+    """Lock file and crash log of a window, in use from `begin` to `end`. `folder` is the parent of
+    the runs directory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -38,7 +40,8 @@ class CrashLog:
         self._file: TextIO | None = None
 
     def begin(self) -> PreviousSession:
-        """Lock the folder, start the log of the fault handler, and return what the previous window left behind.
+        """Lock the folder, start the log of the fault handler, and return what the previous window
+        left behind.
 
         If the folder is not writable, no log is started, and the returned state is empty.
         """

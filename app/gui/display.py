@@ -1,7 +1,8 @@
-"""Checks before Qt starts, because Qt itself aborts the process without a useful message if no display is available.
+"""Checks before Qt starts, because Qt itself aborts the process without a useful message if no
+display is available.
 
-PySide6 6.12 corrupts the reference counts of None and True on Python versions before 3.12, so that the process aborts
-later.
+PySide6 6.12 corrupts the reference counts of None and True on Python versions before 3.12, so that
+the process aborts later.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from app.errors import UnavailableError
 
 
 def check_qt_version(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
-    """Raise UnavailableError if this combination of PySide6 version (`qt`) and Python version is known to abort."""
+    """Raise UnavailableError if this combination of PySide6 version (`qt`) and Python version is
+    known to abort."""
     if tuple(python) < (3, 12) and tuple(qt[:2]) == (6, 12):
         raise UnavailableError(
             f"PySide6 {'.'.join(map(str, qt[:3]))} aborts on Python {python[0]}.{python[1]}",
@@ -58,8 +60,8 @@ def require_display(
 
 
 def require_qt() -> None:
-    """Raise UnavailableError if the Qt libraries cannot be loaded, or if their version is known to abort the
-    process."""
+    """Raise UnavailableError if the Qt libraries cannot be loaded, or if their version is known to
+    abort the process."""
     try:
         import PySide6
         import PySide6.QtWidgets

@@ -31,8 +31,8 @@ class DroppedFile(msgspec.Struct, frozen=True):
 
 
 def classify_path(path: Path) -> DroppedFile:
-    """Classify a path by its name and its first bytes. The code that opens the file validates the remaining
-    contents."""
+    """Classify a path by its name and its first bytes. The code that opens the file validates the
+    remaining contents."""
     return DroppedFile(path, _kind(path))
 
 

@@ -1,4 +1,5 @@
-"""Opening of files that were dropped, chosen or given on the command line, each on the page that handles it."""
+"""Opening of files that were dropped, chosen or given on the command line, each on the page that
+handles it."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ class FileOpener(QObject):
         window.files_dropped.connect(self.open)
 
     def choose_files(self) -> None:
-        """Let the user choose files in the file dialog of the system, and open them. Folders can only be dropped, or
-        given on the command line."""
+        """Let the user choose files in the file dialog of the system, and open them. Folders can
+        only be dropped, or given on the command line."""
         names, _ = QFileDialog.getOpenFileNames(
             self._window,
             "Open",
@@ -75,8 +76,8 @@ class FileOpener(QObject):
                 )
 
     def _show_run(self, directory: Path) -> None:
-        """Open a run on the Live or Results page, depending on its state. Only its first and last events are read,
-        because reading all events of a long run would block the GUI thread."""
+        """Open a run on the Live or Results page, depending on its state. Only its first and last
+        events are read, because reading all events of a long run would block the GUI thread."""
         from app.storage.run_states import find_run_state
 
         is_running = find_run_state(directory) == "running"

@@ -1,4 +1,5 @@
-"""Qt layout that wraps widgets onto further lines when the window is narrow or the text is large."""
+"""Qt layout that wraps widgets onto further lines when the window is narrow or the text is
+large."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from PySide6.QtWidgets import QLayout, QLayoutItem, QSizePolicy, QWidget
 class FlowLayout(QLayout):
     """Lays out widgets from left to right, wrapped onto further lines.
 
-    `gap` is the space between two widgets on a line, `line_gap` the space between lines (default: `gap`), both in
-    pixels.
+    `gap` is the space between two widgets on a line, `line_gap` the space between lines (default:
+    `gap`), both in pixels.
     """
 
     def __init__(self, parent: QWidget | None = None, gap: int = 8, line_gap: int | None = None) -> None:
@@ -55,8 +56,8 @@ class FlowLayout(QLayout):
         return size
 
     def _place(self, rect: QRect, *, is_moving: bool) -> int:
-        """Arrange the items in lines, each as high as its tallest item, and return the total height. If `is_moving`
-        is false, only the height is computed."""
+        """Arrange the items in lines, each as high as its tallest item, and return the total
+        height. If `is_moving` is false, only the height is computed."""
         x, y, line_height = rect.x(), rect.y(), 0
         for item in self._items:
             if item.isEmpty():
@@ -72,7 +73,8 @@ class FlowLayout(QLayout):
 
 
 def set_flow_layout(holder: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
-    """Set a FlowLayout on `holder`, and a size policy with exactly the height that the wrapped lines need."""
+    """Set a FlowLayout on `holder`, and a size policy with exactly the height that the wrapped
+    lines need."""
     policy = holder.sizePolicy()
     policy.setHeightForWidth(True)
     policy.setVerticalPolicy(QSizePolicy.Policy.Minimum)
@@ -81,8 +83,8 @@ def set_flow_layout(holder: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLa
 
 
 def _size_of(item: QLayoutItem) -> QSize:
-    """Return the size hint of the widget itself, because the hint of the layout item may have been cached before the
-    style sheet was applied."""
+    """Return the size hint of the widget itself, because the hint of the layout item may have been
+    cached before the style sheet was applied."""
     widget = item.widget()
     if widget is None:
         return item.sizeHint()

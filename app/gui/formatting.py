@@ -1,4 +1,5 @@
-"""Number and text formats of the window, identical to the formats of the reports. All functions are pure."""
+"""Number and text formats of the window, identical to the formats of the reports. All functions are
+pure."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ def state_for_verdict(word: str) -> State:
 
 
 def cell(value: object) -> str:
-    """Format the value of a table cell: None and NaN as n/a, floats with three significant digits, integers with
-    thousands separators."""
+    """Format the value of a table cell: None and NaN as n/a, floats with three significant digits,
+    integers with thousands separators."""
     if value is None or value != value:  # pandas stores missing values as NaN
         return NOT_AVAILABLE
     if isinstance(value, bool):
@@ -54,15 +55,16 @@ def cell(value: object) -> str:
 
 
 def one_line(text: str, max_length: int = 200) -> str:
-    """Make an untrusted string, such as the name of a run, safe to display: non-printable characters (line breaks,
-    terminal escapes) become spaces, and the string is truncated to `max_length` characters."""
+    """Make an untrusted string, such as the name of a run, safe to display: non-printable
+    characters (line breaks, terminal escapes) become spaces, and the string is truncated to
+    `max_length` characters."""
     cut = text[:max_length]
     return cut if cut.isprintable() else "".join(character if character.isprintable() else " " for character in cut)
 
 
 def sentence(text: str) -> str:
-    """Capitalize the text and end it with a full stop. A first word that contains a dot, such as a key or a file
-    name, keeps its case."""
+    """Capitalize the text and end it with a full stop. A first word that contains a dot, such as a
+    key or a file name, keeps its case."""
     return with_full_stop(text if "." in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}")
 
 
@@ -78,8 +80,8 @@ def elapsed(duration_s: float) -> str:
 
 
 def clock_time(iso: str) -> str:
-    """Format an ISO 8601 time in the local time zone, such as 2026-11-27 14:05. A string that cannot be parsed is
-    returned unchanged."""
+    """Format an ISO 8601 time in the local time zone, such as 2026-11-27 14:05. A string that
+    cannot be parsed is returned unchanged."""
     try:
         return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:

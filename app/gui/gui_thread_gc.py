@@ -1,7 +1,8 @@
 """Python's cyclic garbage collector, restricted to the GUI thread.
 
-By default, Python collects garbage in any thread that allocates memory. If a widget or timer is destroyed in a thread
-other than its own, a dangling pointer remains in Qt's event loop, and the process soon crashes.
+By default, Python collects garbage in any thread that allocates memory. If a widget or timer is
+destroyed in a thread other than its own, a dangling pointer remains in Qt's event loop, and the
+process soon crashes.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from PySide6.QtCore import QObject, QTimer
 _CHECK_MS = 1_000
 _OLDEST_GENERATION = 2
 _GROWTH_DIVISOR = 4
-"""A full collection waits until the heap has grown by 1/4, as in CPython, because scanning all objects of a window
-and its libraries takes about 125 ms."""
+"""A full collection waits until the heap has grown by 1/4, as in CPython, because scanning all
+objects of a window and its libraries takes about 125 ms."""
 
 
 class GuiThreadGc(QObject):
-    """Replaces automatic garbage collection until `stop` is called. The collection thresholds are checked once a
-    second, so garbage is collected about as often as by CPython."""
+    """Replaces automatic garbage collection until `stop` is called. The collection thresholds are
+    checked once a second, so garbage is collected about as often as by CPython."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._was_enabled = gc.isenabled()
         self._surviving, self._promoted = 0, 0
-        """Number of objects that survived the last full collection, and number of objects promoted to the oldest
-        generation since that collection."""
+        """Number of objects that survived the last full collection, and number of objects promoted
+        to the oldest generation since that collection."""
         gc.disable()
         self._timer = QTimer(self, interval=_CHECK_MS)
         self._timer.timeout.connect(self.collect_if_due)
         self._timer.start()
 
     def collect_if_due(self) -> int | None:
-        """Collect the oldest generation whose threshold is exceeded, and return its number; return None if no
-        collection is due."""
+        """Collect the oldest generation whose threshold is exceeded, and return its number; return
+        None if no collection is due."""
         due = [
             oldest_due
             for oldest_due, (count, threshold) in enumerate(zip(gc.get_count(), gc.get_threshold(), strict=True))

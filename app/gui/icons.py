@@ -23,7 +23,8 @@ _SIDE = 24
 
 
 def icon(name: str, color: str, side: int = _SIDE) -> QIcon:
-    """Return the icon with a size of `side` logical pixels, including a second pixmap for a device pixel ratio of 2."""
+    """Return the icon with a size of `side` logical pixels, including a second pixmap for a device
+    pixel ratio of 2."""
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" fill="none" stroke="{color}" '
         f'stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"><path d="{_PATHS[name]}"/></svg>'

@@ -1,4 +1,5 @@
-"""Preloading of modules in the background, so that the first run and the first result do not wait for imports."""
+"""Preloading of modules in the background, so that the first run and the first result do not wait
+for imports."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _DELAY_MS, _INTERVAL_MS = 700, 150
 
 
 class ImportPreloader(QObject):
-    """Imports modules one at a time, shortly after the window is shown. The imports run in the GUI thread, because
-    some modules create Qt objects."""
+    """Imports modules one at a time, shortly after the window is shown. The imports run in the GUI
+    thread, because some modules create Qt objects."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)

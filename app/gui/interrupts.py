@@ -1,4 +1,5 @@
-"""Close the window on Ctrl-C or SIGTERM in the terminal. Runs in progress continue, as after a crash of the window."""
+"""Close the window on Ctrl-C or SIGTERM in the terminal. Runs in progress continue, as after a
+crash of the window."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from PySide6.QtCore import QObject, QSocketNotifier
 class SignalHandler(QObject):
     """Calls `close` on SIGINT and SIGTERM.
 
-    Python does not run signal handlers while Qt's event loop waits. Each signal therefore also writes a byte to a
-    wakeup socket, which wakes the event loop.
+    Python does not run signal handlers while Qt's event loop waits. Each signal therefore also
+    writes a byte to a wakeup socket, which wakes the event loop.
     """
 
     def __init__(self, parent: QObject, close: Callable[[], object]) -> None:
@@ -45,4 +46,5 @@ class SignalHandler(QObject):
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Signal handler that does nothing, because the action is triggered by the byte in the wakeup socket."""
+    """Signal handler that does nothing, because the action is triggered by the byte in the wakeup
+    socket."""

@@ -1,8 +1,9 @@
-"""Starts requested runs one after another, and shows their progress in the toolbar, the status bar and the docks.
+"""Starts requested runs one after another, and shows their progress in the toolbar, the status bar
+and the docks.
 
-The module also asks, once per session, what happens to the current run when the window closes, and shows a desktop
-notification when a job ends while the window is in the background. A/B pairs that were started in this window or left
-running by the previous window are shown on the Compare page.
+The module also asks, once per session, what happens to the current run when the window closes, and
+shows a desktop notification when a job ends while the window is in the background. A/B pairs that
+were started in this window or left running by the previous window are shown on the Compare page.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ ClosingChoice = Literal["stop", "leave", "cancel"]
 
 
 class ClosingDialog(QDialog):
-    """Dialog that asks what to do with the current run when the window closes. The dialog is modal, because a wrong
-    default would lose the measurement."""
+    """Dialog that asks what to do with the current run when the window closes. The dialog is modal,
+    because a wrong default would lose the measurement."""
 
     def __init__(self, parent: QWidget, run_name: str, waiting: int) -> None:
         super().__init__(parent)
@@ -74,9 +75,9 @@ class CloseConfirmation:
     def may_close(self, run_name: str | None, waiting: int, stop: Callable[[], object]) -> bool:
         """Return whether the window may close. If a run is in progress, the user is asked.
 
-        `run_name` is the name of the current run, or None if there is none; `waiting` is the number of queued jobs.
-        `stop` is called if the user chooses to stop the run. The choice, unless it is Cancel, is remembered for the
-        session.
+        `run_name` is the name of the current run, or None if there is none; `waiting` is the number
+        of queued jobs. `stop` is called if the user chooses to stop the run. The choice, unless it
+        is Cancel, is remembered for the session.
         """
         if run_name is None:
             return True
@@ -114,15 +115,15 @@ _SHOWN_MS = 10_000
 def should_notify(*, is_active: bool, duration_s: float) -> bool:
     """Return whether to notify the user that a job has ended.
 
-    No notification is shown if the window is active, because the user already sees the end, or if the job took at most
-    30 s, because the user has hardly left in that time.
+    No notification is shown if the window is active, because the user already sees the end, or if
+    the job took at most 30 s, because the user has hardly left in that time.
     """
     return not is_active and duration_s > MIN_NOTIFICATION_S
 
 
 class Notifications(QObject):
-    """Desktop notifications through the system tray. If there is no tray, the window requests attention in the task
-    bar."""
+    """Desktop notifications through the system tray. If there is no tray, the window requests
+    attention in the task bar."""
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
@@ -130,8 +131,8 @@ class Notifications(QObject):
         self._tray: QSystemTrayIcon | None = None
 
     def notify_ended(self, name: str, outcome: str, duration_s: float) -> bool:
-        """Notify the user that a job has ended; return False if no notification is needed. `outcome` is a word such
-        as PASS or stopped."""
+        """Notify the user that a job has ended; return False if no notification is needed.
+        `outcome` is a word such as PASS or stopped."""
         if not should_notify(is_active=self._window.isActiveWindow(), duration_s=duration_s):
             return False
         title = f"{name}: {outcome}"
@@ -144,7 +145,8 @@ class Notifications(QObject):
         return True
 
     def _show_tray(self) -> QSystemTrayIcon:
-        """Show the tray icon and return it. The icon is only visible while a notification is shown."""
+        """Show the tray icon and return it. The icon is only visible while a notification is
+        shown."""
         if self._tray is None:
             self._tray = QSystemTrayIcon(_icon(self._window), self)
             self._tray.messageClicked.connect(self._raise_window)
@@ -172,8 +174,8 @@ class PairsLauncher(QObject):
         window.navigation.watch_pairs_requested.connect(self.watch)
 
     def find_running_pairs(self) -> None:
-        """Look for A/B pairs that the previous window left running, and show them as if they had been started in
-        this window."""
+        """Look for A/B pairs that the previous window left running, and show them as if they had
+        been started in this window."""
         submit(self, _find_pairs_to_show, self._attach, self._window.navigation.notify_error)
 
     def launch(self, launch: Launch) -> None:
@@ -218,7 +220,8 @@ class PairsLauncher(QObject):
             self._queue.report_launch_failure(state.directory, state.last_message)
 
     def _follow(self, run: Path) -> None:
-        """Track the next run of the A/B pairs. If the Live page shows the previous run, switch it to the next run."""
+        """Track the next run of the A/B pairs. If the Live page shows the previous run, switch it
+        to the next run."""
         previous, self._run = self._run, run
         self._recovery.exclude(run)
         live = self._window.pages.created_page("live")
@@ -247,8 +250,8 @@ def _find_pairs_to_show() -> tuple[Path, bool] | None:
 
 
 class RunLauncher(QObject):
-    """Passes launch requests to the job queue and to the Live page, which starts the load generator and watches the
-    run."""
+    """Passes launch requests to the job queue and to the Live page, which starts the load generator
+    and watches the run."""
 
     def __init__(self, window: Window, queue: JobQueue, machine: MachineWatch, recovery: Recovery) -> None:
         super().__init__(window)
@@ -275,8 +278,8 @@ class RunLauncher(QObject):
         self._pairs.find_running_pairs()
 
     def start(self) -> None:
-        """Start what the current page shows. If the page has nothing to start, switch to the Run page and start from
-        that page."""
+        """Start what the current page shows. If the page has nothing to start, switch to the Run
+        page and start from that page."""
         if not self._window.pages.current.start():
             self._window.show_page("run")
             self._window.pages.current.start()
@@ -292,8 +295,8 @@ class RunLauncher(QObject):
         self._queue.add(msgspec.structs.replace(self._last, directory=directory))
 
     def stop(self) -> None:
-        """Stop the current job. The first call asks for confirmation on the Live page (for A/B pairs on the Compare
-        page); the second call stops the job."""
+        """Stop the current job. The first call asks for confirmation on the Live page (for A/B
+        pairs on the Compare page); the second call stops the job."""
         running = self._queue.running
         if running is None:
             return
@@ -347,8 +350,8 @@ class RunLauncher(QObject):
             self._queue.report_launch_failure(state.directory, state.message)
 
     def _update_machine_source(self) -> None:
-        """Show the telemetry that the current run already records, so that no second sampling disturbs the
-        measurement."""
+        """Show the telemetry that the current run already records, so that no second sampling
+        disturbs the measurement."""
         running = self._queue.running
         self._machine.follow_run(None if running is None else running.measured_directory)
 

@@ -1,4 +1,5 @@
-"""`sizewise gui`: the desktop app. Its process only displays data; measurements run in separate processes."""
+"""`sizewise gui`: the desktop app. Its process only displays data; measurements run in separate
+processes."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def open_window(paths: tuple[Path, ...]) -> int:
 
 
 def prepare() -> tuple[QApplication, Window, WindowComponents]:
-    """Create the application, its main window and the components of the window, ready to be shown."""
+    """Create the application, its main window and the components of the window, ready to be
+    shown."""
     from PySide6.QtWidgets import QApplication
 
     from app.gui.assembly import assemble
@@ -64,10 +66,11 @@ def prepare() -> tuple[QApplication, Window, WindowComponents]:
 
 
 def _finish(code: int) -> int:
-    """Return `code`, or exit the process immediately if background work is still running after a short wait.
+    """Return `code`, or exit the process immediately if background work is still running after a
+    short wait.
 
-    Otherwise Qt would deadlock at exit: it waits for its threads, and the threads wait for the GIL, which an
-    interpreter that is shutting down never releases to another thread.
+    Otherwise Qt would deadlock at exit: it waits for its threads, and the threads wait for the GIL,
+    which an interpreter that is shutting down never releases to another thread.
     """
     from PySide6.QtCore import QThreadPool
 
@@ -85,8 +88,8 @@ def _data_folder() -> Path:
 
 
 def _report_uncaught_errors(window: Window) -> None:
-    """Report exceptions that no slot caught: show a notice in the window, with a traceback to copy, and keep the
-    window running."""
+    """Report exceptions that no slot caught: show a notice in the window, with a traceback to copy,
+    and keep the window running."""
 
     def report_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         sys.__excepthook__(kind, error, traceback)

@@ -14,8 +14,8 @@ _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
 
 
 class MessageStrip(QFrame):
-    """Shows a notice as plain text, with details that can be expanded and copied. The strip is hidden while there is
-    no message."""
+    """Shows a notice as plain text, with details that can be expanded and copied. The strip is
+    hidden while there is no message."""
 
     action_triggered = Signal()
     """Emitted when the action button is pressed."""

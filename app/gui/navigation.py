@@ -12,14 +12,14 @@ from app.gui.formatting import sentence
 
 PageKey = Literal["home", "run", "live", "results", "compare", "plan", "library"]
 LaunchKind = Literal["run", "pairs", "resume"]
-"""Kind of launch. `run`: a single run. `pairs`: A/B pairs of two profiles, measured by `compare --measure`.
-`resume`: continuation of an interrupted run."""
+"""Kind of launch. `run`: a single run. `pairs`: A/B pairs of two profiles, measured by
+`compare --measure`. `resume`: continuation of an interrupted run."""
 Severity = Literal["news", "warning", "error"]
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Message to the user: what happened, why, and what to do next, in one sentence each. `details` is text to copy,
-    such as a traceback."""
+    """Message to the user: what happened, why, and what to do next, in one sentence each. `details`
+    is text to copy, such as a traceback."""
 
     severity: Severity
     summary: str
@@ -31,8 +31,8 @@ class Notice(msgspec.Struct, frozen=True):
 class Launch(msgspec.Struct, frozen=True):
     """Load generator process to start.
 
-    `arguments` are the arguments of `sizewise` without `--out` (or `--record` for pairs), which is set to `directory`
-    when the process starts. A resumed run needs neither option.
+    `arguments` are the arguments of `sizewise` without `--out` (or `--record` for pairs), which is
+    set to `directory` when the process starts. A resumed run needs neither option.
     """
 
     arguments: tuple[str, ...]
@@ -42,26 +42,29 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Navigation(QObject):
-    """Requests of the pages as signals. Each request is handled by the window or by the page that it concerns."""
+    """Requests of the pages as signals. Each request is handled by the window or by the page that
+    it concerns."""
 
     page_requested = Signal(str)
     """Request to show the page with this `PageKey`."""
     new_profile_requested = Signal(str)
-    """Request for a new profile of kind "local" or "endpoint" on the Run page. Emitted after `page_requested`, so
-    that the Run page exists."""
+    """Request for a new profile of kind "local" or "endpoint" on the Run page. Emitted after
+    `page_requested`, so that the Run page exists."""
     launch_requested = Signal(object)
     """Request to start and watch the load generator of this `Launch`."""
     watch_run_requested = Signal(object)
     """Request to show the running run in this directory (`Path`) on the Live page."""
     open_run_requested = Signal(object)
-    """Request to show the finished or interrupted run in this directory (`Path`) on the Results page."""
+    """Request to show the finished or interrupted run in this directory (`Path`) on the Results
+    page."""
     watch_pairs_requested = Signal(object)
-    """Request to show the progress and the runs of the A/B pairs in this directory (`Path`) on the Compare page. The
-    pairs may be running or finished."""
+    """Request to show the progress and the runs of the A/B pairs in this directory (`Path`) on the
+    Compare page. The pairs may be running or finished."""
     show_time_requested = Signal(float)
     """Request to show this time, in seconds from the start of the run, on the Results page."""
     comparison_requested = Signal(object)
-    """Request to compare the runs in these directories (tuple of `Path`). The first run is the baseline."""
+    """Request to compare the runs in these directories (tuple of `Path`). The first run is the
+    baseline."""
     plan_requested = Signal(object)
     """Request for a plan from these sources (tuple of `Path`), as accepted by `sizewise plan`."""
     open_profile_requested = Signal(object)
@@ -73,8 +76,8 @@ class Navigation(QObject):
     library_changed = Signal()
     """Emitted when runs were added, deleted or labeled."""
     validity_changed = Signal(str, str, str)
-    """Emitted with the validity of the run that a page shows: verdict (VALID, WARN or INVALID), reason, and
-    `PageKey` of the page that explains the verdict."""
+    """Emitted with the validity of the run that a page shows: verdict (VALID, WARN or INVALID),
+    reason, and `PageKey` of the page that explains the verdict."""
     notice_emitted = Signal(object)
     """Emitted with a `Notice` to show in the window."""
 
@@ -82,8 +85,8 @@ class Navigation(QObject):
         self.notice_emitted.emit(Notice(severity, summary, reason, next_step))
 
     def notify_error(self, error: Exception) -> None:
-        """Show an error as a message and a hint, as the command line does. An unexpected exception is reported as a
-        bug, with its traceback to copy."""
+        """Show an error as a message and a hint, as the command line does. An unexpected exception
+        is reported as a bug, with its traceback to copy."""
         self.notice_emitted.emit(error_notice(error))
 
 

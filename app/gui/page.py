@@ -23,7 +23,8 @@ TITLES: dict[PageKey, str] = {
 
 
 class Page(QWidget):
-    """Base class of the pages. A subclass overrides the methods of the features that it supports."""
+    """Base class of the pages. A subclass overrides the methods of the features that it
+    supports."""
 
     key: PageKey
 
@@ -34,17 +35,20 @@ class Page(QWidget):
         self.setAccessibleName(TITLES[self.key])
 
     def enter(self) -> None:
-        """Refresh data that may be outdated, and focus the first control. Called when the page becomes visible."""
+        """Refresh data that may be outdated, and focus the first control. Called when the page
+        becomes visible."""
 
     def leave(self) -> None:
         """Stop painting. Called when the page is hidden."""
 
     def start(self) -> bool:
-        """Start the run or plan that the page shows (F5). Return whether there was anything to start."""
+        """Start the run or plan that the page shows (F5). Return whether there was anything to
+        start."""
         return False
 
     def command_line(self) -> str | None:
-        """Return the command line that is equivalent to the state of the page, or None if there is none."""
+        """Return the command line that is equivalent to the state of the page, or None if there is
+        none."""
         return None
 
     def export(self) -> bool:
@@ -59,6 +63,6 @@ class Page(QWidget):
         return None
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the directories of the runs that are shown or ticked on the page, for the comparison that Ctrl+D
-        opens."""
+        """Return the directories of the runs that are shown or ticked on the page, for the
+        comparison that Ctrl+D opens."""
         return ()

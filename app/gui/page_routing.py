@@ -1,5 +1,5 @@
-"""Routing between pages: a request of a page is passed to the page that handles it, and an action of a menu or
-shortcut is passed to the visible page."""
+"""Routing between pages: a request of a page is passed to the page that handles it, and an action
+of a menu or shortcut is passed to the visible page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from app.gui.window import Window
 
 
 class PageActions(QObject):
-    """Actions of the menus and shortcuts that the current page handles, such as export, undo and filter."""
+    """Actions of the menus and shortcuts that the current page handles, such as export, undo and
+    filter."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(window)
@@ -58,7 +59,8 @@ class PageActions(QObject):
         HelpDialog(self._window, actions.list_actions() if actions is not None else []).show()
 
     def next_pane(self) -> None:
-        """Move the focus from the navigation rail to the page, then to each open dock, and back to the rail."""
+        """Move the focus from the navigation rail to the page, then to each open dock, and back to
+        the rail."""
         window = self._window
         panes: list[QWidget] = [window.rail, self._pages.current, *window.open_docks()]
         focused = QApplication.focusWidget()

@@ -1,5 +1,5 @@
-"""The stack of the seven pages. A page is created when it is first shown, so that the window opens before most page
-modules are imported."""
+"""The stack of the seven pages. A page is created when it is first shown, so that the window opens
+before most page modules are imported."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Recovery of runs that the previous window left behind: runs that are still running, and runs interrupted because
-their process ended."""
+"""Recovery of runs that the previous window left behind: runs that are still running, and runs
+interrupted because their process ended."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _POLL_MS = 100
 class Recovery(QObject):
     """Runs left behind by the previous window, and the actions on these runs.
 
-    Call `refresh` once at startup. The Home page shows the runs emitted by `unfinished_changed`, and its buttons call
-    the methods of this class.
+    Call `refresh` once at startup. The Home page shows the runs emitted by `unfinished_changed`,
+    and its buttons call the methods of this class.
     """
 
     unfinished_changed = Signal(object)
-    """Emitted with a tuple of `Unfinished` (running runs first, then newest first) when the runs have been read and
-    whenever one of the runs is handled."""
+    """Emitted with a tuple of `Unfinished` (running runs first, then newest first) when the runs
+    have been read and whenever one of the runs is handled."""
 
     def __init__(self, navigation: Navigation, settings: QSettings, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -40,8 +40,8 @@ class Recovery(QObject):
         self._unfinished: tuple[Unfinished, ...] = ()
         self._own: set[Path] = set()
         self.is_measuring: Callable[[], bool] = lambda: False
-        """Callback that returns whether this window is measuring. A run is not resumed meanwhile, because two
-        concurrent runs would disturb each other."""
+        """Callback that returns whether this window is measuring. A run is not resumed meanwhile,
+        because two concurrent runs would disturb each other."""
         self._reaper: Reaper | None = None
         self._resumed: EngineProcess | None = None
         self._resume_timer = QTimer(self, interval=_POLL_MS)
@@ -166,8 +166,8 @@ def _restore(name: str) -> Path:
 
 
 def _texts(value: object) -> list[str]:
-    """Return a stored list of strings. QSettings returns a string for a list with one entry, and None for an empty
-    list."""
+    """Return a stored list of strings. QSettings returns a string for a list with one entry, and
+    None for an empty list."""
     if isinstance(value, str):
         return [value]
     return [str(item) for item in value] if isinstance(value, list) else []

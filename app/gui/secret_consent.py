@@ -1,4 +1,5 @@
-"""Consent dialog before secrets of a profile are sent to a host for the first time, as on the command line."""
+"""Consent dialog before secrets of a profile are sent to a host for the first time, as on the
+command line."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from app.storage.allowed_secrets import AllowedSecrets, store_permission
 
 
 def confirm_secrets(parent: QWidget, wanted: Iterable[AllowedSecrets]) -> bool:
-    """Ask for consent for each entry of `wanted`, remember each consent, and return whether all entries are allowed."""
+    """Ask for consent for each entry of `wanted`, remember each consent, and return whether all
+    entries are allowed."""
     return all(_is_allowed(parent, secrets) for secrets in wanted)
 
 

@@ -1,5 +1,5 @@
-"""Stored settings of the window: an .ini file in SIZEWISE_HOME if set, otherwise in the user's configuration
-directory."""
+"""Stored settings of the window: an .ini file in SIZEWISE_HOME if set, otherwise in the user's
+configuration directory."""
 
 from __future__ import annotations
 

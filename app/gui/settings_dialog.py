@@ -1,4 +1,5 @@
-"""Settings dialog: settings with explanations, and a search field that hides the settings that do not match."""
+"""Settings dialog: settings with explanations, and a search field that hides the settings that do
+not match."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""SLO editor with one line per objective. Errors are shown beside the line; valid objectives take effect
-immediately."""
+"""SLO editor with one line per objective. Errors are shown beside the line; valid objectives take
+effect immediately."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class SloEditor(QWidget):
     """
 
     edited = Signal(object)
-    """Emitted with the objectives as a tuple of strings, or with None when the SLO is reset to the SLO of the run."""
+    """Emitted with the objectives as a tuple of strings, or with None when the SLO is reset to the
+    SLO of the run."""
     finished = Signal()
     """Emitted when the user has finished editing a line."""
 
@@ -87,8 +88,8 @@ class SloEditor(QWidget):
     def show_slo(self, slo: tuple[str, ...], run_slo: tuple[str, ...], evaluated: Sequence[ObjectiveRow] = ()) -> None:
         """Show the objectives `slo` with their evaluation.
 
-        Lines are only rebuilt if the objectives differ, so that the cursor position is preserved. `run_slo` is the SLO
-        of the run; `evaluated` holds the evaluated objectives and gates.
+        Lines are only rebuilt if the objectives differ, so that the cursor position is preserved.
+        `run_slo` is the SLO of the run; `evaluated` holds the evaluated objectives and gates.
         """
         self._run_slo = run_slo
         if self.texts() != slo and not self._is_editing():
@@ -165,7 +166,8 @@ class SloEditor(QWidget):
         return tuple(" ".join(line.text().split()) for line in self.lines if line.text().strip())
 
     def _is_editing(self) -> bool:
-        """Return whether the user is editing an incomplete line, whose text must not be overwritten by an older SLO."""
+        """Return whether the user is editing an incomplete line, whose text must not be overwritten
+        by an older SLO."""
         return any(line.hasFocus() and line.problem is not None for line in self.lines)
 
     def _reset(self) -> None:
@@ -178,8 +180,8 @@ class SloEditor(QWidget):
 
 
 def objective_label(text: str) -> str:
-    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`. Returns `text` unchanged if
-    it cannot be parsed."""
+    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`. Returns
+    `text` unchanged if it cannot be parsed."""
     try:
         objective = parse_gate(text)
     except UsageError:

@@ -1,5 +1,5 @@
-"""Status bar with the load generator, machine, clock, disk and validity. A click on a segment opens the dock or page
-that explains it."""
+"""Status bar with the load generator, machine, clock, disk and validity. A click on a segment opens
+the dock or page that explains it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class StatusBar(QStatusBar):
     """Status bar of the window, with one clickable segment per topic."""
 
     explanation_requested = Signal(str)
-    """Emitted with the object name of the dock ("jobs-dock" or "gpu-dock") or the key of the page ("home",
-    "library", "live" or "results") to show."""
+    """Emitted with the object name of the dock ("jobs-dock" or "gpu-dock") or the key of the page
+    ("home", "library", "live" or "results") to show."""
 
     def __init__(
         self, navigation: Navigation, queue: JobQueue, machine: MachineWatch, parent: QWidget | None = None

@@ -1,7 +1,8 @@
-"""Table view of a pandas DataFrame: sorted by clicking headers, filtered by typed text, and copied as CSV.
+"""Table view of a pandas DataFrame: sorted by clicking headers, filtered by typed text, and copied
+as CSV.
 
-The Qt model is read-only and is replaced as a whole. Sorting and filtering use numpy, so that even a million rows are
-fast.
+The Qt model is read-only and is replaced as a whole. Sorting and filtering use numpy, so that even
+a million rows are fast.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _VALUE_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.
 class FrameModel(QAbstractTableModel):
     """Qt model of a DataFrame.
 
-    `headers` maps column names to header texts, and `formats` maps column names to functions that format a value.
-    Missing values are sorted last, in ascending and descending order.
+    `headers` maps column names to header texts, and `formats` maps column names to functions that
+    format a value. Missing values are sorted last, in ascending and descending order.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class FrameModel(QAbstractTableModel):
         formats: Mapping[str, Callable[[object], str]] | None = None,
         keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
-        """Create the model. `keys` maps column names to sort key functions, for columns with values other than
-        numbers and strings."""
+        """Create the model. `keys` maps column names to sort key functions, for columns with values
+        other than numbers and strings."""
         super().__init__()
         self._headers, self._formats, self._keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
         self._set_data(pd.DataFrame() if frame is None else frame)
@@ -59,8 +60,8 @@ class FrameModel(QAbstractTableModel):
         return self._frame.iloc[self._order]
 
     def set_frame(self, frame: pd.DataFrame) -> None:
-        """Replace the DataFrame and clear the filter. The index of the sort column is preserved if the new DataFrame
-        has that many columns."""
+        """Replace the DataFrame and clear the filter. The index of the sort column is preserved if
+        the new DataFrame has that many columns."""
         self.beginResetModel()
         self._set_data(frame)
         self._mask = None
@@ -74,8 +75,8 @@ class FrameModel(QAbstractTableModel):
         self._headers = dict(headers)
 
     def set_filter(self, mask: npt.NDArray[np.bool_] | None) -> None:
-        """Show only the rows where `mask` is true. `mask` has one value per row of the DataFrame; None shows all
-        rows."""
+        """Show only the rows where `mask` is true. `mask` has one value per row of the DataFrame;
+        None shows all rows."""
         self.beginResetModel()
         self._mask = mask
         self._order = self._compute_order()
@@ -156,8 +157,8 @@ class FrameModel(QAbstractTableModel):
         return _without_numpy(self._columns[column][row])
 
     def _text(self, row: int, column: int) -> str:
-        """Return the text of a cell, from the cache if possible: most cells are requested again while the user
-        scrolls."""
+        """Return the text of a cell, from the cache if possible: most cells are requested again
+        while the user scrolls."""
         text = self._texts.get((row, column))
         if text is None:
             if len(self._texts) >= _MAX_CACHED_TEXTS:
@@ -166,8 +167,8 @@ class FrameModel(QAbstractTableModel):
         return text
 
     def _set_data(self, frame: pd.DataFrame) -> None:
-        """Store the DataFrame, and look up per-column data only once, because a view reads thousands of cells per
-        repaint."""
+        """Store the DataFrame, and look up per-column data only once, because a view reads
+        thousands of cells per repaint."""
         self._frame = frame
         self._texts: dict[tuple[int, int], str] = {}
         self._columns = [frame.iloc[:, number].array for number in range(frame.shape[1])]
@@ -190,12 +191,12 @@ _SAMPLED_ROWS = 200
 
 
 class FrameTable(QTableView):
-    """Table view that selects whole rows. Ctrl+C copies the selected rows, or all displayed rows if none is
-    selected."""
+    """Table view that selects whole rows. Ctrl+C copies the selected rows, or all displayed rows if
+    none is selected."""
 
     def __init__(self, model: FrameModel, name: str, *, max_column_characters: int | None = None) -> None:
-        """Create the view. `max_column_characters` limits the initial width of each column; the user can widen the
-        columns."""
+        """Create the view. `max_column_characters` limits the initial width of each column; the
+        user can widen the columns."""
         super().__init__()
         self._widest = max_column_characters
         self.frame_model = model
@@ -224,7 +225,8 @@ class FrameTable(QTableView):
         self.fit_columns()
 
     def fit_columns(self) -> None:
-        """Fit the columns to their contents, up to the maximum width. The last column takes the remaining space."""
+        """Fit the columns to their contents, up to the maximum width. The last column takes the
+        remaining space."""
         header = self.horizontalHeader()
         header.setStretchLastSection(False)
         self.resizeColumnsToContents()
@@ -262,8 +264,8 @@ class FrameTable(QTableView):
 
 
 def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:
-    """Join the values of each row into one string. Columns are processed as a whole, which takes only a few
-    milliseconds for 10,000 rows."""
+    """Join the values of each row into one string. Columns are processed as a whole, which takes
+    only a few milliseconds for 10,000 rows."""
     lines = pd.Series("", index=frame.index, dtype=str)
     for name in frame.columns:
         lines = lines + " " + frame[name].astype(str).fillna("")

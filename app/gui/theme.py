@@ -1,5 +1,5 @@
-"""Color themes (light, dark and high contrast). The palette, the style sheet and the charts all use the colors of
-the current theme."""
+"""Color themes (light, dark and high contrast). The palette, the style sheet and the charts all use
+the colors of the current theme."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ThemeChoice = Literal["system", "light", "dark", "contrast"]
 class Theme(msgspec.Struct, frozen=True):
     """Colors of a theme, as #rrggbb strings.
 
-    `good`, `warn` and `bad` never carry meaning by color alone: a word or a symbol is always shown with them. Series of
-    a chart also differ in dash pattern and marker. All text colors have a contrast ratio of at least 4.5:1 against
-    `paper` and `raised`.
+    `good`, `warn` and `bad` never carry meaning by color alone: a word or a symbol is always shown
+    with them. Series of a chart also differ in dash pattern and marker. All text colors have a
+    contrast ratio of at least 4.5:1 against `paper` and `raised`.
     """
 
     name: str
@@ -58,8 +58,8 @@ _BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
 class ThemeController(QObject):
     """Holds the current theme and text size, and applies both to the application.
 
-    The controller updates the palette and the style sheet. Widgets with their own painting code must repaint when
-    `changed` is emitted.
+    The controller updates the palette and the style sheet. Widgets with their own painting code
+    must repaint when `changed` is emitted.
     """
 
     changed = Signal(object)
@@ -106,8 +106,8 @@ class ThemeController(QObject):
 def _without_collection() -> Iterator[None]:
     """Disable garbage collection while Qt notifies all widgets of a change.
 
-    The notification runs Python overrides, which can trigger a collection. If a widget were collected meanwhile, Qt
-    would still call it, and the process would crash.
+    The notification runs Python overrides, which can trigger a collection. If a widget were
+    collected meanwhile, Qt would still call it, and the process would crash.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -143,8 +143,8 @@ def _palette(theme: Theme) -> QPalette:
 def _framed_palette(theme: Theme) -> QPalette:
     """Return the palette for widgets with a frame.
 
-    The Fusion style draws the frame in a darker shade of the window color, which is invisible on a dark background.
-    Dark themes therefore use a lighter window color.
+    The Fusion style draws the frame in a darker shade of the window color, which is invisible on a
+    dark background. Dark themes therefore use a lighter window color.
     """
     palette = _palette(theme)
     if QColor(theme.paper).lightness() < 128:
@@ -153,7 +153,8 @@ def _framed_palette(theme: Theme) -> QPalette:
 
 
 def _style_sheet(theme: Theme, size_pt: float) -> str:
-    """Build the style sheet. Widgets are styled by their dynamic property `role`, and some also by `state`."""
+    """Build the style sheet. Widgets are styled by their dynamic property `role`, and some also by
+    `state`."""
     return f"""
     [role="card"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px; }}
     [role="action"] {{ background: {theme.raised}; border: 1px solid {theme.grid}; border-radius: 6px;

@@ -1,4 +1,5 @@
-"""Small widgets used by all pages: labels, badges, cards, buttons, input fields and empty states."""
+"""Small widgets used by all pages: labels, badges, cards, buttons, input fields and empty
+states."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ _MAX_TIP_LENGTH = 2_000
 
 
 def restyle(widget: QWidget, state: State) -> None:
-    """Set the state that determines the color of a widget. The style sheet is only applied again if the state has
-    changed, because that is slow."""
+    """Set the state that determines the color of a widget. The style sheet is only applied again if
+    the state has changed, because that is slow."""
     if widget.property("state") == state:
         return
     widget.setProperty("state", state)
@@ -45,8 +46,8 @@ def restyle(widget: QWidget, state: State) -> None:
 def tool_tip_text(text: str) -> str:
     """Return the text escaped, so that a tooltip or menu shows it literally.
 
-    Qt renders any text that looks like HTML as HTML, even text from untrusted files, and would load the files and
-    images that the HTML references.
+    Qt renders any text that looks like HTML as HTML, even text from untrusted files, and would load
+    the files and images that the HTML references.
     """
     cut = text if len(text) <= _MAX_TIP_LENGTH else f"{text[:_MAX_TIP_LENGTH]}…"
     if not QtGui.Qt.mightBeRichText(cut):
@@ -57,8 +58,8 @@ def tool_tip_text(text: str) -> str:
 def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy: QWidget | None = None) -> QLabel:
     """Create a plain-text label.
 
-    `role` is a role of the style sheet: title, heading, big, undersampled, muted, badge or word. The mnemonic of the
-    label moves the focus to `buddy`.
+    `role` is a role of the style sheet: title, heading, big, undersampled, muted, badge or word.
+    The mnemonic of the label moves the focus to `buddy`.
     """
     widget = QLabel(text)
     widget.setTextFormat(Qt.TextFormat.PlainText)
@@ -71,7 +72,8 @@ def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy:
 
 
 class Badge(QLabel):
-    """Verdict word in the color of the verdict. The reason is shown as a tooltip and read by screen readers."""
+    """Verdict word in the color of the verdict. The reason is shown as a tooltip and read by screen
+    readers."""
 
     def __init__(self, verdict: str = "", reason: str = "") -> None:
         super().__init__()
@@ -93,8 +95,8 @@ class Badge(QLabel):
         return super().event(event)
 
     def _update_visibility(self) -> None:
-        """Show the badge if it has text and a parent. Without a parent, Qt would show the badge as a separate
-        window, which would briefly take the focus."""
+        """Show the badge if it has text and a parent. Without a parent, Qt would show the badge as
+        a separate window, which would briefly take the focus."""
         if self.parentWidget() is not None:
             self.setVisible(bool(self.text()))
 
@@ -115,8 +117,8 @@ def vbox(
 ) -> QVBoxLayout:
     """Stack parts vertically in a layout for `within`.
 
-    An integer is a stretch with that factor. A tuple contains a widget or layout, its stretch factor and, optionally,
-    its alignment. If `margins` is None, the margins of the style apply.
+    An integer is a stretch with that factor. A tuple contains a widget or layout, its stretch
+    factor and, optionally, its alignment. If `margins` is None, the margins of the style apply.
     """
     return _fill(QVBoxLayout(), parts, within, margins, spacing)
 
@@ -124,7 +126,8 @@ def vbox(
 def hbox(
     *parts: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QHBoxLayout:
-    """Place parts side by side in a layout for `within`. The arguments are the same as for `vbox`."""
+    """Place parts side by side in a layout for `within`. The arguments are the same as for
+    `vbox`."""
     return _fill(QHBoxLayout(), parts, within, margins, spacing)
 
 
@@ -148,8 +151,8 @@ def _fill(
 
 
 def clear(layout: QLayout) -> None:
-    """Remove all widgets from a layout. The widgets are hidden first, because a widget stays visible until
-    `deleteLater` takes effect."""
+    """Remove all widgets from a layout. The widgets are hidden first, because a widget stays
+    visible until `deleteLater` takes effect."""
     while (item := layout.takeAt(0)) is not None:
         widget = item.widget()
         if widget is not None:
@@ -172,8 +175,8 @@ def tool_button(
 ) -> QToolButton:
     """Create a tool button.
 
-    `text` contains the mnemonic (&), and is also used as the accessible name if `name` is empty. A `menu` opens on
-    click.
+    `text` contains the mnemonic (&), and is also used as the accessible name if `name` is empty. A
+    `menu` opens on click.
     """
     widget = QToolButton(autoRaise=flat, popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
     widget.setText(text)
@@ -207,8 +210,8 @@ def scroll_area(inside: QWidget | None = None, *, focusable: bool = True) -> QSc
 def fill_choices(box: QComboBox, choices: Iterable[tuple[str, object]], chosen: object = None) -> None:
     """Replace the items of a combo box, given as (text, value), without emitting signals.
 
-    The item with the value `chosen` is selected, or the previously selected item if `chosen` is None. If there is no
-    such item, the first item is selected.
+    The item with the value `chosen` is selected, or the previously selected item if `chosen` is
+    None. If there is no such item, the first item is selected.
     """
     chosen = box.currentData() if chosen is None else chosen
     with QSignalBlocker(box):
@@ -219,7 +222,8 @@ def fill_choices(box: QComboBox, choices: Iterable[tuple[str, object]], chosen: 
 
 
 def search_field(placeholder: str, name: str = "") -> QLineEdit:
-    """Create a search field. Its accessible name is `name`, or the placeholder if `name` is empty."""
+    """Create a search field. Its accessible name is `name`, or the placeholder if `name` is
+    empty."""
     widget = QLineEdit(clearButtonEnabled=True)
     widget.setPlaceholderText(placeholder)
     widget.setAccessibleName(name or placeholder)
@@ -227,10 +231,11 @@ def search_field(placeholder: str, name: str = "") -> QLineEdit:
 
 
 def handles_wheel(field: QWidget, event: QWheelEvent) -> bool:
-    """Return whether a field handles the mouse wheel, which is the case only while the field has the keyboard focus.
+    """Return whether a field handles the mouse wheel, which is the case only while the field has
+    the keyboard focus.
 
-    Otherwise the event is ignored, so that the surrounding area scrolls. The focus policy of the field must be
-    StrongFocus, because with WheelFocus scrolling would move the focus to the field.
+    Otherwise the event is ignored, so that the surrounding area scrolls. The focus policy of the
+    field must be StrongFocus, because with WheelFocus scrolling would move the focus to the field.
     """
     if not field.hasFocus():
         event.ignore()
@@ -252,7 +257,8 @@ class WheelSafeComboBox(QComboBox):
 
 
 class EmptyState(QWidget):
-    """Placeholder for an empty list, which explains what the list contains and how to add an item."""
+    """Placeholder for an empty list, which explains what the list contains and how to add an
+    item."""
 
     def __init__(self, text: str, *buttons: QPushButton) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """Main window: navigation rail, pages, docks, toolbar and status bar.
 
-The position, size and docks of the window are stored every 30 s and when the window closes, and are restored if the
-window would then be visible on a screen. Each of the seven pages is one click or one shortcut (Ctrl+1 to Ctrl+7) away.
+The position, size and docks of the window are stored every 30 s and when the window closes, and are
+restored if the window would then be visible on a screen. Each of the seven pages is one click or
+one shortcut (Ctrl+1 to Ctrl+7) away.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 LAYOUT_VERSION = 1
-"""Version of the window layout. Increase it when docks or toolbars change, so that the stored state of an older
-layout is ignored."""
+"""Version of the window layout. Increase it when docks or toolbars change, so that the stored state
+of an older layout is ignored."""
 _SAVE_INTERVAL_MS = 30_000
 _DEFAULT_SIZE = QSize(1280, 820)
 _MIN_VISIBLE_PX = 60
@@ -50,8 +51,8 @@ class WindowState(QObject):
         self._timer.timeout.connect(self.save)
 
     def restore(self) -> None:
-        """Restore the stored position, size and docks. The defaults apply if nothing is stored, if the layout
-        version differs, or if the window would be off screen."""
+        """Restore the stored position, size and docks. The defaults apply if nothing is stored, if
+        the layout version differs, or if the window would be off screen."""
         self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
         self._default_state = self._window.saveState(LAYOUT_VERSION)
         geometry, state = self._settings.value("window/geometry"), self._settings.value("window/state")
@@ -83,8 +84,8 @@ def _is_on_screen(window: QMainWindow) -> bool:
 
 
 class NavigationRail(QFrame):
-    """Navigation rail with a button for each page. `titles` are in the order of the pages. The up and down keys move
-    between the buttons."""
+    """Navigation rail with a button for each page. `titles` are in the order of the pages. The up
+    and down keys move between the buttons."""
 
     page_selected = Signal(str)
 
@@ -130,7 +131,8 @@ class NavigationRail(QFrame):
         return result
 
     def _recolor(self, theme: Theme) -> None:
-        """Redraw the icons in the theme's color at the current text height, which changes with the theme settings."""
+        """Redraw the icons in the theme's color at the current text height, which changes with the
+        theme settings."""
         side = self.fontMetrics().height()
         for key, page_button in self._buttons.items():
             page_button.setIconSize(QSize(side, side))
@@ -141,7 +143,8 @@ _MAX_DROPPED_FILES = 20
 
 
 class Window(QMainWindow):
-    """Main window. `may_close`, if set, is called when the user closes the window, and can prevent closing."""
+    """Main window. `may_close`, if set, is called when the user closes the window, and can prevent
+    closing."""
 
     closed = Signal()
     files_dropped = Signal(object)
@@ -244,8 +247,8 @@ class Window(QMainWindow):
         return central
 
     def drop_hint(self) -> str:
-        """Return what dropping the dragged files would do, or an empty string if nothing is being dragged over the
-        window."""
+        """Return what dropping the dragged files would do, or an empty string if nothing is being
+        dragged over the window."""
         return "" if self._drop_hint.isHidden() else self._drop_hint.text()
 
 

@@ -31,14 +31,14 @@ class BookkeepingNodes:
             self._by_operator[node.op_type] &= is_small
 
     def contains(self, name: str, operator: str) -> bool:
-        """Return True if a node only computes shapes. For a name that is not in the file, return True if this applies
-        to all nodes of the operator."""
+        """Return True if a node only computes shapes. For a name that is not in the file, return
+        True if this applies to all nodes of the operator."""
         return self._by_name.get(name, self._by_operator[operator])
 
 
 def _is_small(value: onnx.ValueInfoProto) -> bool:
-    """Return True if a value has at most one axis, and contains either integers or only as many elements as a factor of
-    a shape."""
+    """Return True if a value has at most one axis, and contains either integers or only as many
+    elements as a factor of a shape."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape") or len(tensor.shape.dim) > 1:
         return False

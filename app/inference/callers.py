@@ -1,6 +1,7 @@
 """Calls of a model with separate timestamps: prepare, copy in, execute, copy out and post-process.
 
-Calls are rows of integer tables, to which streams append while a scenario runs and from which they are reported."""
+Calls are rows of integer tables, to which streams append while a scenario runs and from which they
+are reported."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def view_as_table(rows: array[int]) -> Table:
 
 
 def read_new_rows(rows: array[int], reported: list[int], stream: int) -> Table:
-    """Return the calls that one stream has added since its last report. Other threads may append at the same time."""
+    """Return the calls that one stream has added since its last report. Other threads may append at
+    the same time."""
     complete_length = len(rows) // WIDTH * WIDTH
     added, reported[stream] = rows[reported[stream] : complete_length], complete_length
     return view_as_table(added)
@@ -59,14 +61,14 @@ def build_unstarted_calls(numbers: Sequence[int], intended_ns: Sequence[int]) ->
 
 
 CallTimestamps = tuple[int, int, int, int, int, int]
-"""Timestamps of a call in ns: begin, prepared, copied in, executed, copied out, end. The copies are -1 if they are part
-of the execution."""
+"""Timestamps of a call in ns: begin, prepared, copied in, executed, copied out, end. The copies are
+-1 if they are part of the execution."""
 PostProcess = Callable[[Sequence[Array]], object]
 
 
 class Caller(Protocol):
-    """One stream of calls, used by one thread. `outputs` contains the outputs of the last call, which are not modified
-    afterwards."""
+    """One stream of calls, used by one thread. `outputs` contains the outputs of the last call,
+    which are not modified afterwards."""
 
     outputs: Sequence[Array]
 
@@ -95,14 +97,14 @@ class PlainCaller:
 class BoundCaller:
     """Calls a model with IO binding.
 
-    Each call copies its inputs to fixed device buffers. Outputs with a constant shape have fixed buffers as well, as
-    CUDA graphs require."""
+    Each call copies its inputs to fixed device buffers. Outputs with a constant shape have fixed
+    buffers as well, as CUDA graphs require."""
 
     def __init__(
         self, session: ModelSession, rows: InputRows, batch: int, post_process: PostProcess, device: tuple[str, int]
     ) -> None:
-        """Bind the buffers, and run the model once to determine the shapes of its outputs. `device` is the ONNX Runtime
-        device, such as ("cuda", 0)."""
+        """Bind the buffers, and run the model once to determine the shapes of its outputs. `device`
+        is the ONNX Runtime device, such as ("cuda", 0)."""
         self.outputs: Sequence[Array] = ()
         self._batch, self._size, self._post_process = rows.batch, batch, post_process
         self._session = session.runtime_session
@@ -120,8 +122,8 @@ class BoundCaller:
             self._binding.bind_output(output.name, *device)
         self._device = device
         self._unbound_outputs: list[str] = []
-        """Outputs whose length may change. They are bound again before each call, because a fixed binding would
-        preserve the first length."""
+        """Outputs whose length may change. They are bound again before each call, because a fixed
+        binding would preserve the first length."""
         self._session.run_with_iobinding(self._binding)
         batch_axes = {spec.axes[0] for spec in session.inputs if spec.axes}
         for output, buffer in zip(session.outputs, self._binding.get_outputs(), strict=True):
@@ -148,7 +150,7 @@ class BoundCaller:
 
 
 def _has_constant_shape(output: TensorSpec, batch_axes: Container[str | None]) -> bool:
-    """Return True if the shape of an output depends only on the batch size. A free first axis with a different name may
-    depend on the data, such as a number of detections."""
+    """Return True if the shape of an output depends only on the batch size. A free first axis with
+    a different name may depend on the data, such as a number of detections."""
     is_batch = not output.shape or output.shape[0] > 0 or output.axes[0] in batch_axes
     return is_batch and all(axis > 0 for axis in output.shape[1:])

@@ -11,8 +11,8 @@ from app.errors import ExitCode, SizewiseError
 
 
 def run_reporting_errors(main: Callable[[], None]) -> int:
-    """Run `main` and return its exit code. Errors of Sizewise are written to standard error as `error:` and `hint:`
-    lines."""
+    """Run `main` and return its exit code. Errors of Sizewise are written to standard error as
+    `error:` and `hint:` lines."""
     try:
         main()
     except SizewiseError as error:

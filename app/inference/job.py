@@ -1,5 +1,5 @@
-"""Messages between the engine and the child process that runs one variant: length-prefixed MessagePack in both
-directions."""
+"""Messages between the engine and the child process that runs one variant: length-prefixed
+MessagePack in both directions."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _MAX_MESSAGE_BYTES = 2**30
 class SessionSettings(msgspec.Struct, frozen=True):
     """Configuration of ONNX Runtime.
 
-    `axes` maps symbolic axes to lengths; `devices` are GPU ordinals as visible to the child process, with one session
-    per device. `cached_model_path` is where the optimized model is read from, or written to if it does not exist;
-    `engine_folder` is where TensorRT caches its engines."""
+    `axes` maps symbolic axes to lengths; `devices` are GPU ordinals as visible to the child
+    process, with one session per device. `cached_model_path` is where the optimized model is read
+    from, or written to if it does not exist; `engine_folder` is where TensorRT caches its
+    engines."""
 
     threads: int = 1
     spinning: bool = False
@@ -34,7 +35,8 @@ class SessionSettings(msgspec.Struct, frozen=True):
 
 
 class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant to open. `reference` is an .npz file with the `outputs` of the fp32 reference for the first rows."""
+    """A variant to open. `reference` is an .npz file with the `outputs` of the fp32 reference for
+    the first rows."""
 
     model: str
     provider: str
@@ -43,9 +45,11 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
     rows: str | None = None
     label: str | None = None
     output: str | None = None
-    """Name of the output that is compared with the labels; `None` if there is only one candidate."""
+    """Name of the output that is compared with the labels; `None` if there is only one
+    candidate."""
     unscored_rows: int = 0
-    """Number of labeled rows, spread over the set, that were used for calibration and are excluded from all scores."""
+    """Number of labeled rows, spread over the set, that were used for calibration and are excluded
+    from all scores."""
     reference: str | None = None
     memory_limit_bytes: int | None = None
 
@@ -53,9 +57,10 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
 class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     """Command to run one scenario.
 
-    The warm-up ends when three windows agree, at the latest after `max_warmup_s`. The measurement then takes at least
-    `min_duration_s`, until the half-width of the confidence interval is at most `half_width` and there are `min_calls`
-    calls, but at most `max_duration_s`. The server scenario always takes `max_duration_s`, at `rate_per_s`."""
+    The warm-up ends when three windows agree, at the latest after `max_warmup_s`. The measurement
+    then takes at least `min_duration_s`, until the half-width of the confidence interval is at most
+    `half_width` and there are `min_calls` calls, but at most `max_duration_s`. The server scenario
+    always takes `max_duration_s`, at `rate_per_s`."""
 
     scenario: Scenario
     batch: int
@@ -70,7 +75,8 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
 
 
 class ComputeOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):
-    """Command to return the first output for the first `rows` rows, as a reference for other variants."""
+    """Command to return the first output for the first `rows` rows, as a reference for other
+    variants."""
 
     rows: int
 
@@ -85,8 +91,8 @@ Command = Measure | ComputeOutputs | Score
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     """Report of an opened variant.
 
-    `start_ns` is the time when the program's first line ran; `first_inference_ms` is measured at the batch size of the
-    variant."""
+    `start_ns` is the time when the program's first line ran; `first_inference_ms` is measured at
+    the batch size of the variant."""
 
     start_ns: int
     library_load_ms: float
@@ -139,8 +145,8 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
     metric: str
     scores: bytes
     chance_accuracy: float | None = None
-    """Accuracy of always predicting the most frequent class; `None` for continuous values, or if there is only one
-    class."""
+    """Accuracy of always predicting the most frequent class; `None` for continuous values, or if
+    there is only one class."""
 
 
 class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
@@ -171,8 +177,8 @@ def read_command(stream: IO[bytes]) -> Command | None:
 
 
 def read_report(stream: IO[bytes]) -> Report | None:
-    """Return the next report; `None` if the child has exited, even within a message. Raises msgspec.DecodeError if the
-    report is invalid."""
+    """Return the next report; `None` if the child has exited, even within a message. Raises
+    msgspec.DecodeError if the report is invalid."""
     body = _read_body(stream)
     return None if body is None else _report_decoder.decode(body)
 

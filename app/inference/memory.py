@@ -13,15 +13,15 @@ _OUT_OF_MEMORY = re.compile(
     r"|failed to map segment|pthread_create failed",
     re.IGNORECASE,
 )
-"""Out-of-memory messages of C++, Python, the OS, ONNX Runtime, OpenBLAS and the dynamic loader, and of threads whose
-stack cannot be allocated."""
+"""Out-of-memory messages of C++, Python, the OS, ONNX Runtime, OpenBLAS and the dynamic loader, and
+of threads whose stack cannot be allocated."""
 
 
 def limit_memory(limit_bytes: int | None) -> None:
     """Limit the private memory of this process (Linux only).
 
-    Allocations beyond the limit fail, which the runtime reports. If the machine runs out of memory, this process is
-    killed first, not the engine."""
+    Allocations beyond the limit fail, which the runtime reports. If the machine runs out of memory,
+    this process is killed first, not the engine."""
     if sys.platform != "linux":
         return
     import resource
@@ -39,9 +39,11 @@ def is_out_of_memory_message(text: str) -> bool:
 
 
 def read_peak_memory_bytes() -> int | None:
-    """Return the peak resident memory of this process in bytes; `None` if it is not reported by this OS.
+    """Return the peak resident memory of this process in bytes; `None` if it is not reported by
+    this OS.
 
-    On Linux, getrusage is not used, because it would return the peak of the parent, which survives fork and exec."""
+    On Linux, getrusage is not used, because it would return the peak of the parent, which survives
+    fork and exec."""
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         peak_kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)

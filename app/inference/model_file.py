@@ -1,5 +1,5 @@
-"""Checks before a library opens a model: the model must be a regular file of a valid size, without references to
-foreign files."""
+"""Checks before a library opens a model: the model must be a regular file of a valid size, without
+references to foreign files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from app.errors import UsageError
 
 MAX_MODEL_BYTES = 2**31
-"""Size limit of protobuf, above which a file cannot be an ONNX model. Weights may be in separate files."""
+"""Size limit of protobuf, above which a file cannot be an ONNX model. Weights may be in separate
+files."""
 
 _LOCATION_KEY = b"location"
 
@@ -30,8 +31,8 @@ def check_model_file(model: Path) -> None:
 def check_external_weights(model: Path) -> None:
     """Raise UsageError if the model refers to weights in files that do not belong to it.
 
-    A model without external files is scanned once and not parsed; the scan costs little compared with opening the
-    model."""
+    A model without external files is scanned once and not parsed; the scan costs little compared
+    with opening the model."""
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:  # Every reference to an external file needs this key.
             return

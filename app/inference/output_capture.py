@@ -20,8 +20,8 @@ class CapturedOutput:
 
 @contextmanager
 def capture_output() -> Iterator[CapturedOutput]:
-    """Redirect standard output and standard error of the process to a file. The file descriptors are redirected,
-    because native loggers bypass Python's streams."""
+    """Redirect standard output and standard error of the process to a file. The file descriptors
+    are redirected, because native loggers bypass Python's streams."""
     captured = CapturedOutput()
     with tempfile.TemporaryFile() as file:
         originals = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -41,7 +41,8 @@ def capture_output() -> Iterator[CapturedOutput]:
 
 @contextmanager
 def reserve_stdout_for_reports() -> Iterator[BinaryIO]:
-    """Reserve standard output for reports: output of native code to standard output is redirected to standard error."""
+    """Reserve standard output for reports: output of native code to standard output is redirected
+    to standard error."""
     _flush()
     original = os.dup(1)
     os.dup2(2, 1)

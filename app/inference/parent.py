@@ -22,7 +22,8 @@ _UNINFORMATIVE = re.compile(
 
 
 class ChildKilledError(MeasurementError):
-    """Raised if the child process was ended by a signal, a limit, its timeout, or a fault in native code."""
+    """Raised if the child process was ended by a signal, a limit, its timeout, or a fault in native
+    code."""
 
 
 def run_child(description: str, module: str, *arguments: str, timeout_s: float) -> bytes:
@@ -64,8 +65,8 @@ def run_child(description: str, module: str, *arguments: str, timeout_s: float) 
 
 
 def build_child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
-    """Return the error of a child process with this exit code and this standard error output. `memory_hint` is used as
-    the hint if the child probably ran out of memory."""
+    """Return the error of a child process with this exit code and this standard error output.
+    `memory_hint` is used as the hint if the child probably ran out of memory."""
     message = _line(text, "error: ")
     hint = _line(text, "hint: ")
     if message is not None and code == ExitCode.USAGE:

@@ -13,11 +13,14 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 _SIDE = 768
-"""Side of the square matrices: large enough for the peak of the kernels, small enough for many calls in 0.25 s."""
+"""Side of the square matrices: large enough for the peak of the kernels, small enough for many
+calls in 0.25 s."""
 _MIN_BYTES = 4 * 2**20
-"""Minimum size of the weights. Smaller weights are read in less time than the overhead of a call."""
+"""Minimum size of the weights. Smaller weights are read in less time than the overhead of a
+call."""
 _MAX_BYTES = 128 * 2**20
-"""Maximum size of the weights. It exceeds most last-level caches, so larger weights have the same bandwidth."""
+"""Maximum size of the weights. It exceeds most last-level caches, so larger weights have the same
+bandwidth."""
 
 
 class PeakGraph(msgspec.Struct, frozen=True):
@@ -30,7 +33,8 @@ class PeakGraph(msgspec.Struct, frozen=True):
 
 
 def build_float_product(folder: Path) -> PeakGraph:
-    """Build a model that multiplies float32 values by constant float32 weights, as in a dense layer."""
+    """Build a model that multiplies float32 values by constant float32 weights, as in a dense
+    layer."""
     rng = np.random.default_rng(0)
     weights = numpy_helper.from_array(rng.random((_SIDE, _SIDE), np.float32), "w")
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
@@ -39,7 +43,8 @@ def build_float_product(folder: Path) -> PeakGraph:
 
 
 def build_integer_product(folder: Path) -> PeakGraph:
-    """Build a model that multiplies uint8 values by constant int8 weights into int32, as in a quantized layer."""
+    """Build a model that multiplies uint8 values by constant int8 weights into int32, as in a
+    quantized layer."""
     rng = np.random.default_rng(0)
     constants = [
         numpy_helper.from_array(rng.integers(-100, 100, (_SIDE, _SIDE)).astype(np.int8), "w"),
@@ -54,8 +59,8 @@ def build_integer_product(folder: Path) -> PeakGraph:
 
 
 def build_weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
-    """Build a model that multiplies one row by a square matrix of about `weight_bytes` bytes (at least 4 and at most
-    128 MiB).
+    """Build a model that multiplies one row by a square matrix of about `weight_bytes` bytes (at
+    least 4 and at most 128 MiB).
 
     Each weight is read once, as in a layer at batch size 1, from a cache or from memory."""
     side = math.isqrt(min(max(weight_bytes, _MIN_BYTES), _MAX_BYTES) // 4)
@@ -63,7 +68,8 @@ def build_weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
         numpy_helper.from_array(np.ones(1, np.float32), "one"),
         numpy_helper.from_array(np.array((side, side), np.int64), "shape"),
     ]
-    # The runtime evaluates Expand once when it opens the model, so the weights are constants without a large file.
+    # The runtime evaluates Expand once when it opens the model, so the weights are constants
+    # without a large file.
     nodes = [helper.make_node("Expand", ["one", "shape"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
     model = _write_model(folder / "read.onnx", nodes, constants, (1, side))
     size_bytes = 4 * side**2

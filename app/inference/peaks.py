@@ -27,10 +27,10 @@ _MIN_CALLS = 3
 def measure_peaks(threads: int, weight_bytes: int, timeout_s: float = 60.0) -> dict[str, Peaks]:
     """Measure the peak rates of this CPU for fp32, fp16 and int8.
 
-    Each rate is the best within 0.25 s; other load on the same cores reduces it. The bandwidth is that of reading as
-    many weights as the model has (`weight_bytes`, limited to 4 to 128 MiB), which may be cached. Runs in a child
-    process, so that its buffers are released. Raises UsageError for more threads than cores, and MeasurementError if
-    the child process fails."""
+    Each rate is the best within 0.25 s; other load on the same cores reduces it. The bandwidth is
+    that of reading as many weights as the model has (`weight_bytes`, limited to 4 to 128 MiB),
+    which may be cached. Runs in a child process, so that its buffers are released. Raises
+    UsageError for more threads than cores, and MeasurementError if the child process fails."""
     from app.inference.parent import run_child
 
     description = "the measurement of this CPU's peaks"
@@ -78,7 +78,8 @@ def _read_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
 
 
 def _best_rate_per_s(graph: PeakGraph, threads: int) -> float:
-    """Return the best rate of a graph in FLOP/s or bytes/s. The first call, which allocates buffers, is not counted."""
+    """Return the best rate of a graph in FLOP/s or bytes/s. The first call, which allocates
+    buffers, is not counted."""
     from app.inference.session import open_session
 
     session = open_session(graph.model, "cpu", threads)

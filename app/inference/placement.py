@@ -1,4 +1,5 @@
-"""Maps nodes to the execution providers that run them, to verify that a model ran where requested."""
+"""Maps nodes to the execution providers that run them, to verify that a model ran where
+requested."""
 
 from __future__ import annotations
 
@@ -19,10 +20,11 @@ _MAYBE_BOOKKEEPING = frozenset(
 
 
 def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement, ...]:
-    """Return the placement of all nodes of an ONNX Runtime session for `model`, most frequent operators first. Nodes
-    that a provider does not support always fall back to the CPU.
+    """Return the placement of all nodes of an ONNX Runtime session for `model`, most frequent
+    operators first. Nodes that a provider does not support always fall back to the CPU.
 
-    Raises UnavailableError if this runtime does not report placements and the provider is not the CPU."""
+    Raises UnavailableError if this runtime does not report placements and the provider is not the
+    CPU."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         if provider == "cpu":
             return ()

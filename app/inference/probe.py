@@ -1,4 +1,5 @@
-"""Determines which execution providers can open a session on this machine. Run as a program, it prints a ProviderProbe.
+"""Determines which execution providers can open a session on this machine. Run as a program, it
+prints a ProviderProbe.
 
 Also defines the paths of the sample model and its labeled rows."""
 
@@ -17,8 +18,8 @@ from loadgen.decoding import decode_json
 _MODELS = Path(profiles.__file__).parent / "models"
 DIGITS_MODEL = _MODELS / "digits.onnx"
 DIGITS_ROWS = _MODELS / "digits.npz"
-"""450 held-out rows for the sample model: `image` is float32 [450,1,8,8], as the model expects, and `label` is int64
-[450]."""
+"""450 held-out rows for the sample model: `image` is float32 [450,1,8,8], as the model expects, and
+`label` is int64 [450]."""
 
 
 class FailedProvider(msgspec.Struct, frozen=True):
@@ -29,8 +30,8 @@ class FailedProvider(msgspec.Struct, frozen=True):
 
 
 class ProviderProbe(msgspec.Struct, frozen=True):
-    """Execution providers on this machine: those in `listed` are part of the build; those in `working` opened and ran a
-    session."""
+    """Execution providers on this machine: those in `listed` are part of the build; those in
+    `working` opened and ran a session."""
 
     runtime_version: str
     listed: tuple[str, ...]
@@ -39,8 +40,8 @@ class ProviderProbe(msgspec.Struct, frozen=True):
 
 
 def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
-    """Probe the execution providers in a child process, because a broken provider may crash it. Raises MeasurementError
-    if it crashes."""
+    """Probe the execution providers in a child process, because a broken provider may crash it.
+    Raises MeasurementError if it crashes."""
     from app.inference.parent import run_child
 
     output = run_child("the probe of ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)

@@ -46,13 +46,13 @@ _Reply = TypeVar("_Reply", Opened, VariantMeasured, Outputs, Scored)
 class VariantProcess:
     """A variant in a child process.
 
-    `kill` may be called by any thread and by a signal handler, all other methods only by the thread that drives the
-    variant. Methods raise UsageError, UnavailableError or MeasurementError if the variant ended; its process has then
-    exited."""
+    `kill` may be called by any thread and by a signal handler, all other methods only by the thread
+    that drives the variant. Methods raise UsageError, UnavailableError or MeasurementError if the
+    variant ended; its process has then exited."""
 
     def __init__(self, description: str, job: VariantJob, *, environment: dict[str, str] | None = None) -> None:
-        """Start the process. `description` identifies it in messages; `environment` is added to the environment of this
-        process."""
+        """Start the process. `description` identifies it in messages; `environment` is added to the
+        environment of this process."""
         self._name = description
         self._started_ns = perf_counter_ns()
         self._process = start_module(
@@ -71,8 +71,8 @@ class VariantProcess:
         self._listener.start()
 
     def wait_until_open(self, timeout_s: float) -> Opened:
-        """Return the report of the opened variant; must be called first. Start times are measured from the start of the
-        process."""
+        """Return the report of the opened variant; must be called first. Start times are measured
+        from the start of the process."""
         return self._await_report(Opened, timeout_s)
 
     @property
@@ -80,8 +80,8 @@ class VariantProcess:
         return self._started_ns
 
     def measure(self, plan: Measure, on_report: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
-        """Run one scenario. `on_report` receives packed rows as they arrive, and a report when the warm-up has
-        finished."""
+        """Run one scenario. `on_report` receives packed rows as they arrive, and a report when the
+        warm-up has finished."""
         self._send(plan)
         limit_s = plan.max_warmup_s + 2 * plan.max_duration_s + _GRACE_S
         return self._await_report(VariantMeasured, limit_s, on_report)

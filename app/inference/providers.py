@@ -1,4 +1,5 @@
-"""Names of the execution providers of ONNX Runtime as used in profiles, and the number of usable cores."""
+"""Names of the execution providers of ONNX Runtime as used in profiles, and the number of usable
+cores."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ _PROFILE_NAMES = {get_runtime_name: name for name, get_runtime_name in PROVIDERS
 
 
 def get_runtime_name(provider: str) -> str:
-    """Return ONNX Runtime's name of an execution provider. Raises UsageError, whose hint suggests the closest valid
-    name."""
+    """Return ONNX Runtime's name of an execution provider. Raises UsageError, whose hint suggests
+    the closest valid name."""
     if provider in PROVIDERS:
         return PROVIDERS[provider]
     nearest = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
@@ -48,12 +49,14 @@ def get_runtime_name(provider: str) -> str:
 
 
 def get_profile_name(runtime_name: str) -> str:
-    """Return the name of an execution provider as used in profiles, or ONNX Runtime's name if there is none."""
+    """Return the name of an execution provider as used in profiles, or ONNX Runtime's name if there
+    is none."""
     return _PROFILE_NAMES.get(runtime_name, runtime_name)
 
 
 def is_nvidia_driver_available() -> bool:
-    """Return True if the management library of the NVIDIA driver, which only the driver installs, can be loaded."""
+    """Return True if the management library of the NVIDIA driver, which only the driver installs,
+    can be loaded."""
     try:
         ctypes.CDLL(NVIDIA_DRIVER)
     except OSError:

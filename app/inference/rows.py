@@ -1,7 +1,8 @@
 """Input rows of a measurement: stored rows, or seeded random numbers of the required shape.
 
-An input is fed row by row if its first axis is free or, in a model without free first axes, has the length of the
-batch. All other inputs (a scalar, a state, or a fixed example) are passed whole with each call."""
+An input is fed row by row if its first axis is free or, in a model without free first axes, has the
+length of the batch. All other inputs (a scalar, a state, or a fixed example) are passed whole with
+each call."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ _SEED = 7
 _DEFAULT_AXIS_LENGTH = 8
 """Assumed length of free axes other than the batch, such as a sequence."""
 _DISTINCT_ROWS = 256
-"""Number of distinct rows, which are fed in turn so that no cache holds the result: at least two, and at most 64
-MiB."""
+"""Number of distinct rows, which are fed in turn so that no cache holds the result: at least two,
+and at most 64 MiB."""
 _DISTINCT_BYTES = 64 * 2**20
 _MAX_BYTES = 4 * 2**30
 _STRING_BYTES = 64
@@ -35,8 +36,8 @@ class InputRows(Protocol):
     def __len__(self) -> int: ...
 
     def batch(self, start: int, size: int) -> Feeds:
-        """Return `size` rows starting at `start`, wrapping around at the end. The arrays are views and must not be
-        modified."""
+        """Return `size` rows starting at `start`, wrapping around at the end. The arrays are views
+        and must not be modified."""
 
     @property
     def labels(self) -> Array | None: ...
@@ -46,7 +47,8 @@ class InputRows(Protocol):
 
 
 class _CircularRows:
-    """Rows with the first rows repeated at the end, so that a batch of up to `largest_batch` rows is a slice."""
+    """Rows with the first rows repeated at the end, so that a batch of up to `largest_batch` rows
+    is a slice."""
 
     def __init__(self, feeds: Feeds, whole_inputs: Feeds, count: int, largest_batch: int) -> None:
         indices = np.arange(count + largest_batch) % count
@@ -70,8 +72,9 @@ class _CircularRows:
 class StoredRows(_CircularRows):
     """Rows from a file.
 
-    `feeds` maps the names of the model's inputs to arrays whose first axis is the row. `labels` has one value per row,
-    or is `None`. `whole_inputs` is passed with each call. Batches larger than `largest_batch` are copied."""
+    `feeds` maps the names of the model's inputs to arrays whose first axis is the row. `labels` has
+    one value per row, or is `None`. `whole_inputs` is passed with each call. Batches larger than
+    `largest_batch` are copied."""
 
     def __init__(
         self,
@@ -87,11 +90,12 @@ class StoredRows(_CircularRows):
 
 
 class SyntheticRows(_CircularRows):
-    """Generated rows, which are the same for the same inputs and `axes`, regardless of the batch size.
+    """Generated rows, which are the same for the same inputs and `axes`, regardless of the batch
+    size.
 
-    Floats are in [0, 1). Integers are 0 or 1, so that they are valid indices. Integers passed whole and masks are 1, so
-    that no length is zero and every position counts. Strings are digits, so that they can be parsed as numbers. `axes`
-    maps names of free axes to lengths."""
+    Floats are in [0, 1). Integers are 0 or 1, so that they are valid indices. Integers passed whole
+    and masks are 1, so that no length is zero and every position counts. Strings are digits, so
+    that they can be parsed as numbers. `axes` maps names of free axes to lengths."""
 
     labels = None
 
@@ -123,8 +127,8 @@ def find_batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset
 
 
 def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
-    """Raise UsageError for a batch size that the model does not support. Size 1 is always valid, as one whole
-    example."""
+    """Raise UsageError for a batch size that the model does not support. Size 1 is always valid, as
+    one whole example."""
     if batch == 1 or find_batched_inputs(inputs, batch):
         return
     input_spec = next((spec for spec in inputs if spec.shape), None)
@@ -148,7 +152,8 @@ def _resolve_shape(spec: TensorSpec, lengths: Mapping[str, int]) -> tuple[int, .
 def _row_count(
     inputs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]], batched: frozenset[str], largest_batch: int
 ) -> int:
-    """Return the number of distinct rows. Raises UsageError if even the minimum number needs too much memory."""
+    """Return the number of distinct rows. Raises UsageError if even the minimum number needs too
+    much memory."""
     sizes = {spec.name: math.prod(shapes[spec.name]) * _item_bytes(spec) for spec in inputs}
     row_bytes = sum(size for name, size in sizes.items() if name in batched)
     count = min(_DISTINCT_ROWS, max(2, _DISTINCT_BYTES // max(1, row_bytes))) if batched else 1

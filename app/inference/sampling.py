@@ -17,10 +17,11 @@ _GROWTH = 1.1
 
 
 class OutputSampler:
-    """Samples of the first output of calls at increasing distances, so that they are spread over a run of any length.
+    """Samples of the first output of calls at increasing distances, so that they are spread over a
+    run of any length.
 
-    Only references to the arrays are stored. Threads may sample concurrently, in which case one or two additional
-    outputs are stored."""
+    Only references to the arrays are stored. Threads may sample concurrently, in which case one or
+    two additional outputs are stored."""
 
     def __init__(self, *, is_enabled: bool) -> None:
         self.next_index = 0 if is_enabled else sys.maxsize
@@ -28,8 +29,8 @@ class OutputSampler:
         self._rows = self._bytes = 0
 
     def add(self, index: int, start: int, outputs: Sequence[Array]) -> int:
-        """Store the outputs of call `index`, whose first row is `start`. Return the index of the next call to
-        sample."""
+        """Store the outputs of call `index`, whose first row is `start`. Return the index of the
+        next call to sample."""
         output = outputs[0]
         self._samples.append((start, output))
         self._rows += len(output) if output.ndim else 1
@@ -39,8 +40,8 @@ class OutputSampler:
         return self.next_index
 
     def pair_with_reference(self, reference: Array, batch: int) -> tuple[Array, Array] | None:
-        """Return the sampled rows and the reference rows for the same inputs; `None` if no sampled row has a reference,
-        or if the outputs are not rows."""
+        """Return the sampled rows and the reference rows for the same inputs; `None` if no sampled
+        row has a reference, or if the outputs are not rows."""
         pairs = [
             (output, reference[start : start + batch])
             for start, output in self._samples

@@ -1,7 +1,8 @@
-"""MLPerf scenarios as loops around calls: which call starts when, on which thread, and when to stop.
+"""MLPerf scenarios as loops around calls: which call starts when, on which thread, and when to
+stop.
 
-Each call becomes a row of `app.records.calls`. Rows are reported window by window, so that a crash loses at most one
-window."""
+Each call becomes a row of `app.records.calls`. Rows are reported window by window, so that a crash
+loses at most one window."""
 
 from __future__ import annotations
 
@@ -37,15 +38,17 @@ WINDOW_NS = 250_000_000
 _MIN_CALLS = 3
 """Minimum number of calls in a warm-up window, regardless of their duration."""
 _BUSY_WAIT_NS = 150_000
-"""Time before a call is due at which to stop sleeping, in ns; longer than a typical wake-up takes."""
+"""Time before a call is due at which to stop sleeping, in ns; longer than a typical wake-up
+takes."""
 _GROWTH = 1.25
 _NARROW_CHECKS = 2
 """Number of consecutive checks in which the confidence interval must be narrow enough.
 
-The interval is checked whenever the number of calls has grown by `_GROWTH`. Stopping at the first narrow interval would
-end too many stages early."""
+The interval is checked whenever the number of calls has grown by `_GROWTH`. Stopping at the first
+narrow interval would end too many stages early."""
 _OVERTIME_SHARE = 0.5
-"""Maximum overtime for draining the backlog of the server scenario, relative to the requested duration."""
+"""Maximum overtime for draining the backlog of the server scenario, relative to the requested
+duration."""
 
 
 class ScenarioEnd(msgspec.Struct, frozen=True):
@@ -73,8 +76,8 @@ def run_scenario(
 ) -> ScenarioEnd:
     """Run one scenario to its end.
 
-    `callers` has one entry per stream; `starts` are the first rows of calls, used in turn; `now_ns` is the clock of the
-    callers' timestamps. Raises the errors of a call."""
+    `callers` has one entry per stream; `starts` are the first rows of calls, used in turn; `now_ns`
+    is the clock of the callers' timestamps. Raises the errors of a call."""
     stage = _Stage(plan, callers, starts, listener, sampler, now_ns)
     stage.warm_up()
     match plan.scenario:
@@ -132,8 +135,8 @@ class _Stage:
         self._listener.on_started(start_ns, self._warmup_windows, self._is_warm)
 
     def run_single_stream(self) -> ScenarioEnd:
-        """Run calls one after another on this thread, without contention for the interpreter. Time between windows is
-        not measured."""
+        """Run calls one after another on this thread, without contention for the interpreter. Time
+        between windows is not measured."""
         call, starts, count, sampler = self._callers[0].call, self._starts, self._count, self._sampler
         index, next_sample = 0, sampler.next_index
         start_ns = self._now_ns()
@@ -155,7 +158,8 @@ class _Stage:
                 return ScenarioEnd(timestamps[5], self._half_width())
 
     def run_offline(self) -> ScenarioEnd:
-        """Run one thread per stream, which starts its next call as soon as the previous one has ended."""
+        """Run one thread per stream, which starts its next call as soon as the previous one has
+        ended."""
         if len(self._callers) == 1:
             return self.run_single_stream()
         numbers = itertools.count()
@@ -173,8 +177,8 @@ class _Stage:
         return self._run_threads(work, stop)
 
     def run_multi_stream(self) -> ScenarioEnd:
-        """Run queries of one concurrent call per stream; the next query starts when all calls of the query have
-        ended."""
+        """Run queries of one concurrent call per stream; the next query starts when all calls of
+        the query have ended."""
         stop, has_ended = threading.Event(), threading.Event()
         current_query = [0, -1]
 
@@ -238,7 +242,8 @@ class _Stage:
         return ScenarioEnd(start_ns + round(plan.max_duration_s * 1e9), self._half_width())
 
     def _wait_until(self, due_ns: int) -> None:
-        """Sleep until shortly before the due time, because threads wake up late, and then busy-wait."""
+        """Sleep until shortly before the due time, because threads wake up late, and then
+        busy-wait."""
         if (wait_ns := due_ns - _BUSY_WAIT_NS - self._now_ns()) > 0:
             time.sleep(wait_ns / 1e9)
         while self._now_ns() < due_ns:
@@ -250,8 +255,8 @@ class _Stage:
         stop: threading.Event,
         is_over: Callable[[], bool] | None = None,
     ) -> ScenarioEnd:
-        """Run `work` on one thread per stream until there are enough calls. Rows are reported by the calling thread in
-        the meantime."""
+        """Run `work` on one thread per stream until there are enough calls. Rows are reported by
+        the calling thread in the meantime."""
         rows = [array("q") for _ in self._callers]
         failures: list[BaseException] = []
 

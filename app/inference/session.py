@@ -1,7 +1,7 @@
 """A model opened by ONNX Runtime: its inputs, its outputs, and where its nodes actually run.
 
-Models are untrusted: a model must be a regular file under a size limit, with its weights in regular files of the same
-folder, and custom operator libraries are never loaded."""
+Models are untrusted: a model must be a regular file under a size limit, with its weights in regular
+files of the same folder, and custom operator libraries are never loaded."""
 
 from __future__ import annotations
 
@@ -67,12 +67,13 @@ class ModelSession:
         self.provider_used = get_profile_name(session.get_providers()[0])
         self.placements = read_placements(session, provider, model)
         self.provider_reason = None if self.provider_used == provider else parse_fallback_reason(opening_text)
-        """Message of ONNX Runtime on why the provider in use is not the requested one; `None` if it is the requested
-        provider."""
+        """Message of ONNX Runtime on why the provider in use is not the requested one; `None` if it
+        is the requested provider."""
 
     @property
     def is_batchable(self) -> bool:
-        """True if rows can be joined along the first axis, which is free in all inputs and outputs."""
+        """True if rows can be joined along the first axis, which is free in all inputs and
+        outputs."""
         return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
 
     @property
@@ -81,7 +82,8 @@ class ModelSession:
         return self._session
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
-        """Run the model and return its outputs in the order of `outputs`. Raises UsageError for invalid inputs."""
+        """Run the model and return its outputs in the order of `outputs`. Raises UsageError for
+        invalid inputs."""
         try:
             outputs: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -92,11 +94,11 @@ class ModelSession:
 def open_session(
     model: Path, provider: str, threads: int, settings: SessionSettings | None = None, device: int = 0
 ) -> ModelSession:
-    """Open a model. Raises UsageError if the file is not a model, and UnavailableError if the provider cannot work on
-    this machine.
+    """Open a model. Raises UsageError if the file is not a model, and UnavailableError if the
+    provider cannot work on this machine.
 
-    A provider that falls back to another provider raises no error; see `provider_used`. `threads` overrides the
-    settings; `device` is the GPU ordinal as visible to this process."""
+    A provider that falls back to another provider raises no error; see `provider_used`. `threads`
+    overrides the settings; `device` is the GPU ordinal as visible to this process."""
     _check_threads(threads)
     settings = SessionSettings() if settings is None else settings
     name = get_runtime_name(provider)
@@ -107,7 +109,8 @@ def open_session(
         if provider in NVIDIA:
             ort.preload_dlls()
         session = _create_session(model, provider, threads, settings, device)
-    # A provider that fails during a run must raise an error instead of silently changing the provider.
+    # A provider that fails during a run must raise an error instead of silently changing the
+    # provider.
     session.disable_fallback()
     return ModelSession(session, provider, captured.text, model)
 
@@ -128,8 +131,8 @@ def get_runtime_version() -> str:
 
 
 def list_providers() -> tuple[str, ...]:
-    """Return the execution providers of this build of ONNX Runtime, by their names in profiles; they may not work on
-    this machine."""
+    """Return the execution providers of this build of ONNX Runtime, by their names in profiles;
+    they may not work on this machine."""
     return tuple(name for provider in ort.get_available_providers() if (name := get_profile_name(provider)) != provider)
 
 
@@ -172,8 +175,8 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
 
 
 def _cached_or_original(model: Path, settings: SessionSettings, options: Any) -> tuple[Path, Path | None]:
-    """Return the file to open, and the path for writing the optimized model. A cached optimized model is opened without
-    optimizing it again; otherwise the original model is opened."""
+    """Return the file to open, and the path for writing the optimized model. A cached optimized
+    model is opened without optimizing it again; otherwise the original model is opened."""
     if settings.cached_model_path is None:
         return model, None
     cached = Path(settings.cached_model_path)
@@ -224,7 +227,8 @@ def _build_inputs(session: Any) -> tuple[TensorSpec, ...]:
 
 
 def _build_outputs(session: Any) -> tuple[TensorSpec, ...]:
-    """Return the outputs that are plain tensors. Sequences and maps, as in some classifiers, are omitted."""
+    """Return the outputs that are plain tensors. Sequences and maps, as in some classifiers, are
+    omitted."""
     specs = tuple(_build_spec(value) for value in session.get_outputs() if value.type in _DTYPES)
     if not specs:
         raise UsageError("the model has no output that is a plain tensor")
@@ -238,7 +242,8 @@ def _build_spec(value: Any) -> TensorSpec:
 
 
 def parse_fallback_reason(log_text: str) -> str:
-    """Return why a provider fell back, extracted from ONNX Runtime's log output while the model was opened."""
+    """Return why a provider fell back, extracted from ONNX Runtime's log output while the model was
+    opened."""
     if "libcuda.so.1" in log_text or "nvcuda.dll" in log_text:
         return "no NVIDIA driver: libcuda.so.1 does not load"
     missing = _MISSING_LIBRARY.search(log_text)

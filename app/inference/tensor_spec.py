@@ -1,4 +1,5 @@
-"""Name, data type and shape of a tensor, and sanitizing of strings from a model for the terminal."""
+"""Name, data type and shape of a tensor, and sanitizing of strings from a model for the
+terminal."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ import msgspec
 class TensorSpec(msgspec.Struct, frozen=True):
     """Name, data type and shape of a tensor.
 
-    `dtype` is the NumPy name, `object` for strings; a free axis is -1 in `shape`. `axes` contains the names of free
-    axes, with `None` for an axis that is fixed or unnamed; it is empty if the names were not read."""
+    `dtype` is the NumPy name, `object` for strings; a free axis is -1 in `shape`. `axes` contains
+    the names of free axes, with `None` for an axis that is fixed or unnamed; it is empty if the
+    names were not read."""
 
     name: str
     dtype: str
@@ -21,6 +23,7 @@ _MAX_LENGTH = 120
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which could control the terminal, and truncate the string to 120 characters."""
+    """Replace control characters, which could control the terminal, and truncate the string to
+    120 characters."""
     cleaned = "".join(char if char.isprintable() else "�" for char in text[: _MAX_LENGTH + 1])
     return cleaned if len(cleaned) <= _MAX_LENGTH else f"{cleaned[: _MAX_LENGTH - 1]}…"

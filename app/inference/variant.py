@@ -1,4 +1,5 @@
-"""A variant opened in the measuring child process: its sessions, its input rows, and the execution of commands."""
+"""A variant opened in the measuring child process: its sessions, its input rows, and the execution
+of commands."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ _MAX_BYTES = 64 * 2**20
 
 
 class OpenVariant:
-    """An opened variant, used by one thread. Errors while opening and running a model are raised as errors of
-    Sizewise."""
+    """An opened variant, used by one thread. Errors while opening and running a model are raised as
+    errors of Sizewise."""
 
     def __init__(self, job: VariantJob, begun_ns: int, library_load_ms: float) -> None:
         self._job, self._start_ns, self._library_load_ms = job, begun_ns, library_load_ms
@@ -109,7 +110,8 @@ class OpenVariant:
         )
 
     def compute_outputs(self, request: ComputeOutputs) -> Outputs:
-        """Return the first output for the requested rows, limited to the available rows and to 64 MiB."""
+        """Return the first output for the requested rows, limited to the available rows and to
+        64 MiB."""
         batch = self._job.batch
         rows = self._rows(batch)
         outputs_by_batch: list[Array] = []
@@ -147,15 +149,16 @@ class OpenVariant:
 
     @functools.cached_property
     def _plain_session(self) -> ModelSession:
-        """Session for plain calls. A session with a captured CUDA graph would ignore the inputs of such calls."""
+        """Session for plain calls. A session with a captured CUDA graph would ignore the inputs of
+        such calls."""
         if not self._job.settings.cuda_graph:
             return self._sessions[0]
         settings, job = msgspec.structs.replace(self._job.settings, cuda_graph=False), self._job
         return open_session(Path(job.model), job.provider, settings.threads, settings, settings.devices[0])
 
     def _check_labels(self, outputs: Sequence[Array]) -> None:
-        """Check the labels before anything is timed, because labels of another model would make the measurement
-        worthless."""
+        """Check the labels before anything is timed, because labels of another model would make the
+        measurement worthless."""
         if self._stored_rows is None or self._stored_rows.labels is None:
             return
         from app.inference.scoring import check_outputs, find_scored_output_index
@@ -189,8 +192,8 @@ class OpenVariant:
         return BoundCaller(session, rows, batch, post_process, (device_type, device if device_type == "cuda" else 0))
 
     def _post_process(self) -> PostProcess:
-        """Return the post-processing step: the most likely class for classifiers; nothing for other models, which have
-        no common step."""
+        """Return the post-processing step: the most likely class for classifiers; nothing for other
+        models, which have no common step."""
         labels = None if self._stored_rows is None else self._stored_rows.labels
         if labels is None or labels.dtype.kind == "f":
             return _no_post_process

@@ -1,7 +1,8 @@
-"""The measuring child process: opens one variant, reports its cold start, then executes measurement commands.
+"""The measuring child process: opens one variant, reports its cold start, then executes measurement
+commands.
 
-Usage: `python -m app.inference.worker JOB`, with the job as JSON. Commands arrive on standard input, reports are
-written to standard output."""
+Usage: `python -m app.inference.worker JOB`, with the job as JSON. Commands arrive on standard
+input, reports are written to standard output."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def main() -> int:
             _serve_commands(job, commands, send)
         except SizewiseError as error:
             failure = error
-        # Reported as a message, because exiting with an exception crashes while runtime threads are running.
+        # Reported as a message, because exiting with an exception crashes while runtime threads are
+        # running.
         except Exception as error:
             failure = _convert_error(error, is_limited=job.memory_limit_bytes is not None)
         message = str(failure).removesuffix(": MemoryError")  # Remove the exception type if there is no message.
@@ -57,7 +59,8 @@ def main() -> int:
 def _convert_error(error: Exception, *, is_limited: bool) -> SizewiseError:
     if isinstance(error, MemoryError):
         return MeasurementError("the model exceeds the memory limit", hint=MEMORY_HINT)
-    # A library that exists but cannot be loaded ran out of memory, and reports it with a different message.
+    # A library that exists but cannot be loaded ran out of memory, and reports it with a different
+    # message.
     is_out_of_memory = is_limited and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
     return MeasurementError(
         f"the measuring process failed: {type(error).__name__}: {error}", hint=MEMORY_HINT if is_out_of_memory else None
@@ -85,8 +88,8 @@ def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], repor
 
 
 def _read_commands() -> queue.SimpleQueue[Command]:
-    """Return a queue that a thread fills from standard input. At the end of the input, this process exits
-    immediately."""
+    """Return a queue that a thread fills from standard input. At the end of the input, this process
+    exits immediately."""
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
     def read() -> None:

@@ -1,4 +1,5 @@
-"""Unmeasured replicas of a language model: accelerators per replica and estimated rate for each accelerator type."""
+"""Unmeasured replicas of a language model: accelerators per replica and estimated rate for each
+accelerator type."""
 
 from __future__ import annotations
 
@@ -26,13 +27,15 @@ Geometric mean of the table in `docs/validation/extrapolation.md`.
 MIN_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
 """Ratio of published to calculated rates that is assumed for vendors without published results."""
 _MIN_SEQUENCES = 8
-"""Minimum number of concurrent sequences; a replica without memory for them is split across more accelerators."""
+"""Minimum number of concurrent sequences; a replica without memory for them is split across more
+accelerators."""
 
 
 def build_assumed_target(
     accelerator: Accelerator, plan_inputs: PlanningInputs, goals: Goals
 ) -> MeasuredTarget | Unavailable:
-    """Build the target of a single replica on as many accelerators as its weights and KV cache need.
+    """Build the target of a single replica on as many accelerators as its weights and KV cache
+    need.
 
     Returns a Refusal if they do not fit, or if the model or the data sheet is incomplete.
     """

@@ -1,14 +1,16 @@
 """Bursty arrivals, and the factor by which bursts reduce the rate that a fleet sustains.
 
-With a stated index of dispersion, the rate of each time window is multiplied by a gamma-distributed factor, so counts
-per window vary more than Poisson counts. Windows are long compared with latencies, so the fleet is in steady state in
-each window. The share of late requests is then the mean over all windows of the late share at the window's rate,
-weighted by the number of requests. Above the fleet's capacity all requests are late; the backlog of an overloaded
-window is not carried over to the next window.
+With a stated index of dispersion, the rate of each time window is multiplied by a gamma-distributed
+factor, so counts per window vary more than Poisson counts. Windows are long compared with
+latencies, so the fleet is in steady state in each window. The share of late requests is then the
+mean over all windows of the late share at the window's rate, weighted by the number of requests.
+Above the fleet's capacity all requests are late; the backlog of an overloaded window is not carried
+over to the next window.
 
-Arrivals at the planned peak are the requests of a trace, or are drawn from a stated dispersion. Traffic above the level
-of the trace is a superposition of independent copies of the trace with random time offsets; traffic below it is a
-random sample of the trace. Both preserve the duration of bursts.
+Arrivals at the planned peak are the requests of a trace, or are drawn from a stated dispersion.
+Traffic above the level of the trace is a superposition of independent copies of the trace with
+random time offsets; traffic below it is a random sample of the trace. Both preserve the duration of
+bursts.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from app.records.traffic import Dispersion, TraceRows, Traffic
 
 
 class Modulation(msgspec.Struct, frozen=True):
-    """Gamma-distributed factor on the arrival rate, with mean 1 and the given shape, redrawn every `window_s`
-    seconds.
+    """Gamma-distributed factor on the arrival rate, with mean 1 and the given shape, redrawn every
+    `window_s` seconds.
     """
 
     shape: float
@@ -38,8 +40,8 @@ class Modulation(msgspec.Struct, frozen=True):
 def find_modulation(traffic: Traffic) -> Modulation | None:
     """Return the modulation that yields the traffic's index of dispersion at its peak.
 
-    Returns `None` if arrivals are Poisson (index 1) or more regular. A cache thins out requests without changing the
-    factor.
+    Returns `None` if arrivals are Poisson (index 1) or more regular. A cache thins out requests
+    without changing the factor.
     """
     dispersion = traffic.dispersion
     if dispersion.index <= 1.0:
@@ -54,11 +56,12 @@ _STEPS = 30
 def compute_burst_factor(
     loads: Sequence[float], late_shares: Sequence[float], allowed_late_share: float, shape: float
 ) -> float:
-    """Return the factor (at most 1) by which the steady rate is reduced so that at most `allowed_late_share` of the
-    requests are late.
+    """Return the factor (at most 1) by which the steady rate is reduced so that at most
+    `allowed_late_share` of the requests are late.
 
-    `late_shares` are the simulated shares of late requests at `loads`, in ascending multiples of the steady rate; above
-    the last load all requests are late. `shape` is the shape of the gamma factor, whose mean is 1.
+    `late_shares` are the simulated shares of late requests at `loads`, in ascending multiples of
+    the steady rate; above the last load all requests are late. `shape` is the shape of the gamma
+    factor, whose mean is 1.
     """
     from scipy import stats  # deferred, because the import takes half a second
 
@@ -88,7 +91,8 @@ def _compute_modulated_late_share(
 MAX_REQUESTS = 120_000
 """Maximum number of simulated requests per seed.
 
-With more requests, bursts are planned in the fluid limit, which is a good approximation for large fleets.
+With more requests, bursts are planned in the fluid limit, which is a good approximation for large
+fleets.
 """
 _ALL_SEEDS, _MAX_SEEDS = 30_000, 5
 _MIN_WINDOWS, _MAX_WINDOWS = 100, 400
@@ -106,8 +110,8 @@ class Bursts(msgspec.Struct, frozen=True):
 
     @property
     def copies(self) -> float:
-        """Number of copies of the trace that make up the peak: peak rate divided by the trace's rate; 1 without a
-        trace.
+        """Number of copies of the trace that make up the peak: peak rate divided by the trace's
+        rate; 1 without a trace.
         """
         return 1.0 if self.rows is None else self.peak_per_s / compute_rate_per_s(self.rows)
 
@@ -147,7 +151,8 @@ def _draw_trace_arrivals(bursts: Bursts, rows: TraceRows, share: float) -> tuple
 def _draw_dispersed_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
     """Draw arrivals in windows with gamma-distributed rates.
 
-    The factors are evenly spaced quantiles in random order, so that each draw contains its rare bursts.
+    The factors are evenly spaced quantiles in random order, so that each draw contains its rare
+    bursts.
     """
     window_s, per_s = bursts.dispersion.window_s, bursts.peak_per_s * share
     windows = int(min(_MAX_WINDOWS, _ALL_SEEDS * 2 / max(per_s * window_s, 1e-9)))
@@ -170,10 +175,11 @@ def _draw_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arri
 
 @lru_cache(256)
 def compute_fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed_late_share: float) -> float:
-    """Return the lowest rate at which a fleet must process the peak's requests in the fluid limit; at least the
-    peak.
+    """Return the lowest rate at which a fleet must process the peak's requests in the fluid limit;
+    at least the peak.
 
-    At that rate, at most the share `allowed_late_share` of the requests waits longer than `slack_s` seconds.
+    At that rate, at most the share `allowed_late_share` of the requests waits longer than `slack_s`
+    seconds.
     """
     thinned = _draw_thinned_arrivals(bursts)
     share = thinned.at_s.size / thinned.end_s / bursts.peak_per_s
@@ -195,7 +201,8 @@ def compute_fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed_late_share:
 
 
 def _draw_thinned_arrivals(bursts: Bursts) -> Arrivals:
-    """Return the arrivals of the largest share of the traffic that can be simulated with a single seed."""
+    """Return the arrivals of the largest share of the traffic that can be simulated with a single
+    seed."""
     window_s = _MIN_WINDOWS * bursts.dispersion.window_s if bursts.rows is None else bursts.rows.window_s
     share = min(1.0, 0.99 * _ALL_SEEDS / (bursts.peak_per_s * window_s))
     drawn = draw_arrivals(bursts, share)
@@ -204,7 +211,8 @@ def _draw_thinned_arrivals(bursts: Bursts) -> Arrivals:
 
 
 def _compute_late_share(gaps_s: Floats, per_s: float, slack_s: float) -> float:
-    """Return the share of arrivals that wait longer than `slack_s` seconds, by Lindley's recursion."""
+    """Return the share of arrivals that wait longer than `slack_s` seconds, by Lindley's
+    recursion."""
     backlog_s = np.cumsum(1 / per_s - gaps_s)
     waits_s = backlog_s - np.minimum(np.minimum.accumulate(backlog_s), 0.0)
     return float(np.count_nonzero(waits_s > slack_s)) / (gaps_s.size + 1)

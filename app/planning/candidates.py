@@ -1,4 +1,5 @@
-"""Evaluation of offers: capacity per instance and number of instances, or the reason why an offer is excluded."""
+"""Evaluation of offers: capacity per instance and number of instances, or the reason why an offer
+is excluded."""
 
 from __future__ import annotations
 
@@ -46,8 +47,8 @@ _LARGER_FLEETS = 4
 class Candidate(msgspec.Struct, frozen=True):
     """Offer that can be sized for the traffic.
 
-    If it violates a limit of the plan, `rejected` and `rejected_by` state which one. `spot_spares` is the number of
-    spares that are needed only because spot instances are interrupted.
+    If it violates a limit of the plan, `rejected` and `rejected_by` state which one. `spot_spares`
+    is the number of spares that are needed only because spot instances are interrupted.
     """
 
     offer: Offer
@@ -70,7 +71,8 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class RejectedOffer(msgspec.Struct, frozen=True):
-    """Offer that cannot be sized, with the reason and the limit or missing input that it is due to."""
+    """Offer that cannot be sized, with the reason and the limit or missing input that it is due
+    to."""
 
     offer: Offer
     reason: str
@@ -132,8 +134,8 @@ def _reject_offer(
 def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
     """Return the monthly cost in USD by which the offer is ranked.
 
-    It is based on the list price, raised by one sigma of the price drift if the price is over 90 days old or has low
-    trust.
+    It is based on the list price, raised by one sigma of the price drift if the price is over 90
+    days old or has low trust.
     """
     offer = candidate.offer
     is_uncertain = compute_price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
@@ -143,9 +145,11 @@ def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
 
 
 def find_price(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
-    """Return the price of one instance in USD per hour and its kind; `None` if the price list does not contain it.
+    """Return the price of one instance in USD per hour and its kind; `None` if the price list does
+    not contain it.
 
-    Owned hardware always has its own price, regardless of the requested kind. A price of 0 counts as missing.
+    Owned hardware always has its own price, regardless of the requested kind. A price of 0 counts
+    as missing.
     """
     if offer.owned is not None:
         cost = compute_owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
@@ -178,8 +182,8 @@ def _find_violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date)
 def list_fleets(
     candidate: Candidate, demand: Demand, curve: LatencyCurve, budget_usd: float | None, today: datetime.date
 ) -> Iterator[Fleet]:
-    """Yield the smallest sufficient fleet, then a few larger fleets with up to 50 % more instances, within the
-    budget.
+    """Yield the smallest sufficient fleet, then a few larger fleets with up to 50 % more instances,
+    within the budget.
     """
     max_extra = math.ceil(candidate.needed / 2)
     for extra_instances in sorted({round(max_extra * step / _LARGER_FLEETS) for step in range(_LARGER_FLEETS + 1)}):
@@ -263,7 +267,8 @@ def build_rejected_fleet(
     rejected_by: RejectedBy = "capacity",
     reason_id: RejectionId | None = None,
 ) -> Fleet:
-    """Build the entry of an excluded offer: a fleet without a size, whose estimates state the reason."""
+    """Build the entry of an excluded offer: a fleet without a size, whose estimates state the
+    reason."""
     unknown_estimate = Estimate(None, basis="assumed", reason=reason)
     risks = list_price_risks(offer, today)
     return Fleet(

@@ -24,7 +24,8 @@ _SIGMA_OTHER_ARCHITECTURE = 0.30
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """Request rate of one instance within the SLO, all its `replicas` together: median and sigma of a log-normal."""
+    """Request rate of one instance within the SLO, all its `replicas` together: median and sigma of
+    a log-normal."""
 
     rate_per_s: float
     sigma: float
@@ -32,12 +33,13 @@ class Capacity(msgspec.Struct, frozen=True):
     basis: Basis
     risks: tuple[Risk, ...] = ()
     speed: float = 1.0
-    """Speed of one replica relative to the measured replica: median of a log-normal with sigma `speed_sigma`."""
+    """Speed of one replica relative to the measured replica: median of a log-normal with sigma
+    `speed_sigma`."""
     speed_sigma: float = 0.0
     sizing_method: SizingMethod = "measured"
     extrapolated_per_s: float | None = None
-    """Rate that the service model predicts beyond the highest observed rate, if `rate_per_s` is limited to that
-    observed rate.
+    """Rate that the service model predicts beyond the highest observed rate, if `rate_per_s` is
+    limited to that observed rate.
 
     `None` if `rate_per_s` is not limited by the observed rates.
     """
@@ -50,8 +52,8 @@ class Capacity(msgspec.Struct, frozen=True):
     def compute_upper_quantile_per_s(self, z: float) -> float:
         """Return the upper end of the capacity's interval at the normal quantile `z`.
 
-        It includes rates that the service model predicts beyond the observed rates, up to the model's maximum
-        throughput.
+        It includes rates that the service model predicts beyond the observed rates, up to the
+        model's maximum throughput.
         """
         most_per_s = (self.extrapolated_per_s or self.rate_per_s) * math.exp(self.sigma * z)
         return min(most_per_s, max(self.max_throughput_per_s, self.rate_per_s))
@@ -74,9 +76,9 @@ def extrapolate_capacity(
 ) -> Capacity | Unavailable:
     """Extrapolate the measured capacity to one instance of the offer.
 
-    `curve` is the capacity curve of the entire machine `measured_on`, all its replicas combined. Returns a Refusal if
-    the capacity cannot be extrapolated; without `unmeasured_gpus`, this includes every accelerator that was not
-    measured.
+    `curve` is the capacity curve of the entire machine `measured_on`, all its replicas combined.
+    Returns a Refusal if the capacity cannot be extrapolated; without `unmeasured_gpus`, this
+    includes every accelerator that was not measured.
     """
     if measured_hardware.offer is not None and split_key(measured_hardware.offer)[0] == offer.instance:
         return Capacity(curve.max_rate_per_s, _compute_measured_sigma(curve), measured_hardware.replicas, "measured")
@@ -194,7 +196,8 @@ def _extrapolate_by_vcpu(curve: CapacityCurve, measured_on: Hardware, offer: Off
 def _compute_cores_per_replica(curve: CapacityCurve, measured_on: Hardware) -> float | None:
     """Return the number of cores that one replica utilizes, at least 1; `None` if unknown.
 
-    The minimum of 1 is because a replica that is idle half of the time still needs a free core when a request arrives.
+    The minimum of 1 is because a replica that is idle half of the time still needs a free core when
+    a request arrives.
     """
     if curve.cores_used is not None:
         return max(1.0, curve.cores_used / measured_on.replicas)

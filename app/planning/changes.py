@@ -1,7 +1,7 @@
 """Savings by hypothetical changes of the model, its server or its traffic, each change by itself.
 
-A saving compares the sizing before and after a change of the capacity or of the traffic. The module also computes the
-cost or saving of a warm pool if instances were autoscaled.
+A saving compares the sizing before and after a change of the capacity or of the traffic. The module
+also computes the cost or saving of a warm pool if instances were autoscaled.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from app.records.service import BatchService
 class WhatIfChange(msgspec.Struct, frozen=True):
     """Hypothetical change of the model, its server or its traffic.
 
-    `capacity_factor` multiplies the capacity of one replica, and `traffic_factor` the requests that reach the fleet.
-    `reason` states what the factors are based on.
+    `capacity_factor` multiplies the capacity of one replica, and `traffic_factor` the requests that
+    reach the fleet. `reason` states what the factors are based on.
     """
 
     name: str
@@ -51,8 +51,8 @@ class FleetSize(msgspec.Struct, frozen=True):
 class WhatIfSaving(msgspec.Struct, frozen=True):
     """Saving by one change in USD per month; negative if the change costs more than it saves.
 
-    `share` is the saving relative to the cost before. Both are `None` if no fleet is feasible before or after the
-    change.
+    `share` is the saving relative to the cost before. Both are `None` if no fleet is feasible
+    before or after the change.
     """
 
     change: WhatIfChange
@@ -63,7 +63,8 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
 
 
 SizeFleet = Callable[[WhatIfChange], FleetSize]
-"""Function that sizes the fleet with the change applied. Its result excludes the change's `extra_usd_per_month`."""
+"""Function that sizes the fleet with the change applied. Its result excludes the change's
+`extra_usd_per_month`."""
 NO_CHANGE = WhatIfChange("as is", "measured", "no change")
 
 
@@ -81,7 +82,8 @@ def compute_savings(changes: Iterable[WhatIfChange], size_fleet: SizeFleet) -> t
 def build_variant_change(
     name: str, rate_per_s: float, baseline_rate_per_s: float, basis: Basis = "measured"
 ) -> WhatIfChange:
-    """Build the change to a variant (precision, batching window or smaller model) that sustains `rate_per_s`.
+    """Build the change to a variant (precision, batching window or smaller model) that sustains
+    `rate_per_s`.
 
     The capacity changes by the factor `per_s / baseline_per_s`.
     """
@@ -90,7 +92,8 @@ def build_variant_change(
 
 
 def build_cache_change(hit_rate: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
-    """Build the change that adds a cache with this hit rate; requests that it serves do not reach the fleet."""
+    """Build the change that adds a cache with this hit rate; requests that it serves do not reach
+    the fleet."""
     reason = f"{hit_rate:.0%} of the requests served from a cache, {basis}"
     return WhatIfChange("caching", basis, reason, traffic_factor=1 - hit_rate, extra_usd_per_month=usd_per_month)
 
@@ -116,9 +119,11 @@ A cold start provisions a node and loads the model; a warm start needs neither.
 
 
 def compute_warm_pool_saving(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Iterator[Saving]:
-    """Yield the saving by a warm pool compared with autoscaling from cold starts; nothing for owned hardware.
+    """Yield the saving by a warm pool compared with autoscaling from cold starts; nothing for owned
+    hardware.
 
-    Without the pool, instances are requested early enough for the traffic that arrives while they start.
+    Without the pool, instances are requested early enough for the traffic that arrives while they
+    start.
     """
     instance_usd = best.offer.on_demand_usd_per_hour
     if instance_usd is None or best.price_kind == "owned":
@@ -152,7 +157,8 @@ _ASSUMED = (
     msgspec.structs.replace(build_cache_change(0.3), name="a cache that serves 30 % of the requests"),
 )
 _WINDOW_FACTORS = (0.0, 0.5, 2.0, 4.0)
-"""Batching windows to try, as multiples of the current window or, without one, of the duration of a full batch."""
+"""Batching windows to try, as multiples of the current window or, without one, of the duration of a
+full batch."""
 _MIN_GAIN = 1.01
 _MAX_VARIANTS = 8
 
@@ -162,8 +168,8 @@ def plan_savings(
 ) -> tuple[Saving, ...]:
     """Compute the savings that are shown with a plan.
 
-    Measured alternatives are planned from their own runs, except in a preview. Other savings are based on assumed
-    factors.
+    Measured alternatives are planned from their own runs, except in a preview. Other savings are
+    based on assumed factors.
     """
     feasible = [option for option in options if option.is_feasible]
     changes = [*_ASSUMED, *_find_batching_window_change(best, plan_inputs, goals)]
@@ -188,7 +194,8 @@ def plan_savings(
 def _compute_target_savings(
     best: Option, demand: Demand, plan_inputs: PlanningInputs, goals: Goals
 ) -> Iterator[Saving]:
-    """Yield the saving by the cheapest fleet of each other measured target, compared with the recommended fleet."""
+    """Yield the saving by the cheapest fleet of each other measured target, compared with the
+    recommended fleet."""
     current_usd = get_candidate(best).usd_per_month
     for target in plan_inputs.measured[:_MAX_VARIANTS]:
         if target.name == best.target.name:
@@ -201,8 +208,8 @@ def _compute_target_savings(
 
 
 def _find_batching_window_change(best: Option, plan_inputs: PlanningInputs, goals: Goals) -> Iterator[WhatIfChange]:
-    """Yield the batching window with the highest rate per replica by formula, if it is better than the current
-    window.
+    """Yield the batching window with the highest rate per replica by formula, if it is better than
+    the current window.
     """
     from app.planning.formulas import estimate_rate_within_slo
 

@@ -1,4 +1,5 @@
-"""Request-by-request simulation of a fleet over one day, with autoscaler, replica lifecycle and cost."""
+"""Request-by-request simulation of a fleet over one day, with autoscaler, replica lifecycle and
+cost."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ _ACTIVATOR_SERVICE = RequestService(slots=1, mean_s=1.0, cv=0.0)
 
 
 class _Cell(msgspec.Struct, frozen=True):
-    """Simulated part of the fleet: 1/`divisor` of the traffic, of the autoscaler limits and of the operations."""
+    """Simulated part of the fleet: 1/`divisor` of the traffic, of the autoscaler limits and of the
+    operations."""
 
     divisor: int
     rates_per_s: Floats
@@ -60,19 +62,21 @@ def simulate_fleet_day(
 ) -> DayOutcome:
     """Simulate one day of a fleet request by request.
 
-    `rates_per_s` holds the mean rate of each bin of `bin_s` seconds, starting `start_s` seconds after midnight. If
-    `modulation_shape` is set, the rates are multiplied by a gamma factor of that shape and mean 1, redrawn every
-    `modulation_window_s`; with `None`, arrivals are Poisson. If `rows` is set, the requests of a trace arrive instead;
-    if the trace has tokens, `design.lengths` must hold the token lengths of its rows, in order. `on_progress` is called
-    after each minute with the share of arrivals simulated so far.
+    `rates_per_s` holds the mean rate of each bin of `bin_s` seconds, starting `start_s` seconds
+    after midnight. If `modulation_shape` is set, the rates are multiplied by a gamma factor of that
+    shape and mean 1, redrawn every `modulation_window_s`; with `None`, arrivals are Poisson. If
+    `rows` is set, the requests of a trace arrive instead; if the trace has tokens, `design.lengths`
+    must hold the token lengths of its rows, in order. `on_progress` is called after each minute
+    with the share of arrivals simulated so far.
 
-    Replica slot i uses service i of the design, modulo the number of services. The autoscaler and the replica lifecycle
-    act between time slots: a replica that becomes ready, fails or is removed does so at the start of the next time
-    slot, but its cost is exact. `usd_per_hour` is the price of one replica or warm node. With the same seed, arrivals,
-    service times, cold starts and failures are the same for every autoscaler.
+    Replica slot i uses service i of the design, modulo the number of services. The autoscaler and
+    the replica lifecycle act between time slots: a replica that becomes ready, fails or is removed
+    does so at the start of the next time slot, but its cost is exact. `usd_per_hour` is the price
+    of one replica or warm node. With the same seed, arrivals, service times, cold starts and
+    failures are the same for every autoscaler.
 
-    Raises UsageError for a design without services, for missing or negative rates, and for a time slot that does not
-    divide a minute.
+    Raises UsageError for a design without services, for missing or negative rates, and for a time
+    slot that does not divide a minute.
     """
     _check(design, rates_per_s, slot_s)
     per_replica_per_s = compute_max_throughput_per_s(design.services[0], design.lengths)
@@ -120,7 +124,8 @@ def _simulate_minute(
     minute: Arrivals,
     requested: int,
 ) -> int:
-    """Simulate one minute in time slots and return the number of replicas requested at the end of the minute."""
+    """Simulate one minute in time slots and return the number of replicas requested at the end of
+    the minute."""
     (begin_s, slot_s), end_s = span_s, minute.end_s
     ends_s = np.append(np.arange(begin_s + slot_s, end_s - 1e-9, slot_s), end_s)
     stops = np.searchsorted(minute.at_s, ends_s, side="left")
@@ -136,7 +141,8 @@ def _simulate_minute(
 
 
 def _compute_arrival_share(rates_per_s: Floats, bins: float) -> float:
-    """Return the expected share of arrivals in the first `bins` bins, or the share of time if there are no arrivals."""
+    """Return the expected share of arrivals in the first `bins` bins, or the share of time if there
+    are no arrivals."""
     whole = int(bins)
     arrived = float(rates_per_s[:whole].sum() + rates_per_s[whole : whole + 1].sum() * (bins - whole))
     expected = float(rates_per_s.sum())
@@ -168,8 +174,8 @@ def _build_cell(
 
 
 def _count_replica_slots(cell: _Cell, per_replica_per_s: float) -> int:
-    """Return the number of replica slots: the maximum number of serving replicas, plus as many slots for draining
-    ones.
+    """Return the number of replica slots: the maximum number of serving replicas, plus as many
+    slots for draining ones.
     """
     at_peak = math.ceil(float(cell.rates_per_s.max()) / per_replica_per_s)
     max_count = max(1, get_max_replicas(cell.autoscaler) or 4 * at_peak + 4)
@@ -181,7 +187,8 @@ def _count_replica_slots(cell: _Cell, per_replica_per_s: float) -> int:
 
 
 def _expand_design(design: FleetDesign, slot_count: int, has_activator: bool) -> FleetDesign:
-    """Return the design with one service per replica slot, and one more that queues requests if `has_activator`."""
+    """Return the design with one service per replica slot, and one more that queues requests if
+    `has_activator`."""
     services = tuple(design.services[slot % len(design.services)] for slot in range(slot_count))
     weights = tuple(design.weights[slot % len(design.weights)] for slot in range(slot_count)) if design.weights else ()
     if has_activator:

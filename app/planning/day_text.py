@@ -18,7 +18,8 @@ _METRIC_LABELS: dict[ScalingMetric, str] = {"busy": "utilization", "in_flight": 
 
 
 def format_request_counts(totals: DayTotals) -> str:
-    """Format arrivals as the sum of all outcomes, which shows that every request is counted once."""
+    """Format arrivals as the sum of all outcomes, which shows that every request is counted
+    once."""
     return (
         f"{totals.arrivals} requests = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
         f"{totals.timed_out} timed out + {totals.failed} failed + {totals.in_flight} in flight"
@@ -79,7 +80,8 @@ def _meets_slo_share(day: SimulatedDay) -> bool | None:
 def _meets_error_rate(day: SimulatedDay) -> bool | None:
     """Return whether the SLO's error rate is met; `None` if it cannot be evaluated.
 
-    Only dropped, timed-out and failed requests count as errors, since errors of the model are not simulated.
+    Only dropped, timed-out and failed requests count as errors, since errors of the model are not
+    simulated.
     """
     limits = [
         objective.limit

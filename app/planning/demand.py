@@ -1,9 +1,11 @@
-"""Traffic as expected rates over time: requests per time bin that reach the replicas after the cache.
+"""Traffic as expected rates over time: requests per time bin that reach the replicas after the
+cache.
 
-The middle of each hour has the rate peak × hourly share × weekday share, and the rate is linear between the middles,
-also across midnight. So a week contains exactly the requests that its 168 shares specify, and at the edges of a peak
-hour the rate is below the peak. Growth is compound from today's midnight. Spikes and campaigns multiply the rate; a bin
-that is covered in part is raised in proportion.
+The middle of each hour has the rate peak × hourly share × weekday share, and the rate is linear
+between the middles, also across midnight. So a week contains exactly the requests that its 168
+shares specify, and at the edges of a peak hour the rate is below the peak. Growth is compound from
+today's midnight. Spikes and campaigns multiply the rate; a bin that is covered in part is raised in
+proportion.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ Floats = npt.NDArray[np.float64]
 def compute_rates_per_s(
     traffic: Traffic, start: datetime.datetime, hours: float, bin_s: float = 60.0, *, today: datetime.date | None = None
 ) -> Floats:
-    """Return the mean rate in req/s of each bin of `bin_s` seconds from `start`, a datetime without time zone.
+    """Return the mean rate in req/s of each bin of `bin_s` seconds from `start`, a datetime without
+    time zone.
 
     Growth is counted from `today`, or from the day of `start` if `today` is `None`.
     """
@@ -54,8 +57,8 @@ def compute_year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
 def compute_peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
     """Return the highest rate in req/s of the next 12 months that reaches the replicas.
 
-    Recurring traffic counts at its level in 12 months if it grows, and a campaign at its level on its days. Without
-    `today`, campaigns are ignored.
+    Recurring traffic counts at its level in 12 months if it grows, and a campaign at its level on
+    its days. Without `today`, campaigns are ignored.
     """
     recurring = max(traffic.peak_per_s * (1.0 - traffic.cache_share), float(_compute_typical_week(traffic).max()))
     peak = recurring * max(1.0, 1.0 + traffic.growth_per_year)
@@ -97,8 +100,8 @@ def _get_midnight(day: datetime.date) -> datetime.datetime:
 
 
 def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, at_s: Floats) -> Floats:
-    """Return the hourly share multiplied by the weekday share of the peak, for times in s after the first day's
-    midnight."""
+    """Return the hourly share multiplied by the weekday share of the peak, for times in s after the
+    first day's midnight."""
     if not len(at_s):
         return np.zeros(0)
     hours = np.arange(-1, math.ceil(at_s[-1] / _HOUR_S) + 2)
@@ -109,8 +112,8 @@ def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, at_s: Flo
 
 
 def _iterate_surges(traffic: Traffic, first_day: datetime.date, until_s: float) -> Iterator[tuple[float, float, float]]:
-    """Yield the start and end of each campaign and spike, in seconds after the first day's midnight, and the rate
-    factor.
+    """Yield the start and end of each campaign and spike, in seconds after the first day's
+    midnight, and the rate factor.
     """
     for campaign in traffic.campaigns:
         begin = (campaign.first - first_day).days

@@ -1,6 +1,7 @@
 """Explanation of the recommendation as text, built from the plan's numbers.
 
-Includes the break-even points of owned against rented hardware, and of the fleet against the price of an API.
+Includes the break-even points of owned against rented hardware, and of the fleet against the price
+of an API.
 """
 
 from __future__ import annotations
@@ -149,10 +150,11 @@ def _format_change_conditions(
 def _find_break_even_peaks(
     other_candidate: Candidate, best: Candidate, demand: Demand
 ) -> tuple[float | None, float | None]:
-    """Return the nearest peaks below and above the planned peak at which the other fleet is cheaper, or `None`.
+    """Return the nearest peaks below and above the planned peak at which the other fleet is
+    cheaper, or `None`.
 
-    Only peaks that fully utilize the other fleet are tried, because costs are step functions and each step is cheapest
-    at its end.
+    Only peaks that fully utilize the other fleet are tried, because costs are step functions and
+    each step is cheapest at its end.
     """
 
     def is_cheaper(instances: int) -> bool:
@@ -225,7 +227,8 @@ def _format_api_break_even(best: Candidate, demand: Demand, plan_inputs: Plannin
 
 
 def _compute_units_per_month(price: ApiPrice, demand: Demand, plan_inputs: PlanningInputs) -> float | None:
-    """Return the billing units of the API per month; `None` if the price is per token and token counts are unknown.
+    """Return the billing units of the API per month; `None` if the price is per token and token
+    counts are unknown.
 
     Requests that the cache serves reach neither the API nor the fleet, so they are not counted.
     """

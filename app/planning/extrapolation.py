@@ -1,8 +1,9 @@
 """Extrapolation of the throughput of an accelerator from a measured one: a ratio with an interval.
 
-The logarithm of the ratio is a weighted sum of the logarithms of three ratios: dense peak, memory bandwidth and board
-power. Board power is a proxy for the clock rate under load, which data sheets do not state. The ratios are validated
-against published results in `docs/validation/extrapolation.md`.
+The logarithm of the ratio is a weighted sum of the logarithms of three ratios: dense peak, memory
+bandwidth and board power. Board power is a proxy for the clock rate under load, which data sheets
+do not state. The ratios are validated against published results in
+`docs/validation/extrapolation.md`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from app.records.offers import Accelerator, Workload
 RateKind = Literal["throughput", "slo"]
 """Kind of rate to extrapolate.
 
-`throughput` is the maximum throughput of an accelerator. `slo` is the maximum rate within a latency limit, which can be
-extrapolated less accurately.
+`throughput` is the maximum throughput of an accelerator. `slo` is the maximum rate within a latency
+limit, which can be extrapolated less accurately.
 """
 
 BRACKET_MARGIN = 1.20
@@ -48,8 +49,8 @@ class ScalingModel(msgspec.Struct, frozen=True):
 _BANDWIDTH = RatioExponents(0.0, 1.0, 0.0)
 # midpoint between bandwidth and √(peak × power)
 _MIXED = RatioExponents(0.25, 0.5, 0.25)
-# models within an architecture and across architectures, fitted to published results. There are no published results
-# for decode, so decode has the sigma of unknown work.
+# models within an architecture and across architectures, fitted to published results. There are no
+# published results for decode, so decode has the sigma of unknown work.
 _MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
     "saturated": (
         ScalingModel(RatioExponents(0.6, 0.2, 0.2), 0.10, 0.13),
@@ -62,9 +63,11 @@ _MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """Throughput of another accelerator divided by that of the measured one: median and sigma of a log-normal.
+    """Throughput of another accelerator divided by that of the measured one: median and sigma of a
+    log-normal.
 
-    `low` and `high` span the ratios of the individual figures (peak, bandwidth, power), widened by 20 % at each end.
+    `low` and `high` span the ratios of the individual figures (peak, bandwidth, power), widened by
+    20 % at each end.
     """
 
     factor: float
@@ -87,9 +90,9 @@ def estimate_ratio(
 ) -> Ratio | Unavailable:
     """Estimate the throughput ratio of two accelerators with the same runtime and precision.
 
-    `dtype` is the data type of the arithmetic. The ratio is valid if a replica uses the same number of accelerators on
-    both; a model that must be split for the other accelerator loses more. Returns a Refusal if the ratio cannot be
-    estimated.
+    `dtype` is the data type of the arithmetic. The ratio is valid if a replica uses the same number
+    of accelerators on both; a model that must be split for the other accelerator loses more.
+    Returns a Refusal if the ratio cannot be estimated.
     """
     measured_name, other_name = format_accelerator_name(measured), format_accelerator_name(target)
     if measured.key == target.key:
@@ -136,7 +139,8 @@ def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) ->
 def _compute_ratios(
     measured: Accelerator, target: Accelerator, dtype: str, weights: RatioExponents
 ) -> list[tuple[float, float]] | Unavailable:
-    """Return the weight and the ratio of each figure; unknown figures are omitted if their weight is 0."""
+    """Return the weight and the ratio of each figure; unknown figures are omitted if their weight
+    is 0."""
     ratios = []
     pairs = (
         (weights.peak, find_peak_per_s(measured, dtype), find_peak_per_s(target, dtype)),

@@ -1,5 +1,5 @@
-"""Highest rate per replica at which a fleet meets the goals, found by simulation; 0 if the goals are missed at any
-load.
+"""Highest rate per replica at which a fleet meets the goals, found by simulation; 0 if the goals
+are missed at any load.
 """
 
 from __future__ import annotations
@@ -34,29 +34,33 @@ from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
 
 SEEDS = (1, 2, 3, 4, 5)
 _REQUESTS, _ROUGH_REQUESTS = (20_000, 1_500), (8_000, 300)
-"""Requests per seed in total, and per replica, for the median rate and for the ends of its uncertainty range.
+"""Requests per seed in total, and per replica, for the median rate and for the ends of its
+uncertainty range.
 
-The larger one applies. With only a few hundred requests per replica, replicas that fill up one by one never build up
-queues, so round robin over 64 replicas would appear to sustain 4 to 6 % more than it does.
+The larger one applies. With only a few hundred requests per replica, replicas that fill up one by
+one never build up queues, so round robin over 64 replicas would appear to sustain 4 to 6 % more
+than it does.
 """
 _TOKEN_CELLS, _TOKEN_CELL = {"random": 1, "round_robin": 6}, 8
-"""Number of language model replicas that are simulated in place of the entire fleet: by router, and for other
-routers.
+"""Number of language model replicas that are simulated in place of the entire fleet: by router, and
+for other routers.
 
-Requests stay in flight for seconds. A few replicas with many requests each build up queues, whereas the simulation of
-many replicas would end before queues build up.
+Requests stay in flight for seconds. A few replicas with many requests each build up queues, whereas
+the simulation of many replicas would end before queues build up.
 """
 _TOKEN_SEEDS, _MIN_RESIDENCES = SEEDS[:2], 40
-"""Seeds of shorter simulations, and the minimum length of a simulation in residence times of a full batch.
+"""Seeds of shorter simulations, and the minimum length of a simulation in residence times of a full
+batch.
 
-Simulations below this length use fewer seeds with more requests each, because a queue that grows without bound looks
-acceptable at first.
+Simulations below this length use fewer seeds with more requests each, because a queue that grows
+without bound looks acceptable at first.
 """
 _POOLING_SIGMA, _MAX_POOLING_SIGMA = 0.2, 0.04
-"""Sigma of the pooling effect of a router, relative to the effect's logarithm, and the maximum sigma.
+"""Sigma of the pooling effect of a router, relative to the effect's logarithm, and the maximum
+sigma.
 
-Load points of a single replica do not show this effect, and a pooled fleet runs its replicas at a higher utilization
-than was measured.
+Load points of a single replica do not show this effect, and a pooled fleet runs its replicas at a
+higher utilization than was measured.
 """
 _PRECISION = 0.003
 _FULL_LOAD = 0.995
@@ -67,14 +71,15 @@ _NO_MODEL_SIGMA = 1.0
 _SAME_LENGTHS = 0.02
 _MIN_SIGMA = 0.01
 _NO_POOLING = 0.98
-"""Ratio of the rate per replica in a fleet to that of a single replica below which load points are no lower bound.
+"""Ratio of the rate per replica in a fleet to that of a single replica below which load points are
+no lower bound.
 
 In such a fleet, the router spreads requests so that batches are smaller.
 """
 _BURST_PRECISION = 0.01
 _BURST_CELL = 256
-"""Maximum number of replicas that are simulated under bursts; a burst of a few requests per replica needs all of
-them.
+"""Maximum number of replicas that are simulated under bursts; a burst of a few requests per replica
+needs all of them.
 """
 _MIN_FACTOR = 1e-3
 _SIGMA_STEP, _MAX_TRACE_SIGMA = 1.1, 0.5
@@ -84,7 +89,8 @@ _BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 class FleetShape(msgspec.Struct, frozen=True):
     """Properties of a fleet other than its size: router, goals and requests.
 
-    `lengths` are equally likely pairs of input and output tokens; `classes` are traffic classes with their own limits.
+    `lengths` are equally likely pairs of input and output tokens; `classes` are traffic classes
+    with their own limits.
     """
 
     router: Router
@@ -118,8 +124,9 @@ def _compute_mean_lengths(lengths: tuple[tuple[int, int], ...]) -> tuple[float, 
 def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak: float | None = None) -> FleetShape:
     """Build the shape of a fleet for this traffic.
 
-    Traffic classes without an SLO of their own get the goals of the plan. `peak` is the peak rate of the fleet in
-    req/s; if `None`, it is the highest rate of the next 12 months without campaigns.
+    Traffic classes without an SLO of their own get the goals of the plan. `peak` is the peak rate
+    of the fleet in req/s; if `None`, it is the highest rate of the next 12 months without
+    campaigns.
     """
     class_goals = tuple(
         build_goals([parse_objective(text) for text in traffic_class.slo]) if traffic_class.slo else goals
@@ -151,16 +158,19 @@ def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak: floa
 
 
 def _repeat_by_share(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
-    """Return a list in which each pair of token lengths is repeated once per percent of its share."""
+    """Return a list in which each pair of token lengths is repeated once per percent of its
+    share."""
     return [pair for pair in tokens for _ in range(max(1, round(100 * pair.share)))] if len(tokens) > 1 else [*tokens]
 
 
 class ReplicaRate(msgspec.Struct, frozen=True):
-    """Request rate of one replica within the SLO: median and sigma of a log-normal; 0 if no rate meets the SLO.
+    """Request rate of one replica within the SLO: median and sigma of a log-normal; 0 if no rate
+    meets the SLO.
 
-    `extrapolated_per_s` is the rate that the service model predicts beyond the highest observed rate; `None` if the
-    observed rates are not the limit. `model_sigma` is the sigma before load points at the SLO reduced it.
-    `max_throughput_per_s` is the P90 of the service model's throughput at full utilization.
+    `extrapolated_per_s` is the rate that the service model predicts beyond the highest observed
+    rate; `None` if the observed rates are not the limit. `model_sigma` is the sigma before load
+    points at the SLO reduced it. `max_throughput_per_s` is the P90 of the service model's
+    throughput at full utilization.
     """
 
     rate_per_s: float
@@ -176,9 +186,9 @@ NO_EVIDENCE = Evidence()
 class _ModelRates(msgspec.Struct, frozen=True):
     """Rates that the service model predicts, without correction by load points.
 
-    `per_s` is the rate per replica in the fleet, and `single_per_s` that of a single replica under Poisson arrivals,
-    which is how load points are measured. `sigma` applies to both rates; `speed_sigma` is the part of it that comes
-    from extrapolation to other hardware.
+    `per_s` is the rate per replica in the fleet, and `single_per_s` that of a single replica under
+    Poisson arrivals, which is how load points are measured. `sigma` applies to both rates;
+    `speed_sigma` is the part of it that comes from extrapolation to other hardware.
     """
 
     per_s: float
@@ -211,11 +221,12 @@ def estimate_rate(
 def _correct_by_load_points(
     model: _ModelRates, evidence: Evidence, max_observed_per_s: float, shape: FleetShape, burst_factor: float
 ) -> ReplicaRate:
-    """Return the model's rate corrected by load points near the SLO and limited to the highest observed rate.
+    """Return the model's rate corrected by load points near the SLO and limited to the highest
+    observed rate.
 
-    The rate of a single replica is compared with the load points directly. A fleet pools the queues of its replicas, so
-    the rate of a fleet is the model's rate times the same correction, and at least the rate that a single replica was
-    observed to sustain.
+    The rate of a single replica is compared with the load points directly. A fleet pools the queues
+    of its replicas, so the rate of a fleet is the model's rate times the same correction, and at
+    least the rate that a single replica was observed to sustain.
     """
     if not evidence.tested_rates:
         return _limit_to_observed(model.per_s, max_observed_per_s, burst_factor, model.sigma)
@@ -250,11 +261,12 @@ def _limit_to_observed(rate_per_s: float, max_observed_per_s: float, burst_facto
 
 
 class _SingleReplica(msgspec.Struct, frozen=True):
-    """Prediction of a service model for a single replica under Poisson arrivals, which is how load points are
-    measured.
+    """Prediction of a service model for a single replica under Poisson arrivals, which is how load
+    points are measured.
 
-    `per_s` is the rate within the SLO, `evidence` the load points corrected to steady state, and `max_observed_per_s`
-    the highest observed rate; all of them for requests of the traffic's token lengths.
+    `per_s` is the rate within the SLO, `evidence` the load points corrected to steady state, and
+    `max_observed_per_s` the highest observed rate; all of them for requests of the traffic's token
+    lengths.
     """
 
     per_s: float
@@ -268,8 +280,8 @@ def _predict_single_replica(
 ) -> _SingleReplica:  # fmt: skip
     """Predict the rate of a single replica, with all requests in one class.
 
-    `median_per_s` is the rate per replica in the fleet; it is returned unchanged if the fleet is equivalent to a single
-    replica.
+    `median_per_s` is the rate per replica in the fleet; it is returned unchanged if the fleet is
+    equivalent to a single replica.
     """
     uses_measured_lengths = (
         isinstance(service, TokenService) and evidence.lengths and _differ_in_mean(evidence.lengths, shape.lengths)
@@ -294,13 +306,15 @@ def _predict_single_replica(
 
 
 def _differ_in_mean(lengths: tuple[tuple[int, int], ...], other_lengths: tuple[tuple[int, int], ...]) -> bool:
-    """Return whether the mean token lengths differ, with a tolerance for the rounding of scaled samples."""
+    """Return whether the mean token lengths differ, with a tolerance for the rounding of scaled
+    samples."""
     pairs = zip(_compute_mean_lengths(lengths), _compute_mean_lengths(other_lengths), strict=True)
     return any(abs(math.log(mean / other_mean)) > _SAME_LENGTHS for mean, other_mean in pairs)
 
 
 def _compute_throughput_sigma(fitted: FittedService, shape: FleetShape) -> float:
-    """Return the sigma of the logarithm of a replica's max throughput, by propagating the parameters' covariance."""
+    """Return the sigma of the logarithm of a replica's max throughput, by propagating the
+    parameters' covariance."""
     if not fitted.parameters:
         return 0.0
     logs, slopes = _get_log_parameters(fitted), []
@@ -370,10 +384,11 @@ def simulate_median_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, similar_rate: ReplicaRate,
     evidence: Evidence = NO_EVIDENCE, speed_sigma: float = 0.0, steady_replicas: int | None = None,
 ) -> ReplicaRate:  # fmt: skip
-    """Simulate the median rate of the most likely service model; the sigma is taken from `similar_rate`.
+    """Simulate the median rate of the most likely service model; the sigma is taken from
+    `similar_rate`.
 
-    `steady_replicas` is a nearby number of replicas at which the steady rate is simulated, because only bursts need the
-    exact number.
+    `steady_replicas` is a nearby number of replicas at which the steady rate is simulated, because
+    only bursts need the exact number.
     """
     service, max_observed_per_s = speed_up(fit.services[0].service, speed), fit.highest_per_s * speed
     median_per_s = _find_steady_rate(service, shape, steady_replicas or replicas, similar_rate.rate_per_s)
@@ -394,8 +409,8 @@ def _find_steady_rate(service: ServiceModel, shape: FleetShape, replicas: int, n
 
 
 class BurstEffect(msgspec.Struct, frozen=True):
-    """Effect of bursts on the steady rate of a replica: a factor, with a sigma if a short trace makes the factor
-    uncertain.
+    """Effect of bursts on the steady rate of a replica: a factor, with a sigma if a short trace
+    makes the factor uncertain.
     """
 
     factor: float
@@ -445,7 +460,8 @@ def replay_bursts(
     arrivals: tuple[Arrivals, ...],
     with_sigma: bool,
 ) -> BurstEffect:
-    """Find how fast the peak's requests can be replayed so that this number of replicas just meets the SLO."""
+    """Find how fast the peak's requests can be replayed so that this number of replicas just meets
+    the SLO."""
     bursts = shape.bursts
     assert bursts is not None
     design, steady_factor = (
@@ -478,8 +494,8 @@ def replay_bursts(
 def _compute_short_trace_sigma(rows: TraceRows, replay_at: Callable[[float], ReplayResult], factor: float) -> float:
     """Return the sigma of the rate's logarithm if the trace is shorter than the peak hour.
 
-    It is the standard deviation of the number of late requests between parts of the trace, divided by the growth of
-    that number with the rate.
+    It is the standard deviation of the number of late requests between parts of the trace, divided
+    by the growth of that number with the rate.
     """
     unseen = 1.0 - rows.window_s / WINDOW_S
     if unseen <= 0.01:
@@ -495,10 +511,11 @@ def _compute_short_trace_sigma(rows: TraceRows, replay_at: Callable[[float], Rep
 def _compute_burst_factor(
     service: ServiceModel, shape: FleetShape, bursts: Bursts, replicas: int, rate_per_s: float
 ) -> float:
-    """Return the factor by which bursts with a stated index of dispersion reduce the rate per replica.
+    """Return the factor by which bursts with a stated index of dispersion reduce the rate per
+    replica.
 
-    The index applies to the traffic at its peak, so the rate fluctuates by the same percentage regardless of the
-    capacity of the replicas.
+    The index applies to the traffic at its peak, so the rate fluctuates by the same percentage
+    regardless of the capacity of the replicas.
     """
     design, max_per_s = (
         build_design(service, shape, replicas),
@@ -535,7 +552,8 @@ def _simulate_model(
 def _find_rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> float:
     """Return a roughly simulated rate, at least that of the lowest load that is tried.
 
-    A model that misses the SLO even at that load then results in a large uncertainty, not an infinite one.
+    A model that misses the SLO even at that load then results in a large uncertainty, not an
+    infinite one.
     """
     rate_per_s, _ = find_highest_rate(service, shape, replicas, near_per_s, _ROUGH_REQUESTS, _ROUGH_PRECISION)
     return max(rate_per_s, MIN_LOAD * compute_max_throughput_per_s(service, shape.lengths))
@@ -544,10 +562,12 @@ def _find_rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, ne
 def _iterate_uncertainty(
     fitted: FittedService, speed: float, speed_sigma: float
 ) -> Iterator[tuple[tuple[ServiceModel, ServiceModel], float]]:
-    """Yield a pair of service models for each direction of uncertainty, and the number of steps per sigma.
+    """Yield a pair of service models for each direction of uncertainty, and the number of steps per
+    sigma.
 
-    The directions are the speed, and the principal axes of the logarithms of the parameters. A step is one sigma, but
-    at most `_MAX_STEP`. A smaller step would be lost in the noise of the simulation.
+    The directions are the speed, and the principal axes of the logarithms of the parameters. A step
+    is one sigma, but at most `_MAX_STEP`. A smaller step would be lost in the noise of the
+    simulation.
     """
     if speed_sigma:
         step = min(speed_sigma, _MAX_STEP)
@@ -578,11 +598,12 @@ def find_highest_rate(
     service: ServiceModel, shape: FleetShape, replicas: int, start_per_s: float, requests: tuple[int, int] = _REQUESTS,
     precision: float = _PRECISION,
 ) -> tuple[float, float]:  # fmt: skip
-    """Return the highest rate per replica at which the fleet meets every goal, and the sigma of the rate's
-    logarithm.
+    """Return the highest rate per replica at which the fleet meets every goal, and the sigma of the
+    rate's logarithm.
 
-    The search starts at `start_per_s` and ends at the given `precision` of the rate's logarithm. `requests` are the
-    minimum numbers of requests per seed, in total and per replica; the larger one applies.
+    The search starts at `start_per_s` and ends at the given `precision` of the rate's logarithm.
+    `requests` are the minimum numbers of requests per seed, in total and per replica; the larger
+    one applies.
     """
     max_per_s = compute_max_throughput_per_s(service, shape.lengths) * _FULL_LOAD
     design, request_count = build_design(service, shape, replicas), count_requests(replicas, *requests)
@@ -629,8 +650,8 @@ def simulate_fleet(design: FleetDesign, shape: FleetShape, per_replica_per_s: fl
 def simulate_traffic(
     service: ServiceModel, shape: FleetShape, replicas: int, rate_per_s: float, requests: int
 ) -> SteadyOutcome:
-    """Simulate the entire fleet at this total rate, with the bursts of the traffic if there are not too many
-    requests.
+    """Simulate the entire fleet at this total rate, with the bursts of the traffic if there are not
+    too many requests.
     """
     bursts, cell = shape.bursts, min(replicas, _BURST_CELL)
     arrivals = None if bursts is None else draw_arrivals(bursts, cell / replicas * rate_per_s / bursts.peak_per_s)
@@ -648,8 +669,8 @@ def list_percentiles(shape: FleetShape) -> list[float]:
 
 
 def compute_margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
-    """Return the largest log ratio of a latency to its limit, over all goals and classes; above 0 if a goal is
-    missed.
+    """Return the largest log ratio of a latency to its limit, over all goals and classes; above 0
+    if a goal is missed.
 
     A share of good requests counts with ten times the difference to its target.
     """
@@ -669,8 +690,8 @@ def _compute_class_margin(outcome: SteadyOutcome, class_outcome: ClassOutcome, g
 
 
 def get_latency_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcome | None = None) -> float:
-    """Return the latency in seconds that a goal limits, over all requests or those of one class; infinity if
-    unknown.
+    """Return the latency in seconds that a goal limits, over all requests or those of one class;
+    infinity if unknown.
     """
     class_outcome = class_outcome or outcome.overall
     statistics = {

@@ -1,7 +1,8 @@
-"""Capacity per instance of each offer within a fleet: by formula for all offers, by simulation for the best ones.
+"""Capacity per instance of each offer within a fleet: by formula for all offers, by simulation for
+the best ones.
 
-Offers whose replicas have the same speed and uncertainty share one simulation, regardless of their price. The module
-also simulates the latency of a fleet as a function of the load.
+Offers whose replicas have the same speed and uncertainty share one simulation, regardless of their
+price. The module also simulates the latency of a fleet as a function of the load.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def simulate_fleet_curve(
 ) -> LatencyCurve:
     """Simulate latency over the rate of one replica, up to `highest_per_s`.
 
-    The metric is that of the first latency goal, or p95 latency if the SLO has none. Latency is made non-decreasing.
+    The metric is that of the first latency goal, or p95 latency if the SLO has none. Latency is
+    made non-decreasing.
     """
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
@@ -66,7 +68,8 @@ def simulate_fleet_curve(
 
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
-"""Fleet sizes in replicas that are simulated; a size in between is rounded down, to the smaller benefit of pooling."""
+"""Fleet sizes in replicas that are simulated; a size in between is rounded down, to the smaller
+benefit of pooling."""
 _NEXT_SIZE = 3
 """Number of steps in `_SIZES` to skip after a size that misses the SLO at any load."""
 
@@ -77,14 +80,17 @@ _cached_estimate_rate = lru_cache(_CACHE_SIZE)(estimate_rate)
 _cached_simulate_rate = lru_cache(_CACHE_SIZE)(simulate_rate)
 _cached_simulate_median_rate = lru_cache(_CACHE_SIZE)(simulate_median_rate)
 _cached_simulate_fleet_curve = lru_cache(_CACHE_SIZE)(simulate_fleet_curve)
-"""Cached functions, whose results depend only on the service model, the fleet shape and the fleet size.
+"""Cached functions, whose results depend only on the service model, the fleet shape and the fleet
+size.
 
-Plans that differ only in peak, prices or limits, as when editing a plan in the desktop app, reuse these results.
+Plans that differ only in peak, prices or limits, as when editing a plan in the desktop app, reuse
+these results.
 """
 
 
 class ReplicaKind(msgspec.Struct, frozen=True):
-    """Key of replicas that have the same rates: the measured target, and the speed relative to it with its sigma."""
+    """Key of replicas that have the same rates: the measured target, and the speed relative to it
+    with its sigma."""
 
     target: str
     speed: float
@@ -97,7 +103,8 @@ class SimulatedKind(msgspec.Struct, frozen=True):
 
 
 class FleetSizer:
-    """Computes the capacity of instances in a fleet by formula or simulation, and caches the results.
+    """Computes the capacity of instances in a fleet by formula or simulation, and caches the
+    results.
 
     Not thread-safe.
     """
@@ -109,23 +116,27 @@ class FleetSizer:
         should_continue: ShouldContinue = always_continue,
         slo: Sequence[Objective] = (),
     ) -> None:
-        """Create a sizer. Load points are evaluated against `slo`; if it is empty, they are not used as evidence."""
+        """Create a sizer. Load points are evaluated against `slo`; if it is empty, they are not
+        used as evidence."""
         self._shape, self._demand, self._should_continue, self._slo = shape, demand, should_continue, slo
         self._evidence: dict[str, Evidence] = {}
         self._estimated: dict[tuple[ReplicaKind, int], ReplicaRate] = {}
         self._simulated: dict[tuple[ReplicaKind, int], SimulatedKind] = {}
 
     def estimate(self, target: MeasuredTarget, capacity: Capacity) -> Capacity:
-        """Estimate the capacity by formula; return `capacity` unchanged if the target has no service model."""
+        """Estimate the capacity by formula; return `capacity` unchanged if the target has no
+        service model."""
         fit = target.fit
         if fit is None:
             return capacity
         return self._size(capacity, "formula", lambda replicas: self._estimate_cached(target, fit, capacity, replicas))
 
     def simulate(self, target: MeasuredTarget, capacity: Capacity) -> tuple[Capacity, LatencyCurve] | None:
-        """Simulate the capacity and the latency curve at the number of replicas that the demand needs.
+        """Simulate the capacity and the latency curve at the number of replicas that the demand
+        needs.
 
-        Returns `None` if the target has no service model. Raises CancelledError if the plan is no longer needed.
+        Returns `None` if the target has no service model. Raises CancelledError if the plan is no
+        longer needed.
         """
         fit = target.fit
         if fit is None:
@@ -144,13 +155,14 @@ class FleetSizer:
         return sized_capacity, self._simulate(target, fit, capacity, self._round_replicas(sized_capacity)).latencies
 
     def _size(self, capacity: Capacity, method: SizingMethod, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
-        """Return the capacity at the smallest sufficient number of replicas, found by a bracketing search over
-        `_SIZES`.
+        """Return the capacity at the smallest sufficient number of replicas, found by a bracketing
+        search over `_SIZES`.
 
-        The rate per replica depends on the number of replicas, because of pooling. A size can be sufficient at its own
-        rate but need fewer replicas, which at their lower rate are not sufficient. In this case the rate is lowered
-        until exactly this size is needed. A size that misses the SLO at any load is too small, since more replicas may
-        still meet the SLO by pooling their queues.
+        The rate per replica depends on the number of replicas, because of pooling. A size can be
+        sufficient at its own rate but need fewer replicas, which at their lower rate are not
+        sufficient. In this case the rate is lowered until exactly this size is needed. A size that
+        misses the SLO at any load is too small, since more replicas may still meet the SLO by
+        pooling their queues.
         """
         last_index = len(_SIZES) - 1
         insufficient, sufficient, lowest_per_s, index = -1, len(_SIZES), 0.0, self._find_size_index(capacity)
@@ -185,10 +197,12 @@ class FleetSizer:
         return self._evidence[target.name]
 
     def _size_exactly(self, capacity: Capacity, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
-        """Return the capacity at the exact number of instances, since a burst has the same size for all fleets.
+        """Return the capacity at the exact number of instances, since a burst has the same size for
+        all fleets.
 
-        With bursts, the capacity per instance grows with the number of instances, so the steps between `_SIZES` are too
-        coarse. The number is found by interpolation between a number that is too small and one that is sufficient.
+        With bursts, the capacity per instance grows with the number of instances, so the steps
+        between `_SIZES` are too coarse. The number is found by interpolation between a number that
+        is too small and one that is sufficient.
         """
         insufficient, sufficient, instances = (0, -math.inf), None, self._count_needed(capacity)
         for _ in range(_MAX_EXACT_STEPS):
@@ -237,8 +251,8 @@ class FleetSizer:
     def _simulate(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> SimulatedKind:
         """Simulate one kind of replica in a fleet of this size.
 
-        The sigma and the latency curve are simulated only for the first size of a kind; the median is simulated for
-        every size.
+        The sigma and the latency curve are simulated only for the first size of a kind; the median
+        is simulated for every size.
         """
         key, evidence = (_build_kind(target.name, capacity), replicas), self._get_evidence(target)
         steady_replicas = _SIZES[bisect.bisect_right(_SIZES, replicas) - 1]
@@ -278,8 +292,8 @@ class FleetSizer:
         return self._simulated[key]
 
     def _round_replicas(self, capacity: Capacity) -> int:
-        """Return the number of replicas that the demand needs at the plan's confidence, rounded down to a simulated
-        size.
+        """Return the number of replicas that the demand needs at the plan's confidence, rounded
+        down to a simulated size.
         """
         return _SIZES[self._find_size_index(capacity)]
 

@@ -1,4 +1,5 @@
-"""Fleet planning: size, price and rank every offer from measurements, and simulate the leading offers.
+"""Fleet planning: size, price and rank every offer from measurements, and simulate the leading
+offers.
 
 The computation is deterministic: it uses only the plan inputs and seeded random numbers.
 """
@@ -36,9 +37,10 @@ def plan_fleets(
 ) -> Plan:
     """Compute the plan for the given plan inputs.
 
-    `Plan.offers` lists the feasible fleets first, by ranking cost, then the excluded fleets with the reason. With
-    `estimate_only`, only formulas are used, which takes at most 200 ms. Otherwise the leading offers are simulated, and
-    `should_continue` is called between simulations. Raises CancelledError if it returns False.
+    `Plan.offers` lists the feasible fleets first, by ranking cost, then the excluded fleets with
+    the reason. With `estimate_only`, only formulas are used, which takes at most 200 ms. Otherwise
+    the leading offers are simulated, and `should_continue` is called between simulations. Raises
+    CancelledError if it returns False.
     """
     plan_inputs = add_measured_tokens(plan_inputs)
     demand = build_demand(plan_inputs.traffic, plan_inputs.limits, plan_inputs.today)
@@ -116,7 +118,8 @@ def _collect_evidence(options: Sequence[Option], plan_inputs: PlanningInputs, go
 def _assess_option(
     option: Option, evidence: Mapping[str, SloEvidence], goals: Goals, demand: Demand
 ) -> CapacityKnowledge | None:
-    """Return how certain the capacity of an offer is; `None` if the offer is excluded for another reason."""
+    """Return how certain the capacity of an offer is; `None` if the offer is excluded for another
+    reason."""
     if not option.is_feasible:
         return None
     return assess_knowledge(get_candidate(option).capacity, evidence[option.target.name], goals, demand)
@@ -137,8 +140,8 @@ def _get_leading_knowledge(
 ) -> CapacityKnowledge | None:
     """Return how certain the capacity of the recommended offer is.
 
-    Without a recommendation, return the knowledge of the cheapest offer that is excluded because its capacity is too
-    uncertain; `None` if there is no such offer.
+    Without a recommendation, return the knowledge of the cheapest offer that is excluded because
+    its capacity is too uncertain; `None` if there is no such offer.
     """
     if best is not None:
         return next(
@@ -154,7 +157,8 @@ def _get_leading_knowledge(
 
 
 def _build_front(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[Fleet, ...]:
-    """Return the Pareto front of the fleets with a known latency; fleets without one are ignored."""
+    """Return the Pareto front of the fleets with a known latency; fleets without one are
+    ignored."""
     budget, option_fleets = plan_inputs.limits.budget_usd_per_month, []
     for option in (option for option in options if option.is_feasible and option.latencies.rates_per_s):
         fleets = list_fleets(get_candidate(option), demand, option.latencies, budget, plan_inputs.today)
@@ -175,7 +179,8 @@ def _rank(
 ) -> list[tuple[Option, Fleet]]:
     """Return the feasible fleets by ranking cost, then by risk, then by latency.
 
-    The ranking cost of an old or low-trust price is one sigma of its drift higher, since the price may have risen.
+    The ranking cost of an old or low-trust price is one sigma of its drift higher, since the price
+    may have risen.
     """
     fleets = [
         (option, _build_option_fleet(option, demand, plan_inputs, evidence[option.target.name]))
@@ -207,7 +212,8 @@ def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInp
 
 
 def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
-    """Return the excluded fleets: first those with a monthly cost, by cost; then the others, by price per instance."""
+    """Return the excluded fleets: first those with a monthly cost, by cost; then the others, by
+    price per instance."""
     no_price = float("inf")
     ranked: list[tuple[tuple[int, float], Fleet]] = []
     for candidate in (option.evaluation for option in options):
@@ -234,6 +240,7 @@ def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Flee
 
 
 def _is_different_type(option: Option, best: Option) -> bool:
-    """Return whether the option has another instance type than the best option, rather than the same one elsewhere."""
+    """Return whether the option has another instance type than the best option, rather than the
+    same one elsewhere."""
     offer, best_offer = option.evaluation.offer, best.evaluation.offer
     return (offer.provider, offer.instance_type) != (best_offer.provider, best_offer.instance_type)

@@ -9,7 +9,8 @@ from app.records.service import BatchService, RequestService, ServiceModel
 
 
 def format_number(number: float) -> str:
-    """Format a number with three significant digits, or as an integer from 100 upwards; never with an exponent."""
+    """Format a number with three significant digits, or as an integer from 100 upwards; never with
+    an exponent."""
     if abs(number) >= 100 or number == 0:
         return f"{number:,.0f}"
     decimals = max(0, 2 - math.floor(math.log10(abs(number))))
@@ -22,12 +23,14 @@ def format_usd(number: float) -> str:
 
 
 def format_share(number: float) -> str:
-    """Format a share as a percentage; shares just below 1 become "over 99.9%" instead of being rounded up to 100%."""
+    """Format a share as a percentage; shares just below 1 become "over 99.9%" instead of being
+    rounded up to 100%."""
     return "over 99.9%" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + "%"
 
 
 def format_service_model(service: ServiceModel) -> str:
-    """Describe a service model, such as `1 request at a time, 2.1 ms each, CV 0.5, and 2.9 ms overhead`."""
+    """Describe a service model, such as
+    `1 request at a time, 2.1 ms each, CV 0.5, and 2.9 ms overhead`."""
     outside = f"{format_number(1000 * service.outside_s)} ms overhead"
     match service:
         case RequestService():

@@ -17,7 +17,8 @@ from app.planning.service_models.service_times import compute_service_factors, c
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 MIN_LOAD = 0.02
-"""Lowest load that is tried, as a share of a replica's max throughput; if a goal is missed even then, the rate is 0."""
+"""Lowest load that is tried, as a share of a replica's max throughput; if a goal is missed even
+then, the rate is 0."""
 _QUANTILES = (np.arange(1000) + 0.5) / 1000
 """Quantiles at which the distribution of service times is evaluated; fine enough for p99.9."""
 _NORMAL_QUANTILES = special.ndtri(_QUANTILES)
@@ -47,7 +48,8 @@ def compute_erlang_c(servers: float, erlangs: float) -> float:
 def estimate_rate_within_slo(
     service: ServiceModel, goals: Goals, replicas: int, router: str, lengths: tuple[float, float] = (1.0, 1.0)
 ) -> float:
-    """Return the highest request rate per replica at which all goals are met; 0 if they are missed at any load."""
+    """Return the highest request rate per replica at which all goals are met; 0 if they are missed
+    at any load."""
     high = _compute_max_throughput_per_s(service, lengths)
     if not goals.latency_goals:
         return 0.95 * high
@@ -65,7 +67,8 @@ def estimate_rate_within_slo(
 
 
 def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
-    """Return whether requests that never wait meet the goals, as in a large fleet whose replicas share a queue."""
+    """Return whether requests that never wait meet the goals, as in a large fleet whose replicas
+    share a queue."""
     return all(_compute_unloaded_s(service, goal) <= goal.limit_s for goal in goals.latency_goals)
 
 
@@ -112,7 +115,8 @@ def _is_met(
 def _is_met_by_slots(service: RequestService, goal: Goal, per_s: float, replicas: int, router: str) -> bool:
     """Return whether a fleet of replicas with request slots meets the goal.
 
-    Depending on the router, several replicas are treated as a pooled queue, and arrivals are more or less regular.
+    Depending on the router, several replicas are treated as a pooled queue, and arrivals are more
+    or less regular.
     """
     pooled_replicas = replicas if router in ("least_work", "least_outstanding", "weighted") else 1
     pooled_replicas = min(2, replicas) if router == "power_of_two" else pooled_replicas
@@ -137,8 +141,9 @@ def _is_met_by_sharing(
 ) -> bool:
     """Return whether processor sharing meets the goal.
 
-    `slowed_share` is the share of requests that find all cores busy, and `idle_cores` the mean number of idle cores.
-    The mean slowdown is the same for all requests, regardless of the distribution of service times.
+    `slowed_share` is the share of requests that find all cores busy, and `idle_cores` the mean
+    number of idle cores. The mean slowdown is the same for all requests, regardless of the
+    distribution of service times.
     """
     if goal.quantile is None:
         return service.mean_s * (1 + slowed_share / idle_cores) <= limit_s
@@ -189,7 +194,8 @@ def _compute_step_s(service: TokenService, batch: float, lengths: tuple[float, f
 def _compute_residence_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
     """Return how many seconds a request is in flight at this batch size.
 
-    This is the duration of its own decode steps and of the prefills of requests that arrive in the meantime.
+    This is the duration of its own decode steps and of the prefills of requests that arrive in the
+    meantime.
     """
     return lengths[1] * _compute_step_s(service, batch, lengths) + batch * lengths[0] * service.prefill_s_per_token
 

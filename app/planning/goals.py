@@ -1,4 +1,5 @@
-"""Latency goals that an SLO sets for a simulated fleet, and the cancellation of plans that are no longer needed.
+"""Latency goals that an SLO sets for a simulated fleet, and the cancellation of plans that are no
+longer needed.
 
 A simulated plan takes about a second, during which the plan inputs may change.
 """
@@ -32,7 +33,8 @@ _PARTIAL_METRICS = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms",
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """Limit on a latency: the given quantile, or the mean if `quantile` is `None`, must stay below `limit_s`."""
+    """Limit on a latency: the given quantile, or the mean if `quantile` is `None`, must stay below
+    `limit_s`."""
 
     text: str
     metric: str
@@ -45,7 +47,8 @@ class Goal(msgspec.Struct, frozen=True):
 class Goals(msgspec.Struct, frozen=True):
     """Goals that a fleet must meet to satisfy an SLO.
 
-    `share` is the share of arrivals that must be within all limits; `None` if the SLO sets only percentiles or means.
+    `share` is the share of arrivals that must be within all limits; `None` if the SLO sets only
+    percentiles or means.
     """
 
     latency_goals: tuple[Goal, ...]
@@ -58,12 +61,14 @@ class Goals(msgspec.Struct, frozen=True):
         return self.latency_goals[0].metric if self.latency_goals else DEFAULT_LATENCY_METRIC
 
     def get_limit_s(self, kind: LatencyKind) -> float:
-        """Return the tightest limit on this kind of latency in seconds; infinity if it has no limit."""
+        """Return the tightest limit on this kind of latency in seconds; infinity if it has no
+        limit."""
         return min((goal.limit_s for goal in self.latency_goals if goal.kind == kind), default=math.inf)
 
 
 def build_goals(slo: Sequence[Objective]) -> Goals:
-    """Build the goals that a simulation can evaluate from an SLO; `notes` of the result lists the other objectives."""
+    """Build the goals that a simulation can evaluate from an SLO; `notes` of the result lists the
+    other objectives."""
     time_goals, notes, share = [], [], None
     for objective in (objective for objective in slo if objective.level == "fail"):
         kind = _KIND_BY_METRIC.get(objective.metric)

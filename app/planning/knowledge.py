@@ -1,4 +1,5 @@
-"""Assessment of how certain the capacity behind a plan is, and of the measurement that reduces the uncertainty most."""
+"""Assessment of how certain the capacity behind a plan is, and of the measurement that reduces the
+uncertainty most."""
 
 from __future__ import annotations
 
@@ -22,11 +23,13 @@ from app.records.service import ServiceFit
 UNCERTAIN_RATIO, UNKNOWN_RATIO = 2.0, 10.0
 """Ratios of P90 to P10 of the capacity above which the capacity counts as uncertain or unknown."""
 _CONTRADICTION_RATIO = 1.25
-"""Ratio of the highest rate that met the SLO to the lowest that missed it; above this ratio, chance cannot explain it.
+"""Ratio of the highest rate that met the SLO to the lowest that missed it; above this ratio, chance
+cannot explain it.
 """
 _MAX_FIT_ERROR = 0.5
 _MAX_NARROW_RATIO = 1.5
-"""Ratio of the lowest rate that missed the SLO to the highest that met it, below which the model error hardly matters.
+"""Ratio of the lowest rate that missed the SLO to the highest that met it, below which the model
+error hardly matters.
 """
 _MIN_DURATION_S, _MIN_REQUESTS = 30.0, 2000
 _MIN_EXPECTED_RATIO = 1.1
@@ -36,7 +39,8 @@ _ERROR_PREFIXES = {"latency": "", "first_token": "ttft ", "per_token": "tpot "}
 class SloEvidence(msgspec.Struct, frozen=True):
     """Evidence from the load points of one target on whether it meets the SLO.
 
-    `fit_error` is the relative error of the service model at the percentiles of the SLO, or `None` if unknown.
+    `fit_error` is the relative error of the service model at the percentiles of the SLO, or `None`
+    if unknown.
     """
 
     target: str
@@ -54,8 +58,8 @@ def collect_slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], goals
 def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals, demand: Demand) -> CapacityKnowledge:
     """Assess how certain the capacity of one instance of an offer is.
 
-    The proposed next measurement is of a single replica on the measured hardware. A wide range of capacity that does
-    not change the number of instances counts as known well enough.
+    The proposed next measurement is of a single replica on the measured hardware. A wide range of
+    capacity that does not change the number of instances counts as known well enough.
     """
     low, high = capacity.compute_quantile_per_s(-Z80), capacity.compute_upper_quantile_per_s(Z80)
     spread, instance_range = Spread(low, capacity.rate_per_s, high), estimate_instance_range(capacity, demand)
@@ -77,7 +81,8 @@ def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
 
 
 def compute_fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
-    """Return the largest relative error of the service model over the percentiles of the SLO; `None` if unknown.
+    """Return the largest relative error of the service model over the percentiles of the SLO;
+    `None` if unknown.
 
     Errors are computed on a log scale, so half and twice the measured value are equally wrong.
     """
@@ -95,8 +100,8 @@ def _compute_error(fit: ServiceFit, goal: Goal) -> float | None:
 def _is_contradictory(evidence: Evidence, fit_error: float | None) -> bool:
     """Return whether the load points contradict each other.
 
-    This is so if rates that met the SLO are well above rates that missed it, or if no service model explains the
-    measurements and the measured rates do not narrow the capacity either.
+    This is so if rates that met the SLO are well above rates that missed it, or if no service model
+    explains the measurements and the measured rates do not narrow the capacity either.
     """
     if evidence.is_contradictory:
         return evidence.highest_met > _CONTRADICTION_RATIO * evidence.lowest_missed
@@ -109,8 +114,9 @@ def _propose_measurement(
 ) -> NextMeasurement:
     """Return the measurement that narrows the range of the capacity most.
 
-    Its rate is the geometric middle of the range, since meeting or missing the SLO at that rate halves the range. If
-    load points contradict each other, it repeats their rates for three times as long.
+    Its rate is the geometric middle of the range, since meeting or missing the SLO at that rate
+    halves the range. If load points contradict each other, it repeats their rates for three times
+    as long.
     """
     evidence = slo_evidence.evidence
     rate = math.sqrt(spread.p10 * spread.p90) / (capacity.replicas * capacity.speed)

@@ -1,4 +1,5 @@
-"""Latency as a function of the rate: interpolated between measured load points, never extrapolated beyond them."""
+"""Latency as a function of the rate: interpolated between measured load points, never extrapolated
+beyond them."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from app.records.result import Estimate
 class LatencyCurve(msgspec.Struct, frozen=True):
     """Non-decreasing latency curve, linear in log latency between its knots.
 
-    Rates go from the lowest measured rate to at most `max_rate_per_s`; `log_latencies` are logarithms of ms.
+    Rates go from the lowest measured rate to at most `max_rate_per_s`; `log_latencies` are
+    logarithms of ms.
     """
 
     rates_per_s: tuple[float, ...]
@@ -25,7 +27,8 @@ class LatencyCurve(msgspec.Struct, frozen=True):
     max_rate_per_s: float
 
     def interpolate_ms(self, rate_per_s: float) -> float | None:
-        """Return the latency in ms at this rate; `None` beyond the max rate or if the curve has no points.
+        """Return the latency in ms at this rate; `None` beyond the max rate or if the curve has no
+        points.
 
         Below the lowest measured rate, return the latency at that lowest rate.
         """
@@ -40,7 +43,8 @@ class LatencyCurve(msgspec.Struct, frozen=True):
         return math.exp(low + (high - low) * (rate_per_s - left) / (right - left))
 
     def scale_rates(self, factor: float) -> LatencyCurve:
-        """Return a copy of the curve with all rates multiplied by `factor`; latencies are unchanged."""
+        """Return a copy of the curve with all rates multiplied by `factor`; latencies are
+        unchanged."""
         rates = tuple(rate * factor for rate in self.rates_per_s)
         return LatencyCurve(rates, self.log_latencies, self.max_rate_per_s * factor)
 
@@ -62,9 +66,10 @@ def build_latency_curve(curve: CapacityCurve) -> LatencyCurve:
 def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: Capacity) -> Estimate:
     """Return the latency of an instance at this utilization.
 
-    A machine that is k times as fast as the measured one is assumed to have the measured curve with rates multiplied by
-    k and latencies divided by k; the interval spans the possible values of k. If the slowest machine of the interval
-    would be beyond the max rate, the estimate has no interval, and `reason` says so.
+    A machine that is k times as fast as the measured one is assumed to have the measured curve with
+    rates multiplied by k and latencies divided by k; the interval spans the possible values of k.
+    If the slowest machine of the interval would be beyond the max rate, the estimate has no
+    interval, and `reason` says so.
     """
     value = curve.interpolate_ms(utilization * curve.max_rate_per_s)
     if value is None:
@@ -83,8 +88,8 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
 
 
 def _fit_isotonic(levels: list[tuple[float, int]]) -> list[float]:
-    """Return the least-squares non-decreasing sequence by pooling adjacent violators; input pairs are (level,
-    weight).
+    """Return the least-squares non-decreasing sequence by pooling adjacent violators; input pairs
+    are (level, weight).
     """
     pools: list[tuple[float, int, int]] = []
     for level, weight in levels:

@@ -27,15 +27,16 @@ from app.records.service import UNLIMITED_TOKENS, TokenService
 # bandwidth of PCIe 4.0 x16 in one direction, as achieved by collectives
 _PCIE_BYTES_PER_S = 25e9
 ASSUMED_SIGMA = 0.35
-"""Log-normal sigma of a calculated rate; `docs/validation/extrapolation.md` compares calculated with published rates.
+"""Log-normal sigma of a calculated rate; `docs/validation/extrapolation.md` compares calculated
+with published rates.
 """
 
 LimitingFactor = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
 
 
 class Efficiency(msgspec.Struct, frozen=True):
-    """Kernel efficiency: achieved shares of peak compute and bandwidth, and delays that are the same on every
-    accelerator.
+    """Kernel efficiency: achieved shares of peak compute and bandwidth, and delays that are the
+    same on every accelerator.
     """
 
     compute: float = 0.50
@@ -45,9 +46,11 @@ class Efficiency(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """Replica on `degree` accelerators with tensor parallelism, for prompts and responses of these mean lengths.
+    """Replica on `degree` accelerators with tensor parallelism, for prompts and responses of these
+    mean lengths.
 
-    `prefix_hit_rate` is the prefix cache hit rate: the share of prompt tokens whose keys and values are cached.
+    `prefix_hit_rate` is the prefix cache hit rate: the share of prompt tokens whose keys and values
+    are cached.
     """
 
     model: LanguageModel
@@ -62,7 +65,8 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class Speeds(msgspec.Struct, frozen=True):
-    """Effective compute (operations/s) and bandwidth (bytes/s) of each accelerator, including efficiency."""
+    """Effective compute (operations/s) and bandwidth (bytes/s) of each accelerator, including
+    efficiency."""
 
     compute_per_s: float
     memory_bytes_per_s: float
@@ -72,8 +76,8 @@ class Speeds(msgspec.Struct, frozen=True):
 class Replica(msgspec.Struct, frozen=True):
     """Performance of a replica under full load.
 
-    `itl_s` is the mean inter-token latency, including the prefill of other requests. `idle_ttft_s` is the time to first
-    token of an idle replica.
+    `itl_s` is the mean inter-token latency, including the prefill of other requests. `idle_ttft_s`
+    is the time to first token of an idle replica.
     """
 
     rate_per_s: float
@@ -113,12 +117,14 @@ def compute_prefill_s(deployment: Deployment, speeds: Speeds) -> float:
 
 
 def compute_idle_ttft_s(deployment: Deployment, speeds: Speeds) -> float:
-    """Return the time to first token of an idle replica in seconds: the prefill, or a decode step if that is longer."""
+    """Return the time to first token of an idle replica in seconds: the prefill, or a decode step
+    if that is longer."""
     return max(compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, 1))
 
 
 def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
-    """Return the duration in seconds of a decode step, which emits one token for each of `batch` sequences.
+    """Return the duration in seconds of a decode step, which emits one token for each of `batch`
+    sequences.
 
     The sequences are assumed to be half way through their responses.
     """
@@ -130,7 +136,8 @@ def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) 
 def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Unavailable:
     """Return the replica at the largest batch that memory, engine and the limit on mean ITL allow.
 
-    Returns a Refusal if not even one sequence fits in memory, or if a single sequence exceeds the ITL limit.
+    Returns a Refusal if not even one sequence fits in memory, or if a single sequence exceeds the
+    ITL limit.
     """
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Unavailable):
@@ -174,7 +181,8 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
 
 
 def _find_largest_batch(deployment: Deployment, speeds: Speeds, max_batch: int, itl_limit_s: float) -> int:
-    """Find the largest batch within the ITL limit by bisection, since ITL never decreases as the batch grows."""
+    """Find the largest batch within the ITL limit by bisection, since ITL never decreases as the
+    batch grows."""
     low, high = 0, max_batch
     while low < high:
         middle = (low + high + 1) // 2
@@ -186,7 +194,8 @@ def _find_largest_batch(deployment: Deployment, speeds: Speeds, max_batch: int, 
 
 
 def _compute_itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
-    """Return the mean ITL at saturation, when each of `batch` sequences also waits for a share of all prefills."""
+    """Return the mean ITL at saturation, when each of `batch` sequences also waits for a share of
+    all prefills."""
     step_s = compute_decode_step_s(deployment, speeds, batch)
     return step_s + batch * compute_prefill_s(deployment, speeds) / deployment.output_tokens
 
@@ -237,7 +246,8 @@ def _compute_collectives_s(deployment: Deployment, speeds: Speeds, tokens: float
 
 
 class UnmeasuredService(msgspec.Struct, frozen=True):
-    """Token service that was not measured. `sigma` is the common log-normal sigma of all step and prefill durations."""
+    """Token service that was not measured. `sigma` is the common log-normal sigma of all step and
+    prefill durations."""
 
     service: TokenService
     basis: Basis
@@ -246,7 +256,8 @@ class UnmeasuredService(msgspec.Struct, frozen=True):
 
 
 class MeasuredReplica(msgspec.Struct, frozen=True):
-    """Measured replica to extrapolate from; `weight_bytes` is the size of all weights, on `degree` accelerators."""
+    """Measured replica to extrapolate from; `weight_bytes` is the size of all weights, on `degree`
+    accelerators."""
 
     weight_bytes: float
     dtype: str
@@ -257,10 +268,12 @@ class MeasuredReplica(msgspec.Struct, frozen=True):
 
 
 def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavailable:
-    """Build a service whose step time is linear in the batch size, exact at one sequence and at the largest batch.
+    """Build a service whose step time is linear in the batch size, exact at one sequence and at the
+    largest batch.
 
-    Between these two sizes it is slightly slow where compute becomes the bottleneck, and slightly fast for
-    mixture-of-experts models. Returns a Refusal if the model does not fit or a data sheet value is unknown.
+    Between these two sizes it is slightly slow where compute becomes the bottleneck, and slightly
+    fast for mixture-of-experts models. Returns a Refusal if the model does not fit or a data sheet
+    value is unknown.
     """
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Unavailable):
@@ -301,10 +314,11 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavail
 def extrapolate_service(
     service: TokenService, measured: Accelerator, target: Accelerator, replica: MeasuredReplica
 ) -> UnmeasuredService | Unavailable:
-    """Extrapolate a measured service to another accelerator, with the same number of accelerators per replica.
+    """Extrapolate a measured service to another accelerator, with the same number of accelerators
+    per replica.
 
-    The step time and the time per cached token scale with the decode ratio; prefill and the time per sequence scale
-    with the ratio of saturated work.
+    The step time and the time per cached token scale with the decode ratio; prefill and the time
+    per sequence scale with the ratio of saturated work.
     """
     memory_ratio = estimate_ratio(measured, target, "decode", replica.dtype, "throughput")
     compute_ratio = estimate_ratio(measured, target, "saturated", replica.dtype, "throughput")
@@ -333,8 +347,8 @@ def _get_sigma(ratio: Ratio) -> float:
 
 
 def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target: Accelerator) -> float | Unavailable:
-    """Return the KV cache size on the other accelerator relative to the measured one, from the memory left by the
-    weights.
+    """Return the KV cache size on the other accelerator relative to the measured one, from the
+    memory left by the weights.
     """
     free_bytes = []
     for accelerator in (measured, target):

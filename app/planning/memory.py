@@ -1,4 +1,5 @@
-"""Memory of a model on accelerators: whether the model fits, on how many, and the memory left for the KV cache."""
+"""Memory of a model on accelerators: whether the model fits, on how many, and the memory left for
+the KV cache."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ GIB = 2.0**30
 BYTES_PER_PARAMETER = {
     "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.56, "fp4": 0.56,
 }  # fmt: skip
-# usable share of the nominal memory: drivers report 99 % for stacked memory, and 93 % for GDDR6 with error correction
+# usable share of the nominal memory: drivers report 99 % for stacked memory, and 93 % for GDDR6
+# with error correction
 _MIN_STACKED_GB_S = 1500.0
 _GDDR7_CARDS = ("rtx-5090", "rtx-pro-6000-server", "rtx-pro-6000-workstation")
 """Keys of cards with a bandwidth as of stacked memory that have none."""
@@ -41,7 +43,8 @@ class MemoryPlan(msgspec.Struct, frozen=True):
 
 
 def compute_usable_bytes(accelerator: Accelerator) -> float | Unavailable:
-    """Return the memory in bytes that the driver makes available to programs, which is less than the nominal size."""
+    """Return the memory in bytes that the driver makes available to programs, which is less than
+    the nominal size."""
     if accelerator.memory_gib is None:
         return Unavailable("unknown_figure", f"the memory of {format_accelerator_name(accelerator)} is unknown")
     is_stacked = (accelerator.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and accelerator.key not in _GDDR7_CARDS
@@ -53,10 +56,11 @@ def compute_weight_bytes(model: LanguageModel, dtype: str) -> float:
 
 
 def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:
-    """Return the size in bytes of the KV cache of a sequence of `tokens`, on each of `degree` accelerators.
+    """Return the size in bytes of the KV cache of a sequence of `tokens`, on each of `degree`
+    accelerators.
 
-    KV heads are split across accelerators until each has only one head; a latent cache (MLA) is replicated on each
-    accelerator.
+    KV heads are split across accelerators until each has only one head; a latent cache (MLA) is
+    replicated on each accelerator.
     """
     growing = model.layers - model.window_layers - model.linear_layers
     in_window = tokens if model.window_tokens is None else min(tokens, model.window_tokens)
@@ -96,7 +100,8 @@ def plan_memory(
 def count_sequences(
     plan: MemoryPlan, model: LanguageModel, tokens: float, kv_dtype: str, block_tokens: int = 16
 ) -> int:
-    """Return how many sequences of `tokens` fit in the KV cache at once, each rounded up to whole blocks."""
+    """Return how many sequences of `tokens` fit in the KV cache at once, each rounded up to whole
+    blocks."""
     rounded = math.ceil(tokens / block_tokens) * block_tokens
     sequence_bytes = compute_kv_bytes(model, rounded, kv_dtype, plan.degree)
     # with linear layers only, the cache does not grow, and only the engine's own limit applies
@@ -112,10 +117,11 @@ def find_smallest_degree(
     sequences: int = 1,
     max_degree: int = 8,
 ) -> MemoryPlan | Unavailable:
-    """Return the memory plan with the fewest accelerators that fits the weights and `sequences` sequences of `tokens`.
+    """Return the memory plan with the fewest accelerators that fits the weights and `sequences`
+    sequences of `tokens`.
 
-    The number of accelerators divides the number of attention heads. Returns a Refusal if even `max_degree`
-    accelerators are too few.
+    The number of accelerators divides the number of attention heads. Returns a Refusal if even
+    `max_degree` accelerators are too few.
     """
     plan: MemoryPlan | Unavailable = Unavailable(
         "attention_heads", f"no number of accelerators up to {max_degree} divides {model.heads} attention heads"
@@ -138,7 +144,8 @@ def find_smallest_degree(
 
 
 def find_memory_limit(plan: MemoryPlan) -> MemoryLimit:
-    """Return whether the weights or the KV cache take more memory, as the one to reduce if too few sequences fit."""
+    """Return whether the weights or the KV cache take more memory, as the one to reduce if too few
+    sequences fit."""
     return "weights" if plan.weight_bytes > plan.kv_pool_bytes else "KV"
 
 

@@ -1,5 +1,5 @@
-"""Options of a plan: each offer with the capacity of one instance, by formula or, for the leading offers, by
-simulation.
+"""Options of a plan: each offer with the capacity of one instance, by formula or, for the leading
+offers, by simulation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _MIN_SIMULATED = 5
 _MAX_SIMULATED = 12
 """Maximum number of kinds of replica to simulate.
 
-At least `_MIN_SIMULATED` kinds are simulated, and more only while the cheapest option has not been simulated.
+At least `_MIN_SIMULATED` kinds are simulated, and more only while the cheapest option has not been
+simulated.
 """
 
 
@@ -38,7 +39,8 @@ _NO_TARGET = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "l
 
 
 class Option(msgspec.Struct, frozen=True):
-    """Evaluated offer, with the target that it is based on, and the latency curve for its capacity."""
+    """Evaluated offer, with the target that it is based on, and the latency curve for its
+    capacity."""
 
     evaluation: Candidate | RejectedOffer
     target: MeasuredTarget
@@ -75,7 +77,8 @@ def get_candidate(option: Option) -> Candidate:
 def _build_sizer(
     plan_inputs: PlanningInputs, demand: Demand, goals: Goals, should_continue: ShouldContinue
 ) -> FleetSizer | None:
-    """Build the fleet sizer; `None` if no target has a service model, so that only the measured max rates are known."""
+    """Build the fleet sizer; `None` if no target has a service model, so that only the measured max
+    rates are known."""
     if plan_inputs.assumed_model is None and all(target.fit is None for target in plan_inputs.measured):
         return None
     # deferred, because the simulation takes a second to import
@@ -106,8 +109,8 @@ def _build_option(
 ) -> Option:
     """Build the option of an offer.
 
-    It is based on the most informative target: the one with the lowest risk, then the narrowest interval, then the
-    highest rate.
+    It is based on the most informative target: the one with the lowest risk, then the narrowest
+    interval, then the highest rate.
     """
     capacities = [(target, _extrapolate(target, offer, plan_inputs)) for target in plan_inputs.measured]
     capacities_by_target = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
@@ -215,10 +218,11 @@ def _get_risk_level(capacity: Capacity) -> int:
 def _simulate_leading(
     options: list[Option], plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer
 ) -> list[Option]:
-    """Simulate kinds of replica, those of the cheapest offers first, until the cheapest option is simulated.
+    """Simulate kinds of replica, those of the cheapest offers first, until the cheapest option is
+    simulated.
 
-    Options that miss the SLO by formula are simulated last, since the simulation may find that they meet it by pooling
-    their queues.
+    Options that miss the SLO by formula are simulated last, since the simulation may find that they
+    meet it by pooling their queues.
     """
     simulated: dict[tuple[str, float, float], int] = {}
     options = list(options)

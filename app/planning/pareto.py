@@ -1,4 +1,5 @@
-"""Pareto front of fleets by cost and latency, and the probability of each fleet to be on the front."""
+"""Pareto front of fleets by cost and latency, and the probability of each fleet to be on the
+front."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def find_pareto_front(fleets: Iterable[Fleet]) -> tuple[Fleet, ...]:
 
 _DRAW_COUNT = 200
 _MAX_RIVALS = 60
-"""Number of fleets closest in cost to the front that are drawn together with it; others hardly ever reach the front."""
+"""Number of fleets closest in cost to the front that are drawn together with it; others hardly ever
+reach the front."""
 _OVERLOADED_MS = math.inf
 _SEED = 20_26
 
@@ -45,11 +47,11 @@ _SEED = 20_26
 def add_front_probabilities(
     front: tuple[Fleet, ...], option_fleets: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date
 ) -> tuple[Fleet, ...]:
-    """Set on each fleet of the front the probability that it is on the front, by drawing uncertain costs and
-    latencies.
+    """Set on each fleet of the front the probability that it is on the front, by drawing uncertain
+    costs and latencies.
 
-    Offers that are extrapolated from the same measurement by the same ratio have the same speed error in each draw;
-    price errors are independent.
+    Offers that are extrapolated from the same measurement by the same ratio have the same speed
+    error in each draw; price errors are independent.
     """
     if not front:
         return front

@@ -1,4 +1,5 @@
-"""Simulation of the recommended fleet on the busiest day of the week, hour by hour; each hour is independent."""
+"""Simulation of the recommended fleet on the busiest day of the week, hour by hour; each hour is
+independent."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ _REQUESTS = 4_000
 
 
 def simulate_peak_day(best_option: Option, plan_inputs: PlanningInputs, goals: Goals) -> tuple[Hour, ...]:
-    """Simulate the busiest of the next seven days at today's traffic level; empty if the target has no service model.
+    """Simulate the busiest of the next seven days at today's traffic level; empty if the target has
+    no service model.
 
-    Requests still queued at the end of an hour are not carried over to the next. `sizewise simulate` simulates a
-    continuous day.
+    Requests still queued at the end of an hour are not carried over to the next.
+    `sizewise simulate` simulates a continuous day.
     """
     fit = best_option.target.fit
     if fit is None:
@@ -61,7 +63,8 @@ def _to_ms(seconds: float | None) -> float | None:
 
 
 def find_busiest_day(plan_inputs: PlanningInputs) -> Floats:
-    """Return the 24 hourly mean rates of the day with the busiest hour among the next seven days."""
+    """Return the 24 hourly mean rates of the day with the busiest hour among the next seven
+    days."""
     start = datetime.datetime.combine(plan_inputs.today, datetime.time())
     week = compute_rates_per_s(plan_inputs.traffic, start, 7 * 24, 3600.0, today=plan_inputs.today).reshape(7, 24)
     return np.asarray(week[int(week.max(axis=1).argmax())])

@@ -63,8 +63,8 @@ def _format_measurement_notes(target: MeasuredTarget) -> Iterator[str]:
 
 
 def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
-    """Return a note if the plan limits a replica to its highest observed rate although the service model predicts
-    more.
+    """Return a note if the plan limits a replica to its highest observed rate although the service
+    model predicts more.
 
     Returns `None` if the plan is not limited by the observed rates.
     """
@@ -168,7 +168,8 @@ def _format_fleet_notes(ranked: Sequence[Fleet], excluded: Sequence[Fleet]) -> I
 
 
 def explain_no_fit(excluded: Sequence[Fleet]) -> str:
-    """Explain why no offer is feasible: the reason of the nearest offer, and the most common other reasons."""
+    """Explain why no offer is feasible: the reason of the nearest offer, and the most common other
+    reasons."""
     if not excluded:
         return "No instance type qualifies: the catalog is empty."
     nearest = find_nearest_excluded(excluded)
@@ -183,7 +184,8 @@ def explain_no_fit(excluded: Sequence[Fleet]) -> str:
 def find_nearest_excluded(excluded: Sequence[Fleet]) -> Fleet:
     """Return the excluded fleet that is closest to being feasible.
 
-    Offers that the user's own filters exclude rank last; among equal reasons, the lowest price per instance wins.
+    Offers that the user's own filters exclude rank last; among equal reasons, the lowest price per
+    instance wins.
     """
     order = get_args(RejectedBy)
 

@@ -69,7 +69,8 @@ def simulate_day(
 
 
 def _is_uncontrolled(day: DayOptions) -> bool:
-    """Return whether neither autoscaler, failures nor updates act between time slots, so that slots may be long."""
+    """Return whether neither autoscaler, failures nor updates act between time slots, so that slots
+    may be long."""
     operations = day.operations
     return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
 
@@ -85,7 +86,8 @@ def _build_design(planned: PlannedFleet, day: DayOptions) -> FleetDesign:
 def summarize_day(
     planned: PlannedFleet, plan_inputs: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates: Floats
 ) -> SimulatedDay:
-    """Build the results of a day from an outcome of `play_day` whose `usd_per_hour` was the price of one replica."""
+    """Build the results of a day from an outcome of `play_day` whose `usd_per_hour` was the price
+    of one replica."""
     minutes = outcome.minutes
     instances = _compute_billed_instances(planned, minutes)
     result = SimulatedDay(

@@ -1,4 +1,5 @@
-"""Preparation of a planned fleet for simulation: service model, planned rate per replica, and traffic of a day."""
+"""Preparation of a planned fleet for simulation: service model, planned rate per replica, and
+traffic of a day."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ _MIN_IN_FLIGHT = 0.01
 class PlannedFleet(msgspec.Struct, frozen=True):
     """Fleet of a plan with what its simulation needs.
 
-    `usd_per_hour_each` is the price of one instance, `planned_rate_per_s` the rate in req/s that each replica is sized
-    for, and `median_error` the relative error of the service model.
+    `usd_per_hour_each` is the price of one instance, `planned_rate_per_s` the rate in req/s that
+    each replica is sized for, and `median_error` the relative error of the service model.
     """
 
     fleet: Fleet
@@ -58,7 +59,8 @@ def prepare_fleet(
 ) -> PlannedFleet:
     """Prepare the recommended fleet, or that of the offer with this key, for simulation.
 
-    `instances` overrides the planned number of instances. Raises UsageError if the fleet cannot be simulated.
+    `instances` overrides the planned number of instances. Raises UsageError if the fleet cannot be
+    simulated.
     """
     fleet = _select_fleet(plan, offer_key)
     target = _find_target(fleet, plan_inputs)
@@ -87,7 +89,8 @@ def prepare_fleet(
 
 
 def select_day_goals(goals: Goals) -> Goals:
-    """Return the goals that apply to a simulated day; `notes` of the result lists those that do not.
+    """Return the goals that apply to a simulated day; `notes` of the result lists those that do
+    not.
 
     A request has one limit per kind of latency, so only the highest quantile of each kind is used.
     """
@@ -100,7 +103,8 @@ def select_day_goals(goals: Goals) -> Goals:
 
 
 def get_required_share(goals: Goals) -> float | None:
-    """Return the share of requests that must meet the limits; `None` if the SLO does not set a share or quantile."""
+    """Return the share of requests that must meet the limits; `None` if the SLO does not set a
+    share or quantile."""
     shares = [goal.quantile for goal in goals.latency_goals if goal.quantile is not None]
     if goals.share is not None:
         shares.append(goals.share)
@@ -137,7 +141,8 @@ def compute_day_rates(plan_inputs: PlanningInputs, date: datetime.date) -> Float
 
 
 def find_busiest_date(plan_inputs: PlanningInputs) -> datetime.date:
-    """Return the first day of the next 12 months with the busiest minute, for which the fleet is sized."""
+    """Return the first day of the next 12 months with the busiest minute, for which the fleet is
+    sized."""
     peaks = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
     return plan_inputs.today + datetime.timedelta(days=int(np.argmax(peaks >= peaks.max() * (1 - 1e-9))))
 
@@ -166,8 +171,8 @@ def _select_fleet(plan: Plan, key: str | None) -> Fleet:
 
 
 def _find_target(fleet: Fleet, plan_inputs: PlanningInputs) -> MeasuredTarget:
-    """Return the target that the fleet is based on: a measured one, or the assumed target of the fleet's
-    accelerator.
+    """Return the target that the fleet is based on: a measured one, or the assumed target of the
+    fleet's accelerator.
     """
     target = next((measured for measured in plan_inputs.measured if measured.name == fleet.measured_on), None)
     if target is None and plan_inputs.assumed_model is not None and fleet.accelerator is not None:

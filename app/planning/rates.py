@@ -9,7 +9,8 @@ from app.records.plan import RejectionId
 
 
 class Unavailable(msgspec.Struct, frozen=True):
-    """Reason why a value is not available. `reason` states what is missing, or what to measure instead."""
+    """Reason why a value is not available. `reason` states what is missing, or what to measure
+    instead."""
 
     id: RejectionId
     reason: str
@@ -41,8 +42,8 @@ def lacks_precision(accelerator: Accelerator, dtype: str) -> bool:
 
 
 def find_peak_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable:
-    """Return the dense peak in operations per second at `dtype`, one of `DTYPES`; a Refusal if unknown or
-    unsupported.
+    """Return the dense peak in operations per second at `dtype`, one of `DTYPES`; a Refusal if
+    unknown or unsupported.
     """
     if dtype not in DTYPES:
         return Unavailable(

@@ -1,5 +1,5 @@
-"""Relaxations of plan limits: if no offer is feasible, the smallest change of a single limit that makes one
-feasible.
+"""Relaxations of plan limits: if no offer is feasible, the smallest change of a single limit that
+makes one feasible.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _PEAK_SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
 class Relaxation(msgspec.Struct, frozen=True):
     """Relaxation of a single limit.
 
-    `changes` holds `key=value` strings as `sizewise plan --set` accepts them. For an objective, `changes` is empty and
-    `slo` is the entire changed SLO.
+    `changes` holds `key=value` strings as `sizewise plan --set` accepts them. For an objective,
+    `changes` is empty and `slo` is the entire changed SLO.
     """
 
     changes: tuple[str, ...]
@@ -37,8 +37,8 @@ class Relaxation(msgspec.Struct, frozen=True):
 def find_relaxations(plan_inputs: PlanningInputs) -> tuple[Relaxation, ...]:
     """Return the relaxations that make an offer feasible, each verified by a full plan.
 
-    Candidates are estimated by formula first. The result is empty if an offer is feasible already, or if relaxing a
-    single limit is not enough.
+    Candidates are estimated by formula first. The result is empty if an offer is feasible already,
+    or if relaxing a single limit is not enough.
     """
     if _find_cheapest(plan_inputs) is not None:
         return ()
@@ -46,7 +46,8 @@ def find_relaxations(plan_inputs: PlanningInputs) -> tuple[Relaxation, ...]:
 
 
 def _find_cheapest(plan_inputs: PlanningInputs) -> Fleet | None:
-    """Return the cheapest fleet of the full plan; skip the simulation if the formulas find no feasible fleet."""
+    """Return the cheapest fleet of the full plan; skip the simulation if the formulas find no
+    feasible fleet."""
     return (
         None
         if _plan_recommended_fleet(plan_inputs, preview=True) is None

@@ -28,7 +28,8 @@ _FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", 
 MAX_PRICE_AGE_DAYS = 90
 """Age of a price in days above which an offer is recommended only with a warning."""
 PRICE_DRIFT_PER_YEAR = 0.2
-"""Assumed sigma of a price's logarithm after a year; it grows with the square root of the price's age."""
+"""Assumed sigma of a price's logarithm after a year; it grows with the square root of the price's
+age."""
 
 
 class Risk(msgspec.Struct, frozen=True):
@@ -43,7 +44,8 @@ def compute_price_age_days(offer: Offer, today: datetime.date) -> int:
 def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
     """Return the assumed uncertainty of a price by age and source, as the sigma of its logarithm.
 
-    Prices of the same instance type changed by tens of percent within a year (`profiles/hardware/README.md`).
+    Prices of the same instance type changed by tens of percent within a year
+    (`profiles/hardware/README.md`).
     """
     source = offer.source.partition("+")[0]
     source_sigma = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
@@ -52,7 +54,8 @@ def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
 
 
 def is_low_trust(offer: Offer) -> bool:
-    """Return whether the on-demand price comes from a low-trust source; of several sources, the first one counts."""
+    """Return whether the on-demand price comes from a low-trust source; of several sources, the
+    first one counts."""
     return offer.source.partition("+")[0] in _LOW_TRUST_SOURCES
 
 

@@ -1,4 +1,5 @@
-"""Sensitivity of the plan's cost: each input at its low and its high end, with all other inputs as planned."""
+"""Sensitivity of the plan's cost: each input at its low and its high end, with all other inputs as
+planned."""
 
 from __future__ import annotations
 
@@ -95,7 +96,8 @@ def _iterate_model_inputs(
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     """Yield the low and high cases of the SLO limits and of the router.
 
-    The rate of a case is the planned rate times the ratio of the analytical estimates with and without the change.
+    The rate of a case is the planned rate times the ratio of the analytical estimates with and
+    without the change.
     """
 
     def scale_rate(changed: Goals, router: Router) -> Callable[[Capacity], float]:
@@ -159,8 +161,8 @@ def _find_cheapest(
     rate_factor: Callable[[Capacity], float],
     price_factor: Callable[[Candidate], float],
 ) -> tuple[float, str] | None:
-    """Return the lowest monthly cost and the key of its offer, regardless of any budget; `None` if no offer is
-    feasible.
+    """Return the lowest monthly cost and the key of its offer, regardless of any budget; `None` if
+    no offer is feasible.
     """
     costs = []
     for option in options:

@@ -1,9 +1,10 @@
-"""Number of instances that a peak needs if the capacity of an instance is log-normal, and the cost of the instances.
+"""Number of instances that a peak needs if the capacity of an instance is log-normal, and the cost
+of the instances.
 
-All instances of a fleet share the same capacity error, because it comes from the same measurement. So P(n × capacity ≥
-peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that reaches the confidence is ⌈peak × exp(sigma × z) /
-median⌉, with z the normal quantile of the confidence. An uncertain peak is log-normal too, and its variance is added to
-that of the capacity.
+All instances of a fleet share the same capacity error, because it comes from the same measurement.
+So P(n × capacity ≥ peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that reaches the
+confidence is ⌈peak × exp(sigma × z) / median⌉, with z the normal quantile of the confidence. An
+uncertain peak is log-normal too, and its variance is added to that of the capacity.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from app.records.result import Estimate, Fleet, Traffic
 HOURS_PER_MONTH = 730
 Z80 = 1.281552
 SPOT_UNAVAILABLE_SHARE = 0.01
-"""Assumed share of time in which a spot instance is interrupted and not yet replaced. Price lists do not state it."""
+"""Assumed share of time in which a spot instance is interrupted and not yet replaced. Price lists
+do not state it."""
 _NORMAL = NormalDist()
 
 
 class Demand(msgspec.Struct, frozen=True):
     """Peak and mean rates that the replicas must serve, with the required confidence and spares.
 
-    `peak_per_s` is the peak of the next 12 months and `mean_per_s` the current weekly mean. `peak_sigma` is the sigma
-    of the peak's logarithm; its square is added to the variance of the capacity. `z` is the normal quantile of the
-    confidence.
+    `peak_per_s` is the peak of the next 12 months and `mean_per_s` the current weekly mean.
+    `peak_sigma` is the sigma of the peak's logarithm; its square is added to the variance of the
+    capacity. `z` is the normal quantile of the confidence.
     """
 
     peak_per_s: float
@@ -44,7 +46,8 @@ class Demand(msgspec.Struct, frozen=True):
     """Number of zones; with several zones, the fleet must tolerate the failure of one."""
 
     def count_spares(self, needed: int) -> int:
-        """Return the number of spare instances for failures and updates, if `needed` instances serve the load.
+        """Return the number of spare instances for failures and updates, if `needed` instances
+        serve the load.
 
         With several zones, the spares also replace the capacity that is lost if one zone fails.
         """
@@ -55,7 +58,8 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
-    """Build the demand from the traffic and the plan limits; campaigns are included only if `today` is given."""
+    """Build the demand from the traffic and the plan limits; campaigns are included only if `today`
+    is given."""
     return Demand(
         peak_per_s=compute_peak_per_s(traffic, today),
         mean_per_s=compute_mean_per_s(traffic),
@@ -67,12 +71,14 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
 
 
 def count_instances(demand: Demand, capacity: Capacity, z: float) -> int:
-    """Return the number of instances needed without spares; `z` is the normal quantile of the confidence."""
+    """Return the number of instances needed without spares; `z` is the normal quantile of the
+    confidence."""
     return count_instances_at_rate(demand, capacity.rate_per_s, capacity.sigma, z)
 
 
 def count_instances_at_rate(demand: Demand, rate_per_s: float, sigma: float, z: float) -> int:
-    """Return the number of instances needed if each sustains `rate_per_s`; `sigma` is that of the rate's logarithm."""
+    """Return the number of instances needed if each sustains `rate_per_s`; `sigma` is that of the
+    rate's logarithm."""
     sigma = math.hypot(sigma, demand.peak_sigma)
     return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / rate_per_s - 1e-9))
 
@@ -83,10 +89,11 @@ def compute_sustained_peak_per_s(instances: int, capacity: Capacity, demand: Dem
 
 
 def get_planned_rate_per_s(fleet: Fleet) -> float | None:
-    """Return the rate in req/s that one replica of a planned fleet is sized for; `None` if the fleet has no size.
+    """Return the rate in req/s that one replica of a planned fleet is sized for; `None` if the
+    fleet has no size.
 
-    Plan files of version 0.1.0 do not contain this rate. It is then the peak divided by the number of required
-    replicas.
+    Plan files of version 0.1.0 do not contain this rate. It is then the peak divided by the number
+    of required replicas.
     """
     if fleet.planned_rate_per_replica_per_s is not None:
         return fleet.planned_rate_per_replica_per_s
@@ -113,7 +120,8 @@ def compute_probabilities(needed: int, capacity: Capacity, demand: Demand) -> Sl
 
 
 def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
-    """Return the probabilities of `compute_probabilities` for spot instances, which are unavailable at times.
+    """Return the probabilities of `compute_probabilities` for spot instances, which are unavailable
+    at times.
 
     Spares replace interrupted instances; if more instances are interrupted, fewer serve the peak.
     """
@@ -123,8 +131,8 @@ def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, 
 
 
 def count_spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
-    """Return the minimum number of additional instances with which spot instances reach the confidence, up to
-    `needed`.
+    """Return the minimum number of additional instances with which spot instances reach the
+    confidence, up to `needed`.
     """
     for additional in range(needed):
         if reaches_confidence(
@@ -141,8 +149,8 @@ def reaches_confidence(probability: float, demand: Demand) -> bool:
 def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
     """Return the probability that spot instances sustain the peak.
 
-    Interruptions are independent. Spares for failures and updates are assumed to be free to replace interrupted
-    instances.
+    Interruptions are independent. Spares for failures and updates are assumed to be free to replace
+    interrupted instances.
     """
     log_missing, log_present = math.log(SPOT_UNAVAILABLE_SHARE), math.log1p(-SPOT_UNAVAILABLE_SHARE)
     mean = SPOT_UNAVAILABLE_SHARE * instances
@@ -172,7 +180,8 @@ def estimate_instance_range(capacity: Capacity, demand: Demand) -> Spread:
 def _count_min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
     """Return the lower end of the number of instances.
 
-    It is at least the number that the lowest peak needs at the maximum throughput of the service model.
+    It is at least the number that the lowest peak needs at the maximum throughput of the service
+    model.
     """
     needed = count_instances_at_rate(demand, capacity.compute_upper_quantile_per_s(0.0), capacity.sigma, -z)
     return max(
@@ -183,8 +192,8 @@ def _count_min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
 def estimate_cost_range(
     needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand, spot_spares: int = 0
 ) -> Spread:
-    """Return P10, P50 and P90 of the monthly cost, given the uncertainty of the number of instances and of the
-    price.
+    """Return P10, P50 and P90 of the monthly cost, given the uncertainty of the number of instances
+    and of the price.
     """
     counts = [
         round(count) + demand.count_spares(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
@@ -211,8 +220,8 @@ def estimate_monthly_cost(
 ) -> Estimate:
     """Return the monthly cost in USD with its 95 % interval.
 
-    The interval covers the cost of the fleet resized to either end of the capacity's interval, and the price drift;
-    `price_sigma` is the sigma of the price's logarithm.
+    The interval covers the cost of the fleet resized to either end of the capacity's interval, and
+    the price drift; `price_sigma` is the sigma of the price's logarithm.
     """
     min_instances = _count_min_instances(demand, capacity, Z95)
     counts = (min_instances, count_instances(demand, capacity, Z95))
@@ -226,7 +235,8 @@ def estimate_monthly_cost(
 
 
 def estimate_cost_per_1k(monthly: Estimate, demand: Demand) -> Estimate:
-    """Return the cost per 1,000 inferences: the monthly cost divided by the inferences of a month at the mean rate."""
+    """Return the cost per 1,000 inferences: the monthly cost divided by the inferences of a month
+    at the mean rate."""
     thousands = demand.mean_per_s * HOURS_PER_MONTH * 3600 / 1000
     if thousands == 0 or monthly.value is None or monthly.ci95 is None:
         return Estimate(None, reason="the traffic has no requests", basis=monthly.basis)

@@ -21,8 +21,8 @@ def bundled_models() -> dict[str, Path]:
 
 
 def find_profile(name_or_path: str) -> Path:
-    """Return the path of a profile. `name_or_path` is a path or the name of a bundled profile. Raises UsageError if
-    there is no such profile."""
+    """Return the path of a profile. `name_or_path` is a path or the name of a bundled profile.
+    Raises UsageError if there is no such profile."""
     path = Path(name_or_path)
     if path.is_file():
         return path

@@ -63,11 +63,12 @@ _TEXTS: dict[Pipeline, str] = {"github": _GITHUB, "gitlab": _GITLAB}
 def write_ci_job(
     pipeline: Pipeline, text: str, tree: dict[str, Any], directory: Path, repository: Path
 ) -> tuple[Path, ...]:
-    """Write a profile and a CI job that runs the profile to a repository. Paths in the profile `text` are relative to
-    `directory`.
+    """Write a profile and a CI job that runs the profile to a repository. Paths in the profile
+    `text` are relative to `directory`.
 
-    Paths into the repository are made relative, all other paths absolute. Returns the written files. Raises UsageError
-    if the profile contains a secret, if a file with different content exists, or if a file cannot be written.
+    Paths into the repository are made relative, all other paths absolute. Returns the written
+    files. Raises UsageError if the profile contains a secret, if a file with different content
+    exists, or if a file cannot be written.
     """
     places = find_secret_keys(text)
     if places:
@@ -94,8 +95,8 @@ def write_ci_job(
 
 
 def _allowed_hosts(text: str, directory: Path) -> list[str]:
-    """Return the options that allow the profile's secrets to be sent to its hosts, because a pipeline cannot ask for
-    consent."""
+    """Return the options that allow the profile's secrets to be sent to its hosts, because a
+    pipeline cannot ask for consent."""
     try:
         profile = load_profile_text(text.encode(), directory / "profile.yaml")
     except ProfileError:

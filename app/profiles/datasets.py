@@ -1,8 +1,8 @@
 """Settings for datasets, request popularity and request bodies.
 
-A dataset is a folder or a file, whose format is detected from its extension. The popularity (`in-turn`, `uniform`,
-`zipf` or `{zipf: 1.1}`) decides how often each prepared request is sent. Bodies are sent unchanged, but written to
-files with secrets redacted.
+A dataset is a folder or a file, whose format is detected from its extension. The popularity
+(`in-turn`, `uniform`, `zipf` or `{zipf: 1.1}`) decides how often each prepared request is sent.
+Bodies are sent unchanged, but written to files with secrets redacted.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ _FORM = re.compile(r"[^\s&={}\"]+=[^\s&{}\"]*(?:&[^\s&={}\"]+=[^\s&{}\"]*)*")
 
 
 def redact_body(value: JsonValue) -> JsonValue:
-    """Return a copy of a request body with every probable secret redacted, including secrets in strings that are JSON
-    or form data."""
+    """Return a copy of a request body with every probable secret redacted, including secrets in
+    strings that are JSON or form data."""
     return _redact_value(value, "")
 
 

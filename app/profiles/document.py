@@ -1,8 +1,8 @@
 """Read the subset of YAML that profiles use: plain values, each with its line number.
 
-Documents larger than 1 MiB or nested deeper than 64 levels, anchors, aliases, tags, duplicate keys and files with
-several documents are rejected. Scalars follow YAML 1.2 (`no` is a string, `1e6` is a number) instead of YAML 1.1 as in
-PyYAML.
+Documents larger than 1 MiB or nested deeper than 64 levels, anchors, aliases, tags, duplicate keys
+and files with several documents are rejected. Scalars follow YAML 1.2 (`no` is a string, `1e6` is a
+number) instead of YAML 1.1 as in PyYAML.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from app.errors import ProfileError
 KeyPath = tuple[str | int, ...]
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
-# libyaml parses a file of the maximum size in less than a second; the pure Python loader takes many seconds.
+# libyaml parses a file of the maximum size in less than a second; the pure Python loader takes many
+# seconds.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -32,15 +33,16 @@ _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 class Document(msgspec.Struct, frozen=True):
-    """A parsed document. `lines` maps the path of each key or item to its line number, counted from 1."""
+    """A parsed document. `lines` maps the path of each key or item to its line number, counted from
+    1."""
 
     value: Any
     lines: dict[KeyPath, int]
 
 
 def read_limited(path: Path) -> bytes:
-    """Return the content of a file, truncated to one byte more than the maximum size, so that callers can detect larger
-    files.
+    """Return the content of a file, truncated to one byte more than the maximum size, so that
+    callers can detect larger files.
 
     Raises ProfileError if the file cannot be read.
     """

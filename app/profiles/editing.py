@@ -1,6 +1,8 @@
-"""Set, change or remove one value in the text of a profile, without changing the rest of the text or its comments.
+"""Set, change or remove one value in the text of a profile, without changing the rest of the text
+or its comments.
 
-If an edit in place is impossible, the whole text is rewritten: all values are preserved, but comments are lost.
+If an edit in place is impossible, the whole text is rewritten: all values are preserved, but
+comments are lost.
 """
 
 from __future__ import annotations
@@ -23,20 +25,23 @@ _INDENT = 2
 
 
 class EditedText(msgspec.Struct, frozen=True):
-    """The edited text. `is_anew` is true if the whole text was rewritten, so that comments were lost."""
+    """The edited text. `is_anew` is true if the whole text was rewritten, so that comments were
+    lost."""
 
     text: str
     is_anew: bool = False
 
 
 def edit(text: str, path: KeyPath, value: Any) -> EditedText:
-    """Set the value at `path` in a valid document `text`. Raises KeyError if `path` cannot exist in the document."""
+    """Set the value at `path` in a valid document `text`. Raises KeyError if `path` cannot exist in
+    the document."""
     tree = read_document(text.encode(), "profile").value
     return rewrite(text, set_value({} if tree is None else tree, path, value))
 
 
 def rewrite(text: str, target: dict[str, Any]) -> EditedText:
-    """Change a valid document `text` to have the values of `target`, without touching values that are already equal."""
+    """Change a valid document `text` to have the values of `target`, without touching values that
+    are already equal."""
     edited = text
     for path, value in list(_changes(_read(text), target, ())):
         changed = _apply_change(edited, path, value)
@@ -59,7 +64,8 @@ def _apply_change(text: str, path: KeyPath, value: Any) -> str | None:
 
 
 def _changes(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield a minimal list of values to set or remove, in an order in which each change can be applied."""
+    """Yield a minimal list of values to set or remove, in an order in which each change can be
+    applied."""
     if isinstance(old, dict) and isinstance(new, dict) and new:
         for key in [key for key in old if key not in new]:
             yield (*path, key), REMOVED
@@ -94,7 +100,8 @@ def _read(text: str) -> Any:
 
 
 def set_value(tree: Any, path: KeyPath, value: Any) -> Any:
-    """Return a copy of `tree` with `value` at `path`. Missing mappings and lists along the path are created."""
+    """Return a copy of `tree` with `value` at `path`. Missing mappings and lists along the path are
+    created."""
     if not path:
         return copy.deepcopy(value)
     empty: Any = [] if isinstance(path[0], int) else {}
@@ -134,7 +141,8 @@ def get_value(tree: Any, path: KeyPath) -> Any:
 
 
 def format_profile(tree: Any) -> str:
-    """Format a whole profile as YAML in the usual style: keys in block style, small values on one line."""
+    """Format a whole profile as YAML in the usual style: keys in block style, small values on one
+    line."""
     return _block(tree, 0)
 
 
@@ -147,7 +155,8 @@ def format_inline(value: Any) -> str:
 
 
 def _edit_in_place(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
-    """Change the value in place, or append it to the mapping or list that does not contain it yet."""
+    """Change the value in place, or append it to the mapping or list that does not contain it
+    yet."""
     del wanted
     node, key_node, container = _find(text, path)
     if value is REMOVED:
@@ -162,8 +171,8 @@ def _edit_in_place(text: str, path: KeyPath, value: Any, wanted: Any) -> str | N
 
 
 def _rewrite_container(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
-    """Rewrite the nearest mapping or list around `path` that exists in the text. Return the new text, or `None` if
-    there is none."""
+    """Rewrite the nearest mapping or list around `path` that exists in the text. Return the new
+    text, or `None` if there is none."""
     del value
     for length in range(len(path) - 1, 0, -1):
         node, key_node, container = _find(text, path[:length])
@@ -176,8 +185,8 @@ def _rewrite_container(text: str, path: KeyPath, value: Any, wanted: Any) -> str
 
 
 def _find(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node | None, yaml.Node | None]:
-    """Return the YAML nodes of the value at `path`, of its key and of its container; each node is `None` if it does not
-    exist."""
+    """Return the YAML nodes of the value at `path`, of its key and of its container; each node is
+    `None` if it does not exist."""
     node, key_node, container = yaml.compose(text, Loader=_LOADER), None, None
     for key in path:
         container, node_here, key_node = node, None, None
@@ -196,7 +205,8 @@ def _find(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node | None,
 
 
 def _replace(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any) -> str | None:
-    """Replace `node`, whose key is `key_node`, by `value`. Return the new text, or `None` if that is impossible."""
+    """Replace `node`, whose key is `key_node`, by `value`. Return the new text, or `None` if that
+    is impossible."""
     start, end = node.start_mark.index, node.end_mark.index
     is_block = isinstance(node, yaml.CollectionNode) and not node.flow_style
     if is_block and isinstance(value, dict | list) and value:
@@ -283,7 +293,8 @@ def _entry(key: str, value: Any, column: int) -> str:
 
 
 def _is_multiline(value: Any) -> bool:
-    """Return whether a value is usually written over several lines: nested containers and lists of sentences."""
+    """Return whether a value is usually written over several lines: nested containers and lists of
+    sentences."""
     if isinstance(value, dict):
         return any(isinstance(item, dict | list) and item for item in value.values()) or len(value) > 4
     return any(isinstance(item, dict) or (isinstance(item, str) and " " in item) for item in value)
@@ -310,7 +321,8 @@ def _is_equivalent(text: str, wanted: Any) -> bool:
 
 
 def _is_equal(first: Any, second: Any) -> bool:
-    """Compare two values by value and type, as in YAML: 1 differs from true, and 1 differs from 1.0."""
+    """Compare two values by value and type, as in YAML: 1 differs from true, and 1 differs from
+    1.0."""
     if isinstance(first, dict) and isinstance(second, dict):
         return set(first) == set(second) and all(_is_equal(first[key], second[key]) for key in first)
     if isinstance(first, list) and isinstance(second, list):

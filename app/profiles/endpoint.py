@@ -1,7 +1,8 @@
-"""Settings that all targets share: addresses, connections, hardware and the server that the run may start.
+"""Settings that all targets share: addresses, connections, hardware and the server that the run may
+start.
 
-They include URLs, headers and environments that may hold secrets (checked, and written back without them), and the
-target's own server, which the run starts before measuring and stops afterwards.
+They include URLs, headers and environments that may hold secrets (checked, and written back without
+them), and the target's own server, which the run starts before measuring and stops afterwards.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ Variables = Annotated[dict[str, str], BeforeValidator(_read_variables)]
 
 
 def _read_command(value: object) -> object:
-    """Parse a command: a list, or text that is split into words like in a shell. No shell is ever involved."""
+    """Parse a command: a list, or text that is split into words like in a shell. No shell is ever
+    involved."""
     if isinstance(value, str):
         try:
             value = shlex.split(value)
@@ -161,12 +163,13 @@ def _read_directory(value: object, info: ValidationInfo) -> Path:
 class StartSettings(Settings):
     """A server that the run starts.
 
-    The server is ready when `ready`, a URL or a path on the target's host, returns a 2xx status. `env` is added to the
-    environment of Sizewise.
+    The server is ready when `ready`, a URL or a path on the target's host, returns a 2xx status.
+    `env` is added to the environment of Sizewise.
     """
 
     command: Annotated[Listed[str], BeforeValidator(_read_command)] = Field(examples=[["python server.py --port 8000"]])
-    """Command that starts the server, as text, like python server.py --port 8000. It does not run in a shell."""
+    """Command that starts the server, as text, like python server.py --port 8000. It does not run
+    in a shell."""
     ready: ReadyUrl = Field(examples=["/health"])
     """URL or path that returns a 2xx status once the server is ready, like /health."""
     timeout_s: PositiveSeconds = Field(default=120.0, alias="timeout", examples=["120s"])
@@ -265,9 +268,11 @@ class TargetSettings(Settings):
     urls: Listed[HttpUrl] = ()
     """URLs of the replicas of one service. Requests are spread over them."""
     hardware: HardwareOfTarget | None = None
-    """Hardware of the target. Without it nothing is planned, unless the target is on this machine."""
+    """Hardware of the target. Without it nothing is planned, unless the target is on this
+    machine."""
     permitted: bool = False
-    """Confirms that you may load-test this host. Required for hosts outside this machine and private networks."""
+    """Confirms that you may load-test this host. Required for hosts outside this machine and
+    private networks."""
     start: StartSettings | None = None
     """Server that the run starts before measuring and stops afterwards."""
     timeouts: TimeoutSettings = TimeoutSettings()
@@ -302,7 +307,8 @@ class EndpointSettings(TargetSettings):
     tls: Annotated[Tls, ReadAs(TlsSettings, _check_key_file)] = Tls()
     """Certificates and their verification."""
     max_connections: Annotated[Count, upper_bound(100_000)] = Field(default=_ENDPOINT.max_connections, examples=[2048])
-    """Maximum number of open connections, like 2048. By default, each client of a closed loop has one connection."""
+    """Maximum number of open connections, like 2048. By default, each client of a closed loop has
+    one connection."""
     wake: bool = False
     """Wakes a server that scales to zero, and waits for it, before the run."""
 

@@ -1,4 +1,5 @@
-"""Describe the fields of a profile, derived from the settings classes, for forms and for lists of keys."""
+"""Describe the fields of a profile, derived from the settings classes, for forms and for lists of
+keys."""
 
 from __future__ import annotations
 
@@ -30,9 +31,9 @@ _FREE_FORM = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity
 class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Description of one field of a profile.
 
-    A field of kind `text` is always a string, a `scalar` is converted to the type that YAML gives it, and `any` may be
-    any YAML. `item` describes the items of a list, a mapping or a list of records; `fields` are the fields of a group.
-    `one_of` has the same meaning as in Settings.
+    A field of kind `text` is always a string, a `scalar` is converted to the type that YAML gives
+    it, and `any` may be any YAML. `item` describes the items of a list, a mapping or a list of
+    records; `fields` are the fields of a group. `one_of` has the same meaning as in Settings.
     """
 
     key: str
@@ -138,8 +139,8 @@ def _container(annotation: Any, attributes: dict[str, Any]) -> FieldSpec | None:
 def _union(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
     """Describe a union type.
 
-    A union of `None` and one other type is nullable. A union of several other types is a scalar, or any YAML if one of
-    the types is a list or has a free form.
+    A union of `None` and one other type is nullable. A union of several other types is a scalar, or
+    any YAML if one of the types is a list or has a free form.
     """
     members = [entry for entry in get_args(annotation) if entry is not types.NoneType]
     is_nullable = len(members) < len(get_args(annotation))
@@ -201,7 +202,8 @@ def _format_default(value: Any, field: FieldInfo) -> Any:
 
 
 def _plain(value: Any, annotation: Any, metadata: tuple[Any, ...]) -> Any:
-    """Return a value in profile notation, converted by the serializers of the field's annotation."""
+    """Return a value in profile notation, converted by the serializers of the field's
+    annotation."""
     metadata = tuple(_flat(metadata))
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)

@@ -1,5 +1,5 @@
-"""Find objectives and gates of a profile that can never be met, never fail or never be evaluated, before any load is
-sent.
+"""Find objectives and gates of a profile that can never be met, never fail or never be evaluated,
+before any load is sent.
 
 The checks cover metrics, tags, metrics of the whole run, and changes against a baseline.
 """
@@ -33,7 +33,8 @@ _ABOVE = (">", ">=")
 
 
 def find_gate_problem(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Return the problem with a gate and a hint on how to fix the gate; `None` if the gate is valid."""
+    """Return the problem with a gate and a hint on how to fix the gate; `None` if the gate is
+    valid."""
     if gate.metric in RUN_METRICS:
         why = _check_run_metric(profile, gate)
         if why is not None:
@@ -58,9 +59,11 @@ def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | No
 
 
 def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
-    """Return the problem with a gate that every possible value meets, and a hint; `None` if the gate can fail.
+    """Return the problem with a gate that every possible value meets, and a hint; `None` if the
+    gate can fail.
 
-    Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases by more than 100 %.
+    Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases
+    by more than 100 %.
     """
     if gate.metric in _MAY_BE_NEGATIVE and not gate.is_change:
         return None
@@ -76,7 +79,8 @@ def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
 
 
 def _check_tags(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Return the problem with the gate's tags and a hint; `None` if some stage will have these tags."""
+    """Return the problem with the gate's tags and a hint; `None` if some stage will have these
+    tags."""
     known = _variant_tags(profile) if isinstance(profile, LocalProfile) else _stage_tags(profile)
     for tag, value in gate.tags.items():
         if tag not in known:
@@ -106,7 +110,8 @@ def _variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
 
 
 def find_objective_problem(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
-    """Find the first objective or gate that is invalid: it cannot be evaluated, can never be met, or can never fail.
+    """Find the first objective or gate that is invalid: it cannot be evaluated, can never be met,
+    or can never fail.
 
     Returns its path in the profile and the problem; `None` if all objectives and gates are valid.
     """
@@ -154,7 +159,8 @@ def _find_problem(profile: Profile, objective: Objective, key: str) -> tuple[str
 
 
 def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Check the gate's metric and, if the limit is relative to another metric, that reference metric too."""
+    """Check the gate's metric and, if the limit is relative to another metric, that reference
+    metric too."""
     if gate.metric in RUN_METRICS:
         return _check_can_be_met(gate)
     whole = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
@@ -169,8 +175,8 @@ def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | 
 
 
 def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    """Return why an objective cannot decide whether a rate meets the SLO. Profiles without a search or a sweep are not
-    checked."""
+    """Return why an objective cannot decide whether a rate meets the SLO. Profiles without a search
+    or a sweep are not checked."""
     if profile.load.search is None and profile.load.sweep is None:
         return None
     metric = objective.metric
@@ -187,10 +193,11 @@ def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[s
 
 
 def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
-    """Return the problem with an objective that no possible value can meet, and a hint; `None` if the objective can be
-    met.
+    """Return the problem with an objective that no possible value can meet, and a hint; `None` if
+    the objective can be met.
 
-    Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases by more than 100 %.
+    Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases
+    by more than 100 %.
     """
     name, sign, limit = objective.metric, objective.comparator, objective.limit
     minimum = -1 if objective.is_change else 0
@@ -206,8 +213,8 @@ def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
 
 
 def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    """Return the problem with a goodput objective, and a hint, if the SLO limits no latency metric of individual
-    requests.
+    """Return the problem with a goodput objective, and a hint, if the SLO limits no latency metric
+    of individual requests.
 
     Goodput is the share of scheduled requests whose response meets all of these latency limits.
     """
@@ -236,7 +243,8 @@ def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tupl
 
 
 def _uses_io_binding(profile: LocalProfile) -> bool:
-    """Return whether any variant uses I/O binding, without which host-device copies are not timed separately."""
+    """Return whether any variant uses I/O binding, without which host-device copies are not timed
+    separately."""
     setting = profile.target.runtime.io_binding
     return any(
         variant.provider in ("cuda", "tensorrt") if setting is None else setting

@@ -1,6 +1,8 @@
-"""Load settings of a profile: stages, a sweep and a search, and the number of worker processes that send the load.
+"""Load settings of a profile: stages, a sweep and a search, and the number of worker processes that
+send the load.
 
-Each stage sends one kind of traffic for a limited time. A sweep runs the same stage at increasing loads.
+Each stage sends one kind of traffic for a limited time. A sweep runs the same stage at increasing
+loads.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ Burstiness = Annotated[float, Field(ge=0.01, le=100)]
 Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed), Unit("x")]
 
 MAX_ARRIVALS = 50_000_000
-"""Maximum number of arrivals in a stage. The schedule is built before the stage starts; its times take 400 MB."""
+"""Maximum number of arrivals in a stage. The schedule is built before the stage starts; its times
+take 400 MB."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 _FORM_OF = {"speed": "trace", "superpose": "trace", "think_time": "concurrency"}
 _WITHOUT_PROCESS = ("trace", "concurrency")
@@ -69,10 +72,11 @@ _WITHOUT_PROCESS = ("trace", "concurrency")
 class StageSettings(Settings):
     """A stage of the load.
 
-    The traffic is defined by exactly one of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`, `trace` and
-    `concurrency`. `duration` is the duration of the stage without `lead_in`; a trace without a duration is replayed to
-    its end. `burstiness` is the coefficient of variation of gamma interarrival times. A trace is replayed at `speed`
-    times its recorded speed, with `superpose` shifted copies at once.
+    The traffic is defined by exactly one of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`,
+    `trace` and `concurrency`. `duration` is the duration of the stage without `lead_in`; a trace
+    without a duration is replayed to its end. `burstiness` is the coefficient of variation of gamma
+    interarrival times. A trace is replayed at `speed` times its recorded speed, with `superpose`
+    shifted copies at once.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what comes": _FORMS}
@@ -82,9 +86,11 @@ class StageSettings(Settings):
     arrivals: ArrivalProcess | None = None
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
     burstiness: Burstiness | None = None
-    """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are burstier."""
+    """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are
+    burstier."""
     rate_per_s: RateOrShare | None = Field(default=None, alias="rate", examples=["50/s"])
-    """Requests per second, like 50/s, or a share of an earlier stage's throughput, such as 80% of steady."""
+    """Requests per second, like 50/s, or a share of an earlier stage's throughput, such as 80% of
+    steady."""
     ramp: RampSettings | None = None
     """Ramp: a linear change from one rate to another."""
     steps_per_s: Listed[NonNegativeRate] = Field(default=(), alias="steps", examples=[["10/s", "20/s", "40/s"]])
@@ -106,7 +112,8 @@ class StageSettings(Settings):
     think_s: Seconds | None = Field(default=None, alias="think_time", examples=["500ms"])
     """Think time: the pause of a client between a response and its next request, like 500ms."""
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["30s"])
-    """Duration of the stage without its lead-in, like 30s. A trace without a duration is replayed to its end."""
+    """Duration of the stage without its lead-in, like 30s. A trace without a duration is replayed
+    to its end."""
     lead_in_s: Seconds = Field(default=0.0, alias="lead_in", examples=["2s"])
     """Duration of load before the stage, which is not measured, like 2s."""
     repeats: Repeats = Field(default=1, examples=[1])
@@ -205,7 +212,8 @@ def check_burstiness(arrivals: str | None, burstiness: float | None) -> None:
 
 
 def check_shares(stages: tuple[StageSettings, ...]) -> None:
-    """Check that rates relative to another stage refer to an earlier stage. Raises BadValueError otherwise."""
+    """Check that rates relative to another stage refer to an earlier stage. Raises BadValueError
+    otherwise."""
     earlier: list[str] = []
     for stage in stages:
         if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier:
@@ -246,9 +254,9 @@ Clients = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
 class SweepSettings(Settings):
     """A sweep over several loads.
 
-    The loads are defined by exactly one of `rates`, `from` with `to` (`points` rates, evenly spaced on a log scale),
-    `concurrency` and `max_concurrency` (1, 2, 4 … clients up to this number). Each load is applied for `step_duration`
-    and is run `repeats` times.
+    The loads are defined by exactly one of `rates`, `from` with `to` (`points` rates, evenly spaced
+    on a log scale), `concurrency` and `max_concurrency` (1, 2, 4 … clients up to this number). Each
+    load is applied for `step_duration` and is run `repeats` times.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -266,11 +274,13 @@ class SweepSettings(Settings):
     concurrency: Listed[Clients] = Field(default=(), examples=[[1, 4, 16]])
     """Numbers of concurrent clients in ascending order, like 1, 4, 16."""
     max_concurrency: Clients | None = Field(default=None, examples=[64])
-    """Highest number of concurrent clients, like 64; the sweep runs 1, 2, 4 … clients up to this number."""
+    """Highest number of concurrent clients, like 64; the sweep runs 1, 2, 4 … clients up to this
+    number."""
     arrivals: ArrivalProcess | None = None
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
     burstiness: Burstiness | None = None
-    """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are burstier."""
+    """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are
+    burstier."""
     step_duration_s: PositiveSeconds = Field(default=10.0, alias="step_duration", examples=["10s"])
     """Duration of each load, like 10s."""
     repeats: Repeats = Field(default=1, examples=[1])
@@ -378,14 +388,15 @@ SearchKeys = Annotated[SearchSpec, ReadAs(SearchSettings, _check_search)]
 class LoadSettings(Settings):
     """The load of a run: first the stages, then the sweep, then the search.
 
-    `warmup` is the total duration of three warm-up windows. Up to six windows are run, until three consecutive windows
-    agree; 0s disables the warm-up.
+    `warmup` is the total duration of three warm-up windows. Up to six windows are run, until three
+    consecutive windows agree; 0s disables the warm-up.
     """
 
     seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
     """Seed of random arrivals and requests, like 7. The same seed gives the same load."""
     warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
-    """Total duration of three warm-up windows, like 2s. Up to six windows are run. 0s disables the warm-up."""
+    """Total duration of three warm-up windows, like 2s. Up to six windows are run. 0s disables the
+    warm-up."""
     workers: Workers = "auto"
     """Number of worker processes on this machine that send the load: auto, or a number."""
     stages: Listed[StageSettings] = ()

@@ -1,4 +1,5 @@
-"""Load a profile, and report errors with file, line and a suggestion of the most similar valid name."""
+"""Load a profile, and report errors with file, line and a suggestion of the most similar valid
+name."""
 
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ class _Source(msgspec.Struct, frozen=True):
     overridden: dict[KeyPath, str]
 
     def error(self, message: str, where: KeyPath, hint: str | None = None, key: str = "") -> ProfileError:
-        """Build an error with the nearest known location of `where`: a `--set` override, otherwise a line."""
+        """Build an error with the nearest known location of `where`: a `--set` override, otherwise
+        a line."""
         for length in range(len(where), -1, -1):
             path = where[:length]
             if path in self.overridden:
@@ -103,8 +105,8 @@ def load_profile(
 ) -> Profile:
     """Load a profile from a file, with overrides of the form `a.b.c=value`. Raises ProfileError.
 
-    Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up in `catalog`, or in
-    the default catalog if it is `None`.
+    Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up
+    in `catalog`, or in the default catalog if it is `None`.
     """
     return _validate_source(_read(path, overrides), files_must_exist, catalog)
 
@@ -112,7 +114,8 @@ def load_profile(
 def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str] = ()) -> Profile:
     """Load a profile from its content. Raises ProfileError.
 
-    `source_path` is used in error messages; paths in the profile are relative to the folder of `source_path`.
+    `source_path` is used in error messages; paths in the profile are relative to the folder of
+    `source_path`.
     """
     return _validate_source(_parse(content, source_path, overrides), True)
 
@@ -125,7 +128,8 @@ def _validate_source(source: _Source, files_must_exist: bool, catalog: Catalog |
 
 
 def load_planning(overrides: Sequence[str], catalog: Catalog | None = None) -> PlanningSettings:
-    """Load the settings of a plan only from `--set` overrides, without a profile. Raises ProfileError."""
+    """Load the settings of a plan only from `--set` overrides, without a profile. Raises
+    ProfileError."""
     source = _source_of_overrides(overrides)
     settings = _validate_settings(PlanningSettings, source)
     _check_against_catalogue(source, settings.target.hardware, settings.plan, catalog)
@@ -162,8 +166,8 @@ def load_language_model(path: Path) -> AssumedModel:
 
 
 def load_traffic(path: Path) -> TrafficSettings:
-    """Load traffic from a trace, or from a YAML file that has the keys of `traffic`, either nested under `traffic` or
-    at the top level.
+    """Load traffic from a trace, or from a YAML file that has the keys of `traffic`, either nested
+    under `traffic` or at the top level.
 
     The path of a trace in a YAML file is relative to the folder of that file. Raises UsageError.
     """
@@ -191,8 +195,8 @@ def _trace_traffic(path: Path) -> TrafficSettings:
 
 
 def load_values(values: dict[str, Any], source_name: str, overrides: Sequence[str] = ()) -> Profile:
-    """Load a profile from a mapping. `source_name` is used in error messages; paths are relative to the working
-    directory."""
+    """Load a profile from a mapping. `source_name` is used in error messages; paths are relative to
+    the working directory."""
     source = _Source(Path(source_name), Document(values, {}), {})
     for text in overrides:
         _override(source, text)

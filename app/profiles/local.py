@@ -1,4 +1,5 @@
-"""Settings of a model that runs on this machine with ONNX Runtime: variants, load and input data."""
+"""Settings of a model that runs on this machine with ONNX Runtime: variants, load and input
+data."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ def _format_memory(size: int) -> str:
 
 
 def _read_data(value: object, info: ValidationInfo) -> Path:
-    """Return the absolute path of a data file or folder. Raises BadValueError if the path does not exist."""
+    """Return the absolute path of a data file or folder. Raises BadValueError if the path does not
+    exist."""
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid dataset path")
     path = (profile_directory(info) / value).resolve()
@@ -123,7 +125,8 @@ def is_concurrent(variant: VariantSettings) -> bool:
 
 
 class RuntimeSettings(Settings):
-    """Configuration of ONNX Runtime. If `io_binding` is `None`, I/O binding is used on GPUs but not on CPUs."""
+    """Configuration of ONNX Runtime. If `io_binding` is `None`, I/O binding is used on GPUs but not
+    on CPUs."""
 
     spinning: bool = False
     """Lets idle threads spin, which reduces latency but keeps the CPU busy."""
@@ -153,11 +156,13 @@ class LocalTarget(Settings):
     models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_as_list)] = Field(
         default=(), examples=[["digits"]]
     )
-    """Path of an .onnx file, or name of a bundled model, like digits. Several models are compared."""
+    """Path of an .onnx file, or name of a bundled model, like digits. Several models are
+    compared."""
     providers: ProviderList = ("cpu",)
     """Execution providers of ONNX Runtime. Each provider is measured."""
     precision: PrecisionList = ("as-is",)
-    """Precisions of the computation: as in the model file, or converted. Each precision is measured."""
+    """Precisions of the computation: as in the model file, or converted. Each precision is
+    measured."""
     batch: Counts = Field(default=(1,), examples=[[1, 4, 16]])
     """Batch sizes, in rows per call, like 1, 4, 16. Each batch size is measured."""
     streams: Counts = Field(default=(1,), examples=[[1, 8]])
@@ -177,7 +182,8 @@ class LocalTarget(Settings):
     def all_variants(self) -> tuple[VariantSettings, ...]:
         """All variants in the order of measurement.
 
-        The batch size varies fastest and increases, so that a search can stop at the first batch size that is too slow.
+        The batch size varies fastest and increases, so that a search can stop at the first batch
+        size that is too slow.
         """
         if self.variants:
             first = self.models[0]
@@ -197,8 +203,8 @@ class LocalTarget(Settings):
         )  # fmt: skip
 
     def _device_sets(self, provider: str) -> tuple[tuple[int | str, ...], ...]:
-        """Return the device sets to measure: all devices together and, if there are several, also the first device
-        alone.
+        """Return the device sets to measure: all devices together and, if there are several, also
+        the first device alone.
 
         Both sets are needed to compute the scaling efficiency of the devices.
         """
@@ -222,7 +228,8 @@ class LocalTarget(Settings):
     def _check_variants(self) -> Self:
         if not self.models:
             raise BadValueError("target has no model", hint="Name an .onnx file, or a bundled model.")
-        # A value equal to the default does not count as set, because a stored profile contains all defaults.
+        # A value equal to the default does not count as set, because a stored profile contains all
+        # defaults.
         grid = {name for name in _GRID if getattr(self, name) != type(self).model_fields[name].default}
         if self.variants and grid:
             raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}; use either a list or a grid")
@@ -256,19 +263,21 @@ class LocalTarget(Settings):
 class LocalData(Settings):
     """Input data of a local model.
 
-    `tensors` is an .npz file, a CSV file or a folder with one subfolder per class; the true labels are in `labels`.
-    Without `tensors`, inputs are synthetic. int8-static is calibrated with `calibration_rows` rows of `calibration`;
-    without `calibration`, with evenly spaced rows of `tensors`, at most a quarter of them, which are then excluded from
-    scoring.
+    `tensors` is an .npz file, a CSV file or a folder with one subfolder per class; the true labels
+    are in `labels`. Without `tensors`, inputs are synthetic. int8-static is calibrated with
+    `calibration_rows` rows of `calibration`; without `calibration`, with evenly spaced rows of
+    `tensors`, at most a quarter of them, which are then excluded from scoring.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _ENDPOINT_ONLY)
     tensors: DataPath | None = None
-    """An .npz or .csv file, or a folder with one subfolder per class. Without it, inputs are synthetic."""
+    """An .npz or .csv file, or a folder with one subfolder per class. Without it, inputs are
+    synthetic."""
     labels: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default="label", examples=["label"])
     """Name of the array or column with the true labels, like label."""
     output: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, examples=["probabilities"])
-    """Name of the output with the prediction for each row, like probabilities. Leave it empty to detect it."""
+    """Name of the output with the prediction for each row, like probabilities. Leave it empty to
+    detect it."""
     calibration: DataPath | None = None
     """Data for the calibration of int8-static, in the same formats as tensors."""
     calibration_rows: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
@@ -282,7 +291,8 @@ class ShareOfMax(msgspec.Struct, frozen=True):
 
 
 ServerRate = float | ShareOfMax | Literal["max"]
-"""A rate of the server scenario, absolute or relative; `max` searches for the highest rate that meets the SLO."""
+"""A rate of the server scenario, absolute or relative; `max` searches for the highest rate that
+meets the SLO."""
 
 
 def _read_server_rate(value: object) -> ServerRate:
@@ -302,8 +312,9 @@ def _format_server_rate(value: ServerRate) -> str:
 class LocalLoad(Settings):
     """Scenarios and measurement settings of a local model.
 
-    Each scenario is measured until the half-width of the confidence interval is at most `half_width` of the mean, for
-    at least `min_duration` and at most `max_duration`. `warmup` limits the time until three consecutive windows agree.
+    Each scenario is measured until the half-width of the confidence interval is at most
+    `half_width` of the mean, for at least `min_duration` and at most `max_duration`. `warmup`
+    limits the time until three consecutive windows agree.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY)
@@ -312,13 +323,15 @@ class LocalLoad(Settings):
     scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_non_empty_list)] = (
         "single-stream",
     )
-    """Scenarios: single-stream, multi-stream, offline (as fast as possible) or server (random arrivals)."""
+    """Scenarios: single-stream, multi-stream, offline (as fast as possible) or server (random
+    arrivals)."""
     server_rates: Annotated[
         tuple[Annotated[ServerRate, PlainValidator(_read_server_rate), PlainSerializer(_format_server_rate)], ...],
         Field(strict=False, alias="rates"),
         BeforeValidator(_as_list),
     ] = ()
-    """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest rate within the SLO)."""
+    """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest rate
+    within the SLO)."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
     """Maximum warm-up time until three consecutive windows agree, like 10s."""
     min_duration_s: PositiveSeconds = Field(default=1.0, alias="min_duration", examples=["1s"])
@@ -326,7 +339,8 @@ class LocalLoad(Settings):
     max_duration_s: PositiveSeconds = Field(default=10.0, alias="max_duration", examples=["10s"])
     """Maximum measurement time of each scenario, like 10s."""
     half_width: Share = Field(default=0.02, examples=["2%"])
-    """Half-width of the confidence interval, relative to the mean, at which a measurement ends, like 2%."""
+    """Half-width of the confidence interval, relative to the mean, at which a measurement ends,
+    like 2%."""
     cold_starts: Annotated[int, Field(ge=0), upper_bound(100)] = Field(default=3, examples=[3])
     """Number of cold starts to measure, like 3."""
     search: Literal["best"] | None = None
@@ -358,7 +372,8 @@ class LocalLimits(Settings):
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
     """Maximum duration of the whole run, like 10m."""
     memory_bytes: Memory | None = Field(default=None, alias="memory", examples=["8 GiB"])
-    """Maximum memory of one variant, like 8 GiB. Leave it empty for the available memory of the machine."""
+    """Maximum memory of one variant, like 8 GiB. Leave it empty for the available memory of the
+    machine."""
 
     @model_validator(mode="before")
     @classmethod
@@ -374,7 +389,8 @@ class CommonProfile(Settings):
     sizewise: Literal[1]
     """Version of the profile format: 1."""
     name: Name = Field(examples=["fraud-scoring"])
-    """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores, like fraud-scoring."""
+    """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores,
+    like fraud-scoring."""
     description: Annotated[str, Field(max_length=200, pattern=r"^[^\r\n]*$")] | None = None
     """One-line description of the profile, shown in lists and reports."""
     telemetry: Scrapes = ()
@@ -386,7 +402,8 @@ class LocalProfile(CommonProfile):
         ("traffic", "plan"), "Plans need runs of endpoints. Serve the model with protocol oip."
     ) | {"options": _ENDPOINT_ONLY}
     name: Name = Field(examples=["my-model"])
-    """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores, like my-model."""
+    """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores,
+    like my-model."""
     target: LocalTarget
     """Model to measure, and its variants."""
     workload: LocalData = LocalData()

@@ -21,9 +21,11 @@ def locust_profile(
     host: str | None = None,
     overrides: Sequence[str] = (),
 ) -> Profile:
-    """Build a profile that runs a Locust test with `users` users for `duration`, a string in profile notation.
+    """Build a profile that runs a Locust test with `users` users for `duration`, a string in
+    profile notation.
 
-    `host` overrides the host that the test sets. Paths are relative to the working directory. Raises ProfileError.
+    `host` overrides the host that the test sets. Paths are relative to the working directory.
+    Raises ProfileError.
     """
     target: dict[str, Any] = {"protocol": "locust", "file": str(file)}
     values = {
@@ -37,7 +39,8 @@ def locust_profile(
 
 
 def _name(file: Path) -> str:
-    """Return the name of the file with characters replaced that are not allowed in the name of a run."""
+    """Return the name of the file with characters replaced that are not allowed in the name of a
+    run."""
     name = "".join(
         letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in file.stem
     )

@@ -15,7 +15,8 @@ _OWN_NETWORKS = tuple(
 
 
 def needs_permission(addresses: Iterable[str]) -> bool:
-    """Return whether any of the resolved addresses of a target is neither loopback, private nor link-local."""
+    """Return whether any of the resolved addresses of a target is neither loopback, private nor
+    link-local."""
     return any(not _is_own(_address(text)) for text in addresses)
 
 

@@ -1,6 +1,7 @@
 """Settings of `plan` in a profile: what a fleet must satisfy besides the SLO.
 
-The module also reads the file of a language model's architecture, to plan for a model that was not measured.
+The module also reads the file of a language model's architecture, to plan for a model that was not
+measured.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def _write_gib(gib: float | None) -> str | None:
 
 
 def _read_api_price(value: object) -> ApiPrice:
-    """Parse the price of an API: 2 USD/1k is per 1,000 requests, 0.60 USD/1M is per million tokens."""
+    """Parse the price of an API: 2 USD/1k is per 1,000 requests, 0.60 USD/1M is per million
+    tokens."""
     usd = parse_usd_per_unit(value)
     return ApiPrice(usd, "1M tokens" if str(value).strip().endswith("M") else "1k requests")
 

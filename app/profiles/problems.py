@@ -1,4 +1,5 @@
-"""Errors raised by validators while a profile is loaded; `app.profiles.loading` adds file and line."""
+"""Errors raised by validators while a profile is loaded; `app.profiles.loading` adds file and
+line."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> Suggestion | None:
 
 
 def _is_close(name: str, candidate: str) -> bool:
-    """Return whether two names are similar enough for a suggestion: one is a prefix of the other, or few letters
-    differ."""
+    """Return whether two names are similar enough for a suggestion: one is a prefix of the other,
+    or few letters differ."""
     is_beginning = name.startswith(candidate) or candidate.startswith(name)
     return is_beginning or difflib.SequenceMatcher(None, candidate, name).ratio() >= _MIN_RATIO

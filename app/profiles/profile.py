@@ -1,4 +1,5 @@
-"""Profiles: the user's description of what a run measures. All defaults are declared in the settings classes.
+"""Profiles: the user's description of what a run measures. All defaults are declared in the
+settings classes.
 
 This module also declares how a run is carried out: its abort rule and its limits.
 """
@@ -67,20 +68,23 @@ def _read_abort(value: object) -> AbortRule:
 class RunOptions(Settings):
     """Options of a run.
 
-    `abort_when` is evaluated while a stage runs, from `after` on, and ends the run with the results so far.
+    `abort_when` is evaluated while a stage runs, from `after` on, and ends the run with the results
+    so far.
     """
 
     abort_when: Annotated[AbortRule, PlainValidator(_read_abort), PlainSerializer(lambda rule: rule.text)] | None = (
         Field(default=None, examples=["error_rate > 20% after 15s"])
     )
-    """Rule that aborts the run, like error_rate > 20% after 15s; the time is measured from the start of each stage."""
+    """Rule that aborts the run, like error_rate > 20% after 15s; the time is measured from the
+    start of each stage."""
 
 
 class RunLimits(Settings):
     """Limits of a run; `None` means no limit."""
 
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
-    """Maximum duration of the whole run, like 10m. At this limit, the run ends with the results so far."""
+    """Maximum duration of the whole run, like 10m. At this limit, the run ends with the results so
+    far."""
     requests: Annotated[Count, upper_bound(10**12)] | None = Field(default=None, examples=["1e6"])
     """Maximum number of requests that the run may send, like 1e6."""
     usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[5])
@@ -95,7 +99,8 @@ class _BaseProfile(CommonProfile):
     limits: RunLimits = RunLimits()
     """Limits at which the run ends early, with the results so far."""
     gates: Listed[GateText] = Field(default=(), examples=[["latency_ms.p99 < 80 | warn"]])
-    """Conditions that fail a CI job, one per line, like latency_ms.p99 < 80 | warn or change(latency_ms.p95) < +8%."""
+    """Conditions that fail a CI job, one per line, like latency_ms.p99 < 80 | warn or
+    change(latency_ms.p95) < +8%."""
     options: RunOptions = RunOptions()
     """Options of the run, such as a rule for aborting the run."""
     traffic: TrafficSettings | None = None
@@ -129,9 +134,11 @@ class GeneratingProfile(_BaseProfile):
 
     @model_validator(mode="after")
     def _check_trace_order(self) -> Self:
-        """Check that all stages replay the trace of the workload in the same way. Raises BadValueError otherwise.
+        """Check that all stages replay the trace of the workload in the same way. Raises
+        BadValueError otherwise.
 
-        The prompts of a replayed trace are sent in the order of its arrivals, so there can be only one order.
+        The prompts of a replayed trace are sent in the order of its arrivals, so there can be only
+        one order.
         """
         replays = [stage for stage in self.load.stages if stage.trace is not None]
         if self.workload.trace is not None and replays:
@@ -238,7 +245,8 @@ PROFILES: dict[str, type[Profile]] = {
     "locust": LocustProfile,
     "local": LocalProfile,
 }
-"""Profile classes by the protocol of the target. A target with a model but without a protocol is local."""
+"""Profile classes by the protocol of the target. A target with a model but without a protocol is
+local."""
 
 
 def find_protocol(value: Any) -> str | None:

@@ -1,7 +1,8 @@
-"""Workloads of OpenAI-compatible APIs: synthetic prompts of given lengths, or prompts from a dataset or a trace.
+"""Workloads of OpenAI-compatible APIs: synthetic prompts of given lengths, or prompts from a
+dataset or a trace.
 
-Lengths are in tokens, as a number such as `512`, as `uniform 100 to 800`, or as a mapping with the name of a
-distribution:
+Lengths are in tokens, as a number such as `512`, as `uniform 100 to 800`, or as a mapping with the
+name of a distribution:
 
 - `{uniform: {min, max}}`
 - `{normal: {mean, sd, min, max}}`
@@ -38,7 +39,8 @@ from loadgen.workloads import (
 MAX_TOKENS = 2_000_000
 _UNIFORM = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
 _HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
-# Maximum distance of the bounds from the center in standard deviations, which leaves enough probability to draw from.
+# Maximum distance of the bounds from the center in standard deviations, which leaves enough
+# probability to draw from.
 _MAX_DEVIATIONS = 4.0
 
 
@@ -65,7 +67,8 @@ def parse_length(value: object) -> Length:
 
 
 def format_length(length: Length) -> Any:
-    """Return a length in profile notation. Parsing the returned value gives the same distribution."""
+    """Return a length in profile notation. Parsing the returned value gives the same
+    distribution."""
     if isinstance(length, FixedLength):
         return length.tokens
     given = {_KEYS.get(key, key): value for key, value in msgspec.structs.asdict(length).items()}
@@ -162,8 +165,8 @@ _DOCUMENTS = {"documents": "documents is only for openai-rerank."}
 
 
 class PrefixSettings(Settings):
-    """Shared prefixes: every prompt begins with one of `groups` prefixes. Each prefix has `tokens` tokens, which are
-    added to the length of the prompt."""
+    """Shared prefixes: every prompt begins with one of `groups` prefixes. Each prefix has `tokens`
+    tokens, which are added to the length of the prompt."""
 
     groups: Annotated[Count, upper_bound(100_000)] = Field(default=1, examples=[1])
     """Number of different prefixes, like 1."""
@@ -176,7 +179,8 @@ class TextSettings(Settings):
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     input_tokens: TokenLength
-    """Length of a text in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."""
+    """Length of a text in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8,
+    max: 4000}}."""
     prefix: PrefixSettings | None = None
     """Prefix that several prompts share, such as a system prompt."""
     unique: Annotated[Count, upper_bound(1_000_000)] = Field(default=1000, examples=[1000])
@@ -186,15 +190,17 @@ class TextSettings(Settings):
 class PromptSettings(TextSettings):
     """Synthetic prompts of the given length.
 
-    With `turns`, each arrival starts a session of that number of requests, with a mean pause of `think_time` between
-    them.
+    With `turns`, each arrival starts a session of that number of requests, with a mean pause of
+    `think_time` between them.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = {}
     output_tokens: TokenLength | None = None
-    """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model decide."""
+    """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model
+    decide."""
     turns: TokenLength | None = Field(default=None, examples=[4])
-    """Number of requests per session, like 4, or a distribution. Leave it empty for single requests."""
+    """Number of requests per session, like 4, or a distribution. Leave it empty for single
+    requests."""
     think_s: Seconds = Field(default=0.0, alias="think_time", examples=["5s"])
     """Mean pause between the turns of a session, like 5s."""
 
@@ -229,8 +235,8 @@ class TextDatasetSettings(Settings):
 class PromptDatasetSettings(TextDatasetSettings):
     """Prompts from a dataset.
 
-    Each value in the column `prompt` is a string or a list of chat messages. `output_tokens` is the name of a column
-    with token counts.
+    Each value in the column `prompt` is a string or a list of chat messages. `output_tokens` is the
+    name of a column with token counts.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = {}
@@ -241,7 +247,8 @@ class PromptDatasetSettings(TextDatasetSettings):
 class _OpenAiRequests(Settings):
     """Requests to an OpenAI-compatible API.
 
-    `extra_body` is merged into the body of each request. It must not contain keys that the profile sets elsewhere.
+    `extra_body` is merged into the body of each request. It must not contain keys that the profile
+    sets elsewhere.
     """
 
     extra_body: BodyKeys = Field(default_factory=dict, examples=[{"temperature": 0}])
@@ -249,7 +256,8 @@ class _OpenAiRequests(Settings):
     tokenizer: ExistingFile | None = None
     """A tokenizer.json file for counting tokens. Without it, token counts are estimates."""
     popularity: PopularityText = Popularity()
-    """Popularity of the prompts: how often each prompt is sent. One of in-turn, uniform, zipf or {zipf: 1.1}."""
+    """Popularity of the prompts: how often each prompt is sent. One of in-turn, uniform, zipf or
+    {zipf: 1.1}."""
 
     @model_validator(mode="after")
     def _check_extra_body(self) -> Self:
@@ -302,7 +310,8 @@ class EmbeddingRequests(_OpenAiRequests):
 
 
 class RerankRequests(EmbeddingRequests):
-    """Rerank requests. Each request has a query and `documents` texts, all with `input_tokens` tokens."""
+    """Rerank requests. Each request has a query and `documents` texts, all with `input_tokens`
+    tokens."""
 
     keys_of_others: ClassVar[dict[str, str]] = _GENERATING
     documents: Annotated[Count, upper_bound(10_000)] = Field(default=8, examples=[8])

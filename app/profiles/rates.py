@@ -1,4 +1,5 @@
-"""Request rates that change during a stage: settings in a profile, and the resulting rate curves."""
+"""Request rates that change during a stage: settings in a profile, and the resulting rate
+curves."""
 
 from __future__ import annotations
 
@@ -75,7 +76,8 @@ class RampSettings(Settings):
 
 
 class RateSpikeSettings(Settings):
-    """A rate of `base` with a spike to `peak`. The spike starts at `at` and has the duration `for`."""
+    """A rate of `base` with a spike to `peak`. The spike starts at `at` and has the duration
+    `for`."""
 
     base_per_s: Rate = Field(alias="base", examples=["50/s"])
     """Rate before and after the spike, like 50/s."""
@@ -105,8 +107,8 @@ class RateSpikeSettings(Settings):
 
 
 class SineSettings(Settings):
-    """A rate that follows a sine wave around `mean` with the given `amplitude`. The wave starts at the mean and
-    increases."""
+    """A rate that follows a sine wave around `mean` with the given `amplitude`. The wave starts at
+    the mean and increases."""
 
     mean_per_s: Rate = Field(alias="mean", examples=["50/s"])
     """Mean rate, like 50/s."""
@@ -132,7 +134,8 @@ class SineSettings(Settings):
 
 
 class DiurnalSettings(Settings):
-    """A day from midnight to midnight, compressed to the duration of the stage, with the hourly profile `shape`."""
+    """A day from midnight to midnight, compressed to the duration of the stage, with the hourly
+    profile `shape`."""
 
     peak_per_s: Rate = Field(alias="peak", examples=["100/s"])
     """Rate in the busiest hour, like 100/s."""
@@ -157,8 +160,8 @@ def build_steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curv
 
 
 def compute_expected_arrivals(curve: Curve, duration_s: float, lead_in_s: float) -> float:
-    """Compute the expected number of arrivals of a stage with the given rate curve, including arrivals in the
-    lead-in."""
+    """Compute the expected number of arrivals of a stage with the given rate curve, including
+    arrivals in the lead-in."""
     points = [*curve, (max(duration_s, curve[-1][0]), curve[-1][1])]
     area = sum(
         (end - start) * (start_per_s + end_per_s) / 2

@@ -46,8 +46,8 @@ def format_spec(profile: Profile) -> str:
 def compute_profile_hash(profile: Profile) -> str:
     """Compute a hash that is equal for profiles that measure the same thing.
 
-    Files contribute their content, secrets only the name of their header. The description, the telemetry, the options
-    and the number of workers are ignored.
+    Files contribute their content, secrets only the name of their header. The description, the
+    telemetry, the options and the number of workers are ignored.
     """
     plain = _to_plain(profile)
     plain["description"] = None
@@ -97,7 +97,8 @@ def _to_plain(profile: Profile) -> dict[str, Any]:
 
 
 def _replace_paths(plain: dict[str, Any], settings: BaseModel) -> None:
-    """Replace every path by a hash of the file's content. Paths of sockets and working directories are removed."""
+    """Replace every path by a hash of the file's content. Paths of sockets and working directories
+    are removed."""
     for name, field in type(settings).model_fields.items():
         key, value = field.alias or name, getattr(settings, name)
         if isinstance(value, Path):

@@ -1,7 +1,8 @@
-"""Settings of `sizewise simulate --set`: the autoscaler, the life cycle of replicas, and request timeouts over one day.
+"""Settings of `sizewise simulate --set`: the autoscaler, the life cycle of replicas, and request
+timeouts over one day.
 
-Values that are not set are the defaults of the autoscaler that the settings are named after. Only its target and its
-bounds come from the plan, since no autoscaler's defaults know the model.
+Values that are not set are the defaults of the autoscaler that the settings are named after. Only
+its target and its bounds come from the plan, since no autoscaler's defaults know the model.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ Multiple = Annotated[float, BeforeValidator(units.parse_multiple)]
 
 
 def _read_target(value: object) -> tuple[ScalingMetric, float]:
-    """Parse an autoscaler target; its unit decides which metric it applies to. Raises BadValueError."""
+    """Parse an autoscaler target; its unit decides which metric it applies to. Raises
+    BadValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         target: tuple[ScalingMetric, float] = ("in_flight", float(value))
     elif isinstance(value, str) and value.rstrip().endswith("%"):
@@ -78,8 +80,8 @@ Target = Annotated[tuple[ScalingMetric, float], BeforeValidator(_read_target)]
 class UpSettings(Settings):
     """Limits of scaling up.
 
-    Within each `period`, at most `pods` replicas or a share of `percent` is added, whichever is more. `None` turns a
-    limit off.
+    Within each `period`, at most `pods` replicas or a share of `percent` is added, whichever is
+    more. `None` turns a limit off.
     """
 
     stabilization_s: Seconds = Field(default=DEFAULT_SCALE_UP.stabilization_s, alias="stabilization")
@@ -126,8 +128,8 @@ class _Scaling(_Bounded):
     def _check_consistency(self) -> Self:
         """Check that metric and target fit together.
 
-        A number without a unit is refused if the default metric is not requests in flight, because a unit may be
-        missing.
+        A number without a unit is refused if the default metric is not requests in flight, because
+        a unit may be missing.
         """
         if self.metric is not None and self.metric not in self.metrics:
             raise BadValueError(f"unknown metric {self.metric!r}", hint=f"Metrics: {', '.join(self.metrics)}.")
@@ -167,7 +169,8 @@ class HpaSettings(_HpaLike):
 class KedaSettings(_HpaLike):
     """A KEDA autoscaler.
 
-    With `buffers_requests`, a queue stores requests that arrive while no replica is ready. Otherwise they are refused.
+    With `buffers_requests`, a queue stores requests that arrive while no replica is ready.
+    Otherwise they are refused.
     """
 
     own_metric = "in_flight"
@@ -212,7 +215,8 @@ class ScheduleSettings(Settings):
 
 
 class PredictiveSettings(_Bounded):
-    """Predictive scaling, which knows the rates of the day `lead` ahead; by default as far as a cold start takes."""
+    """Predictive scaling, which knows the rates of the day `lead` ahead; by default as far as a
+    cold start takes."""
 
     target: Rate | None = None
     lead_s: Seconds | None = Field(default=None, alias="lead")
@@ -239,8 +243,8 @@ _SECONDS_PER_HOUR = 3600.0
 
 
 class LoadAmount(msgspec.Struct, frozen=True):
-    """The data or the time needed before a replica can serve: a number of bytes, or a time that does not depend on the
-    size.
+    """The data or the time needed before a replica can serve: a number of bytes, or a time that
+    does not depend on the size.
     """
 
     size_bytes: float = 0.0
@@ -270,9 +274,10 @@ Hours = Annotated[float, BeforeValidator(_read_hours), Field(gt=0), upper_bound(
 class ColdStartSettings(Settings):
     """Median durations of the phases of a cold start.
 
-    The defaults are assumptions: a cloud VM that takes minutes, a container of 5 GB, a small model. `image` is loaded
-    over the network, `weights` over the slowest of the given links. `spread` is the coefficient of variation of each
-    phase. A node request is refused with probability `refusal_probability` and repeated after `retry`.
+    The defaults are assumptions: a cloud VM that takes minutes, a container of 5 GB, a small model.
+    `image` is loaded over the network, `weights` over the slowest of the given links. `spread` is
+    the coefficient of variation of each phase. A node request is refused with probability
+    `refusal_probability` and repeated after `retry`.
     """
 
     node_s: Seconds = Field(default=90.0, alias="node")
@@ -341,8 +346,8 @@ _HOUR_S = 3600.0
 class DaySettings(Settings):
     """Settings of one simulated day.
 
-    `warm_pool` is the number of empty instances kept ready. `timeout` is how long a request waits before it is
-    abandoned.
+    `warm_pool` is the number of empty instances kept ready. `timeout` is how long a request waits
+    before it is abandoned.
     """
 
     autoscaler: AutoscalerSettings
@@ -394,7 +399,8 @@ _DAYS: dict[str, type[DaySettings]] = dict(
 
 
 def load_day(autoscaler: str, overrides: Sequence[str]) -> DaySettings:
-    """Load the settings of a day with an autoscaler. Raises ProfileError that names the invalid `--set`."""
+    """Load the settings of a day with an autoscaler. Raises ProfileError that names the invalid
+    `--set`."""
     return load_overrides(_DAYS[autoscaler], overrides)
 
 

@@ -1,7 +1,7 @@
 """Detect, redact and resolve secrets.
 
-Profiles contain references to secrets (`env:NAME` or `file:PATH`) instead of the secrets. References are resolved as
-late as possible.
+Profiles contain references to secrets (`env:NAME` or `file:PATH`) instead of the secrets.
+References are resolved as late as possible.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _SECRET_LAST_WORDS = frozenset(
     ("pass", "passcode", "passphrase", "pat", "pw", "pswd", "bearer", "jwt", "otp", "sas", "session", "sessionid",
      "sid", "cookie")
 )  # fmt: skip
-"""Words that indicate a secret only as a separate word, as in `db_pass`, but not as the end of another word, as in
-`bypass`."""
+"""Words that indicate a secret only as a separate word, as in `db_pass`, but not as the end of
+another word, as in `bypass`."""
 _HARMLESS_BODY_KEYS = frozenset(
     ("bostoken", "eostoken", "padtoken", "unktoken", "masktoken", "septoken", "clstoken", "stoptoken", "code",
      "session", "cachekey", "promptcachekey", "primarykey", "partitionkey", "sortkey", "foreignkey")
@@ -41,25 +41,28 @@ _TOKEN = re.compile(
     r"(?:sk-[\w-]{16,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{16,}|xox[abeoprs]-[\w-]{10,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|nvapi-[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
 )
-"""Access tokens that are recognizable by their format, with or without a preceding authentication scheme."""
+"""Access tokens that are recognizable by their format, with or without a preceding authentication
+scheme."""
 
 
 def is_sensitive(header: str) -> bool:
     """Return whether a header's value must never be written to a file.
 
-    Every header is considered sensitive, except for a few standard headers that cannot contain a secret.
+    Every header is considered sensitive, except for a few standard headers that cannot contain a
+    secret.
     """
     return header.casefold() not in _PLAIN_HEADERS
 
 
 def redact(header: str, value: str) -> str:
-    """Return the header value in a form that may be written to a file: references unchanged, other sensitive values
-    redacted."""
+    """Return the header value in a form that may be written to a file: references unchanged, other
+    sensitive values redacted."""
     return REDACTED if is_sensitive(header) and _REFERENCE.fullmatch(value) is None else value
 
 
 def make_reference_absolute(value: str, directory: Path) -> str:
-    """Return the header value; if it is a `file:` reference, with its path made absolute relative to `directory`."""
+    """Return the header value; if it is a `file:` reference, with its path made absolute relative
+    to `directory`."""
     reference = _REFERENCE.fullmatch(value)
     if reference is None or reference["env"]:
         return value
@@ -72,14 +75,15 @@ def is_reference(text: str) -> bool:
 
 
 def find_reference(text: str) -> str | None:
-    """Return the reference (`env:NAME` or `file:PATH`) without the authentication scheme; `None` if the string is not a
-    reference."""
+    """Return the reference (`env:NAME` or `file:PATH`) without the authentication scheme; `None` if
+    the string is not a reference."""
     reference = _REFERENCE.fullmatch(text)
     return None if reference is None else text.removeprefix(reference["before"])
 
 
 def parse_file_reference(text: str) -> tuple[str, str] | None:
-    """Return the authentication scheme and the path of a `file:` reference; `None` for any other string."""
+    """Return the authentication scheme and the path of a `file:` reference; `None` for any other
+    string."""
     reference = _REFERENCE.fullmatch(text)
     return None if reference is None or reference["env"] else (reference["before"], reference["name"])
 
@@ -87,8 +91,9 @@ def parse_file_reference(text: str) -> tuple[str, str] | None:
 def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return the header value with its `env:NAME` or `file:PATH` reference replaced by the secret.
 
-    An authentication scheme may precede the reference, as in `Bearer env:API_KEY`. A string without a reference is
-    returned unchanged. Raises UsageError if the secret cannot be read; the message never contains a secret.
+    An authentication scheme may precede the reference, as in `Bearer env:API_KEY`. A string without
+    a reference is returned unchanged. Raises UsageError if the secret cannot be read; the message
+    never contains a secret.
     """
     if text == REDACTED:
         raise UsageError("a header of this profile was redacted on export", hint="Set it as env:NAME.")
@@ -118,8 +123,8 @@ def _from_file(name: str, _: Mapping[str, str]) -> str:
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether a query parameter, command option or environment variable with this name probably contains a
-    secret."""
+    """Return whether a query parameter, command option or environment variable with this name
+    probably contains a secret."""
     word = _letters_and_digits(name)
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
     return (
@@ -136,7 +141,8 @@ def is_token(text: str) -> bool:
 
 
 def is_secret_in_body(key: str, value: object) -> bool:
-    """Return whether a value of a request body is probably a secret, based on its key or its format.
+    """Return whether a value of a request body is probably a secret, based on its key or its
+    format.
 
     Only strings can be secrets.
     """
@@ -155,8 +161,8 @@ def _letters_and_digits(name: str) -> str:
 
 
 def check_url_has_no_secret(url: str) -> None:
-    """Check that a URL contains no user, password or secret. Raises BadValueError otherwise; the message does not
-    contain the URL."""
+    """Check that a URL contains no user, password or secret. Raises BadValueError otherwise; the
+    message does not contain the URL."""
     parts = urlsplit(url)
     hint = "Set it in target.headers as env:NAME or file:PATH."
     if "@" in parts.netloc:

@@ -1,4 +1,5 @@
-"""Base classes and types for profile settings: keys are checked by name, and values carry their unit."""
+"""Base classes and types for profile settings: keys are checked by name, and values carry their
+unit."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ T = TypeVar("T")
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """The unit of a value as it is written, for descriptions of the field. Validation ignores it."""
+    """The unit of a value as it is written, for descriptions of the field. Validation ignores
+    it."""
 
     text: str
 
@@ -54,10 +56,12 @@ class UpperBound(msgspec.Struct, frozen=True):
 class Settings(BaseModel):
     """Base class of all parts of a profile.
 
-    `keys_of_others` maps keys that belong to a sibling to the hint shown for them. `one_of` maps what is decided to its
-    forms; exactly one form must be set. A form is a key, or several keys joined by +.
+    `keys_of_others` maps keys that belong to a sibling to the hint shown for them. `one_of` maps
+    what is decided to its forms; exactly one form must be set. A form is a key, or several keys
+    joined by +.
 
-    The docstring of a field is its description. `Field(examples=…)` holds values as a profile writes them.
+    The docstring of a field is its description. `Field(examples=…)` holds values as a profile
+    writes them.
     """
 
     model_config = ConfigDict(
@@ -79,8 +83,8 @@ class Settings(BaseModel):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """How a profile states a field of a record: its type with limits, its help, an example, and another name or
-    default."""
+    """How a profile states a field of a record: its type with limits, its help, an example, and
+    another name or default."""
 
     kind: Any
     help: str
@@ -105,8 +109,8 @@ def build_settings(
 ) -> type[Settings]:
     """Create settings with the fields and defaults of a record, in the order of `by_name`.
 
-    The key of a field, or only the type of its values, is looked up by its name and otherwise by its type, which is the
-    same apart from annotations.
+    The key of a field, or only the type of its values, is looked up by its name and otherwise by
+    its type, which is the same apart from annotations.
     """
     fields = {field.name: field for field in msgspec.structs.fields(record) if field.name not in without}
     keys: dict[str, Any] = {}
@@ -141,7 +145,8 @@ class ReadAs(msgspec.Struct, frozen=True):
 
 
 class WrittenAs(msgspec.Struct, frozen=True):
-    """Annotation for a value that a profile writes as another type, which `read` and `write` convert."""
+    """Annotation for a value that a profile writes as another type, which `read` and `write`
+    convert."""
 
     written: Any
     read: Callable[[Any], Any]

@@ -1,6 +1,7 @@
 """Settings of targets, by the protocol that they speak, and of scripted targets.
 
-A scripted target is a server of known timings that the run starts, to try a profile without a model.
+A scripted target is a server of known timings that the run starts, to try a profile without a
+model.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _MAX_VALUES = 4_000_000
 def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
     """Parse the datatype and shape of a tensor such as `FP32[-1, 3, 224, 224]`.
 
-    A size of -1 stands for any size, usually the number of rows in the first dimension. Raises BadValueError.
+    A size of -1 stands for any size, usually the number of rows in the first dimension. Raises
+    BadValueError.
     """
     match = _TENSOR.fullmatch(text)
     if match is None or match[1] not in _DATATYPES:
@@ -66,17 +68,19 @@ _ANSWER = {"response": "response is only for http and torchserve targets."}
 class ScriptedSettings(Settings):
     """A server of known timings.
 
-    A response, or its first token, takes `delay`: always, or as the median of a lognormal distribution if `spread`, the
-    standard deviation of the logarithm, is above 0. The server processes `parallel` requests at a time and queues the
-    rest.
+    A response, or its first token, takes `delay`: always, or as the median of a lognormal
+    distribution if `spread`, the standard deviation of the logarithm, is above 0. The server
+    processes `parallel` requests at a time and queues the rest.
     """
 
     delay_s: Seconds = Field(default=0.0, alias="delay", examples=["20ms"])
-    """Time to the response, or to its first token: constant, or the median if there is a spread, like 20ms."""
+    """Time to the response, or to its first token: constant, or the median if there is a spread,
+    like 20ms."""
     spread: Spread = Field(default=0.0, examples=[0.3])
     """Standard deviation of the logarithm of the delay, like 0.3; 0 makes the delay constant."""
     parallel: Annotated[Count, upper_bound(100_000)] | None = Field(default=None, examples=[4])
-    """Maximum number of requests processed at once, while the rest wait, like 4. Leave it empty for no limit."""
+    """Maximum number of requests processed at once, while the rest wait, like 4. Leave it empty for
+    no limit."""
     seed: Annotated[int, Field(ge=0), upper_bound(2**31)] = Field(default=0, examples=[0])
     """Seed of the random delays, like 0."""
 
@@ -92,8 +96,8 @@ class ScriptedResponses(ScriptedSettings):
 class ScriptedTokens(ScriptedSettings):
     """A scripted server that generates tokens.
 
-    A response has as many tokens as the request asks for, otherwise `output_tokens`. After the first token they come at
-    `tokens` per second.
+    A response has as many tokens as the request asks for, otherwise `output_tokens`. After the
+    first token they come at `tokens` per second.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _ANSWER
@@ -112,7 +116,8 @@ class ScriptedTexts(ScriptedSettings):
 
 
 class ScriptedTensors(ScriptedSettings):
-    """A scripted server that returns zeros in the shape of `outputs`. Each row of a request takes `row` longer."""
+    """A scripted server that returns zeros in the shape of `outputs`. Each row of a request takes
+    `row` longer."""
 
     keys_of_others: ClassVar[dict[str, str]] = _TOKENS | _ANSWER
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
@@ -140,7 +145,8 @@ class HttpTarget(EndpointSettings):
 
 
 class _OpenAiTarget(EndpointSettings):
-    """A target with an OpenAI-compatible API. Its URL is the base URL that clients use, usually ending in /v1."""
+    """A target with an OpenAI-compatible API. Its URL is the base URL that clients use, usually
+    ending in /v1."""
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
     model: ModelName = Field(examples=["my-model"])
@@ -180,7 +186,8 @@ class _ModelServerTarget(EndpointSettings):
 class OipTarget(_ModelServerTarget):
     """A target that speaks the Open Inference Protocol over HTTP.
 
-    `model` is the name of the model on the server. A model that the run serves is named after its file by default.
+    `model` is the name of the model on the server. A model that the run serves is named after its
+    file by default.
     """
 
     protocol: Literal["oip"]
@@ -190,7 +197,8 @@ class OipTarget(_ModelServerTarget):
     scripted: ScriptedTensors | None = None
     """Server of known timings that the run starts, to try a profile without a service."""
     model: ModelName
-    """Name of the model on the server. A model that the run serves is named after its file by default."""
+    """Name of the model on the server. A model that the run serves is named after its file by
+    default."""
 
     @model_validator(mode="before")
     @classmethod
@@ -209,7 +217,8 @@ class OipTarget(_ModelServerTarget):
 
 
 class OipGrpcTarget(_ModelServerTarget):
-    """A target that speaks the Open Inference Protocol over gRPC. Its URL is grpc://host:port, or grpcs:// for TLS."""
+    """A target that speaks the Open Inference Protocol over gRPC. Its URL is grpc://host:port, or
+    grpcs:// for TLS."""
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES | {"scripted": "A scripted server uses oip over HTTP."}
     protocol: Literal["oip-grpc"]
@@ -228,7 +237,8 @@ class OipGrpcTarget(_ModelServerTarget):
 
 
 class TfServingTarget(_ModelServerTarget):
-    """A TensorFlow Serving target. Its URL has no path, because the paths of the protocol start with /v1/models."""
+    """A TensorFlow Serving target. Its URL has no path, because the paths of the protocol start
+    with /v1/models."""
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
     protocol: Literal["tf-serving"]
@@ -240,7 +250,8 @@ class TfServingTarget(_ModelServerTarget):
 
 
 class TorchServeTarget(_ModelServerTarget):
-    """A TorchServe target. Its URL has no path, because the paths of the protocol start with /predictions."""
+    """A TorchServe target. Its URL has no path, because the paths of the protocol start with
+    /predictions."""
 
     keys_of_others: ClassVar[dict[str, str]] = _SERVES
     protocol: Literal["torchserve"]

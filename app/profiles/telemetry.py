@@ -68,11 +68,13 @@ class ScrapeSettings(Settings):
     headers: Headers = Field(default_factory=dict)
     """Headers sent with each scrape. Write secrets as references: env:NAME or file:PATH."""
     permitted: bool = False
-    """Confirms that you are allowed to scrape this host. Required for hosts outside private networks."""
+    """Confirms that you are allowed to scrape this host. Required for hosts outside private
+    networks."""
 
 
 def _fill_in_names(value: Any) -> Any:
-    """Set the names of sources without a name to `scrape1`, `scrape2`, …, by position in the list."""
+    """Set the names of sources without a name to `scrape1`, `scrape2`, …, by position in the
+    list."""
     if not isinstance(value, list | tuple):
         return value
     return tuple(

@@ -170,7 +170,8 @@ def _select_known(old: Any, spec: FieldSpec) -> dict[str, Any]:
 
 
 def _resolve_exclusive(value: dict[str, Any], spec: FieldSpec) -> dict[str, Any]:
-    """Remove mutually exclusive keys, preferring keys of the original profile over keys of the template."""
+    """Remove mutually exclusive keys, preferring keys of the original profile over keys of the
+    template."""
     for forms in spec.one_of.values():
         given = [form for form in forms if value.get(form) not in (None, [])]
         own = [form for form in given if form not in _TEMPLATE_KEYS] or given

@@ -1,12 +1,15 @@
-"""Read recorded traffic: CSV or JSON lines, optionally gzipped, with one request per row in order of arrival.
+"""Read recorded traffic: CSV or JSON lines, optionally gzipped, with one request per row in order
+of arrival.
 
-`timestamp` is in seconds from any origin, or a date with a time; `input_tokens` and `output_tokens` are lengths. The
-column names of the public Azure (LLM inference and function invocations), Mooncake and BurstGPT traces are also
-supported. Numbers that are too large to be seconds since 1970 are read as milliseconds, microseconds or nanoseconds
-since 1970. Mooncake traces, which are recognized by their `hash_ids`, are in milliseconds.
+`timestamp` is in seconds from any origin, or a date with a time; `input_tokens` and `output_tokens`
+are lengths. The column names of the public Azure (LLM inference and function invocations), Mooncake
+and BurstGPT traces are also supported. Numbers that are too large to be seconds since 1970 are read
+as milliseconds, microseconds or nanoseconds since 1970. Mooncake traces, which are recognized by
+their `hash_ids`, are in milliseconds.
 
-CSV files need a header; JSON lines contain one object per line. Files are untrusted: at most 1 GiB of text, 50 million
-CSV rows or 5 million JSON lines are read. This module also computes the statistics of a trace for planning.
+CSV files need a header; JSON lines contain one object per line. Files are untrusted: at most 1 GiB
+of text, 50 million CSV rows or 5 million JSON lines are read. This module also computes the
+statistics of a trace for planning.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ MAX_ROWS = 50_000_000
 MAX_JSON_LINES = 5_000_000
 """Maximum number of JSON lines.
 
-The limit is lower than for CSV, because JSON lines are decoded one by one: 5 million lines take about 10 s.
+The limit is lower than for CSV, because JSON lines are decoded one by one: 5 million lines take
+about 10 s.
 """
 _GZIP = b"\x1f\x8b"
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -119,8 +123,8 @@ def _csv(path: Path, content: bytes) -> pa.Table:
 
 
 def _json_lines(path: Path, content: bytes, wanted: frozenset[str]) -> pa.Table:
-    """Return a table with those `wanted` columns that the first line contains. Values missing in later lines are
-    null."""
+    """Return a table with those `wanted` columns that the first line contains. Values missing in
+    later lines are null."""
     import pyarrow as pa
 
     lines = content.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
@@ -174,9 +178,9 @@ Lengths = npt.NDArray[np.int32]
 class Trace(msgspec.Struct, frozen=True):
     """Requests of a trace.
 
-    `at_s` contains the arrival times in seconds since the first request, ascending. Token counts are `None` if the file
-    lacks the columns. `starts_at` is the time of the first request, in UTC or as written; `None` if the file has no
-    dates.
+    `at_s` contains the arrival times in seconds since the first request, ascending. Token counts
+    are `None` if the file lacks the columns. `starts_at` is the time of the first request, in UTC
+    or as written; `None` if the file has no dates.
     """
 
     at_s: Floats
@@ -190,7 +194,8 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def check_token_columns(path: Path) -> None:
-    """Check that a trace contains the lengths of prompts and responses. Raises BadValueError otherwise."""
+    """Check that a trace contains the lengths of prompts and responses. Raises BadValueError
+    otherwise."""
     if not read_trace(path).has_tokens:
         raise BadValueError(f"{path.name} is missing the column input_tokens or output_tokens")
 
@@ -212,7 +217,8 @@ class _Rows:
         self._path, self._table, self._first_line = path, read.table, read.first_line
 
     def times(self) -> tuple[Floats, datetime.datetime | None]:
-        """Return the arrival times in seconds since the first request, and the date of the first request."""
+        """Return the arrival times in seconds since the first request, and the date of the first
+        request."""
         column = self._column("timestamp")
         if column is None:
             at_s, starts_at = self._invocation_starts(), None
@@ -231,8 +237,8 @@ class _Rows:
         return at_s, starts_at
 
     def _invocation_starts(self) -> Floats:
-        """Compute arrival times from end times and durations. The result is sorted, because such files are at most
-        sorted by end time."""
+        """Compute arrival times from end times and durations. The result is sorted, because such
+        files are at most sorted by end time."""
         ended, duration = self._column("ended"), self._column("duration")
         if ended is None or duration is None:
             raise self._error("is missing the column timestamp", -1, hint="Write it in seconds, or as a date.")
@@ -310,7 +316,8 @@ class _Rows:
         return numbers
 
     def _error(self, what: str, row: int | None = None, hint: str | None = None) -> ProfileError:
-        """Build an error for a row, counted from 0. Row −1 is the header; `None` is the whole file."""
+        """Build an error for a row, counted from 0. Row −1 is the header; `None` is the whole
+        file."""
         line = None if row is None else max(1, row + self._first_line)
         return ProfileError(what, path=str(self._path), line=line, hint=hint)
 
@@ -334,7 +341,8 @@ def read_trace_statistics(path: Path) -> TraceStatistics:
 
 
 def read_trace_rows(path: Path) -> TraceRows:
-    """Return the requests of a trace that a plan replays. Raises the same errors as `read_trace_statistics`."""
+    """Return the requests of a trace that a plan replays. Raises the same errors as
+    `read_trace_statistics`."""
     return _facts_and_rows(path)[1]
 
 

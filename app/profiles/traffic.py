@@ -1,6 +1,7 @@
 """The traffic that a fleet is planned for: its peak, and how it varies over days, weeks and years.
 
-The settings here are the parts of `traffic` in a profile, together with their conversion to records.
+The settings here are the parts of `traffic` in a profile, together with their conversion to
+records.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ SpikeSettings = build_settings(
 
 
 class CampaignSettings(Settings):
-    """A campaign: traffic of `times` the usual rate from the day `from` to the day `to`, including both."""
+    """A campaign: traffic of `times` the usual rate from the day `from` to the day `to`, including
+    both."""
 
     first: Date = Field(alias="from", examples=["2026-11-27"])
     """First day of the campaign, like 2026-11-27."""
@@ -143,7 +145,8 @@ class CampaignSettings(Settings):
 
 
 class UsersSettings(Settings):
-    """Users who generate the traffic: at the peak the share `active` of them is active, each at the rate `requests`."""
+    """Users who generate the traffic: at the peak the share `active` of them is active, each at the
+    rate `requests`."""
 
     count: Annotated[Count, upper_bound(10**12)] = Field(examples=[50000])
     """Number of users, like 50000."""
@@ -158,14 +161,15 @@ class UsersSettings(Settings):
 
 
 class DispersionSettings(Settings):
-    """Burstiness at the peak: the index of dispersion (variance / mean) of the request counts in windows of a given
-    length.
+    """Burstiness at the peak: the index of dispersion (variance / mean) of the request counts in
+    windows of a given length.
 
     An index of 1 is a Poisson process.
     """
 
     index: Annotated[float, Field(ge=1, le=1e6)] = Field(default=1.0, examples=[3])
-    """Variance divided by mean of the request counts per window; 1 is Poisson, larger values are burstier, like 3."""
+    """Variance divided by mean of the request counts per window; 1 is Poisson, larger values are
+    burstier, like 3."""
     window_s: Annotated[PositiveSeconds, Field(ge=1), upper_bound(3600.0, format_duration)] = Field(
         default=60.0,
         alias="window",
@@ -198,7 +202,8 @@ ClassSettings = build_settings(
 
 
 def read_shares(value: object, count: int, what: str) -> tuple[float, ...]:
-    """Check that a value is a list of `count` numbers from 0 to 1 with a maximum of 1, and return it as a tuple.
+    """Check that a value is a list of `count` numbers from 0 to 1 with a maximum of 1, and return
+    it as a tuple.
 
     Raises BadValueError.
     """
@@ -294,9 +299,9 @@ class TrafficSettings(Settings):
 
     One of `peak`, `users` and `trace` gives its level; `peak` with `trace` scales the trace.
 
-    `shape` and `week` are names, or shares of the peak hour and the peak day. The value "trace" takes them from the
-    trace, as far as the trace is long enough. Without `dispersion`, requests are as bursty as the trace, or Poisson if
-    there is none.
+    `shape` and `week` are names, or shares of the peak hour and the peak day. The value "trace"
+    takes them from the trace, as far as the trace is long enough. Without `dispersion`, requests
+    are as bursty as the trace, or Poisson if there is none.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"how much comes": ("peak", "users", "trace")}
@@ -308,7 +313,8 @@ class TrafficSettings(Settings):
     trace: ExistingFile | None = None
     """Trace file that gives the level and the timing of the traffic."""
     shape: Annotated[str | tuple[float, ...], PlainValidator(_read_shape), PlainSerializer(_unchanged)] = "workday"
-    """Hourly shape of the day: workday, evening, flat, trace, or a list of 24 shares of the peak hour."""
+    """Hourly shape of the day: workday, evening, flat, trace, or a list of 24 shares of the peak
+    hour."""
     week: Annotated[str | tuple[float, ...], PlainValidator(_read_week), PlainSerializer(_unchanged)] = "even"
     """Daily shape of the week: even, business, trace, or a list of 7 shares of the busiest day."""
     growth_per_year: Growth = Field(default=0.0, alias="growth", examples=["20%/year"])
@@ -320,7 +326,8 @@ class TrafficSettings(Settings):
     uncertainty: Share = Field(default=0.0, examples=["10%"])
     """Uncertainty of the traffic forecast, like 10%."""
     dispersion: Annotated[DispersionSettings | None, BeforeValidator(read_dispersion)] = None
-    """Burstiness at the peak. Without it, requests are as bursty as the trace, or Poisson if there is none."""
+    """Burstiness at the peak. Without it, requests are as bursty as the trace, or Poisson if there
+    is none."""
     cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
     """Share of requests that a cache answers (cache hit rate), like 20%."""
     tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MAX_ENTRIES)] = ()
@@ -333,7 +340,8 @@ class TrafficSettings(Settings):
     def _fill_in_trace_defaults(cls, value: Any) -> Any:
         """Fill in the defaults that depend on whether there is a trace.
 
-        Without a trace, requests are Poisson; this default is filled in so that it appears in the printed profile.
+        Without a trace, requests are Poisson; this default is filled in so that it appears in the
+        printed profile.
         """
         if not isinstance(value, dict):
             return value
@@ -374,7 +382,8 @@ class TrafficSettings(Settings):
 
 
 def build_traffic(settings: TrafficSettings) -> Traffic:
-    """Convert traffic settings to the record used by planning, reading the trace if there is one. Raises UsageError."""
+    """Convert traffic settings to the record used by planning, reading the trace if there is one.
+    Raises UsageError."""
     facts = _facts(settings.trace)
     peak_per_s = _peak_per_s(settings, facts)
     return Traffic(
@@ -405,7 +414,8 @@ def _facts(trace: Path | None) -> TraceStatistics | None:
 def _peak_per_s(settings: TrafficSettings, statistics: TraceStatistics | None) -> float:
     """Return the stated peak rate.
 
-    For a trace alone, it is the mean rate of the busiest hour, or the mean rate of a trace shorter than an hour.
+    For a trace alone, it is the mean rate of the busiest hour, or the mean rate of a trace shorter
+    than an hour.
     """
     if settings.peak_per_s is not None:
         return settings.peak_per_s
@@ -418,7 +428,8 @@ def _peak_per_s(settings: TrafficSettings, statistics: TraceStatistics | None) -
 def _rows(settings: TrafficSettings) -> TraceRows | None:
     """Return the requests of the trace to replay.
 
-    Return `None` if `dispersion` states the burstiness, and leave the lengths out if `tokens` states them.
+    Return `None` if `dispersion` states the burstiness, and leave the lengths out if `tokens`
+    states them.
     """
     if settings.trace is None or settings.dispersion is not None:
         return None

@@ -1,7 +1,8 @@
-"""Parse and format values with units in profile notation: `30s`, `200/s`, `0.1%`, `4000 USD/month`, `20%/year`.
+"""Parse and format values with units in profile notation: `30s`, `200/s`, `0.1%`, `4000 USD/month`,
+`20%/year`.
 
-Every `parse_…` function raises BadValueError for an invalid value. Parsing the result of a `format_…` function gives
-the same number.
+Every `parse_…` function raises BadValueError for an invalid value. Parsing the result of a
+`format_…` function gives the same number.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def parse_share(value: object) -> float:
 
 
 def parse_multiple(value: object) -> float:
-    """Parse a percentage above 0 % and at most 1000 %, and return a factor above 0 and at most 10."""
+    """Parse a percentage above 0 % and at most 1000 %, and return a factor above 0 and at most
+    10."""
     number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "80%")
     if not 0 < number <= 1000:
         raise BadValueError(f"{value!r} must be above 0% and at most 1000%")
@@ -106,7 +108,8 @@ def format_growth(growth_per_year: float) -> str:
 
 
 def parse_usd(value: object) -> float:
-    """Parse an amount of money in any known currency, and convert it to USD with the stored exchange rate.
+    """Parse an amount of money in any known currency, and convert it to USD with the stored
+    exchange rate.
 
     All other `parse_usd_…` functions convert currencies in the same way.
     """
@@ -130,7 +133,8 @@ def format_usd_per_month(usd: float) -> str:
 
 
 def parse_usd_per_unit(value: object) -> float:
-    """Parse the price of an API per 1k requests or per 1M tokens, and return the price in USD per that unit."""
+    """Parse the price of an API per 1k requests or per 1M tokens, and return the price in USD per
+    that unit."""
     return _parse_usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price by unit", "2 USD/1k or 0.60 USD/1M")
 
 
@@ -157,7 +161,8 @@ def parse_bytes_per_s(value: object) -> float:
 
 
 def parse_count(value: object) -> int:
-    """Parse an integer of at least 1. Integers in scientific notation, such as `1e6`, are allowed."""
+    """Parse an integer of at least 1. Integers in scientific notation, such as `1e6`, are
+    allowed."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
         raise BadValueError(f"{value!r} must be a whole number of at least 1")
     return int(value)
@@ -191,12 +196,13 @@ def _number_and_unit(value: object, units: Mapping[str, float], what: str, examp
 
 
 def _parse_usd(value: object, divisors: Mapping[str, float], what: str, example: str) -> float:
-    """Parse an amount of money. `divisors` maps each suffix allowed after the currency to the divisor of the amount."""
+    """Parse an amount of money. `divisors` maps each suffix allowed after the currency to the
+    divisor of the amount."""
     text = value.strip() if isinstance(value, str) else ""
     match = _MONEY.fullmatch(text)
     currency = match[1] if match is not None else "USD"
-    # The units contain the currency, so that a typo as in USD/monht gets a suggestion, and so that for 5 EURO/month
-    # only the currency is reported as unknown.
+    # The units contain the currency, so that a typo as in USD/monht gets a suggestion, and so that
+    # for 5 EURO/month only the currency is reported as unknown.
     units = {currency + per: divisor for per, divisor in divisors.items()}
     number, unit = _number_and_unit(value, units, what, example)
     return _at_least_zero(number, value) * find_usd_rate(currency) / units[unit]
@@ -214,8 +220,8 @@ def _number_text(number: float) -> str:
 
 
 def _percent(share: float) -> str:
-    """Return the shortest percentage that gives exactly the fraction `share` when divided by 100; if there is none, the
-    nearest percentage."""
+    """Return the shortest percentage that gives exactly the fraction `share` when divided by 100;
+    if there is none, the nearest percentage."""
     percent = share * 100
     neighbors = (percent, math.nextafter(percent, math.inf), math.nextafter(percent, -math.inf))
     texts = (_number_text(round(number, digits)) for digits in range(20) for number in neighbors)

@@ -94,7 +94,8 @@ ExpectSettings = build_settings(
 
 
 class _BodyRequests(Settings):
-    """Requests with bodies: one body, several that are sent in turn, or one per row of a dataset."""
+    """Requests with bodies: one body, several that are sent in turn, or one per row of a
+    dataset."""
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
 
@@ -105,7 +106,8 @@ class _BodyRequests(Settings):
     dataset: DatasetPath | None = None
     """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
     popularity: PopularityText = Popularity()
-    """Popularity of the requests, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
+    """Popularity of the requests, which is how often each is sent: in-turn, uniform, zipf or {zipf:
+    1.1}."""
 
     @property
     def source_count(self) -> int:
@@ -116,9 +118,9 @@ class _BodyRequests(Settings):
 class HttpRequests(_BodyRequests):
     """Requests over plain HTTP.
 
-    `bodies` and the rows of `dataset` are sent in turn. Text is sent as it is, any other value as JSON. `{{column}}` in
-    `template` and `path` is replaced by the value of each row of `dataset`. The default `content_type` depends on the
-    body: JSON, text, or by the name of the file.
+    `bodies` and the rows of `dataset` are sent in turn. Text is sent as it is, any other value as
+    JSON. `{{column}}` in `template` and `path` is replaced by the value of each row of `dataset`.
+    The default `content_type` depends on the body: JSON, text, or by the name of the file.
     """
 
     keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
@@ -157,8 +159,8 @@ class HttpRequests(_BodyRequests):
 class _Tensors(Settings):
     """Requests of tensors.
 
-    Rows come from an .npz file whose arrays are named like the model's inputs. Without one, they are synthetic and
-    seeded.
+    Rows come from an .npz file whose arrays are named like the model's inputs. Without one, they
+    are synthetic and seeded.
     """
 
     tensors: ExistingFile | None = None
@@ -166,7 +168,8 @@ class _Tensors(Settings):
     rows_per_request: Rows = Field(default=1, examples=[1])
     """Number of rows per request, like 1."""
     popularity: PopularityText = Popularity()
-    """Popularity of the rows, which is how often each is sent: in-turn, uniform, zipf or {zipf: 1.1}."""
+    """Popularity of the rows, which is how often each is sent: in-turn, uniform, zipf or {zipf:
+    1.1}."""
 
 
 class _LabeledTensors(_Tensors):
@@ -178,7 +181,8 @@ class _LabeledTensors(_Tensors):
     labels: str | None = Field(default=None, examples=["label"])
     """Name of the array in tensors that holds the true class of each row, like label."""
     output: OutputName | None = Field(default=None, examples=["probabilities"])
-    """Output with the class, or the class scores, of each row, like probabilities. Leave it empty to detect it."""
+    """Output with the class, or the class scores, of each row, like probabilities. Leave it empty
+    to detect it."""
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:

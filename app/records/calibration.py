@@ -12,21 +12,23 @@ LoadKind = Literal["plain", "streaming"]
 LOAD_KINDS: tuple[LoadKind, ...] = ("plain", "streaming")
 
 SERVER_FULL_CORES = 0.95
-"""CPU usage of the single-core null server, in cores, from which a failed step is attributed to the server instead of
-the load generator."""
+"""CPU usage of the single-core null server, in cores, from which a failed step is attributed to the
+server instead of the load generator."""
 BUSY_LIMIT_CORES = 0.3
-"""CPU usage of other processes, in cores, above which these processes disturb the calibration unless enough cores are
-idle."""
+"""CPU usage of other processes, in cores, above which these processes disturb the calibration
+unless enough cores are idle."""
 _SPARE_CORES = 1.0
-"""Number of idle cores from which other processes do not disturb the calibration, because no thread has to wait for a
-core."""
+"""Number of idle cores from which other processes do not disturb the calibration, because no thread
+has to wait for a core."""
 
 
 class CalibrationStep(msgspec.Struct, frozen=True):
-    """One calibrated rate. `late_share` is the fraction of requests sent more than 10 ms after their intended time.
+    """One calibrated rate. `late_share` is the fraction of requests sent more than 10 ms after
+    their intended time.
 
-    For streaming load, rates are in chunks that were each received separately, and `late_share` is the fraction of
-    chunks received more than 10 ms after the server was due to write them; the lags remain send lags of requests.
+    For streaming load, rates are in chunks that were each received separately, and `late_share` is
+    the fraction of chunks received more than 10 ms after the server was due to write them; the lags
+    remain send lags of requests.
     """
 
     offered_per_s: float
@@ -52,18 +54,20 @@ class CalibrationStep(msgspec.Struct, frozen=True):
 
     @property
     def is_generator_limit(self) -> bool:
-        """True if the step failed and the failure is not explained by the null server or by other processes."""
+        """True if the step failed and the failure is not explained by the null server or by other
+        processes."""
         is_server_full = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_FULL_CORES
         return not (self.passed or is_server_full or self.is_disturbed)
 
 
 class MeasuredCapacity(msgspec.Struct, frozen=True):
-    """Capacity of the load generator with `workers` workers. `per_s`, in requests or chunks per second, is the highest
-    rate that passed; None if no rate passed. `is_lower_bound` is true if the next higher rate was not tested, or failed
-    for a reason other than the load generator, so that the capacity may be higher.
+    """Capacity of the load generator with `workers` workers. `per_s`, in requests or chunks per
+    second, is the highest rate that passed; None if no rate passed. `is_lower_bound` is true if the
+    next higher rate was not tested, or failed for a reason other than the load generator, so that
+    the capacity may be higher.
 
-    `disturbed_by_cores` is the CPU usage of other processes, in cores, if these processes explain why the next rate
-    failed; the capacity is then valid for at most one run.
+    `disturbed_by_cores` is the CPU usage of other processes, in cores, if these processes explain
+    why the next rate failed; the capacity is then valid for at most one run.
     """
 
     kind: LoadKind
@@ -75,7 +79,8 @@ class MeasuredCapacity(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """Measured capacities of the load generator on one machine. `measured_at` is the time of the oldest measurement."""
+    """Measured capacities of the load generator on one machine. `measured_at` is the time of the
+    oldest measurement."""
 
     capacities: tuple[MeasuredCapacity, ...]
     measured_at: str
@@ -96,7 +101,8 @@ class Calibration(msgspec.Struct, frozen=True):
         )
 
     def merge(self, newer: Calibration) -> Calibration:
-        """Merge with `newer`, a calibration of the same machine. Capacities that are in both are taken from `newer`."""
+        """Merge with `newer`, a calibration of the same machine. Capacities that are in both are
+        taken from `newer`."""
         retained = tuple(
             ceiling for ceiling in self.capacities if newer.find_capacity(ceiling.kind, ceiling.workers) is None
         )

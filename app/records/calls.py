@@ -1,5 +1,5 @@
-"""Schema of `calls.arrow`, with one row per call of a local model, and the data of the stage that the calls belong
-to."""
+"""Schema of `calls.arrow`, with one row per call of a local model, and the data of the stage that
+the calls belong to."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CALL_SCHEMA = pa.schema(
     ],
     metadata={"sizewise.calls": "1"},
 )
-"""Arrow schema of `calls.arrow`. All times are monotonic: `begin_ns` is the start of the call, and each later column is
-the end of a phase of the call.
+"""Arrow schema of `calls.arrow`. All times are monotonic: `begin_ns` is the start of the call, and
+each later column is the end of a phase of the call.
 
-`intended_ns` is the time at which the call, or the query that the call is part of, was due; null if each call starts
-when the previous call ends. The two copy times are null if the runtime copies during execution. An arrival that was
-never started has only its intended time.
+`intended_ns` is the time at which the call, or the query that the call is part of, was due; null if
+each call starts when the previous call ends. The two copy times are null if the runtime copies
+during execution. An arrival that was never started has only its intended time.
 """
 
 COLUMNS = tuple(CALL_SCHEMA.names[1:])
@@ -39,7 +39,8 @@ COLUMNS = tuple(CALL_SCHEMA.names[1:])
 
 
 def unpack_calls(stage: int, packed: bytes) -> pa.RecordBatch:
-    """Unpack rows that a worker sent through a pipe, as the bytes of an int64 array of shape [calls, COLUMNS]."""
+    """Unpack rows that a worker sent through a pipe, as the bytes of an int64 array of shape
+    [calls, COLUMNS]."""
     table: npt.NDArray[np.int64] = np.frombuffer(packed, np.int64).reshape(-1, len(COLUMNS))
     columns = [pa.array(np.full(len(table), stage, np.int32))]
     for name, values in zip(COLUMNS, table.T, strict=True):
@@ -49,10 +50,11 @@ def unpack_calls(stage: int, packed: bytes) -> pa.RecordBatch:
 
 
 class CallStage(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario of one variant. Calls that began before `start_ns` are warm-up, which consists of `warmup_windows`
-    windows.
+    """One scenario of one variant. Calls that began before `start_ns` are warm-up, which consists
+    of `warmup_windows` windows.
 
-    All metrics of the stage can be recomputed from this record and the rows of `calls.arrow` with the same `index`.
+    All metrics of the stage can be recomputed from this record and the rows of `calls.arrow` with
+    the same `index`.
     """
 
     index: int
@@ -64,8 +66,8 @@ class CallStage(msgspec.Struct, frozen=True, kw_only=True):
     is_stationary: bool
     """True if the last three warm-up windows agreed before the time limit of the warm-up."""
     half_width: float | None
-    """Half-width of the 95 % confidence interval of the mean latency at the end of the stage, as a fraction of the
-    mean."""
+    """Half-width of the 95 % confidence interval of the mean latency at the end of the stage, as a
+    fraction of the mean."""
     target_half_width: float
     rate_per_s: float | None = None
     """Rate of the Poisson arrivals in the server scenario; None in other scenarios."""

@@ -89,11 +89,13 @@ _NAMES: dict[CheckId, str] = {
     "same_outputs": "same outputs",
     "warm_up": "warm-up",
 }
-"""Display names of checks for which the id with underscores replaced by spaces does not read well."""
+"""Display names of checks for which the id with underscores replaced by spaces does not read
+well."""
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One validity check of a measurement or a plan: observed value, limit, verdict, and a hint on what to do."""
+    """One validity check of a measurement or a plan: observed value, limit, verdict, and a hint on
+    what to do."""
 
     id: CheckId
     value: float | str | None

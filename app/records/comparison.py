@@ -33,7 +33,8 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
 
     id: DifferenceId
     base_values: tuple[str, ...]
-    """Distinct values of the baseline runs, sorted; "n/a" for a run that does not report the property."""
+    """Distinct values of the baseline runs, sorted; "n/a" for a run that does not report the
+    property."""
     candidate_values: tuple[str, ...]
     forbids: bool
     """True if the difference makes baseline and candidate incomparable."""
@@ -68,9 +69,10 @@ class StageMetric(msgspec.Struct, frozen=True):
 class MetricChange(StageMetric, frozen=True):
     """Change of one metric between baseline and candidate.
 
-    `ratio` is candidate divided by baseline, of the medians over repeats; None with a reason if the baseline is 0.
-    `p_value` is the one-sided p-value in the direction of the change, from a Mann-Whitney test on repeats with Holm's
-    correction over all gated metrics (or over all other metrics); None with too few repeats.
+    `ratio` is candidate divided by baseline, of the medians over repeats; None with a reason if the
+    baseline is 0. `p_value` is the one-sided p-value in the direction of the change, from a
+    Mann-Whitney test on repeats with Holm's correction over all gated metrics (or over all other
+    metrics); None with too few repeats.
     """
 
     base: Estimate
@@ -79,30 +81,32 @@ class MetricChange(StageMetric, frozen=True):
     p_value: float | None
     verdict: ChangeVerdict
     detectable: float | None = None
-    """Smallest relative change that can be detected with a power of 80 %, given the number of repeats and the noise."""
+    """Smallest relative change that can be detected with a power of 80 %, given the number of
+    repeats and the noise."""
     more_repeats: int | None = None
-    """Additional repeats per side that would probably resolve an inconclusive change; None if no number of repeats
-    would."""
+    """Additional repeats per side that would probably resolve an inconclusive change; None if no
+    number of repeats would."""
     is_headline: bool = True
     """True for a headline metric, which can fail a run. Other metrics are only reported."""
     noise: float | None = None
-    """Coefficient of variation between repeats; None with one repeat. Above 0.1, even a headline metric does not fail a
-    run."""
+    """Coefficient of variation between repeats; None with one repeat. Above 0.1, even a headline
+    metric does not fail a run."""
     unadjusted_p_value: float | None = None
     """p-value of the change before Holm's correction for multiple tests."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Comparison of two sets of runs. `tolerance` is the maximum relative change of a metric that counts as unchanged.
-    `noise` is the highest noise among the headline metrics. An advisory comparison never fails a run, because all
-    headline metrics are too noisy or the CPUs differ."""
+    """Comparison of two sets of runs. `tolerance` is the maximum relative change of a metric that
+    counts as unchanged. `noise` is the highest noise among the headline metrics. An advisory
+    comparison never fails a run, because all headline metrics are too noisy or the CPUs differ."""
 
     base: tuple[str, ...]
     """Run ids of the repeats of the baseline."""
     candidate: tuple[str, ...]
     tolerance: float
     changes: tuple[MetricChange, ...]
-    """Metric changes, headline metrics first; empty if the runs are incomparable and the comparison was not forced."""
+    """Metric changes, headline metrics first; empty if the runs are incomparable and the comparison
+    was not forced."""
     differences: tuple[EnvironmentDifference, ...] = ()
     """Differences between the environments, those that make the runs incomparable first."""
     is_forced: bool = False

@@ -12,7 +12,8 @@ MAX_EXTENSION_S = 86_400.0
 
 
 class StopRun(msgspec.Struct, frozen=True, tag="stop"):
-    """Stop the run like Ctrl-C: the first command lets in-flight requests finish, the second command cancels them."""
+    """Stop the run like Ctrl-C: the first command lets in-flight requests finish, the second
+    command cancels them."""
 
 
 class AddNote(msgspec.Struct, frozen=True, tag="note"):
@@ -26,7 +27,8 @@ class SetRate(msgspec.Struct, frozen=True, tag="rate"):
 
 
 class Extend(msgspec.Struct, frozen=True, tag="extend"):
-    """Extend the running stage by `by_s`. The stage must have a constant rate or a number of clients."""
+    """Extend the running stage by `by_s`. The stage must have a constant rate or a number of
+    clients."""
 
     by_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXTENSION_S)]
 

@@ -9,8 +9,8 @@ from app.records.scaling import Autoscaler, Operations
 
 
 class DayMinute(msgspec.Struct, frozen=True):
-    """Requests that finished in one minute or one hour, and the state of the fleet at the end of that period. Latencies
-    are None if no request finished."""
+    """Requests that finished in one minute or one hour, and the state of the fleet at the end of
+    that period. Latencies are None if no request finished."""
 
     at_s: float
     arrivals_per_s: float
@@ -31,8 +31,8 @@ class DayMinute(msgspec.Struct, frozen=True):
 
 
 class DayTotals(msgspec.Struct, frozen=True):
-    """Request counts of the day: arrivals = good + late + dropped + timed_out + failed + in_flight (at the end of the
-    day)."""
+    """Request counts of the day: arrivals = good + late + dropped + timed_out + failed + in_flight
+    (at the end of the day)."""
 
     arrivals: int
     good: int
@@ -44,7 +44,8 @@ class DayTotals(msgspec.Struct, frozen=True):
 
     @property
     def attainment(self) -> float | None:
-        """SLO attainment: good requests as a fraction of all requests that ended; None if no request ended."""
+        """SLO attainment: good requests as a fraction of all requests that ended; None if no
+        request ended."""
         ended = self.arrivals - self.in_flight
         return self.good / ended if ended else None
 
@@ -52,9 +53,10 @@ class DayTotals(msgspec.Struct, frozen=True):
 class DayOutcome(msgspec.Struct, frozen=True):
     """Outcome of one simulated day.
 
-    `hours` start at the first minute; the last hour may be incomplete. `scale_divisor` is the factor by which rates and
-    replicas were divided for the simulation; all values of this record are scaled back to the whole fleet. `billed_s`
-    is keyed by the lifecycle phase of a replica; the key `pooled` is for warm nodes without a replica.
+    `hours` start at the first minute; the last hour may be incomplete. `scale_divisor` is the
+    factor by which rates and replicas were divided for the simulation; all values of this record
+    are scaled back to the whole fleet. `billed_s` is keyed by the lifecycle phase of a replica; the
+    key `pooled` is for warm nodes without a replica.
     """
 
     minutes: tuple[DayMinute, ...]
@@ -78,8 +80,8 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class SimulatedHour(Hour, frozen=True):
-    """One hour of a simulated day. `ready` and `billed` are mean numbers of replicas over the hour; `instances` counts
-    billed instances. Latencies are of completed requests."""
+    """One hour of a simulated day. `ready` and `billed` are mean numbers of replicas over the hour;
+    `instances` counts billed instances. Latencies are of completed requests."""
 
     ready: float
     billed: float
@@ -88,10 +90,11 @@ class SimulatedHour(Hour, frozen=True):
 class SimulatedDay(msgspec.Struct, frozen=True):
     """A simulated day with SLO attainment and cost.
 
-    `attainment` is the fraction of good requests among all requests that ended; `target_share` is the fraction required
-    by the SLO, or None. An instance holds `replicas_per_instance` replicas; billed replicas are assumed to be packed
-    onto as few instances as possible, and each instance is billed per started minute. `usd_static` is the cost of the
-    day with all planned instances running all the time, without autoscaling.
+    `attainment` is the fraction of good requests among all requests that ended; `target_share` is
+    the fraction required by the SLO, or None. An instance holds `replicas_per_instance` replicas;
+    billed replicas are assumed to be packed onto as few instances as possible, and each instance is
+    billed per started minute. `usd_static` is the cost of the day with all planned instances
+    running all the time, without autoscaling.
     """
 
     date: str

@@ -1,4 +1,5 @@
-"""An estimate with its basis, a variant of a local model, and the joint token lengths of measured requests."""
+"""An estimate with its basis, a variant of a local model, and the joint token lengths of measured
+requests."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A value with its uncertainty and basis. If no value can be stated, `value` is None and `reason` explains why.
+    """A value with its uncertainty and basis. If no value can be stated, `value` is None and
+    `reason` explains why.
 
-    For a percentile with too few samples, `value` is None and `undersampled` is the percentile of these samples; it is
-    shown together with `n` and never used for a decision.
+    For a percentile with too few samples, `value` is None and `undersampled` is the percentile of
+    these samples; it is shown together with `n` and never used for a decision.
     """
 
     value: float | None
@@ -25,8 +27,8 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Variant(msgspec.Struct, frozen=True):
-    """One configuration for running a local model. `devices` lists the requested devices, by index or UUID; empty on a
-    CPU."""
+    """One configuration for running a local model. `devices` lists the requested devices, by index
+    or UUID; empty on a CPU."""
 
     model: str
     provider: str
@@ -43,8 +45,8 @@ class Variant(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Label such as `digits cpu int8-static, batch 8, 2 streams`. A single stream, a single device and the default
-        number of threads are omitted."""
+        """Label such as `digits cpu int8-static, batch 8, 2 streams`. A single stream, a single
+        device and the default number of threads are omitted."""
         parts = [f"{self.model} {self.provider} {self.precision}", f"batch {self.batch}"]
         parts += [f"{self.streams} streams"] if self.streams > 1 else []
         parts += [f"{self.threads} threads"] if self.threads > 1 else []
@@ -53,10 +55,11 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class TokenSample(msgspec.Struct, frozen=True):
-    """Input and output tokens of completed requests: of all requests, or of an evenly spaced sample if there are many.
+    """Input and output tokens of completed requests: of all requests, or of an evenly spaced sample
+    if there are many.
 
-    Both columns are arrays of little-endian signed 32-bit integers with one entry per request, to keep results and plan
-    files small. `app.analysis.token_samples` reads and writes the columns.
+    Both columns are arrays of little-endian signed 32-bit integers with one entry per request, to
+    keep results and plan files small. `app.analysis.token_samples` reads and writes the columns.
     """
 
     input_tokens: bytes

@@ -1,4 +1,5 @@
-"""Events of a run in progress, one JSON line per event, in `events.jsonl` and on standard output with `--events -`."""
+"""Events of a run in progress, one JSON line per event, in `events.jsonl` and on standard output
+with `--events -`."""
 
 from __future__ import annotations
 
@@ -23,11 +24,11 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
-    """Start of a phase: doctor, model, idle, reference, cold start, endpoint, start, workers, preflight, calibrate,
-    warmup, stages, search, report.
+    """Start of a phase: doctor, model, idle, reference, cold start, endpoint, start, workers,
+    preflight, calibrate, warmup, stages, search, report.
 
-    For the phase `stages`, `stages` is the maximum number of stages and `stages_s` their total duration in s; both are
-    None if unknown, because a search follows.
+    For the phase `stages`, `stages` is the maximum number of stages and `stages_s` their total
+    duration in s; both are None if unknown, because a search follows.
     """
 
     at_ns: int
@@ -38,10 +39,11 @@ class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
-    """Start of a stage. `start_ns` is the start of the measurement, `lead_in_s` after the first arrival.
-    `offered_per_s` is None if the rate varies and in a closed loop, for which `concurrency` is the number of clients.
-    `index` is negative for a stage that is measured before the stages of the profile, such as the standalone model; no
-    StageFinished follows for such a stage."""
+    """Start of a stage. `start_ns` is the start of the measurement, `lead_in_s` after the first
+    arrival. `offered_per_s` is None if the rate varies and in a closed loop, for which
+    `concurrency` is the number of clients. `index` is negative for a stage that is measured before
+    the stages of the profile, such as the standalone model; no StageFinished follows for such a
+    stage."""
 
     at_ns: int
     index: int
@@ -54,16 +56,17 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     concurrency: int | None = None
     lead_in_s: float = 0.0
     has_load_in_name: bool = False
-    """True if the name contains the rate or the number of clients, so that the load need not be shown next to the
-    name."""
+    """True if the name contains the rate or the number of clients, so that the load need not be
+    shown next to the name."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
-    """Progress of the running stage, at most four times per second. Counts cover the whole stage, percentiles its
-    recent requests.
+    """Progress of the running stage, at most four times per second. Counts cover the whole stage,
+    percentiles its recent requests.
 
-    `good` counts requests within every SLO; None if unknown. `errors` counts failures by error class. `good` and
-    `errors` are computed from rows, which may arrive slightly later than the other counts.
+    `good` counts requests within every SLO; None if unknown. `errors` counts failures by error
+    class. `good` and `errors` are computed from rows, which may arrive slightly later than the
+    other counts.
     """
 
     at_ns: int
@@ -83,8 +86,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
 
 
 class ErrorReported(msgspec.Struct, frozen=True, tag="error_reported"):
-    """First error of an error class in the run; emitted once, at about the time of the first Snapshot that counts the
-    error."""
+    """First error of an error class in the run; emitted once, at about the time of the first
+    Snapshot that counts the error."""
 
     at_ns: int
     stage: int
@@ -92,7 +95,8 @@ class ErrorReported(msgspec.Struct, frozen=True, tag="error_reported"):
 
 
 class StageFinished(msgspec.Struct, frozen=True, tag="stage_finished"):
-    """End of a stage. `stage` may lack late telemetry; `result.json` contains the complete stage."""
+    """End of a stage. `stage` may lack late telemetry; `result.json` contains the complete
+    stage."""
 
     at_ns: int
     index: int
@@ -106,8 +110,8 @@ class CheckCompleted(msgspec.Struct, frozen=True, tag="check_completed"):
 
 
 class RateResolved(msgspec.Struct, frozen=True, tag="rate_resolved"):
-    """Highest rate of a stage whose rate is relative to the completion rate of an earlier stage; emitted once that rate
-    is known."""
+    """Highest rate of a stage whose rate is relative to the completion rate of an earlier stage;
+    emitted once that rate is known."""
 
     at_ns: int
     stage: str
@@ -124,8 +128,8 @@ class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
 
 
 class StageExtended(msgspec.Struct, frozen=True, tag="stage_extended"):
-    """Extension of the running stage `index` by the user: by `by_s`, to a total of `duration_s` from the start of the
-    stage."""
+    """Extension of the running stage `index` by the user: by `by_s`, to a total of `duration_s`
+    from the start of the stage."""
 
     at_ns: int
     index: int
@@ -141,8 +145,8 @@ class NoteAdded(msgspec.Struct, frozen=True, tag="note_added"):
 
 
 class TargetReady(msgspec.Struct, frozen=True, tag="target_ready"):
-    """Cold start of the target for this run, from zero or from sleep. The target has not reached its steady state
-    yet."""
+    """Cold start of the target for this run, from zero or from sleep. The target has not reached
+    its steady state yet."""
 
     at_ns: int
     ready_ms: float | None
@@ -159,7 +163,8 @@ class VariantStarted(msgspec.Struct, frozen=True, tag="variant_started"):
 
 
 class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):
-    """End of one scenario of a variant. `stage` lacks machine telemetry; `result.json` contains the complete stage."""
+    """End of one scenario of a variant. `stage` lacks machine telemetry; `result.json` contains the
+    complete stage."""
 
     at_ns: int
     data: CallStage
@@ -167,8 +172,8 @@ class CallsFinished(msgspec.Struct, frozen=True, tag="calls_finished"):
 
 
 class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
-    """End of a variant. `data` lacks the values that depend on the whole run: accuracy relative to the reference, and
-    the bottleneck."""
+    """End of a variant. `data` lacks the values that depend on the whole run: accuracy relative to
+    the reference, and the bottleneck."""
 
     at_ns: int
     number: int
@@ -176,8 +181,8 @@ class VariantFinished(msgspec.Struct, frozen=True, tag="variant_finished"):
 
 
 class PairRunEvent(msgspec.Struct, frozen=True):
-    """Event of an A/B comparison of two profiles by interleaved runs. The event is about the run of `side` in the pair
-    with number `pair`."""
+    """Event of an A/B comparison of two profiles by interleaved runs. The event is about the run of
+    `side` in the pair with number `pair`."""
 
     at_ns: int
     pair: int
@@ -200,8 +205,8 @@ class PairRunFinished(PairRunEvent, frozen=True, tag="pair_run_finished"):
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished"):
-    """End of the run. `causes` lists the causes of the exit code, the deciding cause first, and further remarks on the
-    end of the run."""
+    """End of the run. `causes` lists the causes of the exit code, the deciding cause first, and
+    further remarks on the end of the run."""
 
     at_ns: int
     status: str

@@ -1,4 +1,5 @@
-"""GPU data other than telemetry readings: processes, MIG instances, throttle reasons, and energy use."""
+"""GPU data other than telemetry readings: processes, MIG instances, throttle reasons, and energy
+use."""
 
 from __future__ import annotations
 
@@ -25,13 +26,13 @@ THROTTLE_REASONS: dict[int, str] = {
 """Names of the bits of `gpu_throttle_reasons`, as defined by NVML."""
 
 THROTTLE_MASK = ~(IDLE_BIT | CLOCKS_SET_BIT)
-"""Bits that count as throttling: all except "GPU idle" and "clocks set by a user". Bits unknown to this version are
-included."""
+"""Bits that count as throttling: all except "GPU idle" and "clocks set by a user". Bits unknown to
+this version are included."""
 
 
 def list_throttle_reasons(reasons: float) -> tuple[str, ...]:
-    """Return the names of the throttle reasons set in a bit mask, lowest bit first; empty if the GPU is not
-    throttled."""
+    """Return the names of the throttle reasons set in a bit mask, lowest bit first; empty if the
+    GPU is not throttled."""
     bits = int(reasons) & THROTTLE_MASK
     return tuple(
         THROTTLE_REASONS.get(1 << bit, f"reason {1 << bit:#x}") for bit in range(bits.bit_length()) if bits >> bit & 1
@@ -39,8 +40,8 @@ def list_throttle_reasons(reasons: float) -> tuple[str, ...]:
 
 
 class GpuProcess(msgspec.Struct, frozen=True):
-    """A process that computes on a GPU. `memory_gib` is None if the driver does not report memory per process (as on
-    Windows)."""
+    """A process that computes on a GPU. `memory_gib` is None if the driver does not report memory
+    per process (as on Windows)."""
 
     gpu: int
     pid: int
@@ -48,7 +49,8 @@ class GpuProcess(msgspec.Struct, frozen=True):
 
 
 class MigInstance(msgspec.Struct, frozen=True):
-    """A MIG instance: a slice of a GPU that acts as a separate GPU. Its telemetry source is `gpuN/migI`."""
+    """A MIG instance: a slice of a GPU that acts as a separate GPU. Its telemetry source is
+    `gpuN/migI`."""
 
     index: int
     name: str
@@ -57,10 +59,11 @@ class MigInstance(msgspec.Struct, frozen=True):
 
 
 class GpuShares(msgspec.Struct, frozen=True):
-    """GPU states as fractions of a time window; `idle` and `busy` add up to 1. A value is None if the GPU does not
-    report it.
+    """GPU states as fractions of a time window; `idle` and `busy` add up to 1. A value is None if
+    the GPU does not report it.
 
-    A GPU is busy while a kernel is resident, however small the kernel; throttling is independent of this.
+    A GPU is busy while a kernel is resident, however small the kernel; throttling is independent of
+    this.
     """
 
     idle: float | None
@@ -69,16 +72,16 @@ class GpuShares(msgspec.Struct, frozen=True):
 
 
 EnergyMethod = Literal["counter", "power", "average power"]
-"""Source of an energy value: the difference of the GPU's energy counter, or the integral of the GPU's power, either
-instantaneous or averaged over the last second."""
+"""Source of an energy value: the difference of the GPU's energy counter, or the integral of the
+GPU's power, either instantaneous or averaged over the last second."""
 
 
 class EnergyUse(msgspec.Struct, frozen=True):
-    """Energy used by one or several GPUs in a window of `seconds`. An estimate that could not be made is None with a
-    reason.
+    """Energy used by one or several GPUs in a window of `seconds`. An estimate that could not be
+    made is None with a reason.
 
-    `above_idle_j` is `total_j` minus the energy that the idle GPUs would use in the same time; noise can make the
-    difference negative under very low load.
+    `above_idle_j` is `total_j` minus the energy that the idle GPUs would use in the same time;
+    noise can make the difference negative under very low load.
     """
 
     total_j: Estimate
@@ -86,11 +89,13 @@ class EnergyUse(msgspec.Struct, frozen=True):
     idle_w: Estimate
     seconds: float
     method: EnergyMethod | None
-    """Source of the energy values; None without values, or if several GPUs have different sources."""
+    """Source of the energy values; None without values, or if several GPUs have different
+    sources."""
 
 
 class EnergyPerItem(msgspec.Struct, frozen=True):
-    """Energy in J per inference, response or output token. `items` is the number of inferences, responses or tokens."""
+    """Energy in J per inference, response or output token. `items` is the number of inferences,
+    responses or tokens."""
 
     total_j: Estimate
     above_idle_j: Estimate

@@ -10,18 +10,18 @@ from app.records.estimate import Estimate, Variant
 
 Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static"]
 NoBestReason = Literal["not_trusted", "open", "missed", "cut_short"]
-"""Reason why a local run has no best variant. `not_trusted`: no variant has a valid measurement; `open`: it is
-undecided whether a variant met every objective; `missed`: all variants missed an objective; `cut_short`: the run ended
-before all variants were evaluated."""
+"""Reason why a local run has no best variant. `not_trusted`: no variant has a valid measurement;
+`open`: it is undecided whether a variant met every objective; `missed`: all variants missed an
+objective; `cut_short`: the run ended before all variants were evaluated."""
 Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
-"""MLPerf scenario. `single-stream`: one call after another; `multi-stream`: queries of several simultaneous calls, each
-query sent when the previous query ends; `offline`: maximum throughput; `server`: calls that arrive as a Poisson
-process."""
+"""MLPerf scenario. `single-stream`: one call after another; `multi-stream`: queries of several
+simultaneous calls, each query sent when the previous query ends; `offline`: maximum throughput;
+`server`: calls that arrive as a Poisson process."""
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Number of nodes of one operator type that run on one execution provider. `is_fallback` is true for compute nodes
-    on a provider other than the requested provider."""
+    """Number of nodes of one operator type that run on one execution provider. `is_fallback` is
+    true for compute nodes on a provider other than the requested provider."""
 
     operator: str
     provider: str
@@ -30,25 +30,29 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
-    """Difference between the outputs of a variant, recorded during the measurement, and the outputs of the fp32
-    reference on the CPU.
+    """Difference between the outputs of a variant, recorded during the measurement, and the outputs
+    of the fp32 reference on the CPU.
 
-    Computed over `rows` rows of the model's first floating-point output. Undefined values are None: agreement and KL
-    divergence if the output is not class scores, cosine similarity of scalar outputs, SQNR of equal outputs (infinite).
-    A row with a NaN or infinity in either output counts only for the agreement.
+    Computed over `rows` rows of the model's first floating-point output. Undefined values are None:
+    agreement and KL divergence if the output is not class scores, cosine similarity of scalar
+    outputs, SQNR of equal outputs (infinite). A row with a NaN or infinity in either output counts
+    only for the agreement.
     """
 
     rows: int
     top1_agreement: Estimate | None
-    """Fraction of rows for which variant and reference have the highest score for the same class."""
+    """Fraction of rows for which variant and reference have the highest score for the same
+    class."""
     cosine_mean: float | None
     cosine_min: float | None
     max_abs: float | None
     """Largest absolute difference; None if no row is finite in both outputs."""
     sqnr_db: float | None
-    """Signal-to-quantization-noise ratio in dB: 10 log10(Σ y² / Σ (y − y')²), where y is the reference."""
+    """Signal-to-quantization-noise ratio in dB: 10 log10(Σ y² / Σ (y − y')²), where y is the
+    reference."""
     kl_mean: float | None
-    """Mean Kullback-Leibler divergence, in nats, of the variant's softmax from the reference's softmax."""
+    """Mean Kullback-Leibler divergence, in nats, of the variant's softmax from the reference's
+    softmax."""
     kl_p99: float | None
     is_equal: bool
     """True if all values of the two outputs are equal."""
@@ -59,13 +63,15 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """Task metric on labeled rows, compared with the fp32 reference on the same rows.
 
-    `top-1` is a fraction, and higher is better; `mean absolute error` is in the unit of the label, and lower is better.
+    `top-1` is a fraction, and higher is better; `mean absolute error` is in the unit of the label,
+    and lower is better.
     """
 
     metric: Literal["top-1", "mean absolute error"]
     value: Estimate
     reference: Estimate | None
-    """Value of the metric for the reference; None if there is no reference or if this variant is the reference."""
+    """Value of the metric for the reference; None if there is no reference or if this variant is
+    the reference."""
     change: Estimate | None
     """`value` minus `reference`, with a paired confidence interval over the rows."""
     retained: Estimate | None
@@ -75,8 +81,8 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchModel(msgspec.Struct, frozen=True, kw_only=True):
-    """Linear model of the batch latency, S(b) = t0 + t1 × b, where b is the number of rows per call. The model is valid
-    up to the largest of `batches`."""
+    """Linear model of the batch latency, S(b) = t0 + t1 × b, where b is the number of rows per
+    call. The model is valid up to the largest of `batches`."""
 
     variant: Variant
     """Variant with the smallest batch size among the fitted variants."""
@@ -89,8 +95,9 @@ class BatchModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Peaks(msgspec.Struct, frozen=True, kw_only=True):
-    """Peak compute and memory bandwidth of a processor; one multiply-add counts as two FLOPs. `basis` is "measured" (on
-    this machine) or "assumed" (from a data sheet). Unknown values are None."""
+    """Peak compute and memory bandwidth of a processor; one multiply-add counts as two FLOPs.
+    `basis` is "measured" (on this machine) or "assumed" (from a data sheet). Unknown values are
+    None."""
 
     name: str
     flops_per_s: float | None
@@ -100,7 +107,8 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bottleneck(msgspec.Struct, frozen=True, kw_only=True):
-    """Bottleneck of a variant, with its position under the roofline of the processor that ran the variant."""
+    """Bottleneck of a variant, with its position under the roofline of the processor that ran the
+    variant."""
 
     limit: Literal["compute", "memory", "launch or host", "copy"] | None
     """Limiting resource; None if no resource clearly limits the variant, as `sentence` explains."""
@@ -114,8 +122,8 @@ class Bottleneck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VariantColdStart(msgspec.Struct, frozen=True, kw_only=True):
-    """One cold start of a variant in a new process. `is_cached` is true if the runtime could load an optimized model or
-    engine that was stored before."""
+    """One cold start of a variant in a new process. `is_cached` is true if the runtime could load
+    an optimized model or engine that was stored before."""
 
     is_cached: bool
     process_ms: float
@@ -126,13 +134,15 @@ class VariantColdStart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VariantData(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of one variant, whether or not the variant was measured. `failure` is the reason why the variant ended early
-    or was skipped; stages completed before a failure are included in the result."""
+    """Data of one variant, whether or not the variant was measured. `failure` is the reason why the
+    variant ended early or was skipped; stages completed before a failure are included in the
+    result."""
 
     variant: Variant
     model_file: str
     model_sha256: str | None
-    """SHA-256 hash of the model file that was executed; for a quantized variant, this is not the user's file."""
+    """SHA-256 hash of the model file that was executed; for a quantized variant, this is not the
+    user's file."""
     size_bytes: int | None
     failure: str | None
     hint: str | None = None
@@ -145,26 +155,29 @@ class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     bottleneck: Bottleneck | None = None
     server_per_s: Estimate | None = None
-    """Highest arrival rate that met the SLO, in calls of the variant's batch size per second; None if not searched."""
+    """Highest arrival rate that met the SLO, in calls of the variant's batch size per second; None
+    if not searched."""
     peak_memory_gib: float | None = None
     """Peak resident memory of the variant's process, in GiB."""
     notes: tuple[str, ...] = ()
 
 
 class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of a run of a local model. `best` is the variant with the highest throughput that met every SLO and
-    retained the required accuracy; if there is none, `best` is None and `best_reason` states why."""
+    """Result of a run of a local model. `best` is the variant with the highest throughput that met
+    every SLO and retained the required accuracy; if there is none, `best` is None and `best_reason`
+    states why."""
 
     variants: tuple[VariantData, ...]
     batch_models: tuple[BatchModel, ...] = ()
     best: Variant | None = None
     best_reason: NoBestReason | None = None
     equally_fast: tuple[Variant, ...] = ()
-    """Further variants that met every SLO and whose throughput is not significantly different from the throughput of
-    `best`."""
+    """Further variants that met every SLO and whose throughput is not significantly different from
+    the throughput of `best`."""
     usd_per_hour: float | None = None
     """Price per hour of the hardware that is stated in the profile."""
     price_basis: Literal["measured", "assumed"] = "measured"
-    """Basis of the price: "assumed" if the priced hardware is not known to be the measured hardware."""
+    """Basis of the price: "assumed" if the priced hardware is not known to be the measured
+    hardware."""
     price_note: str | None = None
     """Date and source of the price."""

@@ -8,7 +8,8 @@ from app.records.result import Check, Environment
 
 
 class UnavailableProvider(msgspec.Struct, frozen=True):
-    """An execution provider that ONNX Runtime lists but that cannot open a session on this machine."""
+    """An execution provider that ONNX Runtime lists but that cannot open a session on this
+    machine."""
 
     provider: str
     reason: str
@@ -21,8 +22,8 @@ class MachineInfo(msgspec.Struct, frozen=True):
 
 
 class GpuState(msgspec.Struct, frozen=True, kw_only=True):
-    """Current state of one GPU. `source` is the GPU's telemetry source. A value is None if the GPU does not report it;
-    all values are None for a lost GPU."""
+    """Current state of one GPU. `source` is the GPU's telemetry source. A value is None if the GPU
+    does not report it; all values are None for a lost GPU."""
 
     source: str
     name: str
@@ -35,12 +36,14 @@ class GpuState(msgspec.Struct, frozen=True, kw_only=True):
     clock_mhz: float | None = None
     max_clock_mhz: float | None = None
     throttled_by: tuple[str, ...] | None = None
-    """Reasons why the GPU's clocks are throttled; empty if the clocks are not throttled, None if not reported."""
+    """Reasons why the GPU's clocks are throttled; empty if the clocks are not throttled, None if
+    not reported."""
 
 
 class MachineNow(msgspec.Struct, frozen=True, kw_only=True):
-    """Current state of the machine. `cores` and `memory_total_gib` are the cores and the memory available to this
-    process. `gpu_note` explains why expected GPUs are missing; `driver` is None without an NVIDIA driver."""
+    """Current state of the machine. `cores` and `memory_total_gib` are the cores and the memory
+    available to this process. `gpu_note` explains why expected GPUs are missing; `driver` is None
+    without an NVIDIA driver."""
 
     cpu_percent: float | None
     cores: float | None

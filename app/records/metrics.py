@@ -1,4 +1,5 @@
-"""Metric catalog: the only list of metrics, used by the result schema, objectives, reports and the window.
+"""Metric catalog: the only list of metrics, used by the result schema, objectives, reports and the
+window.
 
 Latency, service time, send lag and the rates are defined in docs/reference/metrics.md.
 """
@@ -30,8 +31,8 @@ Trait = Literal["stream", "tokens", "intended", "rate", "limits", "beside", "loc
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A metric of the catalog. `aggregates` is empty for a metric with a single value per stage, such as a rate or a
-    share."""
+    """A metric of the catalog. `aggregates` is empty for a metric with a single value per stage,
+    such as a rate or a share."""
 
     name: str
     unit: str
@@ -252,22 +253,23 @@ RUN_METRICS: dict[str, Metric] = {metric.name: metric for metric in _RUN_METRICS
 
 
 def format_metric(name: str, aggregate: str | None = None) -> str:
-    """Format a metric in profile syntax, such as `latency_ms.p99.9`, from its full name `latency_ms.p99_9` or from the
-    metric and the aggregate."""
+    """Format a metric in profile syntax, such as `latency_ms.p99.9`, from its full name
+    `latency_ms.p99_9` or from the metric and the aggregate."""
     metric, dot, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
     return f"{metric}{dot}{part.replace('_', '.')}"
 
 
 def metric_label(name: str, aggregate: str | None = None) -> str:
-    """Return the display name of a metric, such as `p99.9 latency`, from its full name `latency_ms.p99_9` or from the
-    metric and the aggregate."""
+    """Return the display name of a metric, such as `p99.9 latency`, from its full name
+    `latency_ms.p99_9` or from the metric and the aggregate."""
     metric, _, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
     words = LABELS.get(metric) or " ".join(_UPPER.get(word, word) for word in _UNIT_SUFFIX.sub("", metric).split("_"))
     return f"{part.replace('_', '.')} {words}" if part else words
 
 
 def display_unit(unit: str) -> str:
-    """Return the display form of a catalog unit: `req/s` for `1/s`, `tok/s` for `tokens/s`, `%` for `share`."""
+    """Return the display form of a catalog unit: `req/s` for `1/s`, `tok/s` for `tokens/s`, `%` for
+    `share`."""
     return "%" if unit == "share" else _DISPLAY_UNITS.get(unit, unit)
 
 

@@ -1,4 +1,5 @@
-"""Inspection of a model file: metadata, estimated cost per inference, and the GPUs on which the model fits."""
+"""Inspection of a model file: metadata, estimated cost per inference, and the GPUs on which the
+model fits."""
 
 from __future__ import annotations
 
@@ -6,15 +7,16 @@ import msgspec
 
 
 class ShapeOverrides(msgspec.Struct, frozen=True):
-    """Lengths set by the user for dynamic axes of a model. `shapes` is keyed by input; None leaves an axis dynamic."""
+    """Lengths set by the user for dynamic axes of a model. `shapes` is keyed by input; None leaves
+    an axis dynamic."""
 
     axes: dict[str, int] = {}
     shapes: dict[str, tuple[int | None, ...]] = {}
 
 
 class ModelValue(msgspec.Struct, frozen=True):
-    """An input or output of a model. A dynamic axis is represented by its name, or by `NAME.INDEX` if the axis has no
-    name; `shape` is None if unknown."""
+    """An input or output of a model. A dynamic axis is represented by its name, or by `NAME.INDEX`
+    if the axis has no name; `shape` is None if unknown."""
 
     name: str
     dtype: str
@@ -37,8 +39,8 @@ class ExternalFile(msgspec.Struct, frozen=True):
 
 
 class OperatorCount(msgspec.Struct, frozen=True):
-    """Number of nodes of one operator type. `flops` is the total of these nodes for one inference: 0 for an operator
-    without multiply-adds, None if unknown."""
+    """Number of nodes of one operator type. `flops` is the total of these nodes for one inference:
+    0 for an operator without multiply-adds, None if unknown."""
 
     operator: str
     nodes: int
@@ -46,18 +48,20 @@ class OperatorCount(msgspec.Struct, frozen=True):
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """Linear growth with the batch size: `fixed` + `per_row` × batch, exact for every batch size that was examined."""
+    """Linear growth with the batch size: `fixed` + `per_row` × batch, exact for every batch size
+    that was examined."""
 
     fixed: int
     per_row: int
 
 
 class BatchCost(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated cost of one inference with `batch` rows. One multiply-add of the counted operators is two FLOPs.
+    """Estimated cost of one inference with `batch` rows. One multiply-add of the counted operators
+    is two FLOPs.
 
-    `moved_bytes` assumes that each operator reads its inputs and writes its outputs once, without fusion. `min_bytes`
-    assumes that weights, inputs and outputs are moved once, as with full fusion. `memory_bytes` is the weights plus the
-    peak of live activations.
+    `moved_bytes` assumes that each operator reads its inputs and writes its outputs once, without
+    fusion. `min_bytes` assumes that weights, inputs and outputs are moved once, as with full
+    fusion. `memory_bytes` is the weights plus the peak of live activations.
     """
 
     batch: int
@@ -85,7 +89,8 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[OperatorCount, ...]
     """Operator counts, most frequent first."""
     batch_axes: tuple[str, ...]
-    """Dynamic first axes, which hold the batch; empty if the model or the user fixes the batch size."""
+    """Dynamic first axes, which hold the batch; empty if the model or the user fixes the batch
+    size."""
     axes: dict[str, int]
     """Lengths to which all other dynamic axes were set."""
     costs: tuple[BatchCost, ...]
@@ -105,9 +110,9 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
 class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a model fits on one GPU with 10 % of the GPU's memory kept free.
 
-    `key` is the GPU's key in the catalog; None for a GPU of this machine that the catalog does not list.
-    `min_latency_ms` is the lower bound of the latency of an inference with `largest_batch` rows, from the GPU's
-    published peaks.
+    `key` is the GPU's key in the catalog; None for a GPU of this machine that the catalog does not
+    list. `min_latency_ms` is the lower bound of the latency of an inference with `largest_batch`
+    rows, from the GPU's published peaks.
     """
 
     name: str
@@ -123,7 +128,8 @@ class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelInspection(msgspec.Struct, frozen=True):
-    """Inspection of a model file. `gpu_note` is the driver's message about GPUs that are expected but not visible."""
+    """Inspection of a model file. `gpu_note` is the driver's message about GPUs that are expected
+    but not visible."""
 
     model: ModelMetadata
     gpus: tuple[GpuFit, ...]

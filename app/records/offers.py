@@ -1,5 +1,5 @@
-"""Rental offers with dates: price lists, rows added by the user, owned hardware, currencies, grid intensity, and
-published measurements."""
+"""Rental offers with dates: price lists, rows added by the user, owned hardware, currencies, grid
+intensity, and published measurements."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import msgspec
 
 
 class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
-    """Cost of one owned instance. Shares and rates are fractions; `power_w` is the mean power draw before applying the
-    PUE.
+    """Cost of one owned instance. Shares and rates are fractions; `power_w` is the mean power draw
+    before applying the PUE.
 
-    `availability` is the fraction of hours in which the instance can serve; `units` is the number of instances owned,
-    or None if more can be bought.
+    `availability` is the fraction of hours in which the instance can serve; `units` is the number
+    of instances owned, or None if more can be bought.
     """
 
     capex_usd: float
@@ -28,14 +28,15 @@ class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
     support_usd_per_month: float = 0.0
     staff_usd_per_month: float = 0.0
     network_usd: float = 0.0
-    """Price of network equipment that is bought with the instance and depreciated over the same lifetime."""
+    """Price of network equipment that is bought with the instance and depreciated over the same
+    lifetime."""
     availability: float = 1.0
     units: int | None = None
 
 
 class Override(msgspec.Struct, frozen=True):
-    """A value of an offer that the user changed. `original_value` is the catalog's value; None if the catalog has no
-    value."""
+    """A value of an offer that the user changed. `original_value` is the catalog's value; None if
+    the catalog has no value."""
 
     column: str
     original_value: float | str | None
@@ -43,7 +44,8 @@ class Override(msgspec.Struct, frozen=True):
 
 
 class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
-    """Columns that the rows of a user's price list and the offers have in common. A missing price is None, never 0."""
+    """Columns that the rows of a user's price list and the offers have in common. A missing price
+    is None, never 0."""
 
     provider: str
     instance_type: str
@@ -59,8 +61,8 @@ class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
     cpu_architecture: str | None = None
     """CPU architecture: "x86_64", "arm64", or None if not stated."""
     owned: OwnedHardware | None = None
-    """Cost data of owned hardware, from which the planner computes an hourly price; an offer with this data has no
-    on-demand price."""
+    """Cost data of owned hardware, from which the planner computes an hourly price; an offer with
+    this data has no on-demand price."""
 
     @property
     def key(self) -> str:
@@ -74,8 +76,8 @@ class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PriceRow(PriceCells, frozen=True, kw_only=True):
-    """One row of a user's price list: the key of an offer and the values to set. None leaves the catalog's value
-    unchanged.
+    """One row of a user's price list: the key of an offer and the values to set. None leaves the
+    catalog's value unchanged.
 
     `accelerator` is "none" for a CPU-only instance.
     """
@@ -103,7 +105,8 @@ class ExchangeRate(msgspec.Struct, frozen=True):
 
 
 class GridIntensity(msgspec.Struct, frozen=True):
-    """Mean carbon intensity of a country's electricity. `country` is a two-letter ISO 3166 code, or EU."""
+    """Mean carbon intensity of a country's electricity. `country` is a two-letter ISO 3166 code, or
+    EU."""
 
     country: str
     g_co2e_per_kwh: float
@@ -117,14 +120,15 @@ Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "
 Workload = Literal["saturated", "decode", "batched-decode", "unknown"]
 """Kind of the model's work, which determines the bottleneck.
 
-saturated: encoders, CNNs, diffusion, and prefill, at full batches. decode: decoding of a few sequences by a language
-model. batched-decode: decoding of many sequences. unknown: the bottleneck is not known.
+saturated: encoders, CNNs, diffusion, and prefill, at full batches. decode: decoding of a few
+sequences by a language model. batched-decode: decoding of many sequences. unknown: the bottleneck
+is not known.
 """
 
 
 class Accelerator(msgspec.Struct, frozen=True):
-    """Data sheet of an accelerator, with peaks for dense matrices; unpublished values are None. `nvml_name_pattern` is
-    the pattern to search for in the driver's device name."""
+    """Data sheet of an accelerator, with peaks for dense matrices; unpublished values are None.
+    `nvml_name_pattern` is the pattern to search for in the driver's device name."""
 
     key: str
     vendor: str
@@ -163,15 +167,15 @@ class Offer(PriceCells, frozen=True, kw_only=True):
 
 
 def split_key(key: str) -> tuple[str, str | None]:
-    """Split the key `provider/instance@region` into `provider/instance` and the region; the region is None if the key
-    has no region."""
+    """Split the key `provider/instance@region` into `provider/instance` and the region; the region
+    is None if the key has no region."""
     instance, _, region = key.partition("@")
     return instance, region or None
 
 
 class Catalog(msgspec.Struct, frozen=True):
-    """Accelerators, offers and grid intensities. `grid` is keyed by country, and also by `provider/region` for regions
-    whose country is known."""
+    """Accelerators, offers and grid intensities. `grid` is keyed by country, and also by
+    `provider/region` for regions whose country is known."""
 
     accelerators: dict[str, Accelerator]
     offers: tuple[Offer, ...]
@@ -182,7 +186,8 @@ class Catalog(msgspec.Struct, frozen=True):
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
-    """One stage of a capacity curve: the offered rate, and the value of the SLO's latency metric at this rate."""
+    """One stage of a capacity curve: the offered rate, and the value of the SLO's latency metric at
+    this rate."""
 
     offered_per_s: float
     latency_ms: float | None
@@ -191,8 +196,8 @@ class CurvePoint(msgspec.Struct, frozen=True):
 
 
 class CapacityCurve(msgspec.Struct, frozen=True):
-    """Capacity curve of the whole target with all its replicas. `cores_used` is the CPU usage of the endpoint at the
-    maximum rate, in cores; None if not measured."""
+    """Capacity curve of the whole target with all its replicas. `cores_used` is the CPU usage of
+    the endpoint at the maximum rate, in cores; None if not measured."""
 
     points: tuple[CurvePoint, ...]
     latency_metric: str
@@ -209,11 +214,11 @@ class ApiPrice(msgspec.Struct, frozen=True):
 
 
 class UnmeasuredGpus(msgspec.Struct, frozen=True):
-    """Settings for planning with unmeasured accelerators, based on performance ratios: data type and kind of the
-    model's work.
+    """Settings for planning with unmeasured accelerators, based on performance ratios: data type
+    and kind of the model's work.
 
-    `memory_gib` is the memory that a replica needs on each accelerator; if None, a replica is assumed to need all the
-    memory of the measured accelerator.
+    `memory_gib` is the memory that a replica needs on each accelerator; if None, a replica is
+    assumed to need all the memory of the measured accelerator.
     """
 
     dtype: str
@@ -222,12 +227,13 @@ class UnmeasuredGpus(msgspec.Struct, frozen=True):
 
 
 class PlanLimits(msgspec.Struct, frozen=True):
-    """Constraints of a fleet in addition to the SLO. `confidence` is the required probability that the SLO is met;
-    `redundancy` is the number of spare instances; empty `regions` and `providers` allow all; None means no limit.
+    """Constraints of a fleet in addition to the SLO. `confidence` is the required probability that
+    the SLO is met; `redundancy` is the number of spare instances; empty `regions` and `providers`
+    allow all; None means no limit.
 
-    `surge` is the number of further spare instances for those that a rolling update takes out of service at once; with
-    more than one zone, the fleet must be large enough after the loss of any one zone. `max_accelerators` is per
-    instance.
+    `surge` is the number of further spare instances for those that a rolling update takes out of
+    service at once; with more than one zone, the fleet must be large enough after the loss of any
+    one zone. `max_accelerators` is per instance.
     """
 
     confidence: float = 0.90
@@ -247,4 +253,5 @@ class PlanLimits(msgspec.Struct, frozen=True):
     """Maximum total power of the fleet's accelerators at TDP, in W."""
     api: ApiPrice | None = None
     low_trust_prices: bool = False
-    """True to allow the recommendation of prices with trust "low" (marketplace asks, manually maintained lists)."""
+    """True to allow the recommendation of prices with trust "low" (marketplace asks, manually
+    maintained lists)."""

@@ -1,4 +1,5 @@
-"""Result of a plan: fleets that serve the traffic within the SLO, their costs, and the uncertainty of both."""
+"""Result of a plan: fleets that serve the traffic within the SLO, their costs, and the uncertainty
+of both."""
 
 from __future__ import annotations
 
@@ -12,16 +13,16 @@ from app.records.offers import PriceKind
 from app.records.traffic import Traffic
 
 SizingMethod = Literal["simulated", "formula", "measured"]
-"""Method by which a fleet was sized: by simulation, by a queueing formula (analytical estimate), or by the measured
-maximum rate only."""
+"""Method by which a fleet was sized: by simulation, by a queueing formula (analytical estimate), or
+by the measured maximum rate only."""
 
 
 RejectedBy = Literal[
     "budget", "power", "owned", "price age", "price trust", "price", "slo", "capacity", "accelerators", "vendor",
     "region", "provider",
 ]  # fmt: skip
-"""Filter that excludes an offer. Filters are sorted by how close the excluded offer is to being feasible, closest
-first; the last four are filters set by the user."""
+"""Filter that excludes an offer. Filters are sorted by how close the excluded offer is to being
+feasible, closest first; the last four are filters set by the user."""
 RejectionId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
@@ -42,14 +43,15 @@ class Spread(msgspec.Struct, frozen=True):
 KnowledgeState = Literal["known", "uncertain", "unknown"]
 """How certain the capacity per instance is.
 
-known: the P10–P90 range is narrow enough for a purchase. uncertain: P90/P10 is over 3, or the load points contradict
-each other. unknown: P90/P10 is over 10, and no fleet is recommended.
+known: the P10–P90 range is narrow enough for a purchase. uncertain: P90/P10 is over 3, or the load
+points contradict each other. unknown: P90/P10 is over 10, and no fleet is recommended.
 """
 KnowledgeReason = Literal["narrow range", "wide range", "contradictory load points"]
 
 
 class NextMeasurement(msgspec.Struct, frozen=True):
-    """Next stage to measure: the load on one replica that would reduce the uncertainty of the capacity most."""
+    """Next stage to measure: the load on one replica that would reduce the uncertainty of the
+    capacity most."""
 
     rate_per_s: float
     duration_s: float
@@ -60,7 +62,8 @@ class NextMeasurement(msgspec.Struct, frozen=True):
 class CapacityKnowledge(msgspec.Struct, frozen=True):
     """Uncertainty of the capacity per instance that a plan is based on.
 
-    `headline` and `next_step` describe the other fields in sentences; both are empty if the state is "known".
+    `headline` and `next_step` describe the other fields in sentences; both are empty if the state
+    is "known".
     """
 
     state: KnowledgeState
@@ -72,8 +75,8 @@ class CapacityKnowledge(msgspec.Struct, frozen=True):
 
 
 class SloProbabilities(msgspec.Struct, frozen=True):
-    """Probability that the SLO is met at the peak with the planned instances without spares, with one instance fewer,
-    and with one instance more."""
+    """Probability that the SLO is met at the peak with the planned instances without spares, with
+    one instance fewer, and with one instance more."""
 
     one_fewer: float
     planned: float
@@ -81,8 +84,8 @@ class SloProbabilities(msgspec.Struct, frozen=True):
 
 
 class UnitCosts(msgspec.Struct, frozen=True):
-    """Cost in USD per number of requests or tokens: with fully loaded instances, at the highest rate within the SLO,
-    and at the mean rate of the planned traffic."""
+    """Cost in USD per number of requests or tokens: with fully loaded instances, at the highest
+    rate within the SLO, and at the mean rate of the planned traffic."""
 
     at_saturation: float | None
     at_slo: float | None
@@ -98,8 +101,8 @@ class TokenUnitCosts(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """A fleet of instances of one offer for the planned traffic. If the offer is infeasible, `rejected` is set and the
-    counts are None."""
+    """A fleet of instances of one offer for the planned traffic. If the offer is infeasible,
+    `rejected` is set and the counts are None."""
 
     offer: str
     provider: str
@@ -127,7 +130,8 @@ class Fleet(msgspec.Struct, frozen=True):
     rejected: str | None = None
     sizing_method: SizingMethod = "measured"
     measured_on: str | None = None
-    """Name of the measurement that the fleet is based on; None if it is not based on a measurement."""
+    """Name of the measurement that the fleet is based on; None if it is not based on a
+    measurement."""
     price_kind: PriceKind = "on demand"
     instances_needed: Spread | None = None
     """Number of instances needed to sustain the peak within the SLO, without spares."""
@@ -140,16 +144,18 @@ class Fleet(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate | None = None
     rejected_by: RejectedBy | None = None
     rejection: RejectionId | None = None
-    """Id of the reason why the capacity is unknown, as described by `rejected`; None for any other rejection."""
+    """Id of the reason why the capacity is unknown, as described by `rejected`; None for any other
+    rejection."""
     frontier_probability: float | None = None
-    """Probability that no other fleet is both cheaper and faster, given the uncertainty of cost and latency of each
-    fleet."""
+    """Probability that no other fleet is both cheaper and faster, given the uncertainty of cost and
+    latency of each fleet."""
     fit_error_at_slo: float | None = None
     """Error of the service model at the percentile that the SLO limits: the median over all rates of fitted/measured −
     1. None without a service model, or if that percentile was not measured."""
     planned_rate_per_replica_per_s: float | None = None
-    """Planned rate per replica, at which the SLO is met with the plan's confidence. The number of instances, `simulate`
-    and the exported autoscalers are all based on this rate. None in plan files of version 0.1.0."""
+    """Planned rate per replica, at which the SLO is met with the plan's confidence. The number of
+    instances, `simulate` and the exported autoscalers are all based on this rate. None in plan
+    files of version 0.1.0."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -161,8 +167,8 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 
 class SensitivityRange(msgspec.Struct, frozen=True):
-    """Sensitivity of the plan to one input: the monthly cost and the cheapest offer at the low and at the high end of
-    that input, with all other inputs as planned."""
+    """Sensitivity of the plan to one input: the monthly cost and the cheapest offer at the low and
+    at the high end of that input, with all other inputs as planned."""
 
     input: str
     low: str
@@ -187,9 +193,9 @@ class Hour(msgspec.Struct, frozen=True):
 
 
 class AnnualForecast(msgspec.Struct, frozen=True):
-    """12-month forecast for the recommended fleet, including growth, spikes and campaigns: hours in which the load
-    exceeds the planned capacity, share of requests that are delayed in those hours, longest delay in s, and mean
-    utilization."""
+    """12-month forecast for the recommended fleet, including growth, spikes and campaigns: hours in
+    which the load exceeds the planned capacity, share of requests that are delayed in those hours,
+    longest delay in s, and mean utilization."""
 
     hours_over: float
     delayed_share: float
@@ -198,8 +204,8 @@ class AnnualForecast(msgspec.Struct, frozen=True):
 
 
 class Commitment(msgspec.Struct, frozen=True):
-    """Cost of reserving some of the instances and renting the rest on demand, compared with renting all instances on
-    demand all the time."""
+    """Cost of reserving some of the instances and renting the rest on demand, compared with renting
+    all instances on demand all the time."""
 
     reserved: int
     usd_per_month: float
@@ -222,8 +228,8 @@ class MixPart(msgspec.Struct, frozen=True):
 
 
 class Mix(msgspec.Struct, frozen=True):
-    """Cheapest fleet that combines instances of several offers. A plan has no mix if a fleet of one offer costs the
-    same or less."""
+    """Cheapest fleet that combines instances of several offers. A plan has no mix if a fleet of one
+    offer costs the same or less."""
 
     parts: tuple[MixPart, ...]
     usd_per_month: float
@@ -257,7 +263,7 @@ class Plan(msgspec.Struct, frozen=True):
     savings: tuple[Saving, ...] = ()
     mix: Mix | None = None
     capacity_knowledge: CapacityKnowledge | None = None
-    """Uncertainty of the capacity of the recommended fleet, or of the fleet that would be recommended if its capacity
-    were certain."""
+    """Uncertainty of the capacity of the recommended fleet, or of the fleet that would be
+    recommended if its capacity were certain."""
     checks: tuple[Check, ...] = ()
     """Checks of the recommended fleet that warn, each with its id, limit and hint."""

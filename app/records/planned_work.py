@@ -6,8 +6,8 @@ import msgspec
 
 
 class PlannedSearch(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated size of a search. Because the number of probes depends on the rate that the search finds, all fields
-    are ranges (lowest, highest) over the assumed max rates `assumed_per_s`."""
+    """Estimated size of a search. Because the number of probes depends on the rate that the search
+    finds, all fields are ranges (lowest, highest) over the assumed max rates `assumed_per_s`."""
 
     probes: tuple[int, int]
     duration_s: tuple[float, float]
@@ -24,11 +24,13 @@ class ImpossibleVariant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated work of a run. `stages` includes repeats and, for a local run, each scenario of each variant. Durations
-    are those of the load, from warm-up to the last response, without calibration, cold starts and the final evaluation.
+    """Estimated work of a run. `stages` includes repeats and, for a local run, each scenario of
+    each variant. Durations are those of the load, from warm-up to the last response, without
+    calibration, cold starts and the final evaluation.
 
-    `requests` is the expected number of open-loop requests; the `closed_stages` send further requests as fast as
-    responses arrive. None means unknown, with the reason in `tokens_reason` or `usd_reason`.
+    `requests` is the expected number of open-loop requests; the `closed_stages` send further
+    requests as fast as responses arrive. None means unknown, with the reason in `tokens_reason` or
+    `usd_reason`.
     """
 
     stages: int

@@ -1,7 +1,7 @@
 """Structure of `result.json`, which holds all data shown for a run; schema 3.
 
-Schema 1 is the schema of version 0.1.0; since schema 2, checks and exit causes have ids. New fields do not change the
-schema number; a removed field or a changed meaning increases it.
+Schema 1 is the schema of version 0.1.0; since schema 2, checks and exit causes have ids. New fields
+do not change the schema number; a removed field or a changed meaning increases it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SCHEMA = 3
 ObjectiveOutcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
-"""Kind of a stage. `closed`: a closed loop of clients that wait for responses; `varying`: a rate that changes
-continuously; `spike`: a rate that jumps up and returns. Only probes, steps and steady stages are points of the capacity
-curve."""
+"""Kind of a stage. `closed`: a closed loop of clients that wait for responses; `varying`: a rate
+that changes continuously; `spike`: a rate that jumps up and returns. Only probes, steps and steady
+stages are points of the capacity curve."""
 
 
 SWEEP_TAG = "sweep"
@@ -49,8 +49,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Objective(msgspec.Struct, frozen=True):
-    """An objective of the form `metric.aggregate comparator limit`, as profiles write objectives. If the metric is a
-    share, `limit` is a fraction: 0.1 % is 0.001."""
+    """An objective of the form `metric.aggregate comparator limit`, as profiles write objectives.
+    If the metric is a share, `limit` is a fraction: 0.1 % is 0.001."""
 
     text: str
     metric: str
@@ -61,13 +61,14 @@ class Objective(msgspec.Struct, frozen=True):
     implied: bool = False
     """True for the default error limit, which is added to an SLO without a limit on errors."""
     tags: dict[str, str] = {}
-    """Tags that a stage must have for the objective to apply; the key `stage` is matched against the stage's name."""
+    """Tags that a stage must have for the objective to apply; the key `stage` is matched against
+    the stage's name."""
     of: str | None = None
-    """Reference metric of the same stage, if the limit is a fraction of that metric's value; None for an absolute
-    limit."""
+    """Reference metric of the same stage, if the limit is a fraction of that metric's value; None
+    for an absolute limit."""
     is_change: bool = False
-    """True if the objective limits the relative change of the metric against the baseline; the limit is then a
-    fraction."""
+    """True if the objective limits the relative change of the metric against the baseline; the
+    limit is then a fraction."""
 
     @property
     def name(self) -> str:
@@ -76,7 +77,8 @@ class Objective(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Display text, such as `p95 latency < 50 ms`. Files and profiles use the notation in `text` instead."""
+        """Display text, such as `p95 latency < 50 ms`. Files and profiles use the notation in
+        `text` instead."""
         metric = METRICS.get(self.metric) or RUN_METRICS.get(self.metric)
         is_share = self.is_change or self.of is not None or (metric is not None and metric.unit == "share")
         limit = f"{self.limit * 100:.12g} %" if is_share else f"{self.limit:.12g}"
@@ -87,27 +89,28 @@ class Objective(msgspec.Struct, frozen=True):
 
 
 class ObjectiveResult(msgspec.Struct, frozen=True):
-    """An objective and its outcome: PASS or FAIL if the whole confidence interval of the observed value is on one side
-    of the limit."""
+    """An objective and its outcome: PASS or FAIL if the whole confidence interval of the observed
+    value is on one side of the limit."""
 
     objective: Objective
     observed: Estimate
     outcome: ObjectiveOutcome
     stage: str | None = None
-    """Stage in which `observed` was measured; if the objective applies to several stages, the stage with the worst
-    value."""
+    """Stage in which `observed` was measured; if the objective applies to several stages, the stage
+    with the worst value."""
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Measurement window of a stage, in monotonic ns. The metrics of the stage are computed from the requests in this
-    window."""
+    """Measurement window of a stage, in monotonic ns. The metrics of the stage are computed from
+    the requests in this window."""
 
     start_ns: int
     end_ns: int
 
 
 class Spike(msgspec.Struct, frozen=True):
-    """Effect of a rate spike. Durations are in s; an estimate is None, with a reason, if its event did not occur."""
+    """Effect of a rate spike. Durations are in s; an estimate is None, with a reason, if its event
+    did not occur."""
 
     baseline_per_s: float
     peak_per_s: float
@@ -117,14 +120,17 @@ class Spike(msgspec.Struct, frozen=True):
     backlog_peak: Estimate
     """Maximum number of requests that were due but not completed."""
     drained_s: Estimate
-    """Time in s from the end of the spike until the backlog was back at its level before the spike."""
+    """Time in s from the end of the spike until the backlog was back at its level before the
+    spike."""
 
 
 class WorkerData(msgspec.Struct, frozen=True):
-    """Data of one of several load workers. `lost_ns` is the time of the last message from a worker that was lost.
+    """Data of one of several load workers. `lost_ns` is the time of the last message from a worker
+    that was lost.
 
-    `clock_residual_ms` is the largest observed deviation of the worker's clock from the linear fit that converts its
-    timestamps; None if the worker runs on the engine's machine and reads the same clock.
+    `clock_residual_ms` is the largest observed deviation of the worker's clock from the linear fit
+    that converts its timestamps; None if the worker runs on the engine's machine and reads the same
+    clock.
     """
 
     worker: int
@@ -136,8 +142,8 @@ class WorkerData(msgspec.Struct, frozen=True):
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
     cpu_wait_s: float | None = None
-    """Time in s in which the sending thread was ready to run but had no core; None if not reported by the worker's
-    OS."""
+    """Time in s in which the sending thread was ready to run but had no core; None if not reported
+    by the worker's OS."""
 
 
 class ErrorSample(msgspec.Struct, frozen=True):
@@ -161,15 +167,16 @@ class Stage(msgspec.Struct, frozen=True):
     completed: int
     errors: dict[str, int]
     metrics: dict[str, dict[str, Estimate]]
-    """Estimates by metric name, then by aggregate; a metric without aggregates has the single key "value"."""
+    """Estimates by metric name, then by aggregate; a metric without aggregates has the single key
+    "value"."""
     verdict: Verdict
     checks: tuple[Check, ...] = ()
     meets_slo: bool | None = None
-    """True if the point estimates met every SLO. None if no SLO was evaluated (a warm-up), or if there were too few
-    responses."""
+    """True if the point estimates met every SLO. None if no SLO was evaluated (a warm-up), or if
+    there were too few responses."""
     scheduled_per_s: float | None = None
-    """Rate at which the arrivals were scheduled; `offered_per_s` is the rate of the arrivals as drawn. None in a closed
-    loop."""
+    """Rate at which the arrivals were scheduled; `offered_per_s` is the rate of the arrivals as
+    drawn. None in a closed loop."""
     concurrency: int | None = None
     """Number of closed-loop clients; None in an open loop."""
     spike: Spike | None = None
@@ -179,31 +186,35 @@ class Stage(msgspec.Struct, frozen=True):
     arrival_cv: float | None = None
     """Coefficient of variation of the interarrival times of gamma arrivals."""
     rates: tuple[tuple[float, float], ...] = ()
-    """Rate curve of open-loop arrivals, as points (seconds from the start of the stage, rate per second) joined by
-    lines."""
+    """Rate curve of open-loop arrivals, as points (seconds from the start of the stage, rate per
+    second) joined by lines."""
     think_s: float = 0.0
     """Mean pause in s between a response and the next request of the same closed-loop client."""
     sessions: bool = False
-    """True if `scheduled_per_s` is in sessions per second; the measured rates are always in requests per second."""
+    """True if `scheduled_per_s` is in sessions per second; the measured rates are always in
+    requests per second."""
     workers: tuple[WorkerData, ...] = ()
     """Load workers that sent the requests of the stage; empty if there was only one."""
     error_samples: tuple[ErrorSample, ...] = ()
-    """First failure of each error class among all requests of the stage, including lead-in and drain."""
+    """First failure of each error class among all requests of the stage, including lead-in and
+    drain."""
     lengths: TokenSample | None = None
-    """Joint input and output lengths of the completed requests, from which plans draw simulated requests."""
+    """Joint input and output lengths of the completed requests, from which plans draw simulated
+    requests."""
     in_headline: bool = False
-    """True if the headline metrics are based on this stage: those of the run, or in a local run those of the variant.
-    Set when the run ends or is evaluated again."""
+    """True if the headline metrics are based on this stage: those of the run, or in a local run
+    those of the variant. Set when the run ends or is evaluated again."""
 
     @property
     def is_pooled(self) -> bool:
-        """True if this stage pools the requests of several stages, which are also listed in the result."""
+        """True if this stage pools the requests of several stages, which are also listed in the
+        result."""
         return "pooled" in self.tags
 
 
 class MaxRate(msgspec.Struct, frozen=True):
-    """Highest offered rate that met every SLO in all its repeats. `limited_by` explains why the next higher rate
-    failed."""
+    """Highest offered rate that met every SLO in all its repeats. `limited_by` explains why the
+    next higher rate failed."""
 
     per_s: Estimate
     slo: tuple[str, ...]
@@ -213,18 +224,19 @@ class MaxRate(msgspec.Struct, frozen=True):
     sessions: bool = False
     """True if the rates are in sessions per second instead of requests per second."""
     is_generator_limit: bool = False
-    """True if the load generator ended the search: the rate is the highest that the load generator can send reliably,
-    not the limit of the endpoint."""
+    """True if the load generator ended the search: the rate is the highest that the load generator
+    can send reliably, not the limit of the endpoint."""
     failed_per_s: float | None = None
-    """Lowest rate above `per_s` that missed the SLO, as described by `limited_by`. None if no rate missed the SLO, or
-    if the load generator ended the search."""
+    """Lowest rate above `per_s` that missed the SLO, as described by `limited_by`. None if no rate
+    missed the SLO, or if the load generator ended the search."""
 
 
 class Knee(msgspec.Struct, frozen=True):
-    """Knee of a sweep (where latency starts to rise faster than throughput) by one method; `at` is None, with the
-    `reason`, if the method found no knee.
+    """Knee of a sweep (where latency starts to rise faster than throughput) by one method; `at` is
+    None, with the `reason`, if the method found no knee.
 
-    `at` is in requests per second or in clients, as stated by `load`; `latency_ms` is the mean latency at the knee.
+    `at` is in requests per second or in clients, as stated by `load`; `latency_ms` is the mean
+    latency at the knee.
     """
 
     method: Literal["power", "chord", "two lines"]
@@ -235,8 +247,8 @@ class Knee(msgspec.Struct, frozen=True):
 
 
 class DeclaredHardware(msgspec.Struct, frozen=True, kw_only=True):
-    """Hardware that a profile declares: `replicas` of the model share one instance of `offer`, or the hardware that the
-    other fields describe."""
+    """Hardware that a profile declares: `replicas` of the model share one instance of `offer`, or
+    the hardware that the other fields describe."""
 
     offer: str | None = None
     accelerator: str | None = None
@@ -247,7 +259,8 @@ class DeclaredHardware(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hardware(DeclaredHardware, frozen=True):
-    """Hardware on which a load curve was measured. The hardware of one replica is the total divided by `replicas`."""
+    """Hardware on which a load curve was measured. The hardware of one replica is the total divided
+    by `replicas`."""
 
     description: str
     is_this_machine: bool = False
@@ -262,7 +275,8 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """Environment of the measurement: machine, OS, drivers and packages. Values that could not be read are None."""
+    """Environment of the measurement: machine, OS, drivers and packages. Values that could not be
+    read are None."""
 
     host: str
     os: str
@@ -278,8 +292,8 @@ class Environment(msgspec.Struct, frozen=True):
     nvidia_driver: str | None
     onnxruntime: str | None
     providers: tuple[str, ...]
-    """ONNX Runtime execution providers that could open a session on this machine. The ONNX Runtime build may list
-    more."""
+    """ONNX Runtime execution providers that could open a session on this machine. The ONNX Runtime
+    build may list more."""
     packages: dict[str, str]
     clock_resolution_ns: int
     fingerprint: str
@@ -294,16 +308,16 @@ class Gpu(msgspec.Struct, frozen=True):
     uuid_hash: str | None
     memory_gib: float | None
     power_limit_w: float | None
-    """Enforced power limit in W. The next three fields are the default limit, the lowest configurable limit and the
-    highest configurable limit."""
+    """Enforced power limit in W. The next three fields are the default limit, the lowest
+    configurable limit and the highest configurable limit."""
     power_limit_default_w: float | None = None
     power_limit_lowest_w: float | None = None
     power_limit_highest_w: float | None = None
     max_sm_clock_mhz: float | None = None
     max_memory_clock_mhz: float | None = None
     pcie_generation: int | None = None
-    """PCIe generation of the link when it was read; an idle GPU may lower it. `pcie_max_generation` and
-    `pcie_max_width` are the maximum of GPU and slot."""
+    """PCIe generation of the link when it was read; an idle GPU may lower it. `pcie_max_generation`
+    and `pcie_max_width` are the maximum of GPU and slot."""
     pcie_width: int | None = None
     pcie_max_generation: int | None = None
     pcie_max_width: int | None = None
@@ -315,16 +329,16 @@ class Gpu(msgspec.Struct, frozen=True):
 
 
 class Clock(msgspec.Struct, frozen=True):
-    """Time base of all rows. Wall-clock time is stored once, for the start; `wall_to_monotonic_ratio` compares the two
-    clocks over the run."""
+    """Time base of all rows. Wall-clock time is stored once, for the start;
+    `wall_to_monotonic_ratio` compares the two clocks over the run."""
 
     monotonic_start_ns: int
     wall_start: str
     duration_s: float
     wall_to_monotonic_ratio: float | None
     load_start_ns: int | None = None
-    """Start of the first stage, including warm-up, after preflight and calibration. The time axis of a run starts
-    here."""
+    """Start of the first stage, including warm-up, after preflight and calibration. The time axis
+    of a run starts here."""
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -339,7 +353,8 @@ CauseId = Literal[
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """One cause of a run's exit code. `code` is the exit code that the run would have if this were the only cause."""
+    """One cause of a run's exit code. `code` is the exit code that the run would have if this were
+    the only cause."""
 
     id: CauseId
     code: int
@@ -347,16 +362,16 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """Exit code of a run and its causes. `code` is the code of the first cause. A demonstration (`quickstart`) has
-    `code` 0 if only its validity or its objectives failed."""
+    """Exit code of a run and its causes. `code` is the code of the first cause. A demonstration
+    (`quickstart`) has `code` 0 if only its validity or its objectives failed."""
 
     code: int
     causes: tuple[Cause, ...] = ()
 
     @property
     def first_code(self) -> int:
-        """Exit code of the first cause, which is the exit code of every run except a demonstration; `code` if there are
-        no causes."""
+        """Exit code of the first cause, which is the exit code of every run except a demonstration;
+        `code` if there are no causes."""
         return self.causes[0].code if self.causes else self.code
 
     @property
@@ -380,7 +395,8 @@ class ColdStart(msgspec.Struct, frozen=True):
 
 
 class Rescoring(msgspec.Struct, frozen=True):
-    """Parameters of a re-evaluation of a stored run: another SLO, or a time window, in s from the start of the run."""
+    """Parameters of a re-evaluation of a stored run: another SLO, or a time window, in s from the
+    start of the run."""
 
     slo: tuple[str, ...] | None
     window_s: tuple[float, float] | None
@@ -413,18 +429,21 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     local: LocalResult | None = None
     """Data of each variant in addition to its stages; None unless a local model was measured."""
     notes: tuple[str, ...] = ()
-    """Notes on how the run was measured, such as approximate prompt lengths or the source of token counts."""
+    """Notes on how the run was measured, such as approximate prompt lengths or the source of token
+    counts."""
     selftest: SelfTestSummary | None = None
-    """Last self-test on this machine with this version when the run was made; None if there was none."""
+    """Last self-test on this machine with this version when the run was made; None if there was
+    none."""
     rescoring: Rescoring | None = None
-    """Parameters of the re-evaluation that produced this result; None for the original result of a run."""
+    """Parameters of the re-evaluation that produced this result; None for the original result of a
+    run."""
     artifacts: tuple[Artifact, ...]
     exit: Exit
 
     @property
     def time_zero_ns(self) -> int:
-        """Zero of the run's time axis in charts, windows and tables, in ns: the start of the load, or the start of a
-        run without load."""
+        """Zero of the run's time axis in charts, windows and tables, in ns: the start of the load,
+        or the start of a run without load."""
         if self.clock.load_start_ns is not None:
             return self.clock.load_start_ns
         starts_ns = [stage.window.start_ns for stage in self.stages if stage.variant is None]

@@ -10,13 +10,13 @@ from typing import Literal
 import msgspec
 
 ScalingMetric = Literal["busy", "in_flight", "rate"]
-"""Scaling metric per replica: utilization (0 to 1), requests in flight (running or queued), or arrival rate in
-requests/s."""
+"""Scaling metric per replica: utilization (0 to 1), requests in flight (running or queued), or
+arrival rate in requests/s."""
 
 
 class RatePolicy(msgspec.Struct, frozen=True):
-    """Scaling policy of an HPA: the maximum number of pods, absolute or as a percentage of the current pods, that may
-    be added or removed within `period_s`."""
+    """Scaling policy of an HPA: the maximum number of pods, absolute or as a percentage of the
+    current pods, that may be added or removed within `period_s`."""
 
     unit: Literal["pods", "percent"]
     value: float
@@ -24,9 +24,9 @@ class RatePolicy(msgspec.Struct, frozen=True):
 
 
 class ScalingRules(msgspec.Struct, frozen=True):
-    """Scaling rules for one direction of an HPA's `behavior`. If policies differ, `select` chooses the policy with
-    the largest change ("max"), the policy with the smallest change ("min"), or no scaling in this direction
-    ("disabled")."""
+    """Scaling rules for one direction of an HPA's `behavior`. If policies differ, `select` chooses
+    the policy with the largest change ("max"), the policy with the smallest change ("min"), or no
+    scaling in this direction ("disabled")."""
 
     stabilization_s: float
     policies: tuple[RatePolicy, ...]
@@ -58,16 +58,17 @@ class HpaRules(msgspec.Struct, frozen=True):
 
 
 class Hpa(HpaRules, frozen=True, tag_field="kind", tag="hpa"):
-    """Kubernetes HorizontalPodAutoscaler. The metric is averaged over the ready replicas and the last `window_s`."""
+    """Kubernetes HorizontalPodAutoscaler. The metric is averaged over the ready replicas and the
+    last `window_s`."""
 
 
 class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
-    """KEDA autoscaler: KEDA polls the metric to scale from zero and, after the cool-down, to zero if `min` is 0;
-    between 1 and `max` replicas, an HPA scales on the sum of the metric, with `target` per replica. The metric is
-    requests in flight or arrivals/s.
+    """KEDA autoscaler: KEDA polls the metric to scale from zero and, after the cool-down, to zero
+    if `min` is 0; between 1 and `max` replicas, an HPA scales on the sum of the metric, with
+    `target` per replica. The metric is requests in flight or arrivals/s.
 
-    If `buffers_requests` is true, a queue or an interceptor buffers requests while no replica is ready; otherwise they
-    are rejected.
+    If `buffers_requests` is true, a queue or an interceptor buffers requests while no replica is
+    ready; otherwise they are rejected.
     """
 
     metric: Literal["in_flight", "rate"] = "in_flight"
@@ -79,10 +80,11 @@ class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
 
 
 class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):
-    """Knative autoscaler, also used by KServe's serverless mode. `capacity` is the concurrency limit of one replica (or
-    its rate in arrivals/s), and `utilization` is the targeted fraction of `capacity`; a `max` of 0 means no limit. If
-    the replicas have no room for `burst` more requests, requests are routed through the activator; a `burst` of −1
-    always routes requests through the activator."""
+    """Knative autoscaler, also used by KServe's serverless mode. `capacity` is the concurrency
+    limit of one replica (or its rate in arrivals/s), and `utilization` is the targeted fraction of
+    `capacity`; a `max` of 0 means no limit. If the replicas have no room for `burst` more requests,
+    requests are routed through the activator; a `burst` of −1 always routes requests through the
+    activator."""
 
     capacity: float = 100.0
     metric: Literal["in_flight", "rate"] = "in_flight"
@@ -107,15 +109,15 @@ class ScheduledReplicas(msgspec.Struct, frozen=True):
 
 
 class Scheduled(msgspec.Struct, frozen=True, tag_field="kind", tag="schedule"):
-    """Daily replica schedule, sorted by time. Before the first row, the last row applies, as if continued from the day
-    before."""
+    """Daily replica schedule, sorted by time. Before the first row, the last row applies, as if
+    continued from the day before."""
 
     table: tuple[ScheduledReplicas, ...]
 
 
 class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"):
-    """Predictive autoscaler: provides replicas for the highest rate forecast for the next `lead_s`, at
-    `per_replica_per_s` per replica."""
+    """Predictive autoscaler: provides replicas for the highest rate forecast for the next `lead_s`,
+    at `per_replica_per_s` per replica."""
 
     per_replica_per_s: float
     lead_s: float
@@ -126,8 +128,9 @@ class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"
 
 
 class PlannedReplica(msgspec.Struct, frozen=True):
-    """Planned load of each replica, from which autoscaler settings are derived: at the rate `per_s`, a replica has the
-    given `utilization` and `in_flight` requests. `by_hour` is the number of replicas needed in each hour of the day."""
+    """Planned load of each replica, from which autoscaler settings are derived: at the rate
+    `per_s`, a replica has the given `utilization` and `in_flight` requests. `by_hour` is the number
+    of replicas needed in each hour of the day."""
 
     replicas: int
     per_s: float
@@ -140,8 +143,8 @@ Autoscaler = Fixed | Hpa | Keda | Knative | Scheduled | Predictive
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """Transfer of `size_bytes` over the slowest of the given links, in bytes/s; None means no limit. A transfer of 0
-    bytes takes no time."""
+    """Transfer of `size_bytes` over the slowest of the given links, in bytes/s; None means no
+    limit. A transfer of 0 bytes takes no time."""
 
     size_bytes: float = 0.0
     network: float | None = None
@@ -155,11 +158,13 @@ class Transfer(msgspec.Struct, frozen=True):
 
 
 class ColdStartModel(msgspec.Struct, frozen=True):
-    """Duration of a cold start, from the request for a replica to the first request that the replica serves, by phase.
-    Each phase has a median, and its duration is drawn from a lognormal distribution with coefficient of variation `cv`.
+    """Duration of a cold start, from the request for a replica to the first request that the
+    replica serves, by phase. Each phase has a median, and its duration is drawn from a lognormal
+    distribution with coefficient of variation `cv`.
 
-    `warm_nodes` empty nodes are kept provisioned and are billed. A node request fails with `refusal_probability` (no
-    capacity at the provider) and is retried after `retry_s`; the wait is not billed.
+    `warm_nodes` empty nodes are kept provisioned and are billed. A node request fails with
+    `refusal_probability` (no capacity at the provider) and is retried after `retry_s`; the wait is
+    not billed.
     """
 
     node_s: float = 0.0
@@ -179,8 +184,9 @@ class ColdStartModel(msgspec.Struct, frozen=True):
 
 
 class FailureModel(msgspec.Struct, frozen=True):
-    """Failures of ready replicas: times between failures are exponential with mean `mtbf_hours`. A failed replica loses
-    its requests and restarts after `detect_s`, on its own node, where the image is cached, or on a new node."""
+    """Failures of ready replicas: times between failures are exponential with mean `mtbf_hours`. A
+    failed replica loses its requests and restarts after `detect_s`, on its own node, where the
+    image is cached, or on a new node."""
 
     mtbf_hours: float
     detect_s: float = 10.0
@@ -188,9 +194,9 @@ class FailureModel(msgspec.Struct, frozen=True):
 
 
 class RollingUpdate(msgspec.Struct, frozen=True):
-    """A rolling update that starts at `at_s` and replaces every replica, with at most `surge` extra replicas and at
-    most `unavailable` replicas missing at any time. Both are fractions of the requested replicas; `surge` is rounded up
-    and `unavailable` down, as in Kubernetes."""
+    """A rolling update that starts at `at_s` and replaces every replica, with at most `surge` extra
+    replicas and at most `unavailable` replicas missing at any time. Both are fractions of the
+    requested replicas; `surge` is rounded up and `unavailable` down, as in Kubernetes."""
 
     at_s: float
     surge: float = 0.25
@@ -198,8 +204,8 @@ class RollingUpdate(msgspec.Struct, frozen=True):
 
 
 class Operations(msgspec.Struct, frozen=True):
-    """Settings for the start, stop, update and failure of replicas. A terminating replica has at most `drain_s` to
-    finish its requests."""
+    """Settings for the start, stop, update and failure of replicas. A terminating replica has at
+    most `drain_s` to finish its requests."""
 
     cold_start: ColdStartModel = ColdStartModel()
     failures: FailureModel | None = None

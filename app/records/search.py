@@ -12,8 +12,9 @@ ArrivalProcess = Literal["poisson", "constant", "gamma"]
 class SearchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a search for the max rate within the SLO.
 
-    `burstiness` is the coefficient of variation of the gaps between gamma arrivals. `max_duration_s` is the time limit
-    in s (`None` for no limit): no probe starts that would end later.
+    `burstiness` is the coefficient of variation of the gaps between gamma arrivals.
+    `max_duration_s` is the time limit in s (`None` for no limit): no probe starts that would end
+    later.
     """
 
     arrivals: ArrivalProcess = "poisson"

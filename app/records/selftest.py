@@ -8,8 +8,8 @@ import msgspec
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One value of a self-test check and its allowed range; a bound of None means no limit. If `observed` is None,
-    nothing was observed and the check fails."""
+    """One value of a self-test check and its allowed range; a bound of None means no limit. If
+    `observed` is None, nothing was observed and the check fails."""
 
     check: str
     what: str
@@ -35,8 +35,8 @@ def build_finding(
 
 
 class SelfTestSummary(msgspec.Struct, frozen=True):
-    """Summary of the last self-test of a machine, stored in the result of a run. `failed` lists the checks that
-    failed."""
+    """Summary of the last self-test of a machine, stored in the result of a run. `failed` lists the
+    checks that failed."""
 
     id: str
     at: str
@@ -45,8 +45,8 @@ class SelfTestSummary(msgspec.Struct, frozen=True):
 
 
 class SelfTest(msgspec.Struct, frozen=True):
-    """A self-test of one machine. `at` is wall-clock time with time zone (ISO 8601); `tool` is the Sizewise version;
-    `fingerprint` is the fingerprint of the machine's environment."""
+    """A self-test of one machine. `at` is wall-clock time with time zone (ISO 8601); `tool` is the
+    Sizewise version; `fingerprint` is the fingerprint of the machine's environment."""
 
     id: str
     at: str
@@ -64,7 +64,8 @@ class SelfTest(msgspec.Struct, frozen=True):
 def build_selftest(
     findings: tuple[Finding, ...], *, at: str, tool: str, fingerprint: str, duration_s: float
 ) -> SelfTest:
-    """Build the record of a self-test. The id is a hash of version, fingerprint, time, outcome and all findings."""
+    """Build the record of a self-test. The id is a hash of version, fingerprint, time, outcome and
+    all findings."""
     passed = bool(findings) and all(finding.passed for finding in findings)
     identity = msgspec.json.encode((tool, fingerprint, at, passed, findings))
     short = hashlib.sha256(identity).hexdigest()[:12]

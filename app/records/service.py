@@ -1,7 +1,9 @@
-"""Service models: how long one replica takes to serve its requests. Fitted to a load curve, and used by the simulation.
+"""Service models: how long one replica takes to serve its requests. Fitted to a load curve, and
+used by the simulation.
 
-In all models, `outside_s` is the part of the latency that uses no resources of the replica (network, parsing), and `cv`
-is the coefficient of variation of a lognormal factor with mean 1 that multiplies the service time.
+In all models, `outside_s` is the part of the latency that uses no resources of the replica
+(network, parsing), and `cv` is the coefficient of variation of a lognormal factor with mean 1 that
+multiplies the service time.
 """
 
 from __future__ import annotations
@@ -13,19 +15,22 @@ import msgspec
 Discipline = Literal["first come, first served", "processor sharing"]
 
 UNLIMITED_TOKENS = 2**31 - 1
-"""Token limit that stands for no limit, used if requests were never observed to queue for KV cache."""
+"""Token limit that stands for no limit, used if requests were never observed to queue for KV
+cache."""
 
 
 class RequestService(msgspec.Struct, frozen=True, tag="request"):
-    """Service model with `slots` identical servers, first come, first served. Each request occupies one server for a
-    lognormal time with mean `mean_s`.
+    """Service model with `slots` identical servers, first come, first served. Each request occupies
+    one server for a lognormal time with mean `mean_s`.
 
-    If `slow_share` is greater than 0, service times are a mixture of two gamma distributions with coefficient of
-    variation `cv`: a fraction `slow_share` of the requests takes `slow_factor` times as long as the other requests.
-    With a `cv` of 1, the mixture is hyperexponential; with a `cv` near 0, bimodal.
+    If `slow_share` is greater than 0, service times are a mixture of two gamma distributions with
+    coefficient of variation `cv`: a fraction `slow_share` of the requests takes `slow_factor` times
+    as long as the other requests. With a `cv` of 1, the mixture is hyperexponential; with a `cv`
+    near 0, bimodal.
 
-    With processor sharing, requests are never queued: all requests run at once and share `slots` cores equally, and no
-    request runs faster than on one core. Service times are then those of a request that runs alone.
+    With processor sharing, requests are never queued: all requests run at once and share `slots`
+    cores equally, and no request runs faster than on one core. Service times are then those of a
+    request that runs alone.
     """
 
     slots: int
@@ -46,11 +51,11 @@ class RequestService(msgspec.Struct, frozen=True, tag="request"):
 
 
 class BatchService(msgspec.Struct, frozen=True, tag="batch"):
-    """Service model of dynamic batching: one batch at a time, of up to `max_batch` requests. A batch of b requests
-    takes fixed_s + per_item_s × b.
+    """Service model of dynamic batching: one batch at a time, of up to `max_batch` requests. A
+    batch of b requests takes fixed_s + per_item_s × b.
 
-    A batch starts when the replica is free and either `max_batch` requests are queued or the oldest request has waited
-    for `window_s`.
+    A batch starts when the replica is free and either `max_batch` requests are queued or the oldest
+    request has waited for `window_s`.
     """
 
     fixed_s: float
@@ -68,10 +73,11 @@ class BatchService(msgspec.Struct, frozen=True, tag="batch"):
 class TokenService(msgspec.Struct, frozen=True, tag="token"):
     """Service model of continuous batching for a language model.
 
-    A step takes step_s + per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p, where b is the number of
-    decoding sequences, k the number of their tokens in the KV cache, and p the number of prompt tokens prefilled in the
-    step. A step prefills at most `chunk_tokens` prompt tokens, at most `max_sequences` sequences run at once, and the
-    running sequences must fit in `kv_tokens`.
+    A step takes step_s + per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p, where b
+    is the number of decoding sequences, k the number of their tokens in the KV cache, and p the
+    number of prompt tokens prefilled in the step. A step prefills at most `chunk_tokens` prompt
+    tokens, at most `max_sequences` sequences run at once, and the running sequences must fit in
+    `kv_tokens`.
     """
 
     step_s: float
@@ -91,7 +97,8 @@ ServiceModel = RequestService | BatchService | TokenService
 class FittedService(msgspec.Struct, frozen=True):
     """One service model that is consistent with the load points, and its posterior probability.
 
-    `parameters` lists the fields of `service` whose logarithms have the covariance matrix `log_covariance`.
+    `parameters` lists the fields of `service` whose logarithms have the covariance matrix
+    `log_covariance`.
     """
 
     service: ServiceModel
@@ -101,22 +108,24 @@ class FittedService(msgspec.Struct, frozen=True):
 
 
 class FitError(msgspec.Struct, frozen=True):
-    """Error of the fit for one percentile at one rate: the measured value, and the value that the fitted service model
-    predicts for a stage of the same length."""
+    """Error of the fit for one percentile at one rate: the measured value, and the value that the
+    fitted service model predicts for a stage of the same length."""
 
     offered_per_s: float
     aggregate: str
     measured_s: float
     fitted_s: float
     deviations: float
-    """Difference between measured and fitted value, in standard deviations of the measured value."""
+    """Difference between measured and fitted value, in standard deviations of the measured
+    value."""
 
 
 class ServiceFit(msgspec.Struct, frozen=True):
-    """Service models that are consistent with the measured load points of one replica, most probable first, and the
-    goodness of fit.
+    """Service models that are consistent with the measured load points of one replica, most
+    probable first, and the goodness of fit.
 
-    The models are not valid above `highest_per_s`, the highest rate that one replica was observed to serve.
+    The models are not valid above `highest_per_s`, the highest rate that one replica was observed
+    to serve.
     """
 
     services: tuple[FittedService, ...]
@@ -124,6 +133,7 @@ class ServiceFit(msgspec.Struct, frozen=True):
     median_error: float
     """Median of |fitted / measured − 1| over all percentiles and rates."""
     spread: float
-    """Factor by which the deviations exceed the sampling error. The covariances are inflated by this factor."""
+    """Factor by which the deviations exceed the sampling error. The covariances are inflated by
+    this factor."""
     lowest_per_s: float
     highest_per_s: float

@@ -1,4 +1,5 @@
-"""Data of a stage in addition to its rows. All metrics of the stage can be recomputed from this data and the rows."""
+"""Data of a stage in addition to its rows. All metrics of the stage can be recomputed from this
+data and the rows."""
 
 from __future__ import annotations
 
@@ -8,13 +9,13 @@ from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerData
 
 
 class StageData(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of one stage. `start_ns` to `end_ns` includes the drain; arrivals were scheduled from `start_ns` for
-    `duration_s`.
+    """Data of one stage. `start_ns` to `end_ns` includes the drain; arrivals were scheduled from
+    `start_ns` for `duration_s`.
 
-    `generator_capacity_per_s` is the calibrated capacity of the load generator with all its workers, and
-    `generator_chunk_capacity_per_s` the calibrated capacity for chunks of streams; None if not measured. `is_saturated`
-    is true if the stage was ended because its backlog kept growing; `stopped_early` is true if the stage ended before
-    its last arrival for any reason.
+    `generator_capacity_per_s` is the calibrated capacity of the load generator with all its
+    workers, and `generator_chunk_capacity_per_s` the calibrated capacity for chunks of streams;
+    None if not measured. `is_saturated` is true if the stage was ended because its backlog kept
+    growing; `stopped_early` is true if the stage ended before its last arrival for any reason.
     """
 
     index: int
@@ -34,8 +35,8 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     generator_capacity_per_s: float | None
     is_saturated: bool
     rates: tuple[tuple[float, float], ...] = ()
-    """Rate curve of open-loop arrivals, as points (seconds from `start_ns`, requests per second) joined by lines.
-    Before the first point and after the last point, the rate is constant."""
+    """Rate curve of open-loop arrivals, as points (seconds from `start_ns`, requests per second)
+    joined by lines. Before the first point and after the last point, the rate is constant."""
     cv: float = 1.0
     """Coefficient of variation of the interarrival times of gamma arrivals."""
     concurrency: int | None = None
@@ -43,10 +44,11 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     think_s: float = 0.0
     """Mean pause in s between a response and the next request of the same closed-loop client."""
     sessions: bool = False
-    """True if an arrival starts a session, in which each further request follows a response; rates are then in sessions
-    per second."""
+    """True if an arrival starts a session, in which each further request follows a response; rates
+    are then in sessions per second."""
     lead_in_s: float = 0.0
-    """Duration of arrivals before `start_ns`. Their requests are in the rows but are excluded from all metrics."""
+    """Duration of arrivals before `start_ns`. Their requests are in the rows but are excluded from
+    all metrics."""
     rows_per_request: int = 1
     """Rows of a labeled data set per request, which is also the maximum of `right` in a row."""
     generator_chunk_capacity_per_s: float | None = None
@@ -55,15 +57,15 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     worker_cpu_wait_s: float | None = None
     """Time in s without a core (see `WorkerData.cpu_wait_s`) of the worker that waited longest."""
     is_generator_capacity_lower_bound: bool = False
-    """True if at least one of the generator capacities is a lower bound: the next higher rate was not tested, or failed
-    for a reason other than the load generator."""
+    """True if at least one of the generator capacities is a lower bound: the next higher rate was
+    not tested, or failed for a reason other than the load generator."""
     requests_output_lengths: bool = False
-    """True if the profile requests output lengths in tokens. A limit that only prevents endless responses does not
-    count."""
+    """True if the profile requests output lengths in tokens. A limit that only prevents endless
+    responses does not count."""
     error_samples: tuple[ErrorSample, ...] = ()
     """First failure of each error class."""
     target_ended: str | None = None
-    """Process of the target, started by the run, that had ended by the end of the stage, and how the process ended;
-    None if none had."""
+    """Process of the target, started by the run, that had ended by the end of the stage, and how
+    the process ended; None if none had."""
     extended_s: float = 0.0
     """Part of `duration_s` that the user added while the stage was running."""

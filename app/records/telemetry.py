@@ -1,4 +1,5 @@
-"""Schema of `telemetry.arrow`, with one row per reading, and metrics reported by a target's server."""
+"""Schema of `telemetry.arrow`, with one row per reading, and metrics reported by a target's
+server."""
 
 from __future__ import annotations
 
@@ -16,14 +17,15 @@ TELEMETRY_SCHEMA = pa.schema(
 )
 """Arrow schema of `telemetry.arrow`.
 
-`source` is host, endpoint, generator, engine, model or gpuN, a part of such a source (`host/core3`, `gpu0/mig1`,
-`gpu0/pid77`), or the name of a scraped page, optionally with a device (`scrape1/gpu0`). `metric` is a name from the
-metric catalog or from a scraped page. A failed reading has a null value; a source that does not exist has no rows.
+`source` is host, endpoint, generator, engine, model or gpuN, a part of such a source (`host/core3`,
+`gpu0/mig1`, `gpu0/pid77`), or the name of a scraped page, optionally with a device
+(`scrape1/gpu0`). `metric` is a name from the metric catalog or from a scraped page. A failed
+reading has a null value; a source that does not exist has no rows.
 """
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """Prometheus metrics of a server at one point in time. Each value is summed over all labels of the metric, which is
-    correct for counters and meaningless for gauges."""
+    """Prometheus metrics of a server at one point in time. Each value is summed over all labels of
+    the metric, which is correct for counters and meaningless for gauges."""
 
     totals: dict[str, float]

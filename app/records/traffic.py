@@ -1,6 +1,7 @@
 """Traffic that a plan must serve: a peak rate, hourly and weekly profiles, spikes and campaigns.
 
-Rates count incoming requests, before a cache serves any of them. Local hours are nominal: every day has 24 hours.
+Rates count incoming requests, before a cache serves any of them. Local hours are nominal: every day
+has 24 hours.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from app.records.estimate import TokenSample
 
 
 class RecurringSpike(msgspec.Struct, frozen=True):
-    """A recurring spike: `times` the usual rate for `duration_s` from `at_s` after midnight, on the given `days` (0 is
-    Monday)."""
+    """A recurring spike: `times` the usual rate for `duration_s` from `at_s` after midnight, on the
+    given `days` (0 is Monday)."""
 
     at_s: float
     duration_s: float
@@ -23,7 +24,8 @@ class RecurringSpike(msgspec.Struct, frozen=True):
 
 
 class Campaign(msgspec.Struct, frozen=True):
-    """A campaign: `times` the usual rate from the start of the day `first` to the end of the day `last`."""
+    """A campaign: `times` the usual rate from the start of the day `first` to the end of the day
+    `last`."""
 
     first: datetime.date
     last: datetime.date
@@ -31,8 +33,8 @@ class Campaign(msgspec.Struct, frozen=True):
 
 
 class Dispersion(msgspec.Struct, frozen=True):
-    """Burstiness of arrivals. `index` is the index of dispersion: the variance-to-mean ratio of the counts in windows
-    of `window_s` at the peak rate; 1 for a Poisson process."""
+    """Burstiness of arrivals. `index` is the index of dispersion: the variance-to-mean ratio of the
+    counts in windows of `window_s` at the peak rate; 1 for a Poisson process."""
 
     index: float = 1.0
     window_s: float = 60.0
@@ -47,8 +49,8 @@ class TokenLengths(msgspec.Struct, frozen=True):
 
 
 class RequestClass(msgspec.Struct, frozen=True):
-    """A class of requests. `work` is the cost of serving one request, relative to the mean over all requests; an empty
-    `slo` means the SLO of the plan."""
+    """A class of requests. `work` is the cost of serving one request, relative to the mean over all
+    requests; an empty `slo` means the SLO of the plan."""
 
     name: str
     share: float
@@ -57,12 +59,14 @@ class RequestClass(msgspec.Struct, frozen=True):
 
 
 class TraceStatistics(msgspec.Struct, frozen=True):
-    """Statistics of a recorded trace. A field is None if the trace is too short or too uniform to estimate its value.
+    """Statistics of a recorded trace. A field is None if the trace is too short or too uniform to
+    estimate its value.
 
-    `index_1s`, `index_10s` and `index_60s` are the index of dispersion over windows of that length; `peak_1s_per_s` is
-    the highest rate in any second. `modulation_shape` is the shape k of a gamma factor with mean 1, drawn each minute,
-    that explains the rate variation within hours. `hourly_share` and `weekly_share` are relative to the busiest hour
-    and day, and need a trace of at least one day and seven days.
+    `index_1s`, `index_10s` and `index_60s` are the index of dispersion over windows of that length;
+    `peak_1s_per_s` is the highest rate in any second. `modulation_shape` is the shape k of a gamma
+    factor with mean 1, drawn each minute, that explains the rate variation within hours.
+    `hourly_share` and `weekly_share` are relative to the busiest hour and day, and need a trace of
+    at least one day and seven days.
     """
 
     count: int
@@ -83,12 +87,12 @@ class TraceStatistics(msgspec.Struct, frozen=True):
 
 
 class TraceRows(msgspec.Struct, frozen=True):
-    """Requests of the busiest hour of a trace in order of arrival, with arrival time, input tokens and output tokens of
-    each request.
+    """Requests of the busiest hour of a trace in order of arrival, with arrival time, input tokens
+    and output tokens of each request.
 
-    Columns are little-endian arrays, to keep plan files small: `at_us` holds unsigned 32-bit microseconds from the
-    start of the window; the token columns hold signed 32-bit integers and are empty if the trace has no tokens.
-    `app.analysis.traces` reads and writes the columns.
+    Columns are little-endian arrays, to keep plan files small: `at_us` holds unsigned 32-bit
+    microseconds from the start of the window; the token columns hold signed 32-bit integers and are
+    empty if the trace has no tokens. `app.analysis.traces` reads and writes the columns.
     """
 
     window_s: float
@@ -97,16 +101,17 @@ class TraceRows(msgspec.Struct, frozen=True):
     input_tokens: bytes = b""
     output_tokens: bytes = b""
     sampled_share: float = 1.0
-    """Fraction of the window's requests that are stored; below 1 if the window has more requests than the maximum
-    number of rows."""
+    """Fraction of the window's requests that are stored; below 1 if the window has more requests
+    than the maximum number of rows."""
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Traffic of a plan. `hourly_share` holds the rate of each hour of the day, from midnight, as a fraction of the
-    peak; `growth_per_year` is a fraction.
+    """Traffic of a plan. `hourly_share` holds the rate of each hour of the day, from midnight, as a
+    fraction of the peak; `growth_per_year` is a fraction.
 
-    `weekly_share` holds the level of each day of the week, from Monday, as a fraction; `uncertainty` is the standard
-    deviation of the peak as a fraction of the peak. `tokens` and `classes` are empty if not specified.
+    `weekly_share` holds the level of each day of the week, from Monday, as a fraction;
+    `uncertainty` is the standard deviation of the peak as a fraction of the peak. `tokens` and
+    `classes` are empty if not specified.
     """
 
     peak_per_s: float
@@ -123,7 +128,8 @@ class Traffic(msgspec.Struct, frozen=True):
     classes: tuple[RequestClass, ...] = ()
     trace: TraceStatistics | None = None
     rows: TraceRows | None = None
-    """Trace rows to replay. None without a trace, and in the result of a plan, which does not repeat the rows."""
+    """Trace rows to replay. None without a trace, and in the result of a plan, which does not
+    repeat the rows."""
     token_sample: TokenSample | None = None
-    """Joint input and output lengths to simulate if `tokens` holds the means of a measurement. None in the result of a
-    plan, which does not repeat the sample."""
+    """Joint input and output lengths to simulate if `tokens` holds the means of a measurement. None
+    in the result of a plan, which does not repeat the sample."""

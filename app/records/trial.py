@@ -1,5 +1,5 @@
-"""Result of a test request that checks whether a target responds as the profile requires, and the machine-readable
-failure of a command."""
+"""Result of a test request that checks whether a target responds as the profile requires, and the
+machine-readable failure of a command."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Problem = Literal[
 
 
 class TlsInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """TLS connection data. `subject`, `issuer` and `valid_until` are None if the certificate is not verified, because
-    it is then not parsed."""
+    """TLS connection data. `subject`, `issuer` and `valid_until` are None if the certificate is not
+    verified, because it is then not parsed."""
 
     version: str
     cipher: str
@@ -25,11 +25,11 @@ class TlsInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionTest(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of a test request. `hint` states how to fix the `problem`. Headers are pairs of name and value with
-    secrets redacted; times are measured from the send.
+    """Result of a test request. `hint` states how to fix the `problem`. Headers are pairs of name
+    and value with secrets redacted; times are measured from the send.
 
-    `is_measurable` is true if a run would start. There may still be a problem that a run would only report in a note,
-    such as a complete response instead of a requested stream.
+    `is_measurable` is true if a run would start. There may still be a problem that a run would only
+    report in a note, such as a complete response instead of a requested stream.
     """
 
     url: str

@@ -15,7 +15,8 @@ from reports import formatting
 
 
 def build_comparison_report(comparison: Comparison, command: str) -> model.ComparisonReport:
-    """Build the report of a comparison as a separate document. `command` reproduces the comparison."""
+    """Build the report of a comparison as a separate document. `command` reproduces the
+    comparison."""
     return model.ComparisonReport(
         tool=f"sizewise {__version__}", command=command, comparison=build_comparison_section(comparison)
     )

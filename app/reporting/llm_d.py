@@ -15,8 +15,8 @@ _UNKNOWN = "unknown"
 def build_llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...]:
     """Return one report per stage in which an endpoint was under load, in order of execution.
 
-    Warm-ups and pooled stages are excluded, because they are not load points. Latency and TTFT are measured from the
-    scheduled start if it is known.
+    Warm-ups and pooled stages are excluded, because they are not load points. Latency and TTFT are
+    measured from the scheduled start if it is known.
     """
     points = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
     single = [stage for stage in points if not stage.is_pooled]

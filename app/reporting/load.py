@@ -1,5 +1,5 @@
-"""Data of an endpoint under load: stages, labels of the latency curve, objectives, token metrics, cold start, knees of
-a sweep, and headline tiles."""
+"""Data of an endpoint under load: stages, labels of the latency curve, objectives, token metrics,
+cold start, knees of a sweep, and headline tiles."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def find_headline_stage(result: Result, curve: model.CurveLabels) -> Stage | Non
 
 
 def build_curve_labels(result: Result) -> model.CurveLabels:
-    """Return the labels of the load curve: the metric and percentile of the first objective on a latency percentile, or
-    else p95 latency."""
+    """Return the labels of the load curve: the metric and percentile of the first objective on a
+    latency percentile, or else p95 latency."""
     for evaluation in result.slo:
         objective = evaluation.objective
         if find_unit(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
@@ -53,8 +53,8 @@ def find_rate_unit(result: Result) -> Literal["requests", "sessions"]:
 
 
 def choose_latency_metric(result: Result) -> str:
-    """Return the metric for latencies: `latency_ms`, or `service_ms` if no stage knows the scheduled starts of its
-    requests."""
+    """Return the metric for latencies: `latency_ms`, or `service_ms` if no stage knows the
+    scheduled starts of its requests."""
     stages = [stage for stage in result.stages if stage.variant is None and stage.completed]
     means = [stage.metrics.get("latency_ms", {}).get("mean") for stage in stages]
     is_known = not stages or any(mean is not None and mean.value is not None for mean in means)
@@ -130,7 +130,8 @@ def _objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, resul
 
 
 def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | None:
-    """Return why an objective is inconclusive, and what would make it conclusive; `None` if it is conclusive."""
+    """Return why an objective is inconclusive, and what would make it conclusive; `None` if it is
+    conclusive."""
     if evaluation.outcome != "INCONCLUSIVE":
         return None
     observed, limit = evaluation.observed, evaluation.objective.limit
@@ -165,8 +166,8 @@ def _inconclusive_reason_of_run(evaluation: ObjectiveResult) -> str | None:
 
 
 def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
-    """Return roughly how many labeled rows would decide the retained accuracy if further rows are similar; empty if
-    unknown."""
+    """Return roughly how many labeled rows would decide the retained accuracy if further rows are
+    similar; empty if unknown."""
     variant = next((stage.variant for stage in result.stages if stage.name == evaluation.stage), None)
     variants = () if result.local is None else result.local.variants
     accuracy = next((row.accuracy for row in variants if row.variant == variant), None)
@@ -177,7 +178,8 @@ def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
 
 
 def _error_free_samples(limit: float) -> int:
-    """Return the number of error-free samples at which the upper end of the Wilson interval reaches the limit."""
+    """Return the number of error-free samples at which the upper end of the Wilson interval reaches
+    the limit."""
     return math.ceil(_Z * _Z * (1 - limit) / limit)
 
 
@@ -216,7 +218,8 @@ def _token_row(stage: Stage) -> model.TokenRow:
 
 
 def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
-    """Return the times of the cold start; empty if none was measured, since the target was already running."""
+    """Return the times of the cold start; empty if none was measured, since the target was already
+    running."""
     cold_start = result.cold_start
     if cold_start is None:
         return ()
@@ -261,8 +264,8 @@ _TOKENS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
 
 
 def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
-    """Build tiles for the latencies and the throughput of the headline stage, and for token metrics if responses have
-    tokens."""
+    """Build tiles for the latencies and the throughput of the headline stage, and for token metrics
+    if responses have tokens."""
     times = choose_latency_metric(result)
     tiles = [
         *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_throughput_tile(stage)]),

@@ -1,4 +1,5 @@
-"""Local models in a report: the variants of a local run, or a served model that was also measured without its server.
+"""Local models in a report: the variants of a local run, or a served model that was also measured
+without its server.
 
 The module also builds the headline tiles of a local run, which show its best variant.
 """
@@ -74,7 +75,8 @@ def build_local_section(result: Result) -> local_model.LocalSection | None:
 
 
 def group_stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
-    """Return the stages of each variant of a local run; variants without stages have an empty list."""
+    """Return the stages of each variant of a local run; variants without stages have an empty
+    list."""
     variants = () if result.local is None else result.local.variants
     by_variant: dict[Variant, list[Stage]] = {variant.variant: [] for variant in variants}
     for stage in result.stages:
@@ -92,8 +94,8 @@ def group_headline_stages_by_variant(result: Result) -> dict[Variant, tuple[Stag
 
 
 def find_shown_variant(result: Result) -> Variant | None:
-    """Return the variant to show in the headline: the best variant, or else the first variant for which an objective
-    was evaluated, or else the first measured variant."""
+    """Return the variant to show in the headline: the best variant, or else the first variant for
+    which an objective was evaluated, or else the first measured variant."""
     local = result.local
     if local is None:
         return None
@@ -119,7 +121,8 @@ def _batch_law_row(batch_model: BatchModel, families: Mapping[Variant, str]) -> 
 
 
 def build_model_section(result: Result) -> model.ModelSection | None:
-    """Build the section of a served model that was also measured without its server; `None` for other runs."""
+    """Build the section of a served model that was also measured without its server; `None` for
+    other runs."""
     stages = [stage for stage in result.stages if stage.variant is not None]
     if result.local is not None or not stages or stages[0].variant is None:
         return None
@@ -161,8 +164,8 @@ _TIMES = ("latency_ms", "service_ms")
 
 
 def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
-    """Build the headline tiles of the best variant, or else of the variant closest to the SLO; empty if no variant was
-    measured."""
+    """Build the headline tiles of the best variant, or else of the variant closest to the SLO;
+    empty if no variant was measured."""
     best = find_shown_variant(result)
     if best is None or result.local is None:
         return ()
@@ -196,8 +199,9 @@ def _note(result: Result, variant: Variant, stage: Stage) -> str:
 
 
 def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    """Build tiles for the latency metrics that have an objective, from the stages in which the objectives were
-    evaluated. Tiles for p50 and p99 are always included, without objectives for the first stage."""
+    """Build tiles for the latency metrics that have an objective, from the stages in which the
+    objectives were evaluated. Tiles for p50 and p99 are always included, without objectives for the
+    first stage."""
     objectives = [
         evaluation.objective
         for evaluation in result.slo
@@ -262,7 +266,8 @@ def _energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
 
 
 def _cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
-    """Build the cost tile from the measured throughput and the price of the hardware; empty without a price.
+    """Build the cost tile from the measured throughput and the price of the hardware; empty without
+    a price.
 
     The basis of the cost is that of the price: "assumed" if the price may belong to other hardware.
     """

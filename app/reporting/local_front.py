@@ -1,6 +1,7 @@
 """Compare variants of a local run by one percentile of one scenario and by one cost.
 
-The module also names variants by their differences, and determines the max arrival rate of a variant within the SLO.
+The module also names variants by their differences, and determines the max arrival rate of a
+variant within the SLO.
 """
 
 from __future__ import annotations
@@ -24,25 +25,27 @@ from reports import formatting
 from reports.model import Quantity
 
 _HEAD_SETTINGS = 3
-"""Number of leading settings that are joined without commas: model, provider and precision are one word each."""
+"""Number of leading settings that are joined without commas: model, provider and precision are one
+word each."""
 
 
 def format_common_settings(variants: Sequence[Variant]) -> str:
-    """Format the settings that all variants have in common, such as `digits cpu, 1 stream, 1 thread`."""
+    """Format the settings that all variants have in common, such as
+    `digits cpu, 1 stream, 1 thread`."""
     return _join_settings(variants[0], variants, shared=True) if variants else ""
 
 
 def name_variants(variants: Sequence[Variant]) -> dict[Variant, str]:
-    """Return a name for each variant that contains only the settings that differ, such as `int8-static, batch 8`. A
-    single variant is named by its label."""
+    """Return a name for each variant that contains only the settings that differ, such as
+    `int8-static, batch 8`. A single variant is named by its label."""
     if len(set(variants)) == 1:
         return {variants[0]: variants[0].label}
     return {variant: _join_settings(variant, variants, shared=False) for variant in variants}
 
 
 def name_families(variants: Sequence[Variant]) -> dict[Variant, str]:
-    """Return a name for each variant's family, without the batch size, for lines over the batch size. If variants
-    differ only in batch size, the name is that of the model."""
+    """Return a name for each variant's family, without the batch size, for lines over the batch
+    size. If variants differ only in batch size, the name is that of the model."""
     bare = [msgspec.structs.replace(variant, batch=0) for variant in variants]
     names = name_variants(bare) if len(set(bare)) > 1 else {variant: variant.model for variant in bare}
     return {variant: names[bare_variant] for variant, bare_variant in zip(variants, bare, strict=True)}
@@ -76,8 +79,8 @@ def _format_count(count: int, noun: str) -> str:
 
 
 def get_max_arrivals(variant: VariantData, headline_stages: Sequence[Stage]) -> Quantity | None:
-    """Return the max call rate within the SLO, with the validity of the stages that measured it; `None` if no search
-    was run."""
+    """Return the max call rate within the SLO, with the validity of the stages that measured it;
+    `None` if no search was run."""
     if variant.server_per_s is None:
         return None
     statuses = [stage.verdict.status for stage in headline_stages if SEARCH_TAG in stage.tags]
@@ -86,7 +89,8 @@ def get_max_arrivals(variant: VariantData, headline_stages: Sequence[Stage]) -> 
 
 
 def format_inferences(variant: VariantData) -> str:
-    """Format the max rate in inferences, such as `batch 16: 8,960 inferences/s`; empty for batch size 1."""
+    """Format the max rate in inferences, such as `batch 16: 8,960 inferences/s`; empty for batch
+    size 1."""
     per_s, batch = variant.server_per_s, variant.variant.batch
     if per_s is None or per_s.value is None or batch == 1:
         return ""
@@ -128,13 +132,15 @@ class FrontPosition(msgspec.Struct, frozen=True, kw_only=True):
 def choose_time_metric(scenario: str) -> str:
     """Return the time metric of a scenario.
 
-    The metric is latency, which includes queueing, if calls have scheduled starts; otherwise it is the service time.
+    The metric is latency, which includes queueing, if calls have scheduled starts; otherwise it is
+    the service time.
     """
     return "latency_ms" if scenario in ("server", "multi-stream") else "service_ms"
 
 
 def choose_axes(local: LocalResult, stages: StagesByVariant) -> Axes:
-    """Return the scenario and percentile that are known for most variants; in case of a tie, the highest percentile."""
+    """Return the scenario and percentile that are known for most variants; in case of a tie, the
+    highest percentile."""
     all_stages = [stage for variant_stages in stages.values() for stage in variant_stages]
     candidates = [(scenario, aggregate) for aggregate in _PERCENTILES for scenario in _SCENARIOS]
 
@@ -147,8 +153,8 @@ def choose_axes(local: LocalResult, stages: StagesByVariant) -> Axes:
 
 
 def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes) -> tuple[FrontPosition, ...]:
-    """Return the position of each variant in cost and latency, in order. Invalid variants and those that ended early
-    are never on the Pareto front."""
+    """Return the position of each variant in cost and latency, in order. Invalid variants and those
+    that ended early are never on the Pareto front."""
     positions = [_position(variant, stages[variant.variant], axes) for variant in local.variants]
     points = [
         _point(variant, position, is_trusted=_is_complete(variant, stages[variant.variant]))
@@ -162,15 +168,16 @@ def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes
 
 
 def find_fastest_stage(stages: Sequence[Stage]) -> Stage | None:
-    """Return the stage with the highest throughput among the valid stages, or among all stages if none is valid."""
+    """Return the stage with the highest throughput among the valid stages, or among all stages if
+    none is valid."""
     trusted = [stage for stage in stages if stage.verdict.status != "INVALID"]
     known = [stage for stage in trusted or stages if _throughput(stage).value is not None]
     return max(known, key=lambda stage: _throughput(stage).value or 0.0, default=None)
 
 
 def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate, str]:
-    """Return the cost and its unit for a given throughput, assuming that the machine is never idle: seconds per 1k
-    inferences, or USD per 1M inferences if the price is known."""
+    """Return the cost and its unit for a given throughput, assuming that the machine is never idle:
+    seconds per 1k inferences, or USD per 1M inferences if the price is known."""
     if throughput.value is None or throughput.value <= 0:
         return Estimate(None, reason=throughput.reason or "no throughput"), ""
 

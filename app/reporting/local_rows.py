@@ -1,5 +1,5 @@
-"""Rows of one variant of a local run: its stages, with headline stages before the steps of a search, and its cold
-starts by part."""
+"""Rows of one variant of a local run: its stages, with headline stages before the steps of a
+search, and its cold starts by part."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ COLD_START_PARTS = ("process", "library load", "session creation", "first infere
 
 
 def build_cold_start_rows(starts: Sequence[VariantColdStart]) -> tuple[ColdStartRow, ...]:
-    """Build a row for cold starts without a cached optimized model and a row for cold starts with one; kinds that were
-    not measured have no row."""
+    """Build a row for cold starts without a cached optimized model and a row for cold starts with
+    one; kinds that were not measured have no row."""
     kinds = ((is_cached, [start for start in starts if start.is_cached is is_cached]) for is_cached in (False, True))
     return tuple(_cold_start_row(is_cached, starts_of_kind) for is_cached, starts_of_kind in kinds if starts_of_kind)
 
@@ -71,15 +71,16 @@ CALL_PARTS = {
 
 
 def build_scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
-    """Build the rows of the stages: headline stages first, then the rates tried by a search, lowest first."""
+    """Build the rows of the stages: headline stages first, then the rates tried by a search, lowest
+    first."""
     rows = [(stage, _search_state(slo, stage)) for stage in stages]
     ordered = sorted(rows, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
     return tuple(_scenario_row(stage, search_state) for stage, search_state in ordered)
 
 
 def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["passed", "failed"] | None:
-    """Return whether a rate tried by a search met the SLO; `None` for the headline rate and for stages outside a
-    search.
+    """Return whether a rate tried by a search met the SLO; `None` for the headline rate and for
+    stages outside a search.
 
     If no rate met the SLO, there is no headline rate.
     """
@@ -202,7 +203,8 @@ def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
 
 
 def find_energy(stages: Sequence[Stage]) -> Quantity | None:
-    """Return the energy per inference of the stage with the highest throughput; `None` if unknown."""
+    """Return the energy per inference of the stage with the highest throughput; `None` if
+    unknown."""
     fastest = find_fastest_stage(stages)
     if fastest is None:
         return None

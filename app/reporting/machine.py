@@ -1,5 +1,5 @@
-"""Environment of a run as labeled properties, the load workers, and telemetry as time series of at most `MAX_POINTS`
-points."""
+"""Environment of a run as labeled properties, the load workers, and telemetry as time series of at
+most `MAX_POINTS` points."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from reports import formatting, model
 
 
 def sum_workers(stages: Sequence[Stage]) -> tuple[WorkerData, ...]:
-    """Return the totals of each worker over all stages except warm-ups; empty if there was a single worker."""
+    """Return the totals of each worker over all stages except warm-ups; empty if there was a single
+    worker."""
     return sum_worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not stage.is_pooled)
 
 
 def format_workers(stages: Sequence[Stage]) -> str | None:
-    """Format the number of workers and their hosts, such as "4 workers on 2 hosts (a: 2, b: 2)"; `None` for a single
-    worker."""
+    """Format the number of workers and their hosts, such as "4 workers on 2 hosts (a: 2, b: 2)";
+    `None` for a single worker."""
     workers = sum_workers(stages)
     if not workers:
         return None
@@ -37,7 +38,8 @@ def format_workers(stages: Sequence[Stage]) -> str | None:
 
 
 def find_clock_residual_ms(stages: Sequence[Stage]) -> float | None:
-    """Return the largest residual clock error of any worker, in ms; `None` if all workers use the same clock."""
+    """Return the largest residual clock error of any worker, in ms; `None` if all workers use the
+    same clock."""
     residuals_ms = [worker.clock_residual_ms for worker in sum_workers(stages) if worker.clock_residual_ms is not None]
     return max(residuals_ms, default=None)
 
@@ -60,8 +62,8 @@ def build_worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
 
 
 def _cpu(worker: WorkerData) -> Estimate:
-    """Return the CPU time of a worker in seconds. It is unknown for a lost worker, because workers report it at the end
-    of a stage."""
+    """Return the CPU time of a worker in seconds. It is unknown for a lost worker, because workers
+    report it at the end of a stage."""
     return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="worker lost before it reported")
 
 
@@ -72,7 +74,8 @@ def _clock(worker: WorkerData) -> Estimate:
 
 
 def describe_workers(stages: Sequence[Stage]) -> str | None:
-    """Return the sentence about the load workers for the description of the method; `None` for a single worker."""
+    """Return the sentence about the load workers for the description of the method; `None` for a
+    single worker."""
     workers = format_workers(stages)
     return None if workers is None else f"The load was sent by {workers}, which share one arrival schedule."
 
@@ -139,8 +142,8 @@ def _series(source: str, metric: str, means: pd.Series, first: float, width: flo
 
 
 def list_environment_entries(result: Result) -> tuple[model.EnvironmentEntry, ...]:
-    """Return the labeled properties of the machine, the load workers and the target; the value of an unknown property
-    is `None`."""
+    """Return the labeled properties of the machine, the load workers and the target; the value of
+    an unknown property is `None`."""
     machine = result.environment
     properties = {
         "Host": machine.host,

@@ -1,4 +1,5 @@
-"""Describe how a run was measured, in sentences derived from the result and, for a local run, from its profile."""
+"""Describe how a run was measured, in sentences derived from the result and, for a local run, from
+its profile."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ _SCENARIOS = {
 
 
 def describe_local_run(result: Result, load: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the sentences about a local run. `load` is the `load` section of the profile, read without validation."""
+    """Return the sentences about a local run. `load` is the `load` section of the profile, read
+    without validation."""
     local = result.local
     stages = [stage for stage in result.stages if stage.variant is not None]
     if local is None or not stages:
@@ -132,8 +134,8 @@ _NAMES = {"poisson": "Poisson"}
 
 
 class MethodSpec(msgspec.Struct, frozen=True):
-    """Parts of a profile that the description of the method uses; `None` or empty if the profile does not define
-    them."""
+    """Parts of a profile that the description of the method uses; `None` or empty if the profile
+    does not define them."""
 
     seed: int | None
     arrivals: tuple[str, ...]
@@ -177,7 +179,8 @@ def describe_method(result: Result, spec: MethodSpec, telemetry: pd.DataFrame) -
 
 
 def _model_only_sentences(result: Result) -> tuple[str, ...]:
-    """Return the sentence about a served model that was also measured without its server; empty for other runs."""
+    """Return the sentence about a served model that was also measured without its server; empty for
+    other runs."""
     local = [stage for stage in result.stages if stage.variant is not None]
     if not local or result.local is not None:
         return ()
@@ -203,7 +206,8 @@ def _load_sentences(loaded: list[Stage], spec: MethodSpec) -> tuple[str, ...]:
 
 
 def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: MethodSpec) -> Iterator[str]:
-    """Yield sentences about how requests were sent: open loop, closed loop, and each stage with a changing rate."""
+    """Yield sentences about how requests were sent: open loop, closed loop, and each stage with a
+    changing rate."""
     if len(closed) < len(loaded):
         names = " and ".join(_NAMES.get(name, name) for name in spec.arrivals)
         arrivals = f"{names} arrivals" if names else "scheduled arrivals"
@@ -262,8 +266,8 @@ def _has_value(estimates: dict[str, Estimate]) -> bool:
 
 
 def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
-    """Return how the search found the max rate. Steady-state steps may have missed the SLO too: the search steps back
-    until a rate meets it."""
+    """Return how the search found the max rate. Steady-state steps may have missed the SLO too: the
+    search steps back until a rate meets it."""
     probes = [stage for stage in loaded if stage.kind == "probe"]
     holds = [stage for stage in loaded if stage.kind == "step" and not stage.is_pooled]
     if not probes:

@@ -45,7 +45,8 @@ class PriceListRow(msgspec.Struct, frozen=True):
 
 
 def load_offers() -> Catalog:
-    """Load the bundled catalog, combined with the user's imported price list and prices of owned hardware."""
+    """Load the bundled catalog, combined with the user's imported price list and prices of owned
+    hardware."""
     return price_catalog(load_catalog())
 
 
@@ -54,7 +55,8 @@ def find_offers(
 ) -> list[Offer]:
     """Return the matching offers, ordered by accelerator and price.
 
-    Raises UsageError for an unknown accelerator, region or provider, with the closest known name as a suggestion.
+    Raises UsageError for an unknown accelerator, region or provider, with the closest known name as
+    a suggestion.
     """
     if accelerator not in (None, NO_ACCELERATOR):
         find_accelerator(catalog, str(accelerator))

@@ -1,4 +1,5 @@
-"""A stored run whose data is in memory, so that it can be re-evaluated with another SLO or time window."""
+"""A stored run whose data is in memory, so that it can be re-evaluated with another SLO or time
+window."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ _LOCAL_WINDOW = "a time range cannot be evaluated in a local run, because its nu
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """An opened run. `table` contains all rows in stored order. `recovery` is `None` unless the run was interrupted."""
+    """An opened run. `table` contains all rows in stored order. `recovery` is `None` unless the run
+    was interrupted."""
 
     directory: Path
     data: RunData
@@ -61,15 +63,16 @@ class OpenedRun:
 
     @cached_property
     def rows(self) -> StageRows | None:
-        """Rows of all stages by scheduled start, without the chunks of streams; `None` without requests."""
+        """Rows of all stages by scheduled start, without the chunks of streams; `None` without
+        requests."""
         parts = [_without_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.intended_ns.size]
         unfinished = self._unfinished
         return join_rows([*parts, *unfinished]) if parts or unfinished else None
 
     @property
     def _unfinished(self) -> list[StageRows]:
-        """Rows of a stage that was interrupted together with the engine. The stage has no data, but charts show its
-        rows."""
+        """Rows of a stage that was interrupted together with the engine. The stage has no data, but
+        charts show its rows."""
         if self.table.num_rows == sum(rows.intended_ns.size for rows in self.data.rows):
             return []
         known = pa.array([stage_facts.index for stage_facts in self.data.stage_data], pa.int32())
@@ -77,11 +80,11 @@ class OpenedRun:
         return [_without_chunks(read_rows(unfinished))]
 
     def rescore(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
-        """Re-evaluate the run with another SLO, or with only the requests scheduled in a window, in seconds from the
-        start of the run.
+        """Re-evaluate the run with another SLO, or with only the requests scheduled in a window, in
+        seconds from the start of the run.
 
-        Without `slo` and `window_s`, the original result is returned. Raises UsageError if an objective or the window
-        is invalid, or if the run does not support this evaluation.
+        Without `slo` and `window_s`, the original result is returned. Raises UsageError if an
+        objective or the window is invalid, or if the run does not support this evaluation.
         """
         objectives = None if slo is None else tuple(map(parse_objective, slo))
         if self.damage and objectives is None and window_s is None:
@@ -97,8 +100,8 @@ class OpenedRun:
         return reevaluate_run(data, objectives, window_s)
 
     def _facts_with_rows(self) -> RunData:
-        """Return the run data reduced to the stages whose rows are complete. Raises CorruptedFileError if only warm-ups
-        are complete."""
+        """Return the run data reduced to the stages whose rows are complete. Raises
+        CorruptedFileError if only warm-ups are complete."""
         is_whole = [
             rows.intended_ns.size >= _min_rows(stage) for stage, rows in zip(self._stages, self.data.rows, strict=True)
         ]
@@ -185,9 +188,9 @@ class OpenedRun:
 def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     """Load all data of a run into memory.
 
-    Raises UsageError for a run without a result, and CorruptedFileError for a run whose files have changed. With
-    `recover`, damaged files raise an error only if too little data remains. Otherwise the undamaged data is used, and
-    the result is INVALID and states what is damaged.
+    Raises UsageError for a run without a result, and CorruptedFileError for a run whose files have
+    changed. With `recover`, damaged files raise an error only if too little data remains. Otherwise
+    the undamaged data is used, and the result is INVALID and states what is damaged.
     """
     damage = run.damage
     if damage and not recover:
@@ -255,8 +258,8 @@ def _is_cut_short(run: StoredRun, events: Sequence[Event]) -> bool:
 def _table(
     run: StoredRun, damaged_files: Mapping[str, Damage], finished: Sequence[StageFinished]
 ) -> tuple[pa.Table, tuple[Damage, ...]]:
-    """Return the rows of complete stages, and of the stage that was interrupted together with the engine; also the
-    damage found while reading."""
+    """Return the rows of complete stages, and of the stage that was interrupted together with the
+    engine; also the damage found while reading."""
     errors: list[CorruptedFileError] = []
     table = run.requests(_SKIPPED_COLUMNS, errors, _undamaged_bytes(damaged_files, REQUESTS))
     counts = Counter(table["stage"].to_pylist())
@@ -280,10 +283,11 @@ def _initial_slo(events: Sequence[Event]) -> tuple[Objective, ...]:
 
 
 def _is_as_reported(rescored: Result, finished: Sequence[StageFinished]) -> bool:
-    """Return whether the rows of a run without checksums reproduce the results that the engine reported when each stage
-    ended.
+    """Return whether the rows of a run without checksums reproduce the results that the engine
+    reported when each stage ended.
 
-    Only counts, means and maxima are compared, since another version may compute percentiles and intervals differently.
+    Only counts, means and maxima are compared, since another version may compute percentiles and
+    intervals differently.
     """
     stages = [stage for stage in rescored.stages if not stage.is_pooled]
     return len(stages) == len(finished) and all(
@@ -312,7 +316,8 @@ def _telemetry(run: StoredRun, damaged_files: Mapping[str, Damage], *, is_lost: 
 
 
 def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
-    """Return the SLO in the profile of the run, or the SLO in the result if the profile cannot be read."""
+    """Return the SLO in the profile of the run, or the SLO in the result if the profile cannot be
+    read."""
     try:
         value = read_document(spec_text.encode(), "spec.yaml").value
         texts = value.get("slo") if isinstance(value, dict) else None
@@ -340,7 +345,8 @@ def _rows_of(table: pa.Table, stages: Sequence[StageData]) -> list[StageRows]:
 
 
 def _without_chunks(rows: StageRows) -> StageRows:
-    """Drop the chunks from stage rows, since they take most of the memory and no chart shows them."""
+    """Drop the chunks from stage rows, since they take most of the memory and no chart shows
+    them."""
     if rows.tokens is None or rows.tokens.chunks is None:
         return rows
     return replace(rows, tokens=replace(rows.tokens, chunks=None))
@@ -353,7 +359,8 @@ def _notes(events: Sequence[Event], start_ns: int) -> Iterator[tuple[float, str]
 
 
 def _idle_window(events: Sequence[Event]) -> Window | None:
-    """Return the time window of the idle phase: from its start to the next event; `None` without an idle phase."""
+    """Return the time window of the idle phase: from its start to the next event; `None` without an
+    idle phase."""
     for event, next_event in itertools.pairwise(events):
         if isinstance(event, PhaseChanged) and event.phase == "idle":
             return Window(event.at_ns, next_event.at_ns)

@@ -1,4 +1,5 @@
-"""Convert a plan to report data. Its fleets become rows: feasible fleets by cost, then excluded fleets."""
+"""Convert a plan to report data. Its fleets become rows: feasible fleets by cost, then excluded
+fleets."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ _NO_RATE = "no feasible fleet"
 
 
 def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.PlanSection:
-    """Build the section of a plan. `sources` are the measurements that the plan is based on, including the measurement
-    of the recommended fleet."""
+    """Build the section of a plan. `sources` are the measurements that the plan is based on,
+    including the measurement of the recommended fleet."""
     front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     by_cost = sorted(plan.offers, key=_by_cost)
     rows = [_offer_row(fleet, is_on_frontier=(fleet.offer, fleet.instances) in front) for fleet in by_cost]
@@ -80,7 +81,8 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
 
 
 def _notes(plan: Plan) -> tuple[str, ...]:
-    """Return the notes of a plan without those that repeat a check, since checks have their own rows."""
+    """Return the notes of a plan without those that repeat a check, since checks have their own
+    rows."""
     repeated = {f"{check.verdict} {check.name}: {check.hint}" for check in plan.checks}
     return tuple(note for note in plan.notes if note not in repeated)
 

@@ -34,7 +34,8 @@ from reports.formatting import format_count_noun
 
 
 class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
-    """Extent of the recovered data. `unused_rows` belong to an unfinished stage and are excluded from all numbers."""
+    """Extent of the recovered data. `unused_rows` belong to an unfinished stage and are excluded
+    from all numbers."""
 
     started: int
     finished: int
@@ -50,7 +51,8 @@ class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
-    """Build a result from the stages as reported when they ended; the caller must evaluate it again.
+    """Build a result from the stages as reported when they ended; the caller must evaluate it
+    again.
 
     Raises UsageError if the data is insufficient: no environment, or no finished stage.
     """
@@ -128,8 +130,8 @@ def _local(events: Sequence[Event]) -> LocalResult | None:
 
 
 def _start_time(run: StoredRun) -> str:
-    """Return the start time of a run, ISO 8601: the creation time of its events file, or the time of the last change if
-    the creation time is unknown."""
+    """Return the start time of a run, ISO 8601: the creation time of its events file, or the time
+    of the last change if the creation time is unknown."""
     stat = (run.directory / EVENTS).stat()
     timestamp = getattr(stat, "st_birthtime", None) or stat.st_mtime
     return datetime.fromtimestamp(timestamp).astimezone().isoformat(timespec="seconds")

@@ -1,8 +1,9 @@
 """Redact hosts, models and prompts in a report, for readers who may see only the numbers.
 
-Each name is replaced by the same placeholder everywhere in the report, in the result and the profile that the report
-contains, and in its accompanying files. The stored run is not changed. The module also iterates over and replaces the
-strings of records and documents, and finds the names of hosts and models in a run with all their spellings.
+Each name is replaced by the same placeholder everywhere in the report, in the result and the
+profile that the report contains, and in its accompanying files. The stored run is not changed. The
+module also iterates over and replaces the strings of records and documents, and finds the names of
+hosts and models in a run with all their spellings.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def iterate_texts(value: object) -> Iterator[str]:
 
 
 def replace_texts(value: _Any, change: Callable[[str], str]) -> _Any:
-    """Apply `change` to every free-form string in the value. Enum values and fields that renderers depend on are left
-    unchanged."""
+    """Apply `change` to every free-form string in the value. Enum values and fields that renderers
+    depend on are left unchanged."""
     result: _Any = _with_texts(value, change, "")
     return result
 
@@ -92,8 +93,8 @@ _URL_HOST = re.compile(
 )
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _MACHINE_LIKE = re.compile(r"(?=.*[a-z])[a-z0-9]*[0-9-][a-z0-9-]*", re.IGNORECASE)
-"""Pattern for the first label of a host name that identifies a single machine, such as gpu-box-7, but not `api` or
-`www`."""
+"""Pattern for the first label of a host name that identifies a single machine, such as gpu-box-7,
+but not `api` or `www`."""
 _BUILT_IN_MODELS = ("scripted",)
 _MODEL_OPTION = re.compile(r"-m|--?[a-z-]*(?:model|tokenizer)[a-z-]*|--hf-repo|--lora-modules", re.IGNORECASE)
 _MODEL_FILE = re.compile(r".*\.(?:onnx|gguf|safetensors|engine|plan|pt)", re.IGNORECASE)
@@ -112,10 +113,11 @@ class Name(msgspec.Struct, frozen=True):
 
 
 def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tuple[Name, ...]:
-    """Return the names of hosts and models in order of occurrence, so that the replacements are reproducible.
+    """Return the names of hosts and models in order of occurrence, so that the replacements are
+    reproducible.
 
-    `spec` is the parsed profile; `texts` are further strings that may contain URLs. Loopback addresses and the built-in
-    scripted model are not returned.
+    `spec` is the parsed profile; `texts` are further strings that may contain URLs. Loopback
+    addresses and the built-in scripted model are not returned.
     """
     spec_texts = tuple(iterate_texts(spec))
     hosts = [*_find_all(result.target.urls, _URL_HOST), *_hosts(result, spec)]
@@ -126,7 +128,8 @@ def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tupl
 
 
 def _number_names(kind: NamedKind, spelling_groups: Iterable[tuple[str, ...]]) -> Iterator[Name]:
-    """Yield the names with numbered replacements. Groups of spellings with a spelling in common are merged."""
+    """Yield the names with numbered replacements. Groups of spellings with a spelling in common are
+    merged."""
     groups: list[dict[str, str]] = []
     for spellings in spelling_groups:
         by_key = {spelling.casefold(): spelling for spelling in spellings}
@@ -214,8 +217,8 @@ def _requested_models(result: Result, spec: object) -> Iterator[str]:
 
 
 def _started_models(start: dict[Any, Any]) -> Iterator[str]:
-    """Yield model names from the command and the environment of a server: `vllm serve NAME`, `--model NAME`, a model
-    file."""
+    """Yield model names from the command and the environment of a server: `vllm serve NAME`,
+    `--model NAME`, a model file."""
     words = [word for word in _items(start.get("command")) if isinstance(word, str)]
     for word, next_word in pairwise([*words, ""]):
         option, _, value = word.partition("=")
@@ -236,8 +239,8 @@ def _merge_spellings(names: tuple[str, ...]) -> tuple[str, ...]:
 def _model_spellings(model: str) -> tuple[str, ...]:
     """Return the spellings of a model name.
 
-    A path is also known by its file name and file stem, or by its folder if the file name does not identify the model.
-    `org/name` is also known by `name`.
+    A path is also known by its file name and file stem, or by its folder if the file name does not
+    identify the model. `org/name` is also known by `name`.
     """
     path = PurePath(model)
     spellings = [model, path.name]
@@ -287,13 +290,15 @@ _COMMON_WORDS = {
     "api", "chat", "cpu", "cuda", "default", "endpoint", "engine", "generator", "gpu", "host", "latency", "local",
     "machine", "model", "request", "requests", "run", "server", "stage", "target", "test", "tokens", "worker",
 }  # fmt: skip
-"""Common words of reports. A name that is one of these words is replaced only if it is the whole string."""
+"""Common words of reports. A name that is one of these words is replaced only if it is the whole
+string."""
 _SEPARATORS = r"(?:%[0-9a-f]{2}|[\W_]){1,2}"
 _BEFORE, _AFTER = r"(?:(?<![^\W_])|(?<=%[0-9a-f]{2}))", r"(?![^\W_])"
 
 
 class Redaction(msgspec.Struct, frozen=True):
-    """Replacement of `original` by `replacement`, with the number of occurrences in the report and its documents.
+    """Replacement of `original` by `replacement`, with the number of occurrences in the report and
+    its documents.
 
     For prompts, `original` is the key in the profile.
     """
@@ -305,7 +310,8 @@ class Redaction(msgspec.Struct, frozen=True):
 
 
 class RedactedReport(msgspec.Struct, frozen=True):
-    """A redacted report with its redacted result, the redactions made and the names that were searched for."""
+    """A redacted report with its redacted result, the redactions made and the names that were
+    searched for."""
 
     report: Report
     result: Result
@@ -345,8 +351,8 @@ def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> R
 
 
 def find_prompt_keys(spec_text: str) -> tuple[str, ...]:
-    """Return the keys of a profile that contain prompts or expected responses. Reports contain prompts only in the
-    profile."""
+    """Return the keys of a profile that contain prompts or expected responses. Reports contain
+    prompts only in the profile."""
     return tuple(prompt.original for prompt in _without_prompts(_document(spec_text))[1])
 
 
@@ -357,7 +363,8 @@ def _note(hidden: Sequence[RedactedKind]) -> str:
 class _NameReplacer:
     """Callable that redacts names in strings and counts the replacements.
 
-    A name matches in any case and with any separators between its parts, such as `llama-3-1-8b` in a run ID.
+    A name matches in any case and with any separators between its parts, such as `llama-3-1-8b` in
+    a run ID.
     """
 
     def __init__(self, names: Iterable[Name]) -> None:
@@ -391,8 +398,8 @@ class _NameReplacer:
 
 
 def _with_truncated(names: list[Name], title: str) -> list[Name]:
-    """Add the truncated form of a name: a run ID contains the name of the profile, which may be cut off within a
-    name."""
+    """Add the truncated form of a name: a run ID contains the name of the profile, which may be cut
+    off within a name."""
     word, redacted_word = slugify(title), slugify(_NameReplacer(names)(title))
     if len(word) < MAX_SLUG_CHARACTERS or word == redacted_word:
         return names
@@ -435,8 +442,8 @@ def _without_spec(report: Report) -> Any:
 def _document(text: str) -> Any:
     """Parse a profile document.
 
-    Returns `None` if the document cannot be read, for example because it was edited by hand or written by a newer
-    version.
+    Returns `None` if the document cannot be read, for example because it was edited by hand or
+    written by a newer version.
     """
     try:
         return read_document(text.encode(), "spec.yaml").value
@@ -445,7 +452,8 @@ def _document(text: str) -> Any:
 
 
 def _spec_text(text: str, document: Any) -> str:
-    """Serialize the document again without comments, since comments may contain a name in any form."""
+    """Serialize the document again without comments, since comments may contain a name in any
+    form."""
     if not text:
         return text
     return format_document(document) if isinstance(document, dict) else _UNREADABLE

@@ -65,8 +65,9 @@ def build_report(
 ) -> model.Report:
     """Build the report of a complete or interrupted run.
 
-    `rows` and `telemetry` may be empty. `stage_rows` is an already decoded version of `rows`, or the part of them that
-    charts should show. `unverified` lists the files of the run that have no checksum.
+    `rows` and `telemetry` may be empty. `stage_rows` is an already decoded version of `rows`, or
+    the part of them that charts should show. `unverified` lists the files of the run that have no
+    checksum.
     """
     spec, requests = read_spec(spec_text), read_request_times(rows, result, stage_rows)
     times, start_ns = choose_latency_metric(result), result.time_zero_ns
@@ -111,7 +112,8 @@ def build_report(
 
 
 def apply_labels(report: model.Report, result: Result, labels: Labels, unverified: Sequence[str] = ()) -> model.Report:
-    """Return the report with the current title, tags and notes of the run in place of the previous labels."""
+    """Return the report with the current title, tags and notes of the run in place of the previous
+    labels."""
     return msgspec.structs.replace(
         report,
         header=msgspec.structs.replace(report.header, user_title=labels.title or None),
@@ -124,7 +126,8 @@ def _comparison(result: Result) -> ComparisonSection | None:
 
 
 def _plan(result: Result) -> model.PlanSection | None:
-    """Build the section of the plan, with a warning if the capacity of the plan is only the highest tested rate."""
+    """Build the section of the plan, with a warning if the capacity of the plan is only the highest
+    tested rate."""
     if result.plan is None:
         return None
     section = build_plan_section(result.plan, _plan_sources(result))
@@ -134,8 +137,8 @@ def _plan(result: Result) -> model.PlanSection | None:
 
 
 def _plan_sources(result: Result) -> tuple[SourceRow, ...]:
-    """Return this run as the measurement that the plan is based on, under the name that the plan uses for it; empty if
-    unknown."""
+    """Return this run as the measurement that the plan is based on, under the name that the plan
+    uses for it; empty if unknown."""
     hardware = result.target.hardware
     recommendation = result.plan.recommendation if result.plan else None
     if hardware is None or recommendation is None or recommendation.fleet.measured_on is None:
@@ -153,8 +156,8 @@ def _artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
 def _poolable_stages(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
     """Return the headline stages whose responses can be pooled into one distribution.
 
-    Only stages with the same arrival process and rate as `headline` are pooled. A closed-loop stage or a stage with a
-    changing rate is used by itself.
+    Only stages with the same arrival process and rate as `headline` are pooled. A closed-loop stage
+    or a stage with a changing rate is used by itself.
     """
     if headline is None:
         return answering

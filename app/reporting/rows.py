@@ -1,7 +1,8 @@
-"""Prepare request rows for charts: rates and latencies over time, percentiles, distributions, heat maps and errors.
+"""Prepare request rows for charts: rates and latencies over time, percentiles, distributions, heat
+maps and errors.
 
-The module also computes distributions for a single stage of a stored run, and groups the requests of the headline
-stages by target and by name.
+The module also computes distributions for a single stage of a stored run, and groups the requests
+of the headline stages by target and by name.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 
 class RequestTimes:
     """All arrivals, ordered by scheduled start.
 
-    Charts convert columns on demand, since millions of rows in all units would take gigabytes of memory.
+    Charts convert columns on demand, since millions of rows in all units would take gigabytes of
+    memory.
     """
 
     rows: StageRows
@@ -75,7 +77,8 @@ def read_request_times(
 ) -> RequestTimes | None:
     """Decode the times of the requests; `None` without requests.
 
-    `stage_rows` is an already decoded version of `rows`, or the part of them that charts should show.
+    `stage_rows` is an already decoded version of `rows`, or the part of them that charts should
+    show.
     """
     if len(rows) == 0:
         return None
@@ -88,8 +91,8 @@ def read_request_times(
 
 
 def build_load_series(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LoadSeries | None:
-    """Build the time series of rates and latencies with at most `MAX_POINTS` bins. `latency_metric` is the metric of
-    the percentiles."""
+    """Build the time series of rates and latencies with at most `MAX_POINTS` bins. `latency_metric`
+    is the metric of the percentiles."""
     if requests is None:
         return None
     rows, intended_s = requests.rows, requests.seconds(requests.rows.intended_ns)
@@ -116,8 +119,8 @@ def build_load_series(requests: RequestTimes | None, latency_metric: str = "late
 
 
 def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
-    """Build the percentile curves of latency, service time and TTFT, pooled over the successful requests of the
-    stages."""
+    """Build the percentile curves of latency, service time and TTFT, pooled over the successful
+    requests of the stages."""
     if requests is None:
         return ()
     rows, inside = requests.rows, mask_stages(requests, stages)
@@ -127,7 +130,8 @@ def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> t
 
 
 def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
-    """Return a mask of the successful requests whose scheduled start is in the window of a stage."""
+    """Return a mask of the successful requests whose scheduled start is in the window of a
+    stage."""
     rows = requests.rows
     inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
     for stage in stages:
@@ -136,8 +140,8 @@ def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
 
 
 def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
-    """Build a row per class of error, most frequent first, from all requests of the run, including those of failed
-    probes."""
+    """Build a row per class of error, most frequent first, from all requests of the run, including
+    those of failed probes."""
     if requests is None:
         return ()
     rows = requests.rows
@@ -165,7 +169,8 @@ def _ends_ns(rows: StageRows) -> Nanoseconds:
 
 
 def build_time_bins(first_s: float, last_s: float, max_bins: int = MAX_POINTS, *, fine: bool = False) -> Bins:
-    """Return time bins for an interval. The bins are at least 1 s wide, or at least 0.1 s if `fine` is true."""
+    """Return time bins for an interval. The bins are at least 1 s wide, or at least 0.1 s if `fine`
+    is true."""
     first = math.floor(first_s)
     widths = (*_FINE_WIDTHS_S, *_BIN_WIDTHS_S) if fine else _BIN_WIDTHS_S
     width = next((candidate for candidate in widths if (last_s - first) / candidate < max_bins - 1), _BIN_WIDTHS_S[-1])
@@ -179,8 +184,8 @@ def _per_s(bins: Bins, times_s: Floats) -> tuple[float, ...]:
 def _binned_percentiles(
     rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: Bins, shares: tuple[float, ...]
 ) -> tuple[tuple[float | None, ...], ...]:
-    """Return percentiles of the successful responses per bin of scheduled start, one tuple per share; `None` for empty
-    bins."""
+    """Return percentiles of the successful responses per bin of scheduled start, one tuple per
+    share; `None` for empty bins."""
     if values_ms is None:
         return ((None,) * bins.count,) * len(shares)
     indices = np.searchsorted(intended_s, bins.edges_s)
@@ -237,8 +242,8 @@ _METRICS: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_
 
 
 def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
-    """Build the distributions of each latency metric, pooled over the successful requests of the stages, for any number
-    of requests.
+    """Build the distributions of each latency metric, pooled over the successful requests of the
+    stages, for any number of requests.
 
     Each distribution has at most `MAX_STEPS` steps, including the minimum and the maximum.
     """
@@ -250,7 +255,8 @@ def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]
 
 
 def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LatencyHeatMap | None:
-    """Build the heat map of all responses; `None` without responses, or if all latencies are equal."""
+    """Build the heat map of all responses; `None` without responses, or if all latencies are
+    equal."""
     values_ms = None if requests is None else compute_duration_ms(requests.rows, latency_metric)
     if requests is None or values_ms is None:
         return None
@@ -293,8 +299,8 @@ def build_share_steps(
 def _log_edges(low: float, high: float) -> Floats:
     """Return logarithmic bin edges that enclose the minimum and the maximum.
 
-    The number of bins per factor of two is the largest from 1 to 4 for which `MAX_ROWS` suffices; for a wider range,
-    bins are larger than a factor of two.
+    The number of bins per factor of two is the largest from 1 to 4 for which `MAX_ROWS` suffices;
+    for a wider range, bins are larger than a factor of two.
     """
     per_doubling = next((steps for steps in (4, 3, 2, 1) if math.log2(high / low) * steps <= MAX_ROWS - 1), None)
     step = 1 / per_doubling if per_doubling else math.log2(high / low) / (MAX_ROWS - 1)
@@ -310,8 +316,8 @@ def list_comparable_stages(result: Result) -> tuple[str, ...]:
 def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tuple[PercentileCurve, ...]:
     """Build the distributions of one stage; empty without responses.
 
-    The order is latency from the scheduled start, service time, TTFT and TPOT. For a local model, the only metric is
-    the call time.
+    The order is latency from the scheduled start, service time, TTFT and TPOT. For a local model,
+    the only metric is the call time.
     """
     stages = tuple(candidate for candidate in _comparable_stages(result) if candidate.name == stage)
     if result.local is not None:
@@ -322,8 +328,8 @@ def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tup
 
 
 def _comparable_stages(result: Result) -> Iterator[Stage]:
-    """Yield the valid measured stages. Stages of a model that was measured beside its endpoint are excluded, because
-    their rows are not stored."""
+    """Yield the valid measured stages. Stages of a model that was measured beside its endpoint are
+    excluded, because their rows are not stored."""
     for stage in result.stages:
         if stage.variant is not None and result.local is None:
             continue
@@ -346,7 +352,8 @@ def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> PercentileCur
 def build_group_tables(
     rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: Sequence[str] = ()
 ) -> tuple[model.GroupTable, ...]:
-    """Build the non-empty tables of requests by target and by name. `urls` are the URLs of the targets, in order."""
+    """Build the non-empty tables of requests by target and by name. `urls` are the URLs of the
+    targets, in order."""
     if len(rows) == 0:
         return ()
     windows = [stage.window for stage in stages]

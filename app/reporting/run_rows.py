@@ -35,8 +35,8 @@ from reports.model import Quantity
 
 
 def format_max_rate(result: Result) -> str | None:
-    """Format the max rate of a run, such as `238 req/s` or `2,080 inferences/s, int8-static, batch 16`; `None` without
-    a result."""
+    """Format the max rate of a run, such as `238 req/s` or
+    `2,080 inferences/s, int8-static, batch 16`; `None` without a result."""
     max_rate = result.max_rate
     if max_rate is not None and max_rate.per_s.value is not None:
         return _format_quantity(build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
@@ -70,7 +70,8 @@ UNREADABLE = "unreadable"
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """A run in a list; unknown fields are `None`. `verdict` is VALID, WARN or INVALID, or "unreadable"."""
+    """A run in a list; unknown fields are `None`. `verdict` is VALID, WARN or INVALID, or
+    "unreadable"."""
 
     run_id: str
     directory: str
@@ -116,8 +117,8 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def list_runs(*, within_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
-    """Return the rows of all stored runs. Runs that are missing from the index are read from disk until `within_s`
-    seconds have passed; the remaining rows have the state "not read yet"."""
+    """Return the rows of all stored runs. Runs that are missing from the index are read from disk
+    until `within_s` seconds have passed; the remaining rows have the state "not read yet"."""
     runs, known = list_stored_runs(), load_rows()
     deadline_s = None if within_s is None else now_s() + within_s
     rows, fresh, unread = [], {}, 0
@@ -141,8 +142,8 @@ def list_deleted() -> tuple[DeletedRow, ...]:
 
 
 def build_row(run: StoredRun) -> RunRow:
-    """Build the row of a run from its files. A corrupted run, or a run of a newer version, becomes an unreadable
-    row."""
+    """Build the row of a run from its files. A corrupted run, or a run of a newer version, becomes
+    an unreadable row."""
     row = RunRow(run.directory.name, str(run.directory), size_bytes=measure_size(run.directory))
     try:
         labels = read_labels(run.directory)
@@ -192,8 +193,8 @@ def _contains_words(row: RunRow, search_words: list[str]) -> bool:
 
 
 def _cached_row(known: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRow | None:
-    """Return the cached row; `None` if the index has no row with this stamp. The row's directory is updated, since the
-    runs folder may have been moved."""
+    """Return the cached row; `None` if the index has no row with this stamp. The row's directory is
+    updated, since the runs folder may have been moved."""
     if known is None or known[0] != stamp:
         return None
     try:
@@ -234,7 +235,8 @@ def _without_result(run: StoredRun, row: RunRow) -> RunRow:
 
 
 def _start_time(name: str) -> str | None:
-    """Parse the start time from the name of a run directory; `None` if the name contains no time."""
+    """Parse the start time from the name of a run directory; `None` if the name contains no
+    time."""
     try:
         return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
     except ValueError:
@@ -244,7 +246,8 @@ def _start_time(name: str) -> str | None:
 class Trend(msgspec.Struct, frozen=True):
     """Runs that are comparable with the latest run, in chronological order.
 
-    `excluded_count` is the number of runs that are INVALID, or that ran on another machine or with another workload.
+    `excluded_count` is the number of runs that are INVALID, or that ran on another machine or with
+    another workload.
     """
 
     name: str
@@ -254,8 +257,8 @@ class Trend(msgspec.Struct, frozen=True):
 
 
 def build_trend(name: str | None) -> Trend:
-    """Build the trend of the profile with this name, by default the profile of the latest run. Raises UsageError if
-    there is no run."""
+    """Build the trend of the profile with this name, by default the profile of the latest run.
+    Raises UsageError if there is no run."""
     named = _results_of(name)
     runs = select_comparable_runs(named)
     return Trend(named[-1].name, runs, len(named) - len(runs), build_histories(runs))
@@ -276,8 +279,8 @@ def format_metric_name(series: MetricHistory) -> str:
 
 
 def _results_of(name: str | None) -> list[Result]:
-    """Load the results of a profile in chronological order. Runs without a readable result are skipped. Raises
-    UsageError if there is no result."""
+    """Load the results of a profile in chronological order. Runs without a readable result are
+    skipped. Raises UsageError if there is no result."""
     rows = sorted(
         (row for row in list_runs().rows if row.verdict not in (None, UNREADABLE)),
         key=lambda row: row.started_at or "",

@@ -26,8 +26,8 @@ _DESCRIPTIONS = {
 def write_sidecars(report: Report, run: Path, page: Path, rename: Callable[[str], str] | None = None) -> Report:
     """Write the files that accompany a report, and return the report with links to them.
 
-    The files are written to the folder of `page`, with its name as a prefix. `run` is the run directory that contains
-    the rows; `rename` is applied to the strings in the rows.
+    The files are written to the folder of `page`, with its name as a prefix. `run` is the run
+    directory that contains the rows; `rename` is applied to the strings in the rows.
     """
     downloads = []
     for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):

@@ -1,7 +1,7 @@
 """Build the verdict of a report: outcome, headline with the main number first, and detail.
 
-The module also describes a re-evaluation, and builds the headline of a local run: its best variant, and how many other
-variants were measured.
+The module also describes a re-evaluation, and builds the headline of a local run: its best variant,
+and how many other variants were measured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from reports.model import Outcome
 
 
 def format_rescored(stamp: Rescoring) -> str:
-    """Format how a run was re-evaluated, such as "Re-evaluated with SLO p95 latency < 30 ms, time range 10–25 s"."""
+    """Format how a run was re-evaluated, such as "Re-evaluated with SLO p95 latency < 30 ms, time
+    range 10–25 s"."""
     parts = []
     if stamp.slo is not None:
         parts.append(f"SLO {', '.join(map(format_objective, stamp.slo))}" if stamp.slo else "no SLO")
@@ -62,7 +63,8 @@ _MAX_NAMES = 3
 
 
 def build_local_headline(result: Result) -> Headline | None:
-    """Build the headline of a local run; `None` without a local model, or if nothing was measured."""
+    """Build the headline of a local run; `None` without a local model, or if nothing was
+    measured."""
     local = result.local
     if local is None or not any(group_stages_by_variant(result).values()):
         return None
@@ -97,7 +99,8 @@ def _best(result: Result) -> Headline:
 
 
 def _within(objectives: Sequence[str]) -> str:
-    """Format the SLO for a headline, such as " within SLO (p95 latency < 50 ms)"; empty without objectives."""
+    """Format the SLO for a headline, such as " within SLO (p95 latency < 50 ms)"; empty without
+    objectives."""
     return f" within SLO ({', '.join(objectives)})" if objectives else ""
 
 
@@ -114,7 +117,8 @@ def _equally_fast(result: Result) -> str:
 
 
 def _nearest(result: Result) -> str:
-    """Return a sentence about the objectives that the variant closest to the SLO missed; empty if there are none."""
+    """Return a sentence about the objectives that the variant closest to the SLO missed; empty if
+    there are none."""
     variant, local = find_shown_variant(result), result.local
     if variant is None or local is None:
         return ""
@@ -244,7 +248,8 @@ def _concurrency_headline(result: Result) -> Headline:
 def _inconclusive_note(result: Result, outcome: Outcome) -> str:
     """Return a sentence about the inconclusive objectives; empty if the run is conclusive.
 
-    Point estimates decide whether a load meets the SLO, while confidence intervals decide whether an objective passes.
+    Point estimates decide whether a load meets the SLO, while confidence intervals decide whether
+    an objective passes.
     """
     inconclusive = [objective for objective in (*result.slo, *result.gates) if objective.outcome == "INCONCLUSIVE"]
     is_found = result.max_rate is None or result.max_rate.per_s.value is not None

@@ -1,4 +1,5 @@
-"""Serve an ONNX model over the Open Inference Protocol v2 (HTTP), with dynamic batching: the embedded endpoint."""
+"""Serve an ONNX model over the Open Inference Protocol v2 (HTTP), with dynamic batching: the
+embedded endpoint."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ if TYPE_CHECKING:
 
 
 def serve(arguments: argparse.Namespace, token: str | None) -> int:
-    """Serve a model in this process until a signal stops it, and return the exit code 0. `arguments` are the options
-    added by `add_serving_arguments`.
+    """Serve a model in this process until a signal stops it, and return the exit code 0.
+    `arguments` are the options added by `add_serving_arguments`.
 
-    Requests must include `token`. If it is None, a token is generated if other machines can reach the endpoint.
+    Requests must include `token`. If it is None, a token is generated if other machines can reach
+    the endpoint.
     """
     import msgspec
 
@@ -25,7 +27,8 @@ def serve(arguments: argparse.Namespace, token: str | None) -> int:
 
 
 def _announce(ready: EndpointReady, explicit_token: str | None) -> None:
-    """Write the URL of the endpoint to standard output, and messages for the user to standard error."""
+    """Write the URL of the endpoint to standard output, and messages for the user to standard
+    error."""
     import sys
 
     sys.stdout.write(f"{ready.url}\n")

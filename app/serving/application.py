@@ -1,4 +1,5 @@
-"""HTTP interface of the endpoint: the Open Inference Protocol v2, and metrics in the Prometheus format."""
+"""HTTP interface of the endpoint: the Open Inference Protocol v2, and metrics in the Prometheus
+format."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class ServedModel(msgspec.Struct, frozen=True):
 
 
 class _RejectedError(Exception):
-    """Raised to reject a request with an error response. `outcome` is the label of the request in the metrics."""
+    """Raised to reject a request with an error response. `outcome` is the label of the request in
+    the metrics."""
 
     def __init__(self, status: int, outcome: str, sentence: str, *headers: Header) -> None:
         super().__init__(sentence)
@@ -64,8 +66,8 @@ def build_application(
     counters: EndpointMetrics,
     max_bodies_bytes: int = ConnectionLimits().max_bodies_bytes,
 ) -> Starlette:
-    """Build the ASGI application of the endpoint. `bodies_bytes` is the maximum total size in bytes of the bodies of
-    all requests in flight."""
+    """Build the ASGI application of the endpoint. `bodies_bytes` is the maximum total size in bytes
+    of the bodies of all requests in flight."""
     pages = _Pages(model, batcher, counters)
     infer = Inference(model, batcher, counters, max_bodies_bytes)
     model_path = "/v2/models/{model}"
@@ -88,8 +90,8 @@ def build_application(
 
 
 class Inference:
-    """Handler of POST …/infer. It is a plain ASGI application without framework overhead, because benchmarks measure
-    this path."""
+    """Handler of POST …/infer. It is a plain ASGI application without framework overhead, because
+    benchmarks measure this path."""
 
     def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics, bodies_bytes: int) -> None:
         self._model = model
@@ -221,8 +223,8 @@ def _describe_unknown_model(model: ServedModel, path: dict[str, str]) -> str | N
 
 
 def _parse_lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
-    """Return the length of the body (0 if unknown) and the length of the JSON part (`None` if the whole body is
-    JSON)."""
+    """Return the length of the body (0 if unknown) and the length of the JSON part (`None` if the
+    whole body is JSON)."""
     body_length, json_length = 0, None
     for name, value in headers:
         if name == b"content-length":

@@ -1,5 +1,5 @@
-"""Command-line arguments of the endpoint: parse them to settings, and format settings as arguments for a child
-process."""
+"""Command-line arguments of the endpoint: parse them to settings, and format settings as arguments
+for a child process."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def format_arguments(settings: ServingSettings) -> list[str]:
 
 
 def derive_model_name(model: str) -> str:
-    """Derive a model name from the stem of the file name, with characters replaced that a URL would have to escape."""
+    """Derive a model name from the stem of the file name, with characters replaced that a URL would
+    have to escape."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem).lstrip("._-") or "model"
 
 

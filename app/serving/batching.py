@@ -1,7 +1,8 @@
 """Dynamic batching: select the queued requests that run together, and start each batch.
 
-A batch starts when the model is idle and either no later request could join the batch, or the oldest request has waited
-for the queue delay. Requests are served in order of arrival, and a request with several rows is never split.
+A batch starts when the model is idle and either no later request could join the batch, or the
+oldest request has waited for the queue delay. Requests are served in order of arrival, and a
+request with several rows is never split.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class DrainingError(Exception):
 
 
 class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
-    """A request in the queue. Requests with the same `batch_key` can run in one batch; if it is `None`, the request
-    always runs as a separate batch."""
+    """A request in the queue. Requests with the same `batch_key` can run in one batch; if it is
+    `None`, the request always runs as a separate batch."""
 
     feeds: Feeds
     rows: int
@@ -40,7 +41,8 @@ class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
 
 
 class BatchQueue:
-    """Queue of requests in order of arrival, which selects the batches. It uses no clock and no event loop."""
+    """Queue of requests in order of arrival, which selects the batches. It uses no clock and no
+    event loop."""
 
     def __init__(self, max_rows: int, delay_ns: int, max_requests: int) -> None:
         self._waiting: deque[QueuedRequest] = deque()
@@ -63,13 +65,13 @@ class BatchQueue:
         self._is_closed = True
 
     def get_due_ns(self) -> int | None:
-        """Return the time in ns at which the oldest request has waited for the queue delay; `None` if the queue is
-        empty."""
+        """Return the time in ns at which the oldest request has waited for the queue delay; `None`
+        if the queue is empty."""
         return self._waiting[0].arrived_ns + self._delay_ns if self._waiting else None
 
     def pop_next_batch(self, now_ns: int) -> list[QueuedRequest]:
-        """Remove the next batch from the queue and return it; return an empty list while the batch can still wait for
-        further requests."""
+        """Remove the next batch from the queue and return it; return an empty list while the batch
+        can still wait for further requests."""
         due_ns = self.get_due_ns()
         if due_ns is None:
             return []
@@ -79,8 +81,8 @@ class BatchQueue:
         return [self._waiting.popleft() for _ in range(count)]
 
     def _next_batch_size(self) -> tuple[int, bool]:
-        """Return the number of requests at the front of the queue that form the next batch, and True if no later
-        request could join the batch."""
+        """Return the number of requests at the front of the queue that form the next batch, and
+        True if no later request could join the batch."""
         first = self._waiting[0]
         rows = count = 0
         for request in self._waiting:
@@ -94,10 +96,11 @@ class BatchQueue:
 
 
 class Batcher:
-    """Dynamic batcher: submits one batch at a time. All methods must be called on the event loop's thread.
+    """Dynamic batcher: submits one batch at a time. All methods must be called on the event loop's
+    thread.
 
-    `submit(batch, done)` must run the batch on a different thread and then call `done` on the event loop with one
-    result per request.
+    `submit(batch, done)` must run the batch on a different thread and then call `done` on the event
+    loop with one result per request.
     """
 
     def __init__(
@@ -125,8 +128,8 @@ class Batcher:
         return self._drained is not None
 
     def submit(self, feeds: Feeds, rows: int, batch_key: object) -> asyncio.Future[Outputs]:
-        """Queue a request and return a future of the outputs. Raises QueueFullError if the queue is full, and
-        DrainingError after `drain`."""
+        """Queue a request and return a future of the outputs. Raises QueueFullError if the queue is
+        full, and DrainingError after `drain`."""
         if self._drained is not None:
             raise DrainingError
         future: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()

@@ -1,6 +1,7 @@
 """Enforce the connection limits of the endpoint, and authorize requests.
 
-Connections that exceed a limit are closed. An endpoint that other machines can reach requires a token.
+Connections that exceed a limit are closed. An endpoint that other machines can reach requires a
+token.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.serving.settings import ConnectionLimits
 
 _OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
-"""Paths that require no token: the health checks for load balancers and orchestrators, which reveal nothing about the
-model."""
+"""Paths that require no token: the health checks for load balancers and orchestrators, which reveal
+nothing about the model."""
 
 
 def resolve_token(address: str, explicit_token: str | None) -> str | None:
-    """Return the token that requests must include: `explicit_token`, or a new token if other machines can reach
-    `address`. Return `None` for a loopback address without `explicit_token`."""
+    """Return the token that requests must include: `explicit_token`, or a new token if other
+    machines can reach `address`. Return `None` for a loopback address without `explicit_token`."""
     if explicit_token is not None:
         return explicit_token
     return None if ip_address(address.partition("%")[0]).is_loopback else token_urlsafe(24)
 
 
 class TokenGuard:
-    """ASGI middleware that rejects requests without `Authorization: Bearer TOKEN` with status 401."""
+    """ASGI middleware that rejects requests without `Authorization: Bearer TOKEN` with status
+    401."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._expected = app, f"Bearer {token}".encode()
@@ -58,8 +60,8 @@ class TokenGuard:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP connection that enforces `limits`. Deadlines are checked by calls of `close_overdue`, so that requests need
-    no timers."""
+    """HTTP connection that enforces `limits`. Deadlines are checked by calls of `close_overdue`, so
+    that requests need no timers."""
 
     limits = ConnectionLimits()
 
@@ -108,7 +110,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._reject(b"408 Request Timeout", f"the {part} of the request did not arrive within {limit_s:g} s".encode())
 
     def _reject(self, status: bytes, sentence: bytes, header: bytes = b"") -> None:
-        """Close the connection, after an error response unless a response has already been started."""
+        """Close the connection, after an error response unless a response has already been
+        started."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             body = msgspec.json.encode({"error": sentence.decode()})
             self.transport.write(

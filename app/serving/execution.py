@@ -19,8 +19,8 @@ RunModel = Callable[[Feeds], Outputs]
 
 
 class Executor:
-    """Executor that runs batches in a single thread. `submit` must be called on the event loop, on which `done` is then
-    called with the results."""
+    """Executor that runs batches in a single thread. `submit` must be called on the event loop, on
+    which `done` is then called with the results."""
 
     def __init__(self, run: RunModel, counters: EndpointMetrics, loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
@@ -50,7 +50,8 @@ class Executor:
 
 
 def run_batch(run: RunModel, batch: list[QueuedRequest]) -> list[BatchResult]:
-    """Run a batch, and return one result per request in order: the output rows of the request, or its error."""
+    """Run a batch, and return one result per request in order: the output rows of the request, or
+    its error."""
     if len(batch) == 1:
         return [_run_single(run, batch[0])]
     row_ends = np.cumsum([request.rows for request in batch])
@@ -59,7 +60,8 @@ def run_batch(run: RunModel, batch: list[QueuedRequest]) -> list[BatchResult]:
     except Exception:  # run each request separately, so that each receives its own result or error
         outputs = ()
     if not outputs or any(output.shape[:1] != (row_ends[-1],) for output in outputs):
-        # An invalid request must not fail the whole batch, and outputs without a batch axis cannot be split.
+        # An invalid request must not fail the whole batch, and outputs without a batch axis cannot
+        # be split.
         return [_run_single(run, request) for request in batch]
     parts = [np.split(output, row_ends[:-1]) for output in outputs]
     return [[part[index] for part in parts] for index in range(len(batch))]
@@ -75,8 +77,8 @@ def _run_single(run: RunModel, request: QueuedRequest) -> BatchResult:
 
 
 def find_batch_key(feeds: dict[str, Any], *, is_batchable: bool) -> tuple[int, object]:
-    """Return the number of rows of a request, and a key that is the same for requests that can run in one batch (None
-    if the request cannot be batched)."""
+    """Return the number of rows of a request, and a key that is the same for requests that can run
+    in one batch (None if the request cannot be batched)."""
     lengths = {len(array) for array in feeds.values() if array.ndim}
     if not is_batchable or len(lengths) != 1:
         return 1, None

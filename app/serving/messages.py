@@ -1,7 +1,8 @@
-"""Decode requests and encode responses of the Open Inference Protocol v2 over HTTP. Tensors are JSON, or binary data
-after the JSON part.
+"""Decode requests and encode responses of the Open Inference Protocol v2 over HTTP. Tensors are
+JSON, or binary data after the JSON part.
 
-The module also maps the datatypes of the protocol, and converts arrays from and to JSON and binary data.
+The module also maps the datatypes of the protocol, and converts arrays from and to JSON and binary
+data.
 """
 
 from __future__ import annotations
@@ -43,12 +44,13 @@ _PREFIX_BYTES = 4
 
 
 class BadTensorError(Exception):
-    """Raised if the data of a tensor does not match its declared datatype and shape. The message is for the client."""
+    """Raised if the data of a tensor does not match its declared datatype and shape. The message is
+    for the client."""
 
 
 def decode_json_array(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
-    """Decode a tensor from a flat or nested JSON array in row-major order. Raises BadTensorError if the data does not
-    match `dtype` and `shape`."""
+    """Decode a tensor from a flat or nested JSON array in row-major order. Raises BadTensorError if
+    the data does not match `dtype` and `shape`."""
     if dtype != "object" and b'"' in bytes(data):
         # NumPy would allocate the length of the longest string for every element.
         raise BadTensorError(f"the data has values that {DATATYPES[dtype]} cannot represent")
@@ -65,9 +67,11 @@ def decode_json_array(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
 
 
 def decode_binary_array(data: memoryview, dtype: str, shape: list[int]) -> Array:
-    """Decode a tensor from little-endian binary data in row-major order, with length-prefixed strings.
+    """Decode a tensor from little-endian binary data in row-major order, with length-prefixed
+    strings.
 
-    The array may share memory with `data`. Raises BadTensorError if the data does not match `dtype` and `shape`.
+    The array may share memory with `data`. Raises BadTensorError if the data does not match `dtype`
+    and `shape`.
     """
     if dtype == "object":
         strings = _decode_strings(data)
@@ -177,8 +181,8 @@ class _Request(msgspec.Struct):
 class InferenceRequest(msgspec.Struct, frozen=True):
     """A decoded inference request.
 
-    `feeds` are the input arrays by name. `requested_outputs` lists, for each requested output, the index among the
-    model's outputs and whether the response contains it as binary data.
+    `feeds` are the input arrays by name. `requested_outputs` lists, for each requested output, the
+    index among the model's outputs and whether the response contains it as binary data.
     """
 
     id: str | None
@@ -192,7 +196,8 @@ _decode = json_decoder(_Request)
 def decode_request(
     body: bytes, json_length: int | None, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> InferenceRequest:
-    """Decode an inference request. `json_length` is the length of the JSON part, `None` if there is no binary part.
+    """Decode an inference request. `json_length` is the length of the JSON part, `None` if there is
+    no binary part.
 
     Raises BadRequestError if the body is invalid or does not match the model's inputs and outputs.
     """
@@ -210,8 +215,8 @@ def decode_request(
 def encode_response(
     model: str, request: InferenceRequest, outputs: Sequence[TensorSpec], arrays: Sequence[Array]
 ) -> tuple[bytes, int | None]:
-    """Encode the response to an inference request. Return the body, and the length of the JSON part if binary data
-    follows (otherwise `None`)."""
+    """Encode the response to an inference request. Return the body, and the length of the JSON part
+    if binary data follows (otherwise `None`)."""
     described: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for index, is_binary in request.requested_outputs:

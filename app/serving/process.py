@@ -21,8 +21,8 @@ _STOP_LIMIT_S = 12.0
 
 
 class EndpointProcess:
-    """Context manager of an endpoint in a child process, which runs while the context is active. `stop` may be called
-    at any time, also repeatedly."""
+    """Context manager of an endpoint in a child process, which runs while the context is active.
+    `stop` may be called at any time, also repeatedly."""
 
     def __init__(self, settings: ServingSettings, *, start_timeout_s: float = 60.0) -> None:
         self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
@@ -53,7 +53,8 @@ class EndpointProcess:
     def start(self) -> None:
         """Start the endpoint and wait until it is ready.
 
-        Raises the error that the endpoint reports, or UnavailableError if it is not ready within the start limit.
+        Raises the error that the endpoint reports, or UnavailableError if it is not ready within
+        the start limit.
         """
         with tempfile.TemporaryFile() as errors:
             arguments = format_arguments(self._settings)
@@ -72,12 +73,13 @@ class EndpointProcess:
         raise build_child_error(description, code, text)
 
     def end_reason(self) -> str | None:
-        """Return how the endpoint's process ended; `None` while the process runs and before it was started."""
+        """Return how the endpoint's process ended; `None` while the process runs and before it was
+        started."""
         return None if self._exit_status is None else self._exit_status.describe()
 
     def stop(self) -> int:
-        """Stop the endpoint after it has completed the queued requests. Return the exit code of the process, or 0 if it
-        was never started."""
+        """Stop the endpoint after it has completed the queued requests. Return the exit code of the
+        process, or 0 if it was never started."""
         process = self._process
         if process is None:
             return 0

@@ -29,16 +29,18 @@ from app.serving.settings import ConnectionLimits, EndpointReady, ServingSetting
 DRAIN_LIMIT_S = 8.0
 _CLOSE_LIMIT_S = 1
 _IDLE_CONNECTION_S = 300
-"""Keep-alive timeout in seconds. It is longer than any load leaves a connection idle, so that the server never closes a
-connection while a client sends a request."""
+"""Keep-alive timeout in seconds. It is longer than any load leaves a connection idle, so that the
+server never closes a connection while a client sends a request."""
 
 Announce = Callable[[EndpointReady], None]
 
 
 def run(settings: ServingSettings, announce: Announce) -> None:
-    """Serve until SIGINT, SIGTERM or, if configured, the end of standard input; then drain and return.
+    """Serve until SIGINT, SIGTERM or, if configured, the end of standard input; then drain and
+    return.
 
-    Must be called on the main thread. Raises UsageError or UnavailableError if the endpoint cannot start.
+    Must be called on the main thread. Raises UsageError or UnavailableError if the endpoint cannot
+    start.
     """
     session = open_session(Path(settings.model), settings.provider, settings.threads)
     with _listen(settings.host, settings.port) as listener, asyncio.Runner(loop_factory=_get_loop_factory()) as runner:
@@ -71,8 +73,8 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
 
 
 class DrainingServer(uvicorn.Server):
-    """HTTP server that drains before it stops: it completes queued requests, and rejects new requests with status
-    503."""
+    """HTTP server that drains before it stops: it completes queued requests, and rejects new
+    requests with status 503."""
 
     def __init__(self, app: Any, batcher: Batcher, limits: ConnectionLimits, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
@@ -107,8 +109,8 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Drain at the first signal, and close immediately at the second signal. The signals are not raised again
-        after the shutdown."""
+        """Drain at the first signal, and close immediately at the second signal. The signals are
+        not raised again after the shutdown."""
         self._loop.call_soon_threadsafe(self.drain if self._draining is None else self._close_now)
 
     def drain(self) -> None:

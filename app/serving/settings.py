@@ -12,10 +12,10 @@ DEFAULT_CONNECTIONS = 4096
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the number of connections, and on the time and memory that requests may use.
 
-    `header_timeout_s` is the time limit for receiving the headers, from the connection or from the first byte of a
-    later request; `body_timeout_s` is the time limit for receiving the body after the headers. `max_header_bytes`
-    limits the size of the headers; a single read may exceed it. `max_bodies_bytes` limits the total size of the bodies
-    of all requests in flight.
+    `header_timeout_s` is the time limit for receiving the headers, from the connection or from the
+    first byte of a later request; `body_timeout_s` is the time limit for receiving the body after
+    the headers. `max_header_bytes` limits the size of the headers; a single read may exceed it.
+    `max_bodies_bytes` limits the total size of the bodies of all requests in flight.
     """
 
     max_connections: int = DEFAULT_CONNECTIONS
@@ -28,9 +28,9 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
 class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of an endpoint.
 
-    `model` is the path of the ONNX file and `name` the model name in URLs. Port 0 selects a free port. `queue_limit` is
-    the maximum number of queued requests, `queue_delay_s` the maximum time that a request waits for more requests to
-    form a batch.
+    `model` is the path of the ONNX file and `name` the model name in URLs. Port 0 selects a free
+    port. `queue_limit` is the maximum number of queued requests, `queue_delay_s` the maximum time
+    that a request waits for more requests to form a batch.
     """
 
     model: str
@@ -44,15 +44,16 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 128
     leave_with_stdin: bool = False
     token: str | None = None
-    """Token that requests must include. If `None`, a token is generated if other machines can reach the endpoint."""
+    """Token that requests must include. If `None`, a token is generated if other machines can reach
+    the endpoint."""
     limits: ConnectionLimits = ConnectionLimits()
 
 
 class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     """Startup report of an endpoint that is ready to serve requests.
 
-    `url` has no path, because the paths of the protocol begin with /v2. `max_batch` is 1 if the model cannot be
-    batched.
+    `url` has no path, because the paths of the protocol begin with /v2. `max_batch` is 1 if the
+    model cannot be batched.
     """
 
     url: str
@@ -63,7 +64,8 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     provider_reason: str | None
     """Reason why the requested execution provider is not used; `None` if it is used."""
     fallback_nodes: tuple[str, ...]
-    """Compute nodes that run on a fallback execution provider, such as `MatMul on CPUExecutionProvider`."""
+    """Compute nodes that run on a fallback execution provider, such as
+    `MatMul on CPUExecutionProvider`."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     threads: int
@@ -72,4 +74,5 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int
     runtime_version: str
     token: str | None = None
-    """Token that requests must include as `Authorization: Bearer TOKEN`; `None` if no token is required."""
+    """Token that requests must include as `Authorization: Bearer TOKEN`; `None` if no token is
+    required."""

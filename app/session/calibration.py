@@ -1,7 +1,7 @@
 """Calibration of the load generator against null servers, with the load workers of the run.
 
-The capacity of the load generator is the highest Poisson rate that it sustains against a server that responds
-immediately. Each calibration step measures one rate."""
+The capacity of the load generator is the highest Poisson rate that it sustains against a server
+that responds immediately. Each calibration step measures one rate."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class RateRange(msgspec.Struct, frozen=True):
     highest: float
 
     def scale_to(self, workers: int) -> RateRange:
-        """Return the range scaled to `workers` workers. The lower limit is not scaled, because several workers may be
-        no faster than a single worker."""
+        """Return the range scaled to `workers` workers. The lower limit is not scaled, because
+        several workers may be no faster than a single worker."""
         return RateRange(self.start * workers, self.lowest, self.highest * workers)
 
 
@@ -44,8 +44,8 @@ CHUNK_RATE_RANGE = RateRange(16_000.0, 500.0, 128_000.0)
 
 
 def has_passed(achieved_share: float, late_share: float) -> bool:
-    """Return True if a calibration step passed: at least 99 % of the requests were sent in time, and at most 1 % of the
-    requests or their chunks were late."""
+    """Return True if a calibration step passed: at least 99 % of the requests were sent in time,
+    and at most 1 % of the requests or their chunks were late."""
     return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
 
 
@@ -54,12 +54,13 @@ def search_rates(
 ) -> tuple[CalibrationStep, ...]:
     """Find the highest rate that passes.
 
-    The rate is doubled until a step fails or the upper limit passes, or halved until a step passes; then one rate
-    between the two is tested.
+    The rate is doubled until a step fails or the upper limit passes, or halved until a step passes;
+    then one rate between the two is tested.
 
-    A failed step is repeated once, because a short disturbance of the machine is no limit of the generator. At most
-    three steps are repeated, so that calibration ends in time on a machine with permanent other load. `try_rate`
-    returns `None` if the run is being stopped. Returns all steps in the order in which they were run."""
+    A failed step is repeated once, because a short disturbance of the machine is no limit of the
+    generator. At most three steps are repeated, so that calibration ends in time on a machine with
+    permanent other load. `try_rate` returns `None` if the run is being stopped. Returns all steps
+    in the order in which they were run."""
     steps: list[CalibrationStep] = []
     retries = _RETRIES
 
@@ -92,18 +93,19 @@ def find_max_achieved_rate(steps: tuple[CalibrationStep, ...]) -> float | None:
 
 
 def is_lower_bound(steps: tuple[CalibrationStep, ...]) -> bool:
-    """Return True if the capacity is a lower bound: a step passed, and the next higher rate failed for a reason other
-    than the load generator, or was not tested."""
+    """Return True if the capacity is a lower bound: a step passed, and the next higher rate failed
+    for a reason other than the load generator, or was not tested."""
     return find_max_achieved_rate(steps) is not None and not any(
         step.is_generator_limit for step in _find_decisive_steps(steps)
     )
 
 
 def find_disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
-    """Return the number of CPU cores that other processes used while the decisive rate failed because of them.
+    """Return the number of CPU cores that other processes used while the decisive rate failed
+    because of them.
 
-    The decisive rate is the next higher rate, or the lowest tested rate if none passed. Returns `None` if other
-    processes were not the reason."""
+    The decisive rate is the next higher rate, or the lowest tested rate if none passed. Returns
+    `None` if other processes were not the reason."""
     decisive = _find_decisive_steps(steps)
     if any(step.is_generator_limit for step in decisive):
         return None
@@ -111,7 +113,8 @@ def find_disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
 
 
 def _find_decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
-    """Return the steps at the lowest rate above all rates that passed; higher rates failed by a wider margin."""
+    """Return the steps at the lowest rate above all rates that passed; higher rates failed by a
+    wider margin."""
     max_passed_rate_per_s = max((step.offered_per_s for step in steps if step.passed), default=0.0)
     higher_steps = [step for step in steps if step.offered_per_s > max_passed_rate_per_s]
     lowest_rate_per_s = min((step.offered_per_s for step in higher_steps), default=0.0)
@@ -126,10 +129,11 @@ _ABORT_LAG_MS = 100.0
 class CalibrationLoad(msgspec.Struct, frozen=True):
     """Settings to calibrate one kind of load.
 
-    `events_per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in s until requests end at
-    the same rate as they begin. `connections` is sufficient for a target that responds immediately: further connections
-    would only be opened during a stall, and cost CPU time on both sides. `count` returns the number of events within
-    the step, and the proportion of late events."""
+    `events_per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in s
+    until requests end at the same rate as they begin. `connections` is sufficient for a target that
+    responds immediately: further connections would only be opened during a stall, and cost CPU time
+    on both sides. `count` returns the number of events within the step, and the proportion of late
+    events."""
 
     rate_range: RateRange
     workload: Workload
@@ -148,8 +152,8 @@ def run_step(
 ) -> CalibrationStep:
     """Run one calibration step with `rate_per_s` counted events per second.
 
-    A step whose send lag exceeds 100 ms is ended early and evaluated on the requests sent so far. `read_core_use`
-    returns the CPU use of this process and of the processes with the given ids."""
+    A step whose send lag exceeds 100 ms is ended early and evaluated on the requests sent so far.
+    `read_core_use` returns the CPU use of this process and of the processes with the given ids."""
     plan = StagePlan(
         index=0,
         name="calibration",
@@ -174,8 +178,8 @@ def run_step(
 def _compute_other_core_use(
     before: CoreUsage | None, now: CoreUsage | None, server_cpu_s: Sequence[float | None]
 ) -> tuple[float | None, float | None]:
-    """Return the average number of CPU cores used by all other processes, and of idle cores, between two samples of CPU
-    use; `None` if unknown."""
+    """Return the average number of CPU cores used by all other processes, and of idle cores,
+    between two samples of CPU use; `None` if unknown."""
     if before is None or now is None or now.at_ns <= before.at_ns:
         return None, None
     elapsed_s = (now.at_ns - before.at_ns) / 1e9
@@ -220,15 +224,15 @@ def _build_difference(now_s: float | None, before_s: float | None) -> float | No
 
 
 def _count_requests(sent: pa.Table, start_ns: int) -> tuple[int, float]:
-    """Count the requests sent within the step. The proportion of late events is 0, because the caller measures the send
-    lag."""
+    """Count the requests sent within the step. The proportion of late events is 0, because the
+    caller measures the send lag."""
     end_ns = start_ns + round((_STEP_S + LATE_MS / 1e3) * 1e9)
     return int(np.count_nonzero(sent["sent_ns"].to_numpy() <= end_ns)), 0.0
 
 
 def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
-    """Count the chunks received within the step. Missing chunks, and all chunks of incomplete responses, count as
-    late."""
+    """Count the chunks received within the step. Missing chunks, and all chunks of incomplete
+    responses, count as late."""
     complete = sent.filter(sent["tokens_in"].is_valid())
     if not complete.num_rows:
         return 0, 1.0
@@ -264,7 +268,8 @@ CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
 
 
 _WORKERS_PER_SERVER = 2
-"""Number of workers per null server. The server uses 0.4 (plain) to 0.6 (streaming) times the CPU time of a worker."""
+"""Number of workers per null server. The server uses 0.4 (plain) to 0.6 (streaming) times the CPU
+time of a worker."""
 _WARMUP_DIVISOR = 4.0
 
 
@@ -279,7 +284,8 @@ def measure_capacity(
     """Measure the total capacity of all workers of `load`, which must run on this machine.
 
     The workers must be configured again afterwards. Ends early if the run is being stopped. Raises
-    loadgen.process.LoadError if the workers fail, and MeasurementError if a null server does not start."""
+    loadgen.process.LoadError if the workers fail, and MeasurementError if a null server does not
+    start."""
     load_spec, workers = CALIBRATION_LOADS[kind], max(1, len(load.workers))
     with ExitStack() as running:
         servers = []
@@ -299,7 +305,8 @@ def measure_capacity(
             return step
 
         rate_range = load_spec.rate_range.scale_to(workers)
-        # The first stage of a worker includes loading code and opening connections, so it is not representative.
+        # The first stage of a worker includes loading code and opening connections, so it is not
+        # representative.
         run_step(load_spec, load, servers, read_core_use, rate_range.start / _WARMUP_DIVISOR)
         steps = () if interruption.is_requested else search_rates(try_one_rate, rate_range)
     return MeasuredCapacity(

@@ -1,4 +1,5 @@
-"""Connections, file descriptors and local ports that a run needs, compared with the limits of this machine."""
+"""Connections, file descriptors and local ports that a run needs, compared with the limits of this
+machine."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _SECOND_NS = 1_000_000_000
 def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
     """Estimate the connections needed at the peak of all stages.
 
-    For a search, only the start rate is included, because further rates are not known in advance."""
+    For a search, only the start rate is included, because further rates are not known in
+    advance."""
     stage_arrivals = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
     rates = [_peak_per_s(arrivals) for arrivals in stage_arrivals]
     if spec.search is not None:
@@ -39,7 +41,8 @@ def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: 
 
 
 def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> None:
-    """Raise UsageError if this machine cannot open connections for all clients, regardless of the target."""
+    """Raise UsageError if this machine cannot open connections for all clients, regardless of the
+    target."""
     demand = estimate_demand(spec, endpoint, _get_worker_count(load), None)
     if not demand.concurrency:  # For an open loop, the demand is only an estimate, which at most causes a warning.
         return
@@ -55,15 +58,16 @@ def build_capacity_checks(
 ) -> tuple[Check, ...]:
     """Return checks of the expected demand for connections, file descriptors and ports.
 
-    `service_s` is the latency of the preflight request in s; `None` if it is not representative of the load."""
+    `service_s` is the latency of the preflight request in s; `None` if it is not representative of
+    the load."""
     return demand_checks(
         estimate_demand(spec, endpoint, _get_worker_count(load), service_s), _applicable_limits(limits, endpoint, load)
     )
 
 
 def build_timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
-    """Return notes on limits that would be exceeded if all requests took until they time out, as with an overloaded
-    target."""
+    """Return notes on limits that would be exceeded if all requests took until they time out, as
+    with an overloaded target."""
     timeout_s = endpoint.timeouts.total_s
     checks = build_capacity_checks(spec, endpoint, load, limits, timeout_s)
     return tuple(
@@ -80,8 +84,8 @@ def _get_worker_count(load: Load) -> int:
 
 
 def _applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
-    """Return the limits that apply to the load. There are none if all workers run on other machines, and there is no
-    port limit for a Unix socket."""
+    """Return the limits that apply to the load. There are none if all workers run on other
+    machines, and there is no port limit for a Unix socket."""
     if load.workers and not any(worker.is_local for worker in load.workers):
         return MachineLimits()
     return msgspec.structs.replace(limits, ports=None) if endpoint.unix_socket is not None else limits

@@ -1,4 +1,5 @@
-"""Executes control commands that other processes send to a running session through its run directory."""
+"""Executes control commands that other processes send to a running session through its run
+directory."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ class CommandPoller:
         change_rate: Callable[[float], str],
         extend: Callable[[float], str],
     ) -> None:
-        """Create the poller. `change_rate` and `extend` return a message that describes their effect, or raise
-        UsageError or LoadError."""
+        """Create the poller. `change_rate` and `extend` return a message that describes their
+        effect, or raise UsageError or LoadError."""
         self._store, self._interruption = store, interruption
         self._add_note, self._change_rate, self._extend = add_note, change_rate, extend
         self._notes = 0

@@ -1,5 +1,5 @@
-"""External dependencies of a session, as protocols. `app.wiring` builds the real implementations; tests use their
-own."""
+"""External dependencies of a session, as protocols. `app.wiring` builds the real implementations;
+tests use their own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ class Load(Protocol):
 
 
 class RunningVariant(Protocol):
-    """A model variant that runs in a separate process. `kill` may be called from a signal handler."""
+    """A model variant that runs in a separate process. `kill` may be called from a signal
+    handler."""
 
     @property
     def pid(self) -> int: ...
@@ -110,13 +111,15 @@ class ServedEndpoint(Protocol):
     def ready(self) -> EndpointReady: ...
 
     def end_reason(self) -> str | None:
-        """Return how the process ended, such as "was killed by SIGKILL"; `None` while it is running."""
+        """Return how the process ended, such as "was killed by SIGKILL"; `None` while it is
+        running."""
 
     def stop(self) -> object: ...
 
 
 class ScriptedTarget(Protocol):
-    """A server with scripted response times, which replaces the real target if the profile requests it."""
+    """A server with scripted response times, which replaces the real target if the profile requests
+    it."""
 
     @property
     def pid(self) -> int: ...
@@ -126,7 +129,8 @@ class ScriptedTarget(Protocol):
         """URL of the target, including the path of the protocol's base URL."""
 
     def end_reason(self) -> str | None:
-        """Return how the process ended, such as "was killed by SIGKILL"; `None` while it is running."""
+        """Return how the process ended, such as "was killed by SIGKILL"; `None` while it is
+        running."""
 
     def close(self) -> None: ...
 
@@ -144,8 +148,8 @@ class StartedServer(Protocol):
         """Start time of the command, in monotonic ns."""
 
     def is_ready(self) -> bool:
-        """Return True if the readiness URL responds with a 2xx status. Sends one request, which takes at most one
-        second."""
+        """Return True if the readiness URL responds with a 2xx status. Sends one request, which
+        takes at most one second."""
 
     def end_reason(self) -> str | None:
         """Return how the command ended, such as "ended with code 1"; `None` while it is running."""
@@ -160,7 +164,8 @@ class StartedServer(Protocol):
 
 
 class NullServer(Protocol):
-    """A server for calibrating the load generator, which responds immediately with an empty response or a stream."""
+    """A server for calibrating the load generator, which responds immediately with an empty
+    response or a stream."""
 
     @property
     def url(self) -> str: ...
@@ -172,7 +177,8 @@ class NullServer(Protocol):
 
 
 class Telemetry(Protocol):
-    """Telemetry sampler that runs from `start` to `close` and calls the sink from a background thread."""
+    """Telemetry sampler that runs from `start` to `close` and calls the sink from a background
+    thread."""
 
     def start(self, sink: Callable[[pa.RecordBatch], None]) -> None: ...
 
@@ -191,8 +197,8 @@ class Telemetry(Protocol):
 class Store(Protocol):
     """Storage of a run in its run directory.
 
-    `append_telemetry` is called from the telemetry thread, `process_commands` from the control thread, and all
-    remaining methods from the session's thread."""
+    `append_telemetry` is called from the telemetry thread, `process_commands` from the control
+    thread, and all remaining methods from the session's thread."""
 
     def write_environment(self, environment: Environment) -> None: ...
 
@@ -222,20 +228,23 @@ class Store(Protocol):
 class SessionDependencies(msgspec.Struct, frozen=True):
     """Dependencies of a session.
 
-    The functions start a resource when the session needs it; the session closes each started resource."""
+    The functions start a resource when the session needs it; the session closes each started
+    resource."""
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     start_load: Callable[[Callable[[Joining], None]], Load]
-    """Start the load workers. The argument is a callback that is called with the workers that have joined so far, while
-    further workers are awaited."""
+    """Start the load workers. The argument is a callback that is called with the workers that have
+    joined so far, while further workers are awaited."""
     start_null_server: Callable[[LoadKind], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
     start_standalone_model: Callable[[VariantJob], RunningVariant] | None
-    """Start the model of the embedded endpoint in a separate process, for a standalone measurement."""
+    """Start the model of the embedded endpoint in a separate process, for a standalone
+    measurement."""
     telemetry: Telemetry
     store: Store
     load_calibration: Callable[[str, datetime.datetime], Calibration | None]
-    """Return the stored calibration of the machine with the given fingerprint if it is recent; otherwise `None`."""
+    """Return the stored calibration of the machine with the given fingerprint if it is recent;
+    otherwise `None`."""
     store_calibration: Callable[[Calibration], object]
     read_clock: Callable[[], ClockReading]
     now_ns: Callable[[], int]
@@ -244,19 +253,22 @@ class SessionDependencies(msgspec.Struct, frozen=True):
     start_server: Callable[[StartSpec], StartedServer] | None = None
     """Start the inference server of the target.
 
-    Raises UsageError if the command does not exist, and UnavailableError if another server is already ready."""
+    Raises UsageError if the command does not exist, and UnavailableError if another server is
+    already ready."""
     require_permission: Callable[[tuple[str, ...]], None] = lambda _: None
-    """Raise UsageError if one of the given hosts, which a user's Locust test sends load to, may not be loaded."""
+    """Raise UsageError if one of the given hosts, which a user's Locust test sends load to, may not
+    be loaded."""
     pause: Callable[[float], None] = time.sleep
     read_core_use: Callable[[Collection[int]], CoreUsage | None] = lambda _: None
-    """Return the CPU use of this machine, of this process and of the processes with the given ids; `None` if
-    unknown."""
+    """Return the CPU use of this machine, of this process and of the processes with the given ids;
+    `None` if unknown."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
-    """Return the counters of the target's servers, in the order of the target's URLs; `None` for a server that exports
-    no counters. Never raises."""
+    """Return the counters of the target's servers, in the order of the target's URLs; `None` for a
+    server that exports no counters. Never raises."""
     local_limits: MachineLimits = MachineLimits()
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None
-    """Return the last self-test stored for the machine with the given fingerprint; `None` if there is none."""
+    """Return the last self-test stored for the machine with the given fingerprint; `None` if there
+    is none."""
 
 
 Emit = Callable[[Event], None]

@@ -1,4 +1,5 @@
-"""Capacity of a run's load generator: loaded from a stored calibration, measured now, or reported by the workers."""
+"""Capacity of a run's load generator: loaded from a stored calibration, measured now, or reported
+by the workers."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _STREAMING_APIS = ("chat", "completions", "responses")
 class GeneratorCapacity(msgspec.Struct, frozen=True):
     """Maximum rates of all `workers` combined: requests/s and streamed chunks/s.
 
-    A rate is `None` if it is unknown or not needed. `is_lower_bound` is true if a rate is a lower bound."""
+    A rate is `None` if it is unknown or not needed. `is_lower_bound` is true if a rate is a lower
+    bound."""
 
     workers: int = 1
     per_s: float | None = None
@@ -29,7 +31,8 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
     def scale_to_connected_workers(self, workers: Sequence[WorkerStageResult]) -> GeneratorCapacity:
         """Return the capacity of the workers that are still connected after a stage.
 
-        All workers are assumed to be equally fast. If `workers` is empty, there is a single worker without a master."""
+        All workers are assumed to be equally fast. If `workers` is empty, there is a single worker
+        without a master."""
         connected = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
         if connected == self.workers:
             return self
@@ -41,7 +44,8 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
 
 
 def required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
-    """Return the kinds of load that the workload generates; empty if a user's Locust test sends the load."""
+    """Return the kinds of load that the workload generates; empty if a user's Locust test sends the
+    load."""
     if isinstance(workload, LocustWorkload):
         return ()
     is_streaming = isinstance(workload, OpenAiWorkload) and workload.stream and workload.api in _STREAMING_APIS
@@ -51,7 +55,8 @@ def required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
 class CapacityFinder:
     """Determines the capacity of the load generator once per run.
 
-    New measurements are stored for later runs; the measurements used are written to the run directory."""
+    New measurements are stored for later runs; the measurements used are written to the run
+    directory."""
 
     def __init__(self, dependencies: SessionDependencies, fingerprint: str, interruption: Interruption) -> None:
         self._dependencies, self._fingerprint, self._interruption = dependencies, fingerprint, interruption
@@ -61,8 +66,8 @@ class CapacityFinder:
     def find(
         self, load: Load, workload: Workload, *, is_forced: bool, on_measuring: Callable[[LoadKind], None]
     ) -> GeneratorCapacity:
-        """Return the capacity for this load and workload. It is measured if no recent calibration exists or if
-        `is_forced` is set.
+        """Return the capacity for this load and workload. It is measured if no recent calibration
+        exists or if `is_forced` is set.
 
         Raises the same errors as `measure_capacity`."""
         kinds, workers = required_load_kinds(workload), max(1, len(load.workers))
@@ -136,8 +141,8 @@ def _sum_worker_capacities(
 ) -> float | None:
     """Return the sum of the calibrated capacities of all workers; `None` if one is unknown.
 
-    Workers on this machine may use its own calibration. Nothing is measured, because not all workers can reach a null
-    server."""
+    Workers on this machine may use its own calibration. Nothing is measured, because not all
+    workers can reach a null server."""
     remote = [_get_worker_capacity(worker, kind) for worker in workers if not worker.is_local]
     local = [_get_worker_capacity(worker, kind) for worker in workers if worker.is_local]
     if local and None in local:

@@ -1,4 +1,5 @@
-"""Interleaved A/B measurement of two profiles (A B, B A, …), so that machine drift affects both sides equally."""
+"""Interleaved A/B measurement of two profiles (A B, B A, …), so that machine drift affects both
+sides equally."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _MAX_ATTEMPTS = 3
 class PairPlan(msgspec.Struct, frozen=True):
     """Number of A/B pairs and the time limit.
 
-    If the first `pairs` suggest a change, the same number of pairs is measured again. A pair is not started if it would
-    probably end after `max_s` seconds."""
+    If the first `pairs` suggest a change, the same number of pairs is measured again. A pair is not
+    started if it would probably end after `max_s` seconds."""
 
     pairs: int
     max_s: float
@@ -29,7 +30,8 @@ class PairPlan(msgspec.Struct, frozen=True):
 
 
 class PairRun(msgspec.Struct, frozen=True):
-    """A run to measure: its side, its pair number (from 1) out of `pairs`, and the time left for it in s."""
+    """A run to measure: its side, its pair number (from 1) out of `pairs`, and the time left for it
+    in s."""
 
     pair: int
     pairs: int
@@ -53,11 +55,11 @@ def measure_interleaved(
 ) -> PairResults:
     """Measure two profiles in interleaved A/B pairs.
 
-    `measure` executes one run and returns `None` if there was not enough time. `report` receives a message whenever
-    more runs are needed than planned.
+    `measure` executes one run and returns `None` if there was not enough time. `report` receives a
+    message whenever more runs are needed than planned.
 
-    Ends early if the first pair is not comparable or the time limit is reached. Raises MeasurementError if several runs
-    in a row are INVALID."""
+    Ends early if the first pair is not comparable or the time limit is reached. Raises
+    MeasurementError if several runs in a row are INVALID."""
     return _PairMeasurement(plan, measure, now_s, report).execute()
 
 
@@ -91,7 +93,8 @@ class _PairMeasurement:
     def _measure_pairs(self, until: int) -> bool:
         """Measure until there are `until` pairs.
 
-        Returns False if the time ran out first. Returns True early if the first pair is not comparable."""
+        Returns False if the time ran out first. Returns True early if the first pair is not
+        comparable."""
         while len(self._runs["base"]) < until:
             started_s = self._now_s()
             if started_s + self._longest_s > self._ends_s or not self._measure_pair(until):

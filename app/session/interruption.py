@@ -1,5 +1,5 @@
-"""Stop requests of the user: the first drains in-flight requests, the second cancels them, the third exits
-immediately."""
+"""Stop requests of the user: the first drains in-flight requests, the second cancels them, the
+third exits immediately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from app.errors import ExitCode
 
 
 class Interruption:
-    """Stop state of a run, set by a signal handler and read by the session between and during stages."""
+    """Stop state of a run, set by a signal handler and read by the session between and during
+    stages."""
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
@@ -31,8 +32,8 @@ class Interruption:
         self._exit_callback = callback
 
     def request_without_exit(self, code: ExitCode) -> None:
-        """Request a stop like `request_stop`, but never exit immediately; the second request cancels in-flight
-        requests."""
+        """Request a stop like `request_stop`, but never exit immediately; the second request
+        cancels in-flight requests."""
         if self._request_count < 2:
             self.request_stop(code)
 

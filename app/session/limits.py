@@ -37,8 +37,8 @@ class LimitMonitor:
         self.limit_reached = self.limit_reached or reason
 
     def check(self, now_ns: int, sent_in_stage: int = 0) -> bool:
-        """Return True if the run may continue. Otherwise, store a message on the limit that was reached in
-        `limit_reached`."""
+        """Return True if the run may continue. Otherwise, store a message on the limit that was
+        reached in `limit_reached`."""
         limits, elapsed_s = self._limits, (now_ns - self._started_ns) / 1e9
         if limits.duration_s is not None and elapsed_s >= limits.duration_s:
             self.limit_reached = f"reached limits.duration ({limits.duration_s:g} s)"

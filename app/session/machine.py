@@ -23,9 +23,11 @@ from app.session.run_log import RunLog
 
 
 def find_gpus(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
-    """Return the GPUs of a variant by index or UUID; the first GPU if the variant specifies no device.
+    """Return the GPUs of a variant by index or UUID; the first GPU if the variant specifies no
+    device.
 
-    MIG instances are excluded, because NVML reports values of the whole GPU, which other instances share."""
+    MIG instances are excluded, because NVML reports values of the whole GPU, which other instances
+    share."""
     gpus_by_index = {gpu.index: gpu for gpu in gpus}
     gpus_by_uuid_hash = {gpu.uuid_hash: gpu for gpu in gpus_by_index.values() if gpu.uuid_hash is not None}
     matches = (
@@ -36,7 +38,8 @@ def find_gpus(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
 
 
 def hash_uuid(uuid: str) -> str:
-    """Return the first 12 hex digits of the SHA-256 hash of a GPU's UUID, as stored in environments."""
+    """Return the first 12 hex digits of the SHA-256 hash of a GPU's UUID, as stored in
+    environments."""
     return hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
 
@@ -44,9 +47,11 @@ _IDLE_S = 2.0
 
 
 def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
-    """Wait while the GPUs are idle, and return the time window from which their idle power can be computed.
+    """Wait while the GPUs are idle, and return the time window from which their idle power can be
+    computed.
 
-    Telemetry must be running. An endpoint that is already running may occupy GPU memory, and is assumed to be idle."""
+    Telemetry must be running. An endpoint that is already running may occupy GPU memory, and is
+    assumed to be idle."""
     run_log.emit_phase("idle", "measuring the idle power of the GPUs")
     start_ns = now_ns()
     pause(_IDLE_S)
@@ -56,7 +61,8 @@ def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Cal
 class MachineMonitor:
     """Collects metadata and telemetry of this machine.
 
-    Telemetry batches arrive from the telemetry thread; all methods are called from the session's thread."""
+    Telemetry batches arrive from the telemetry thread; all methods are called from the session's
+    thread."""
 
     def __init__(
         self,
@@ -64,7 +70,8 @@ class MachineMonitor:
         run_log: RunLog,
         earlier_telemetry: pa.Table | None = None,
     ) -> None:
-        """Create the monitor. `earlier_telemetry` contains the samples of a run that is being resumed."""
+        """Create the monitor. `earlier_telemetry` contains the samples of a run that is being
+        resumed."""
         self._dependencies, self._run_log = dependencies, run_log
         self._batches: list[pa.RecordBatch] = [] if earlier_telemetry is None else earlier_telemetry.to_batches()
 
@@ -79,7 +86,8 @@ class MachineMonitor:
     def start(self, running: ExitStack) -> None:
         """Start telemetry, and register it to be closed with `running`.
 
-        Call this before `inspect`, which takes a second, so that live views have data from the start."""
+        Call this before `inspect`, which takes a second, so that live views have data from the
+        start."""
 
         def store_batch(batch: pa.RecordBatch) -> None:
             self._batches.append(batch)
@@ -90,7 +98,8 @@ class MachineMonitor:
         running.callback(self._close)
 
     def add_selftest(self, result: Result) -> Result:
-        """Return the result with a summary of the last self-test of this machine, if there is one."""
+        """Return the result with a summary of the last self-test of this machine, if there is
+        one."""
         selftest = self._dependencies.load_selftest(result.environment.fingerprint)
         return result if selftest is None else replace(result, selftest=selftest.summarize())
 

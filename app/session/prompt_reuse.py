@@ -1,4 +1,5 @@
-"""Checks whether the prompts were distinct, and whether the server served any of them from its prefix cache."""
+"""Checks whether the prompts were distinct, and whether the server served any of them from its
+prefix cache."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ _SAME_BODY_NOTE = (
 class PromptReuseMonitor:
     """Detects reused prompts and prefix cache hits during one run.
 
-    The session calls the monitor with the preflight report, and at the start and end of the measured load."""
+    The session calls the monitor with the preflight report, and at the start and end of the
+    measured load."""
 
     def __init__(
         self, spec: RunSpec, dependencies: SessionDependencies, run_log: RunLog, interruption: Interruption
@@ -40,7 +42,8 @@ class PromptReuseMonitor:
         self._distinct_prompts: int | None = None
 
     def on_preflight(self, report: PreflightDone | None) -> None:
-        """Check that the prompts of a language model are distinct; do nothing for other workloads."""
+        """Check that the prompts of a language model are distinct; do nothing for other
+        workloads."""
         if report is None or report.distinct is None or report.prepared is None:
             return
         self._distinct_prompts = report.distinct
@@ -61,8 +64,8 @@ class PromptReuseMonitor:
             self._run_log.add_note(f"{hit_rate} of the prompt tokens came from the server's prefix cache.")
 
     def build_notes(self, sent: int) -> Iterator[str]:
-        """Yield notes on reused prompts and request bodies. `sent` is the number of all requests, including the
-        warm-up."""
+        """Yield notes on reused prompts and request bodies. `sent` is the number of all requests,
+        including the warm-up."""
         if _has_single_body(self._workload):
             yield _SAME_BODY_NOTE
         if self._distinct_prompts is None or self._distinct_prompts < 2:
@@ -75,8 +78,8 @@ class PromptReuseMonitor:
             )
 
     def _read_counters(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
-        """Read the prefix cache counters of the target's servers. They are read only for OpenAI and plain HTTP
-        workloads, because other servers have no prefix cache."""
+        """Read the prefix cache counters of the target's servers. They are read only for OpenAI and
+        plain HTTP workloads, because other servers have no prefix cache."""
         has_counters = isinstance(self._workload, OpenAiWorkload | HttpWorkload)
         return self._dependencies.read_metrics(endpoint) if has_counters and not self._interruption.is_requested else ()
 
@@ -90,7 +93,8 @@ def has_output_lengths(workload: Workload) -> bool:
 
 
 def _reuses_prompts_by_design(workload: Workload) -> bool:
-    """Return True if prompts overlap by design: shared prefixes, multi-turn sessions, or skewed popularity."""
+    """Return True if prompts overlap by design: shared prefixes, multi-turn sessions, or skewed
+    popularity."""
     if not isinstance(workload, OpenAiWorkload):
         return False
     prompts = workload.prompts

@@ -40,8 +40,9 @@ def find_max_rate(
 ) -> SearchOutcome:
     """Search for the max rate within the SLO.
 
-    An INVALID stage provides no information about the endpoint. It is repeated, because the generator's machine may
-    have been disturbed; if it is INVALID again, the rate counts as beyond the capacity of the load generator."""
+    An INVALID stage provides no information about the endpoint. It is repeated, because the
+    generator's machine may have been disturbed; if it is INVALID again, the rate counts as beyond
+    the capacity of the load generator."""
     search = RateSearch(start_per_s=search_spec.start_per_s, repeats=search_spec.repeats)
     started_ns, retries_left = now_ns(), _TOTAL_RETRIES
     while (probe := next_probe(search, search_spec, slo, (now_ns() - started_ns) / 1e9)) is not None:
@@ -51,7 +52,8 @@ def find_max_rate(
                 return search.get_outcome()
             stage = runner.run(stage_request)
             if not runner.may_continue:
-                # Interrupted by the user, a limit, or the exit of a server: the stage shows nothing about the rate.
+                # Interrupted by the user, a limit, or the exit of a server: the stage shows nothing
+                # about the rate.
                 return search.get_outcome()
             if not _is_generator_limited(stage):
                 search.record(probe, bool(stage.meets_slo))
@@ -72,10 +74,11 @@ def find_max_rate(
 def next_probe(
     search: RateSearch, search_spec: SearchSpec, slo: tuple[Objective, ...], elapsed_s: float
 ) -> Probe | None:
-    """Return the next probe of a search that has run for `elapsed_s` seconds; `None` if the search has finished.
+    """Return the next probe of a search that has run for `elapsed_s` seconds; `None` if the search
+    has finished.
 
-    The number of further probes is limited to those that fit into the time limit, so that the search confirms its best
-    rate in time."""
+    The number of further probes is limited to those that fit into the time limit, so that the
+    search confirms its best rate in time."""
     while (probe := search.next_probe()) is not None and search_spec.max_duration_s is not None:
         probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / compute_step_duration_s(
             search_spec.step_duration_s, probe.rate_per_s, slo
@@ -87,11 +90,12 @@ def next_probe(
 
 
 def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple[Objective, ...]) -> float:
-    """Return the duration of a search step in s: at least `min_duration_s`, and long enough for the percentiles of the
-    SLO.
+    """Return the duration of a search step in s: at least `min_duration_s`, and long enough for the
+    percentiles of the SLO.
 
-    The expected number of Poisson arrivals is four standard deviations above the required number of samples, because a
-    percentile that is withheld for too few samples would make a good rate fail."""
+    The expected number of Poisson arrivals is four standard deviations above the required number of
+    samples, because a percentile that is withheld for too few samples would make a good rate
+    fail."""
     needed = count_samples_needed(slo)
     return max(min_duration_s, (needed + 4 * math.sqrt(needed)) / rate_per_s)
 
@@ -109,6 +113,6 @@ def _build_stage(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], m
 
 
 def _is_generator_limited(stage: Stage) -> bool:
-    """Return True if the load generator caused the stage to fail. A stage without an SLO evaluation was ended by the
-    backlog of the generator itself."""
+    """Return True if the load generator caused the stage to fail. A stage without an SLO evaluation
+    was ended by the backlog of the generator itself."""
     return stage.verdict.status == "INVALID" or stage.meets_slo is None

@@ -13,18 +13,21 @@ from app.session.spec import RateShare
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 MAX_ARRIVALS = 50_000_000
-"""Maximum number of arrivals per stage. The schedule is computed before the stage and takes 400 MB at this size."""
+"""Maximum number of arrivals per stage. The schedule is computed before the stage and takes 400 MB
+at this size."""
 
 Rates = tuple[tuple[float, float], ...]
 
 
 def get_constant_rate(arrivals: Arrivals) -> float | None:
-    """Return the constant rate of open arrivals; `None` if the rate varies, or for closed loops and traces."""
+    """Return the constant rate of open arrivals; `None` if the rate varies, or for closed loops and
+    traces."""
     return get_single_rate(arrivals.rates) if isinstance(arrivals, OpenArrivals) else None
 
 
 def get_single_rate(rates: Rates) -> float | None:
-    """Return the rate of a constant rate curve; `None` if the rate changes or the curve is empty."""
+    """Return the rate of a constant rate curve; `None` if the rate changes or the curve is
+    empty."""
     first = rates[0][1] if rates else None
     return first if all(rate == first for _, rate in rates) else None
 
@@ -45,8 +48,8 @@ def compute_peak_rate(arrivals: OpenArrivals) -> float:
 def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
     """Return the arrivals for a warm-up before a stage.
 
-    Open arrivals use the initial rate of the stage, or its mean rate if it starts at zero. A closed loop uses the same
-    clients. A trace is replaced by Poisson arrivals at its mean rate."""
+    Open arrivals use the initial rate of the stage, or its mean rate if it starts at zero. A closed
+    loop uses the same clients. A trace is replaced by Poisson arrivals at its mean rate."""
     match arrivals:
         case ClosedArrivals():
             return arrivals
@@ -58,8 +61,8 @@ def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
 
 
 def resolve_rate_share(rate_share: RateShare, stages: Sequence[Stage]) -> float | None:
-    """Return a rate derived from an earlier stage: a fraction of its completed requests per second, averaged over
-    repeats. Returns `None` if that stage completed no request."""
+    """Return a rate derived from an earlier stage: a fraction of its completed requests per second,
+    averaged over repeats. Returns `None` if that stage completed no request."""
     completed = [
         estimate.value
         for stage in stages

@@ -1,4 +1,5 @@
-"""Replay of a resumed run: returns stages that were measured earlier instead of measuring them again."""
+"""Replay of a resumed run: returns stages that were measured earlier instead of measuring them
+again."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from app.session.spec import ResolvedStage
 class Replay:
     """Completed stages of an interrupted run, which the resumed session does not measure again.
 
-    The session of a resumed run requests the same stages as before; completed stages are returned from storage."""
+    The session of a resumed run requests the same stages as before; completed stages are returned
+    from storage."""
 
     def __init__(self, interrupted: InterruptedRun | None, now_ns: Callable[[], int]) -> None:
         self._remaining = deque(interrupted.stages if interrupted is not None else ())
@@ -28,13 +30,13 @@ class Replay:
         return not self._remaining
 
     def read_clock_ns(self) -> int:
-        """Return the run time clock in ns, without the gap between interruption and resume. During the replay, it
-        returns the end of the last replayed stage."""
+        """Return the run time clock in ns, without the gap between interruption and resume. During
+        the replay, it returns the end of the last replayed stage."""
         return self._resumed_ns if self._remaining else self._now_ns() - self._gap_ns
 
     def pop_stage(self, resolved_stage: ResolvedStage) -> tuple[list[CompletedStage], CompletedStage | None]:
-        """Return the stored stage for `resolved_stage` (`None` if it was not measured), preceded by the stored warm-up
-        stages of an earlier resume, which this session skips.
+        """Return the stored stage for `resolved_stage` (`None` if it was not measured), preceded by
+        the stored warm-up stages of an earlier resume, which this session skips.
 
         Raises UsageError if the stored stages are not those of this profile."""
         skipped: list[CompletedStage] = []

@@ -1,7 +1,8 @@
 """Builds the result from the measurements: verdict, objectives, max rate, plan and exit code.
 
-Also builds the notes on how the run was measured, and compares the run with a baseline. An impossible comparison is
-rejected before the run if possible; otherwise its outcome is part of the result."""
+Also builds the notes on how the run was measured, and compares the run with a baseline. An
+impossible comparison is rejected before the run if possible; otherwise its outcome is part of the
+result."""
 
 from __future__ import annotations
 
@@ -83,8 +84,8 @@ _SESSIONS_NOTE = (
 def collect_notes(
     workload: Workload, session_notes: Sequence[str], token_sources: Counter[str], user_notes: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return the notes of the result without duplicates: on the workload, from the session, on token counts, and from
-    the user."""
+    """Return the notes of the result without duplicates: on the workload, from the session, on
+    token counts, and from the user."""
     labeled_user_notes = (f"User note: {text}" for text in user_notes)
     return tuple(
         dict.fromkeys(
@@ -118,8 +119,8 @@ _BASELINE_HINT = "Use a baseline from the same machine and workload, or force th
 
 
 def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
-    """Raise UsageError if environment differences that are known before the run make it incomparable with its
-    baseline."""
+    """Raise UsageError if environment differences that are known before the run make it
+    incomparable with its baseline."""
     if spec.baseline is None or spec.baseline.is_forced:
         return
     current = Machine(environment, spec.target, spec.workload_hash)
@@ -130,8 +131,9 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
 
 
 def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
-    """Return the result with its comparison to the baseline, including change gates and the exit code. The result is
-    returned unchanged if there is no baseline, or if it is INVALID, so that its metrics are not reliable."""
+    """Return the result with its comparison to the baseline, including change gates and the exit
+    code. The result is returned unchanged if there is no baseline, or if it is INVALID, so that its
+    metrics are not reliable."""
     if baseline is None or result.verdict.status == "INVALID":
         return result
     comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)

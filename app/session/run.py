@@ -44,7 +44,8 @@ _CALIBRATION_MESSAGES: dict[LoadKind, str] = {
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
-    """Result of a run, the serialized result, and the telemetry; the request rows are in the store."""
+    """Result of a run, the serialized result, and the telemetry; the request rows are in the
+    store."""
 
     result: Result
     result_text: str
@@ -60,8 +61,9 @@ def run(
 ) -> RunOutcome:
     """Measure, evaluate and store one run. All started resources are closed, even after an error.
 
-    With `interrupted`, the run continues after the last completed stage, and the result covers the whole run. Raises
-    UsageError and UnavailableError before anything is measured; later failures become part of the result."""
+    With `interrupted`, the run continues after the last completed stage, and the result covers the
+    whole run. Raises UsageError and UnavailableError before anything is measured; later failures
+    become part of the result."""
     with ExitStack() as resources:
         return _Session(spec, dependencies, emit, interruption, resources, interrupted).execute()
 
@@ -76,7 +78,8 @@ class ResumeError(SizewiseError):
 
 
 def _resumed_clock(clock: Clock, started_ns: int) -> Clock:
-    """Return the clock of a resumed run, measured from the first start. The clock ratio is that of the resumed part."""
+    """Return the clock of a resumed run, measured from the first start. The clock ratio is that of
+    the resumed part."""
     before = datetime.timedelta(microseconds=(clock.monotonic_start_ns - started_ns) / 1e3)
     return msgspec.structs.replace(
         clock,
@@ -215,8 +218,9 @@ class _Session:
         self._check_target_processes()
 
     def _reach_target(self, load: Load, environment: Environment) -> GeneratorCapacity:
-        """Configure the workers for a target that has responded, and return the capacity of the load generator. For a
-        cold start, the target is contacted after the calibration, which would otherwise delay its first response."""
+        """Configure the workers for a target that has responded, and return the capacity of the
+        load generator. For a cold start, the target is contacted after the calibration, which would
+        otherwise delay its first response."""
         if not self._may_measure:
             return GeneratorCapacity()
         require_capacity(self._spec, self._target.endpoint, load, self._dependencies.local_limits)
@@ -229,7 +233,8 @@ class _Session:
         return self._calibrate(load, environment)
 
     def _check_capacity(self, load: Load) -> None:
-        """Check before the load that this machine has enough connections, file descriptors and ports."""
+        """Check before the load that this machine has enough connections, file descriptors and
+        ports."""
         report = self._target.preflight
         service_ms = None if report is None or self._target.is_cold_start else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
@@ -294,7 +299,8 @@ class _Session:
         )
 
     def _check_target_processes(self) -> None:
-        """Report a process of the target that exited. Raises UnavailableError if it exited before the first stage."""
+        """Report a process of the target that exited. Raises UnavailableError if it exited before
+        the first stage."""
         check = self._target.check_processes()
         if check is None:
             return

@@ -1,6 +1,7 @@
 """Specification of one run, which is a profile with all settings resolved.
 
-`app.wiring` builds the specification and the session reads it. It includes the load of each stage."""
+`app.wiring` builds the specification and the session reads it. It includes the load of each
+stage."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class StageLoad(msgspec.Struct, frozen=True):
 
 
 class ResolvedStage(StageLoad, frozen=True, kw_only=True):
-    """A stage that is ready to run. `drain_s` is the maximum time in s to wait for responses after the last arrival."""
+    """A stage that is ready to run. `drain_s` is the maximum time in s to wait for responses after
+    the last arrival."""
 
     drain_s: float
     ends_when_saturated: bool = False
@@ -45,7 +47,8 @@ class RateShare(msgspec.Struct, frozen=True):
 
 
 class StageSpec(StageLoad, frozen=True):
-    """A stage of the profile. With `rate_share`, the rates in the open `arrivals` are multiples of the derived rate."""
+    """A stage of the profile. With `rate_share`, the rates in the open `arrivals` are multiples of
+    the derived rate."""
 
     rate_share: RateShare | None = None
     is_in_sweep: bool = False
@@ -60,8 +63,8 @@ class StageSpec(StageLoad, frozen=True):
 class StartSpec(msgspec.Struct, frozen=True):
     """Command that starts the target's own server for the run. The server is stopped afterwards.
 
-    The server is ready when `ready_url` responds with a 2xx status. `environment` is added to the environment variables
-    of this process and contains resolved secrets."""
+    The server is ready when `ready_url` responds with a 2xx status. `environment` is added to the
+    environment variables of this process and contains resolved secrets."""
 
     command: tuple[str, ...]
     ready_url: str
@@ -71,7 +74,8 @@ class StartSpec(msgspec.Struct, frozen=True):
 
 
 class LimitSpec(msgspec.Struct, frozen=True):
-    """Limits of the run; `None` means no limit. `usd_per_hour` is the cost of the target during the run."""
+    """Limits of the run; `None` means no limit. `usd_per_hour` is the cost of the target during the
+    run."""
 
     duration_s: float | None = None
     requests: int | None = None
@@ -81,8 +85,8 @@ class LimitSpec(msgspec.Struct, frozen=True):
 
 
 class StandaloneModelSpec(msgspec.Struct, frozen=True):
-    """Settings of the standalone measurement of the embedded endpoint's model. `max_duration_s` is the time limit per
-    batch size in s."""
+    """Settings of the standalone measurement of the embedded endpoint's model. `max_duration_s` is
+    the time limit per batch size in s."""
 
     job: VariantJob
     name: str
@@ -113,7 +117,8 @@ class BaselineSpec(msgspec.Struct, frozen=True):
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Specification of a run against an endpoint.
 
-    `endpoint` contains resolved secrets and is never stored. If the run starts its target, the URL is set later."""
+    `endpoint` contains resolved secrets and is never stored. If the run starts its target, the URL
+    is set later."""
 
     run_id: str
     name: str
@@ -132,14 +137,15 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     recalibrate: bool
     """True to measure the capacity of the load generator even if a recent calibration is stored."""
     standalone_model: StandaloneModelSpec | None = None
-    """Model of the embedded endpoint, measured standalone before it is served; `None` without a standalone
-    measurement."""
+    """Model of the embedded endpoint, measured standalone before it is served; `None` without a
+    standalone measurement."""
     is_local_target: bool = False
-    """True if the only target runs on this machine, so that GPU power and energy are attributed to it."""
+    """True if the only target runs on this machine, so that GPU power and energy are attributed to
+    it."""
     start: StartSpec | None = None
     may_be_scaled_to_zero: bool = False
-    """True if the endpoint may be scaled to zero: the run retries until it responds, and reports the cold start
-    time."""
+    """True if the endpoint may be scaled to zero: the run retries until it responds, and reports
+    the cold start time."""
     gating: Gating = Gating()
     notes: tuple[str, ...] = ()
     """Notes for the result that are known before the run, such as a proxy or a scripted target."""
@@ -149,5 +155,6 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     baseline: BaselineSpec | None = None
     """Baseline with which the result is compared."""
     is_demonstration: bool = False
-    """Whether the run shows what Sizewise does, as `quickstart` does: it also plans from an INVALID measurement, whose
-    capacity then counts as assumed, and neither the measurement nor an objective fails it."""
+    """Whether the run shows what Sizewise does, as `quickstart` does: it also plans from an INVALID
+    measurement, whose capacity then counts as assumed, and neither the measurement nor an objective
+    fails it."""

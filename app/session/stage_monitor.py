@@ -1,7 +1,8 @@
-"""Monitors a running stage: reports its progress, and ends it if it is saturated or reaches a limit.
+"""Monitors a running stage: reports its progress, and ends it if it is saturated or reaches a
+limit.
 
-Also reports the first failure of each error class once per run, and updates counts over the rows of the stage several
-times per second."""
+Also reports the first failure of each error class once per run, and updates counts over the rows of
+the stage several times per second."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class FirstErrorReporter:
         self._emitted: set[str] = set()
 
     def report(self, errors: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
-        """Return the error samples of a stage, and emit those whose error class is new in this run."""
+        """Return the error samples of a stage, and emit those whose error class is new in this
+        run."""
         samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in errors)
         for sample in samples:
             if sample.error not in self._emitted and len(self._emitted) < MAX_CLASSES:
@@ -53,8 +55,8 @@ _RECENT_ROWS = 1000
 class RowTally:
     """Running counts over the rows of a stage.
 
-    Rows are buffered until they are counted, because reading them takes several ms of CPU time, almost independently of
-    their number."""
+    Rows are buffered until they are counted, because reading them takes several ms of CPU time,
+    almost independently of their number."""
 
     def __init__(self, slo: Sequence[Objective]) -> None:
         self._slo = slo
@@ -62,8 +64,8 @@ class RowTally:
         self._batches: list[pa.RecordBatch] = []
         self._recent_lags_ms = np.empty(0)
         self.good: int | None = 0
-        """Number of responses within all SLO objectives; `None` if an objective depends on the scheduled start and that
-        is unknown."""
+        """Number of responses within all SLO objectives; `None` if an objective depends on the
+        scheduled start and that is unknown."""
         self.errors = Counter[str]()
 
     def add_rows(self, batch: pa.RecordBatch) -> None:
@@ -96,7 +98,8 @@ _UNKNOWN_PERCENTILES = (None, None, None)
 
 
 class StageMonitor:
-    """Monitor of one running stage. The `drain` callback ends the stage without canceling in-flight requests."""
+    """Monitor of one running stage. The `drain` callback ends the stage without canceling in-flight
+    requests."""
 
     def __init__(
         self,
@@ -204,9 +207,9 @@ class StageMonitor:
     def _watch_backlog(self, progress: Progress, rate_per_s: float) -> None:
         """Detect a growing backlog.
 
-        Requests that were sent but have no response are the backlog of the endpoint. If only the backlog including
-        unsent requests grows too much, the load generator cannot keep up: the stage is ended, and provides no
-        information about the endpoint."""
+        Requests that were sent but have no response are the backlog of the endpoint. If only the
+        backlog including unsent requests grows too much, the load generator cannot keep up: the
+        stage is ended, and provides no information about the endpoint."""
         responses = progress.completed + progress.failed
         self._open_history.append((progress.at_ns, progress.sent - responses))
         self._incomplete_history.append((progress.at_ns, progress.intended - responses))

@@ -22,8 +22,8 @@ def resolve_stages(
 ) -> Iterator[ResolvedStage]:
     """Yield the stages to run. Each stage is resolved on demand, from the results measured by then.
 
-    A stage whose rate cannot be determined is skipped with a check. Sweep stages beyond saturation are skipped with a
-    note."""
+    A stage whose rate cannot be determined is skipped with a check. Sweep stages beyond saturation
+    are skipped with a note."""
     skipped: list[str] = []
     for stage in spec.stages:
         if stage.is_in_sweep and _is_sweep_saturated(stage, runner):
@@ -55,7 +55,8 @@ def resolve_stages(
 
 
 def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
-    """Return True if all stages at the previous two sweep rates were ended because of their backlog."""
+    """Return True if all stages at the previous two sweep rates were ended because of their
+    backlog."""
     rate_per_s = get_constant_rate(stage.arrivals)
     saturation_by_rate: dict[float, bool] = {}
     for stage_data in runner.facts:

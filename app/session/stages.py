@@ -1,4 +1,5 @@
-"""Runs stages on the load workers: stores the rows, summarizes each stage, and changes a running stage on request."""
+"""Runs stages on the load workers: stores the rows, summarizes each stage, and changes a running
+stage on request."""
 
 from __future__ import annotations
 
@@ -33,13 +34,14 @@ from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, 
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 _CHANGEABLE: tuple[StageKind, ...] = ("steady", "varying", "spike")
-"""Kinds of stages whose rate can be changed. Warm-ups are not measured, and a search depends on its own rates."""
+"""Kinds of stages whose rate can be changed. Warm-ups are not measured, and a search depends on its
+own rates."""
 
 _EXTENDABLE: tuple[StageKind, ...] = ("steady", "closed")
 """Kinds of stages that can be extended. A rate curve or a trace has a fixed length."""
 _MIN_LEFT_S = 1.0
-"""Minimum remaining duration in s for extending a stage, because all workers must be informed before its arrivals
-end."""
+"""Minimum remaining duration in s for extending a stage, because all workers must be informed
+before its arrivals end."""
 
 _UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "target", "name")
 """Columns of the request rows that are not needed for the metrics of a stage."""
@@ -59,7 +61,8 @@ class _Running:
 class StageRunner:
     """Runs stages and stores their rows.
 
-    No rows are held in memory: the rows of a stage are read from the store when needed, and released afterwards."""
+    No rows are held in memory: the rows of a stage are read from the store when needed, and
+    released afterwards."""
 
     def __init__(
         self,
@@ -99,10 +102,11 @@ class StageRunner:
         return not is_stopped and self._limits.check(self._now_ns())
 
     def run(self, resolved_stage: ResolvedStage) -> Stage:
-        """Run one stage, store its rows, and return its results. In a resumed run, a stage that was measured earlier is
-        returned instead.
+        """Run one stage, store its rows, and return its results. In a resumed run, a stage that was
+        measured earlier is returned instead.
 
-        Raises LoadError if the workers fail; the requests sent until then are still stored as a stage."""
+        Raises LoadError if the workers fail; the requests sent until then are still stored as a
+        stage."""
         skipped, completed = self._replay.pop_stage(resolved_stage)
         self._restore(skipped)
         if completed is not None:
@@ -174,7 +178,8 @@ class StageRunner:
         return stage
 
     def restore_remaining(self) -> None:
-        """Add the stored stages of a resumed run that were not requested again because the session ended early."""
+        """Add the stored stages of a resumed run that were not requested again because the session
+        ended early."""
         self._restore(self._replay.pop_remaining())
 
     def _restore(self, completed_stages: Sequence[CompletedStage]) -> None:
@@ -188,8 +193,9 @@ class StageRunner:
             self.stages.append(completed_stage.stage)
 
     def change_rate(self, rate_per_s: float) -> str:
-        """Change the rate of the running stage until its end, and return a confirmation message. May be called from any
-        thread. Raises UsageError if no stage with a changeable rate is running."""
+        """Change the rate of the running stage until its end, and return a confirmation message.
+        May be called from any thread. Raises UsageError if no stage with a changeable rate is
+        running."""
         running = self._running
         if running is None:
             raise UsageError("no stage is running")
@@ -204,8 +210,9 @@ class StageRunner:
         return f"stage {stage.name} now runs at {rate_per_s:g} req/s"
 
     def extend(self, by_s: float) -> str:
-        """Extend the running stage by `by_s` seconds, and return a confirmation message. May be called from any thread.
-        The limits of the run still apply. Raises UsageError if no extendable stage is running."""
+        """Extend the running stage by `by_s` seconds, and return a confirmation message. May be
+        called from any thread. The limits of the run still apply. Raises UsageError if no
+        extendable stage is running."""
         running, now_ns = self._running, self._now_ns()
         if running is None or running.monitor.start_ns is None:
             raise UsageError("no stage is running")
@@ -224,14 +231,16 @@ class StageRunner:
         return f"stage {running.stage.name} was extended by {by_s:g} s to {duration_s:g} s{limit_note}"
 
     def summarize(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
-        """Return all stages with telemetry metrics, including telemetry that arrived after the end of a stage."""
+        """Return all stages with telemetry metrics, including telemetry that arrived after the end
+        of a stage."""
         return tuple(
             add_telemetry(stage, telemetry, stage_data, self._slo)
             for stage, stage_data in zip(self.stages, self.facts, strict=True)
         )
 
     def pool(self, indices: Sequence[int], telemetry: pd.DataFrame) -> Stage:
-        """Pool stages at the same rate into one stage. `indices` are the indices in execution order."""
+        """Pool stages at the same rate into one stage. `indices` are the indices in execution
+        order."""
         return pool_stages(map(self._rows, indices), telemetry, [self.facts[index] for index in indices], self._slo)
 
     def _rows(self, index: int) -> pa.Table:
@@ -295,8 +304,8 @@ def _require_extendable(stage: ResolvedStage) -> None:
 
 
 def _has_new_rates(arrivals: Arrivals, rates: Rates) -> bool:
-    """Return True if the stage used a rate that is not part of its planned arrivals. A stage that ended early may lack
-    some of the planned rates."""
+    """Return True if the stage used a rate that is not part of its planned arrivals. A stage that
+    ended early may lack some of the planned rates."""
     if not isinstance(arrivals, OpenArrivals):
         return False
     return not {rate for _, rate in rates} <= {rate for _, rate in arrivals.rates}

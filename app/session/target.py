@@ -1,8 +1,9 @@
-"""Prepares the target of a run: starts or wakes it if the profile requests this, and checks it with a preflight
-request.
+"""Prepares the target of a run: starts or wakes it if the profile requests this, and checks it with
+a preflight request.
 
-The preflight request shows whether the target is reachable and authorizes the client. For a target that is started or
-woken, the time until it is ready, until its first response and until steady latency is measured."""
+The preflight request shows whether the target is reachable and authorizes the client. For a target
+that is started or woken, the time until it is ready, until its first response and until steady
+latency is measured."""
 
 from __future__ import annotations
 
@@ -40,10 +41,11 @@ _MISSING_METADATA_HINT = "Requests are built from the model's metadata. Check ta
 
 
 def find_unreachable_hint(report: PreflightDone) -> str | None:
-    """Return a hint if no load can be measured: no connection, no permission, wrong protocol, or no metadata to build
-    requests from.
+    """Return a hint if no load can be measured: no connection, no permission, wrong protocol, or no
+    metadata to build requests from.
 
-    Returns `None` for any other failure, which is the target's response to the workload and is measured by the run."""
+    Returns `None` for any other failure, which is the target's response to the workload and is
+    measured by the run."""
     if report.error is None:  # `workload.expect` accepts this status.
         return None
     hint = _HINTS.get(report.status) or _HINTS.get(report.error)
@@ -58,10 +60,11 @@ def require_reachable(report: PreflightDone, url: str) -> None:
 
 
 def classify_load_error(error: LoadError, *, has_measured: bool) -> str | None:
-    """Return the message for a target that was reached but could not be loaded; `None` if the worker itself failed.
+    """Return the message for a target that was reached but could not be loaded; `None` if the
+    worker itself failed.
 
-    If nothing has been measured yet, raises UsageError for a workload that cannot be built and UnavailableError for an
-    unreachable target. Otherwise, the measured data is preserved."""
+    If nothing has been measured yet, raises UsageError for a workload that cannot be built and
+    UnavailableError for an unreachable target. Otherwise, the measured data is preserved."""
     if not has_measured and error.is_workload_wrong:
         raise UsageError(error.message, hint=error.hint) from error
     if not has_measured and error.error in _HINTS:
@@ -106,10 +109,11 @@ def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: Wait
 def wait_for_response(
     load: Load, url: str, timeout_s: float, end_reason: Callable[[], str | None], wait_context: WaitContext
 ) -> PreflightDone:
-    """Send preflight requests until one succeeds, and return its report. If none succeeds in time, or retrying is
-    pointless, return the last failure.
+    """Send preflight requests until one succeeds, and return its report. If none succeeds in time,
+    or retrying is pointless, return the last failure.
 
-    Raises UnavailableError if the target cannot be measured, or if the process of the target has exited."""
+    Raises UnavailableError if the target cannot be measured, or if the process of the target has
+    exited."""
     deadline_ns = wait_context.now_ns() + round(timeout_s * 1e9)
     while True:
         report = load.preflight()
@@ -125,8 +129,8 @@ def wait_for_response(
 def estimate_cold_start(
     start_ns: int, ready_ns: int | None, first_response_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
 ) -> ColdStart:
-    """Return the cold-start times in ms since `start_ns`. The value of a time is withheld if it was not reached or
-    cannot be measured."""
+    """Return the cold-start times in ms since `start_ns`. The value of a time is withheld if it was
+    not reached or cannot be measured."""
     unsteady_reason = "latency did not become stable during warm-up" if warms_up else "load.warmup is 0s"
     return ColdStart(
         ready_ms=_elapsed(
@@ -217,8 +221,8 @@ class TargetRunner:
         self._apply_preflight(report, load)
 
     def send_cold_preflight(self, load: Load) -> None:
-        """Start the server or wake the endpoint, and send requests until one succeeds. Raises UnavailableError if none
-        succeeds."""
+        """Start the server or wake the endpoint, and send requests until one succeeds. Raises
+        UnavailableError if none succeeds."""
         load.configure(self.endpoint, self._spec.workload)
         self._start_ns = self._dependencies.now_ns()
         limit_s = WAKE_LIMIT_S
@@ -240,13 +244,14 @@ class TargetRunner:
         )
 
     def end_reason(self) -> str | None:
-        """Return which process of the target ended and how, such as "the scripted server was killed by SIGKILL"; `None`
-        while all processes are running, or if the run started none."""
+        """Return which process of the target ended and how, such as "the scripted server was killed
+        by SIGKILL"; `None` while all processes are running, or if the run started none."""
         end_texts = ((name, get_end_reason()) for name, get_end_reason in self._processes)
         return next((f"{name} {end_text}" for name, end_text in end_texts if end_text is not None), None)
 
     def check_processes(self) -> Check | None:
-        """Return an INVALID check if a process of the target exited during the run; `None` otherwise."""
+        """Return an INVALID check if a process of the target exited during the run; `None`
+        otherwise."""
         end_text = self.end_reason()
         if end_text is None:
             return None

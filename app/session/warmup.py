@@ -1,5 +1,5 @@
-"""Warm-up of a run: load windows of equal length until three consecutive medians agree. The windows are stored as
-warm-up stages."""
+"""Warm-up of a run: load windows of equal length until three consecutive medians agree. The windows
+are stored as warm-up stages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_DRAIN_S = 10.0
 def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
     """Warm up until three consecutive windows agree on the median latency.
 
-    Returns the start of the first of these windows in monotonic ns; `None` if no three windows agreed or there was no
-    warm-up."""
+    Returns the start of the first of these windows in monotonic ns; `None` if no three windows
+    agreed or there was no warm-up."""
     arrivals = _build_arrivals(spec)
     if spec.warmup_s <= 0 or arrivals is None:
         return None
@@ -46,8 +46,8 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
 
 
 def _build_arrivals(spec: RunSpec) -> Arrivals | None:
-    """Return the arrivals for the warm-up, derived from the start rate of the search or from the first stage; `None` if
-    the first rate depends on an earlier stage."""
+    """Return the arrivals for the warm-up, derived from the start rate of the search or from the
+    first stage; `None` if the first rate depends on an earlier stage."""
     if spec.search is not None:
         return build_search_arrivals(spec.search, spec.search.start_per_s)
     first = spec.stages[0]

@@ -1,4 +1,5 @@
-"""Load workers of a run: progress messages while they join, and the contribution of each worker to a stage."""
+"""Load workers of a run: progress messages while they join, and the contribution of each worker to
+a stage."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from loadgen.records import Joining, LoadWorker, StageEnded, WorkerStageResult
 def build_join_callback(run_log: RunLog, interruption: Interruption) -> Callable[[Joining], None]:
     """Return a callback that reports how many workers have joined.
 
-    The callback raises LoadError if the user has requested a stop, so that the run does not wait for the missing
-    workers."""
+    The callback raises LoadError if the user has requested a stop, so that the run does not wait
+    for the missing workers."""
     last_message = ""
 
     def report_joining(joining: Joining) -> None:
@@ -51,7 +52,8 @@ def build_worker_data(worker_results: Sequence[WorkerStageResult]) -> tuple[Work
 
 
 def build_lost_stage(index: int, monitor: StageMonitor, start_ns: int, now_ns: int, load: Load) -> StageEnded:
-    """Build the end report of a stage that lost all its workers, from the data that they had reported until then."""
+    """Build the end report of a stage that lost all its workers, from the data that they had
+    reported until then."""
     workers = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
     return StageEnded(
         index=index,

@@ -1,4 +1,5 @@
-"""Find the runs that new runs are compared with: runs given by the user, or the run promoted for the profile name."""
+"""Find the runs that new runs are compared with: runs given by the user, or the run promoted for
+the profile name."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ _PROMOTE = "Set a run as the baseline of its profile with `sizewise runs promote
 
 
 def promote(run: StoredRun) -> Result:
-    """Make a run the baseline of its profile name, replacing any previous baseline. Raises UsageError if the run
-    failed."""
+    """Make a run the baseline of its profile name, replacing any previous baseline. Raises
+    UsageError if the run failed."""
     result = run.complete_result
     if result.verdict.status == "INVALID" or result.exit.first_code != 0:
         why = (
@@ -54,7 +55,8 @@ def promote(run: StoredRun) -> Result:
 
 
 def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
-    """Read a run, or several repeats separated by commas. Raises the same errors as `read_baseline`."""
+    """Read a run, or several repeats separated by commas. Raises the same errors as
+    `read_baseline`."""
     names = [references] if Path(references).exists() else [name for name in references.split(",") if name]
     if not names:
         raise UsageError("no run was given", hint=_RUNS)
@@ -62,7 +64,8 @@ def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
 
 
 def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
-    """Read the repeats of the baseline and of the candidate. Raises the same errors as `read_baseline`."""
+    """Read the repeats of the baseline and of the candidate. Raises the same errors as
+    `read_baseline`."""
     if PROMOTED in candidates:
         raise UsageError(
             "'promoted' is a baseline and cannot be the candidate", hint="Name the run to use as the candidate."
@@ -72,11 +75,11 @@ def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...]
 
 
 def read_baseline(reference: str, profile_name: str) -> Result:
-    """Read the result of a run. `reference` is a run id, a directory, "last", a `result.json`, a result file of another
-    tool, or "promoted".
+    """Read the result of a run. `reference` is a run id, a directory, "last", a `result.json`, a
+    result file of another tool, or "promoted".
 
-    Raises UsageError if there is no such run, and InvalidRunError if the run is INVALID, because its metrics are not
-    reliable.
+    Raises UsageError if there is no such run, and InvalidRunError if the run is INVALID, because
+    its metrics are not reliable.
     """
     result = _read_result(reference, profile_name)
     if result.verdict.status == "INVALID":

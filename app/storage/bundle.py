@@ -1,8 +1,9 @@
-"""Export and import runs as bundles: reproducible zip files that contain every file of a run with its hash.
+"""Export and import runs as bundles: reproducible zip files that contain every file of a run with
+its hash.
 
-The size of a bundle and the names of its files are limited, and the result seals the other files by their hashes. A
-bundle may come from an untrusted source, so an import reads it within limits, verifies it, and stores either the
-complete run or nothing.
+The size of a bundle and the names of its files are limited, and the result seals the other files by
+their hashes. A bundle may come from an untrusted source, so an import reads it within limits,
+verifies it, and stores either the complete run or nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ BUNDLE = "bundle.json"
 MAX_FILES = 2_000
 MAX_BYTES = 16 << 30
 MAX_RATIO = 250
-"""Maximum ratio of unpacked size to zip size. Rows of a run compress to about 1/5 of their size, zeros to 1/1000."""
+"""Maximum ratio of unpacked size to zip size. Rows of a run compress to about 1/5 of their size,
+zeros to 1/1000."""
 _MAX_LIST_BYTES = 1 << 20
 """Maximum size in bytes of the zip's central directory and of `bundle.json`."""
 _MAX_RESULT_BYTES = 64 << 20
@@ -46,8 +48,8 @@ _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
 
 
 def is_valid_file_path(path: str) -> bool:
-    """Return whether `path` is allowed for a file in a bundle: portable names, in the run directory or in one folder of
-    it."""
+    """Return whether `path` is allowed for a file in a bundle: portable names, in the run directory
+    or in one folder of it."""
     parts = path.split("/")
     return len(parts) <= 2 and parts[0] != CONTROL and all(_NAME.fullmatch(part) for part in parts)
 
@@ -59,8 +61,8 @@ def is_valid_run_id(name: str) -> bool:
 class _BoundedFile(io.FileIO):
     """File that rejects reads above a maximum size.
 
-    The central directory of a zip is read at once, with the length that the zip declares, which could exhaust the
-    memory.
+    The central directory of a zip is read at once, with the length that the zip declares, which
+    could exhaust the memory.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -71,8 +73,8 @@ class _BoundedFile(io.FileIO):
 
 @contextmanager
 def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a bundle. Errors of a corrupted zip or of the disk are raised as UsageError with a message of one
-    sentence."""
+    """Open a bundle. Errors of a corrupted zip or of the disk are raised as UsageError with a
+    message of one sentence."""
     try:
         with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
@@ -83,8 +85,8 @@ def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def read_manifest(archive: zipfile.ZipFile, path: Path) -> Bundle:
-    """Return the manifest of a bundle, after checking the limits and that the manifest matches the zip's central
-    directory."""
+    """Return the manifest of a bundle, after checking the limits and that the manifest matches the
+    zip's central directory."""
     infos = archive.infolist()
     _check_limits(infos, path)
     for info in infos:
@@ -143,7 +145,8 @@ def _bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
 
 
 def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
-    """Check that the result can be read, belongs to the bundled run, and contains the hashes of the other files."""
+    """Check that the result can be read, belongs to the bundled run, and contains the hashes of the
+    other files."""
     name = f"{bundle.run_id}/{RESULT}"
     if archive.getinfo(name).file_size > _MAX_RESULT_BYTES:
         raise bundle_error(path, f"its {RESULT} is too large for a run")
@@ -200,7 +203,8 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
 
 
 def _check(draft: Path, directory: Path) -> None:
-    """Apply the checks of an import to a new bundle, so that no bundle is exported that an import would reject."""
+    """Apply the checks of an import to a new bundle, so that no bundle is exported that an import
+    would reject."""
     try:
         with open_bundle(draft) as archive:
             verify_result(archive, draft, read_manifest(archive, draft))
@@ -211,8 +215,8 @@ def _check(draft: Path, directory: Path) -> None:
 
 
 def _names(directory: Path) -> list[str]:
-    """Return the sorted names of the files to export: all except hidden files, drafts and control files of a running
-    engine."""
+    """Return the sorted names of the files to export: all except hidden files, drafts and control
+    files of a running engine."""
     names = []
     for path in directory.rglob("*"):
         name = PurePosixPath(path.relative_to(directory)).as_posix()
@@ -239,8 +243,8 @@ def _write(out: IO[bytes], directory: Path, run_id: str, names: list[str]) -> Bu
 
 
 def _add(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> BundledFile:
-    """Add a file to the zip and return its manifest entry. The bytes are hashed as they are written, so that the hash
-    matches the content of the zip."""
+    """Add a file to the zip and return its manifest entry. The bytes are hashed as they are
+    written, so that the hash matches the content of the zip."""
     info, digest = _info(entry), hashlib.sha256()
     info.file_size = path.stat().st_size  # large files need the Zip64 format, so the size must be known
     size = 0
@@ -253,7 +257,8 @@ def _add(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> Bundled
 
 
 def _info(entry: str) -> zipfile.ZipInfo:
-    """Build a zip entry without time, owner or operating system, so that bundles are reproducible."""
+    """Build a zip entry without time, owner or operating system, so that bundles are
+    reproducible."""
     info = zipfile.ZipInfo(entry, _TIME)
     info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, _UNIX, _MODE << 16
     return info
@@ -267,10 +272,11 @@ Such files in a bundle are verified but not stored, because reports can be rende
 
 
 def import_run(path: Path) -> tuple[Path, bool]:
-    """Import a bundle. Return the directory of the run in the runs' home, and whether the run was new.
+    """Import a bundle. Return the directory of the run in the runs' home, and whether the run was
+    new.
 
-    Raises UsageError, and imports nothing, if the bundle is corrupted, malicious or from a newer version, or if another
-    run has the same id.
+    Raises UsageError, and imports nothing, if the bundle is corrupted, malicious or from a newer
+    version, or if another run has the same id.
     """
     home = runs_home()
     with open_bundle(path) as archive:
@@ -294,8 +300,8 @@ def import_run(path: Path) -> tuple[Path, bool]:
 
 
 def import_directory(path: Path) -> tuple[Path, bool]:
-    """Import a run directory through a temporary bundle, so that all checks of `import_run` apply. Return the same
-    values.
+    """Import a run directory through a temporary bundle, so that all checks of `import_run` apply.
+    Return the same values.
 
     Raises UsageError like `import_run`, and also if the run is not finished.
     """
@@ -312,8 +318,8 @@ def import_directory(path: Path) -> tuple[Path, bool]:
 
 
 def _existing_run(path: Path, bundle: Bundle, directory: Path) -> Path:
-    """Return `directory` if it contains the bundled run, which is identified by the hash of its result; otherwise raise
-    UsageError."""
+    """Return `directory` if it contains the bundled run, which is identified by the hash of its
+    result; otherwise raise UsageError."""
     (sha256,) = (file.sha256 for file in bundle.files if file.path == RESULT)
     result_path = directory / RESULT
     if result_path.is_file() and hashlib.sha256(result_path.read_bytes()).hexdigest() == sha256:

@@ -1,6 +1,7 @@
 """Store the calibration of the load generator and the last self-test of this machine.
 
-With a stored calibration, a run does not have to calibrate again. Results contain a summary of the last self-test.
+With a stored calibration, a run does not have to calibrate again. Results contain a summary of the
+last self-test.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def calibration_path() -> Path:
 
 
 def store_calibration(calibration: Calibration) -> None:
-    """Merge a calibration into the stored calibration. Newer capacities replace older capacities for the same kind of
-    load and number of workers.
+    """Merge a calibration into the stored calibration. Newer capacities replace older capacities
+    for the same kind of load and number of workers.
 
     Capacities whose measurement was disturbed by other processes are not stored.
     """
@@ -41,7 +42,8 @@ def store_calibration(calibration: Calibration) -> None:
 
 
 def load_calibration(fingerprint: str, now: datetime) -> Calibration | None:
-    """Return the stored calibration; `None` unless it is less than a day old and the machine is unchanged."""
+    """Return the stored calibration; `None` unless it is less than a day old and the machine is
+    unchanged."""
     try:
         calibration = decode_json(calibration_path().read_bytes(), Calibration)
         age = now - datetime.fromisoformat(calibration.measured_at)
@@ -56,8 +58,8 @@ def selftest_path() -> Path:
 
 
 def store_selftest(selftest: SelfTest) -> None:
-    """Store a self-test, passed or failed, replacing the previous self-test. Raises UsageError if the file cannot be
-    written."""
+    """Store a self-test, passed or failed, replacing the previous self-test. Raises UsageError if
+    the file cannot be written."""
     path = selftest_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,8 @@ def store_selftest(selftest: SelfTest) -> None:
 
 
 def load_selftest(fingerprint: str) -> SelfTest | None:
-    """Return the stored self-test; `None` unless it is from this machine and this version of Sizewise."""
+    """Return the stored self-test; `None` unless it is from this machine and this version of
+    Sizewise."""
     try:
         selftest = decode_json(selftest_path().read_bytes(), SelfTest)
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,5 @@
-"""Write `checksums.txt`: the SHA-256 hash of every file of a run, in the format of `sha256sum -c`."""
+"""Write `checksums.txt`: the SHA-256 hash of every file of a run, in the format of
+`sha256sum -c`."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from app.storage.run_directory import write_atomically
 
 
 def write_checksums(directory: Path, exports: Iterable[str]) -> None:
-    """Write the checksums of the run data, the result and the existing files in `exports`; all other files in the
-    directory are ignored.
+    """Write the checksums of the run data, the result and the existing files in `exports`; all
+    other files in the directory are ignored.
 
     The journal is removed, because the checksums replace it once the run has ended.
     """
@@ -24,8 +25,8 @@ def write_checksums(directory: Path, exports: Iterable[str]) -> None:
 
 
 def update_checksum(directory: Path, name: str) -> None:
-    """Update the checksum of one rewritten file. All other files keep their stored checksums, so that corruption is
-    still detected."""
+    """Update the checksum of one rewritten file. All other files keep their stored checksums, so
+    that corruption is still detected."""
     path = directory / CHECKSUMS
     if path.exists():
         known = (line.partition("  ") for line in path.read_text("utf-8").splitlines())

@@ -1,8 +1,8 @@
-"""Store an A/B comparison that measures two profiles in interleaved pairs of runs. The runs themselves are stored like
-all other runs.
+"""Store an A/B comparison that measures two profiles in interleaved pairs of runs. The runs
+themselves are stored like all other runs.
 
-The directory of a comparison contains an events file (`events.jsonl`) and a control folder like the directory of a run,
-so that a comparison can be found, followed and stopped in the same way.
+The directory of a comparison contains an events file (`events.jsonl`) and a control folder like the
+directory of a run, so that a comparison can be found, followed and stopped in the same way.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ def find_running_comparisons() -> tuple[Path, ...]:
 
 
 class ComparisonWriter:
-    """Writer for the data of one comparison. Events and commands may come from different threads."""
+    """Writer for the data of one comparison. Events and commands may come from different
+    threads."""
 
     def __init__(self, directory: Path) -> None:
-        """Create the comparison. Raises UsageError if the directory already contains a comparison or cannot be
-        created."""
+        """Create the comparison. Raises UsageError if the directory already contains a comparison
+        or cannot be created."""
         hint = "Choose another directory with --record."
         try:
             directory.mkdir(parents=True, exist_ok=True)

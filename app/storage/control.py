@@ -1,9 +1,10 @@
 """Control files of a run: commands to the engine of the run, and the engine's replies.
 
-Each command is a separate file, which is written under a temporary name and then renamed, so that several processes can
-send commands and the engine never reads an incomplete command. File names sort by time. The engine removes a command
-file and writes a reply file of the same name. Files work in the same way on all operating systems, and allow a run on a
-shared disk to be controlled from another machine.
+Each command is a separate file, which is written under a temporary name and then renamed, so that
+several processes can send commands and the engine never reads an incomplete command. File names
+sort by time. The engine removes a command file and writes a reply file of the same name. Files work
+in the same way on all operating systems, and allow a run on a shared disk to be controlled from
+another machine.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def remove_control(run_directory: Path) -> None:
 def is_engine_alive(run_directory: Path, pid: int) -> bool:
     """Return whether the engine of a run still accepts commands.
 
-    A killed engine leaves its control folder behind, but releases its lock. `pid` may meanwhile belong to another
-    process.
+    A killed engine leaves its control folder behind, but releases its lock. `pid` may meanwhile
+    belong to another process.
     """
     if not (run_directory / CONTROL).is_dir():
         return False
@@ -115,7 +116,8 @@ def _is_process(pid: int) -> bool:
 
 
 def _locked_file(path: Path) -> int | None:
-    """Create a locked file, and return its descriptor; `None` if the file system does not support locks.
+    """Create a locked file, and return its descriptor; `None` if the file system does not support
+    locks.
 
     The file is locked before it gets its final name, so that no process can see it unlocked.
     """
@@ -166,8 +168,8 @@ def _silence_s(run_directory: Path) -> float:
 def send_command(run_directory: Path, command: ControlCommand, *, timeout_s: float = 10.0) -> str:
     """Send a command to the engine of a run and return the engine's message.
 
-    Raises UsageError if the engine rejects the command, if the run has ended, or if there is no reply within
-    `timeout_s`.
+    Raises UsageError if the engine rejects the command, if the run has ended, or if there is no
+    reply within `timeout_s`.
     """
     folder = run_directory / CONTROL
     path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}{_COMMAND}"

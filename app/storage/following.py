@@ -27,7 +27,8 @@ Events are much shorter; a longer line is not an event and is not kept in memory
 
 
 class EventFollower:
-    """Reader that returns the events of `events.jsonl` one at a time, in order. The file need not exist yet."""
+    """Reader that returns the events of `events.jsonl` one at a time, in order. The file need not
+    exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset, self._partial = path, 0, b""
@@ -65,7 +66,8 @@ class EventFollower:
 
 
 class RunFollower:
-    """Reader of the events of a run, which also reports whether the engine is still writing events."""
+    """Reader of the events of a run, which also reports whether the engine is still writing
+    events."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -88,8 +90,8 @@ class RunFollower:
         return event
 
     def is_active(self) -> bool:
-        """Return whether more events may be written. Even when this is False, events written before the engine ended
-        may still be unread."""
+        """Return whether more events may be written. Even when this is False, events written before
+        the engine ended may still be unread."""
         if self.finished is not None:
             return False
         if self._pid is None:
@@ -98,7 +100,8 @@ class RunFollower:
 
 
 class StreamFollower:
-    """Reader of the batches of an Arrow stream that is still being written. The file need not exist yet."""
+    """Reader of the batches of an Arrow stream that is still being written. The file need not exist
+    yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -45,10 +45,11 @@ class _Sealed(msgspec.Struct):
 
 
 def find_damage(directory: Path) -> tuple[Damage, ...]:
-    """Compare the data files of a run with the checksums in `result.json` and `checksums.txt`; for an interrupted run,
-    with the journal.
+    """Compare the data files of a run with the checksums in `result.json` and `checksums.txt`; for
+    an interrupted run, with the journal.
 
-    Files are hashed again only if their size or modification time changed: hashing 2.5 million rows takes about 0.3 s.
+    Files are hashed again only if their size or modification time changed: hashing 2.5 million rows
+    takes about 0.3 s.
     """
     by_path: dict[str, Damage] = {}
     for damage in _damages(directory):
@@ -66,7 +67,8 @@ def find_unverified_files(directory: Path) -> tuple[str, ...]:
 
 
 def find_result_damage(directory: Path) -> Damage | None:
-    """Verify only `result.json`, which is fast enough for every run in a list. Return `None` if the file is intact."""
+    """Verify only `result.json`, which is fast enough for every run in a list. Return `None` if the
+    file is intact."""
     sums = _checksums(directory)
     if sums is None:
         return Damage(CHECKSUMS, "changed")
@@ -116,13 +118,15 @@ def _problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut 
 
 
 def _is_data(name: str) -> bool:
-    """Return whether a file is part of the run data. Reports are not, because they can be rendered again."""
+    """Return whether a file is part of the run data. Reports are not, because they can be rendered
+    again."""
     folder, _, rest = name.rpartition("/")
     return name in DATA_FILES or (folder == OUTPUTS and rest == Path(rest).name)
 
 
 def _checksums(directory: Path) -> dict[str, str] | None:
-    """Return the checksums by file name; empty if the run has no checksums, `None` if `checksums.txt` is corrupted."""
+    """Return the checksums by file name; empty if the run has no checksums, `None` if
+    `checksums.txt` is corrupted."""
     try:
         text = (directory / CHECKSUMS).read_bytes().decode()
     except FileNotFoundError:

@@ -1,5 +1,5 @@
-"""Journal of a running engine (`journal.crc`): the CRC-32 of all written data, until `checksums.txt` replaces the
-journal."""
+"""Journal of a running engine (`journal.crc`): the CRC-32 of all written data, until
+`checksums.txt` replaces the journal."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ _PIECE_BYTES = 1 << 20
 
 
 class Journal:
-    """Append-only journal of the writes to the files of one run. Each line holds the CRC-32 of a file up to its new
-    end, the new end in bytes, and the name of the file.
+    """Append-only journal of the writes to the files of one run. Each line holds the CRC-32 of a
+    file up to its new end, the new end in bytes, and the name of the file.
 
-    A line is written before the data, and only one thread can append at a time. A killed engine therefore leaves at
-    most one incomplete append, which belongs to the last line; any other missing or different data is corruption.
+    A line is written before the data, and only one thread can append at a time. A killed engine
+    therefore leaves at most one incomplete append, which belongs to the last line; any other
+    missing or different data is corruption.
     """
 
     def __init__(self, directory: Path, kept_bytes: Mapping[str, int] | None = None) -> None:
         """Create the journal. Raises OSError if the file cannot be created.
 
-        When a run is resumed, `kept_bytes` maps each stream to the number of bytes that are kept; the other files of
-        the run are unchanged.
+        When a run is resumed, `kept_bytes` maps each stream to the number of bytes that are kept;
+        the other files of the run are unchanged.
         """
         path = directory / JOURNAL
         self._lock = threading.Lock()
@@ -56,7 +57,8 @@ class Journal:
     def append(self, file: UnbufferedFile, content: ReadableBuffer) -> int:
         """Append `content` to a file and return the number of bytes written.
 
-        If the disk is full, OSError is raised and neither the file nor the journal contains any part of `content`.
+        If the disk is full, OSError is raised and neither the file nor the journal contains any
+        part of `content`.
         """
         name = file.path.name
         with self._lock:
@@ -74,7 +76,8 @@ class Journal:
             return written
 
     def replace(self, name: str, content: bytes) -> None:
-        """Log the new content of a file that is written as a whole. Call this before writing the file."""
+        """Log the new content of a file that is written as a whole. Call this before writing the
+        file."""
         with self._lock:
             lines = self._file.tell()
             try:
@@ -95,9 +98,10 @@ class Journal:
 class JournalCheck(msgspec.Struct, frozen=True):
     """State of a run's files according to the journal.
 
-    `intact_bytes` maps each stream to the number of intact bytes from its start. `truncated` and `changed` contain the
-    streams in which the data after the intact bytes is missing or different; `changed` also contains other changed
-    files. `is_journal_intact` is false if lines of the journal are missing or invalid.
+    `intact_bytes` maps each stream to the number of intact bytes from its start. `truncated` and
+    `changed` contain the streams in which the data after the intact bytes is missing or different;
+    `changed` also contains other changed files. `is_journal_intact` is false if lines of the
+    journal are missing or invalid.
     """
 
     intact_bytes: dict[str, int]
@@ -109,7 +113,8 @@ class JournalCheck(msgspec.Struct, frozen=True):
 
 
 def verify_journal(directory: Path) -> JournalCheck | None:
-    """Compare the files of a run whose engine has ended with the journal. Return `None` if the run has no journal."""
+    """Compare the files of a run whose engine has ended with the journal. Return `None` if the run
+    has no journal."""
     streams = {name: _Stream(directory / name) for name in STREAMS}
     matches: dict[str, bool] = {}
     contents: dict[str, tuple[int, int] | None] = {}
@@ -119,7 +124,8 @@ def verify_journal(directory: Path) -> JournalCheck | None:
             while line := journal.readline(_MAX_LINE_BYTES):
                 match = _LINE.fullmatch(line)
                 if match is None:
-                    # An incomplete last line means that the engine was killed before it wrote the data of that line.
+                    # An incomplete last line means that the engine was killed before it wrote the
+                    # data of that line.
                     is_whole &= not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES
                     continue
                 crc, end, name = int(match[1], 16), int(match[2]), match[3].decode()
@@ -180,8 +186,8 @@ class _Stream:
             self.whole = end
 
     def is_cut(self, *, is_last: bool) -> bool:
-        """Return whether more data is missing than a killed engine can have left unwritten. `is_last` is true for the
-        stream of the last journal line."""
+        """Return whether more data is missing than a killed engine can have left unwritten.
+        `is_last` is true for the stream of the last journal line."""
         return not self.is_changed and self.size < (self._previous_end if is_last else self.end)
 
     def close(self) -> None:
@@ -189,8 +195,8 @@ class _Stream:
 
 
 def _content(path: Path) -> tuple[int, int] | None:
-    """Return the size and CRC-32 of a file; `None` if the file is missing because the engine was killed before writing
-    the file."""
+    """Return the size and CRC-32 of a file; `None` if the file is missing because the engine was
+    killed before writing the file."""
     try:
         size = path.stat().st_size
         return size, _compute_crc(path, size)

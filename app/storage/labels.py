@@ -19,7 +19,8 @@ LABELS = "labels.json"
 
 
 def read_labels(run_directory: Path) -> Labels:
-    """Read the labels of a run; empty if no labels were set. Raises UsageError if the file cannot be read."""
+    """Read the labels of a run; empty if no labels were set. Raises UsageError if the file cannot
+    be read."""
     path = run_directory / LABELS
     if not path.exists():
         return Labels()
@@ -33,8 +34,8 @@ def read_labels(run_directory: Path) -> Labels:
 
 
 def set_title(run_directory: Path, title: str) -> Labels:
-    """Set the title of a run; an empty title removes it. Raises UsageError, and changes nothing, if the title is too
-    long."""
+    """Set the title of a run; an empty title removes it. Raises UsageError, and changes nothing, if
+    the title is too long."""
     clean_title = _one_line(title)
     if len(clean_title) > MAX_TITLE_LENGTH:
         raise UsageError(f"a title has at most {MAX_TITLE_LENGTH} characters (got {len(clean_title)})")
@@ -56,7 +57,8 @@ def add_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
 
 
 def remove_tags(run_directory: Path, tags: Iterable[str]) -> Labels:
-    """Remove tags from a run. Raises UsageError, and changes nothing, if the run does not have one of the tags."""
+    """Remove tags from a run. Raises UsageError, and changes nothing, if the run does not have one
+    of the tags."""
     labels, given = read_labels(run_directory), set(tags)
     missing = sorted(given.difference(labels.tags))
     if missing:
@@ -87,5 +89,6 @@ def _write_labels(run_directory: Path, labels: Labels) -> Labels:
 
 
 def _one_line(text: str) -> str:
-    """Return the text as one line without control characters, because the labels may come from another user."""
+    """Return the text as one line without control characters, because the labels may come from
+    another user."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -19,10 +19,12 @@ _BATCHES_PER_GROUP = 256
 
 
 def write_parquet(stream: Path, schema: pa.Schema, path: Path, rename: Callable[[str], str] | None = None) -> int:
-    """Write all complete batches of an Arrow stream to a Parquet file, and return the number of rows.
+    """Write all complete batches of an Arrow stream to a Parquet file, and return the number of
+    rows.
 
-    The file contains the columns that the stream and `schema` have in common, with `rename` applied to every string.
-    The file is written completely or not at all; no file is written for a stream without rows.
+    The file contains the columns that the stream and `schema` have in common, with `rename` applied
+    to every string. The file is written completely or not at all; no file is written for a stream
+    without rows.
     """
     from pyarrow import parquet
 

@@ -1,6 +1,7 @@
 """Plan files: the inputs and the result of a plan, as YAML that can be diffed.
 
-Because plan files can be edited by hand, this module also validates the inputs that planning relies on.
+Because plan files can be edited by hand, this module also validates the inputs that planning relies
+on.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ Bound = tuple[str, float, float, float]
 
 
 def find_impossible_input(plan_inputs: PlanningInputs) -> str | None:
-    """Return a description of the first impossible value among the inputs of a plan; `None` if all inputs are
-    possible."""
+    """Return a description of the first impossible value among the inputs of a plan; `None` if all
+    inputs are possible."""
     return next(_iter_impossible(plan_inputs), None)
 
 
@@ -140,13 +141,15 @@ MAX_BYTES = 8 * 1024**2
 A plan over the whole catalog is 0.7 MiB; the requests of a trace add at most 1.6 MiB.
 """
 MAX_EVENTS = 500_000
-"""Maximum number of YAML scalars and brackets. A plan over the whole catalog has 55,000, which take 0.6 s to read."""
+"""Maximum number of YAML scalars and brackets. A plan over the whole catalog has 55,000, which take
+0.6 s to read."""
 VERSION = 2
 _MARK = b"sizewise_plan:"
 
 
 class PlanFile(msgspec.Struct, frozen=True):
-    """Contents of a plan file. `sizewise_plan` is the format version; new fields do not change the version."""
+    """Contents of a plan file. `sizewise_plan` is the format version; new fields do not change the
+    version."""
 
     sizewise_plan: Literal[2]
     tool: str
@@ -194,7 +197,8 @@ def _refuse_other_version(path: Path, written: object) -> None:
 
 
 def format_plan(file: PlanFile) -> str:
-    """Return a plan as YAML. The same plan always gives the same bytes, also after it was read from YAML."""
+    """Return a plan as YAML. The same plan always gives the same bytes, also after it was read from
+    YAML."""
     as_read = msgspec.convert(msgspec.to_builtins(file), PlanFile)  # integers in float fields become floats: 8.0, not 8
     return yaml.dump(
         msgspec.to_builtins(as_read),
@@ -207,7 +211,8 @@ def format_plan(file: PlanFile) -> str:
 
 
 def write_plan(path: Path, file: PlanFile) -> None:
-    """Write a plan file completely or not at all: an existing file is replaced only after the new file is on disk."""
+    """Write a plan file completely or not at all: an existing file is replaced only after the new
+    file is on disk."""
     text = format_plan(file).encode()
     draft = path.parent / f".{path.name}.part"
     try:

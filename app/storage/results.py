@@ -14,11 +14,11 @@ _decode = json_decoder(Result)
 
 
 def describe_other_schema(content: bytes) -> str | None:
-    """Return a clause for an error message that states the schema of a result, or of a run's first event, if this
-    version cannot read that schema.
+    """Return a clause for an error message that states the schema of a result, or of a run's first
+    event, if this version cannot read that schema.
 
-    Returns `None` if this version can read the schema, or if the content cannot be parsed. A document without a schema
-    number has schema 1.
+    Returns `None` if this version can read the schema, or if the content cannot be parsed. A
+    document without a schema number has schema 1.
     """
     try:
         document = decode_json(content)
@@ -33,8 +33,8 @@ def describe_other_schema(content: bytes) -> str | None:
 def decode_result(content: bytes) -> Result:
     """Decode a result.
 
-    Raises msgspec.DecodeError if the content is not a result of this version, if an objective uses an unknown metric,
-    or if the start of the run is not a valid time.
+    Raises msgspec.DecodeError if the content is not a result of this version, if an objective uses
+    an unknown metric, or if the start of the run is not a valid time.
     """
     result = _decode(content)
     for evaluated in (*result.slo, *result.gates):

@@ -49,8 +49,8 @@ _COLUMNS_BUT_STAGE = tuple(name for name in REQUEST_SCHEMA.names if name != "sta
 def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     """Return the stages that a run completed before it was interrupted.
 
-    Raises UsageError with the reason if the run cannot be resumed, and CorruptedFileError if the data to keep is
-    corrupted.
+    Raises UsageError with the reason if the run cannot be resumed, and CorruptedFileError if the
+    data to keep is corrupted.
     """
     if run.is_being_written:
         raise UsageError(
@@ -93,7 +93,8 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
 def reopen_run(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
     """Reopen an interrupted run, and return a writer that appends to its files.
 
-    Data up to the last completed stage is unchanged. Later rows and events, the result and the reports are discarded.
+    Data up to the last completed stage is unchanged. Later rows and events, the result and the
+    reports are discarded.
     """
     whole_bytes = _whole_bytes(run)
     events, last = run.events(whole_bytes.get(EVENTS)), interrupted.stages[-1].data.index
@@ -145,7 +146,8 @@ def _last_reading_ns(run: StoredRun, whole_bytes: Mapping[str, int]) -> int:
 
 
 def _whole_bytes(run: StoredRun) -> dict[str, int]:
-    """Return the number of intact bytes of each file according to the journal; empty if there is no journal."""
+    """Return the number of intact bytes of each file according to the journal; empty if there is no
+    journal."""
     state = verify_journal(run.directory)
     return {} if state is None else state.intact_bytes
 
@@ -155,6 +157,6 @@ def _last_write_s(run: StoredRun) -> float:
 
 
 def _uptime_s() -> float:
-    """Return the time in s since the monotonic clock started, including the time in which the machine was suspended;
-    infinity if the OS does not report it."""
+    """Return the time in s since the monotonic clock started, including the time in which the
+    machine was suspended; infinity if the OS does not report it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else float("inf")

@@ -1,5 +1,5 @@
-"""Run directories: the data of one run, written while the run is in progress, and readable even if the run was
-interrupted."""
+"""Run directories: the data of one run, written while the run is in progress, and readable even if
+the run was interrupted."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ _T = TypeVar("_T")
 
 
 def runs_home() -> Path:
-    """Return the default folder of runs, used without --out: `runs` in SIZEWISE_HOME or in the user's data folder."""
+    """Return the default folder of runs, used without --out: `runs` in SIZEWISE_HOME or in the
+    user's data folder."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "runs"
@@ -83,8 +84,8 @@ def slugify(name: str) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: the content is written to a draft file and flushed to disk, and the draft
-    is renamed."""
+    """Write a file completely or not at all: the content is written to a draft file and flushed to
+    disk, and the draft is renamed."""
     draft = path.with_name(path.name + ".part")
     with draft.open("wb") as file:
         file.write(content)
@@ -95,8 +96,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_document(path: Path, content: bytes) -> Path:
-    """Write a file to a path chosen by the user and return the path. Raises UsageError if the file cannot be
-    written."""
+    """Write a file to a path chosen by the user and return the path. Raises UsageError if the file
+    cannot be written."""
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -105,7 +106,8 @@ def write_document(path: Path, content: bytes) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush a folder to disk, so that the renaming of a file in the folder survives a power loss."""
+    """Flush a folder to disk, so that the renaming of a file in the folder survives a power
+    loss."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -116,8 +118,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 class KeptData(msgspec.Struct, frozen=True):
-    """Data that a resumed run keeps: the number of bytes from the start of each file, and the byte span of each stage's
-    rows."""
+    """Data that a resumed run keeps: the number of bytes from the start of each file, and the byte
+    span of each stage's rows."""
 
     events_bytes: int
     requests_bytes: int
@@ -131,7 +133,8 @@ class KeptData(msgspec.Struct, frozen=True):
 
 
 class RunWriter:
-    """Writer for the data of one run. Requests, telemetry and events may be written from different threads."""
+    """Writer for the data of one run. Requests, telemetry and events may be written from different
+    threads."""
 
     def __init__(self, directory: Path, kept_data: KeptData | None = None) -> None:
         """Create the run, or continue the run in `directory` if `kept_data` is given.
@@ -177,26 +180,29 @@ class RunWriter:
             self._journal.sync()
 
     def sync_rows(self) -> None:
-        """Flush all rows to disk. Call this at the end of a stage, before the stage is reported as finished."""
+        """Flush all rows to disk. Call this at the end of a stage, before the stage is reported as
+        finished."""
         for stream in (self._requests, self._calls, self._telemetry):
             if stream is not None:
                 stream.sync()
         self._journal.sync()
 
     def append_requests(self, batch: pa.RecordBatch) -> None:
-        """Append a batch of requests that all belong to one stage. The batches of a stage must be appended
-        consecutively."""
+        """Append a batch of requests that all belong to one stage. The batches of a stage must be
+        appended consecutively."""
         self._append(self._requests, batch)
 
     def stage_requests(self, stage: int, excluded_columns: Collection[str] = ()) -> pa.Table:
-        """Read the requests of one stage from the file, without the columns in `excluded_columns`."""
+        """Read the requests of one stage from the file, without the columns in
+        `excluded_columns`."""
         span = self._spans.get(stage, (0, 0))
         return read_stream(
             self.directory / REQUESTS, REQUEST_SCHEMA, excluded_columns=excluded_columns, span=span, is_trusted=True
         )
 
     def append_calls(self, batch: pa.RecordBatch) -> None:
-        """Append a batch of calls of a local model that all belong to one stage. A run has either calls or requests.
+        """Append a batch of calls of a local model that all belong to one stage. A run has either
+        calls or requests.
 
         The file is created with the first batch.
         """
@@ -217,7 +223,8 @@ class RunWriter:
             self._spans[stage] = (self._spans.get(stage, (before, before))[0], stream.size)
 
     def store_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
-        """Store model outputs as the array `outputs` of an .npz file, and return the absolute path of the file.
+        """Store model outputs as the array `outputs` of an .npz file, and return the absolute path
+        of the file.
 
         Stored outputs are part of the run data.
         """
@@ -280,8 +287,8 @@ class RunWriter:
 
 
 class StoredRun:
-    """A stored run. Data that an interrupted run lacks is `None` or empty; a run is complete if it has a RunFinished
-    event."""
+    """A stored run. Data that an interrupted run lacks is `None` or empty; a run is complete if it
+    has a RunFinished event."""
 
     def __init__(self, directory: Path) -> None:
         """Open the run. Raises UsageError if the directory does not contain a run."""
@@ -297,8 +304,8 @@ class StoredRun:
     def result(self) -> Result | None:
         """Result of the run; `None` if the run has no result.
 
-        Raises UsageError if `result.json` has another schema, and CorruptedFileError if the file was changed after it
-        was written.
+        Raises UsageError if `result.json` has another schema, and CorruptedFileError if the file
+        was changed after it was written.
         """
         if (self.directory / RESULT).exists() and (damage := find_result_damage(self.directory)) is not None:
             raise build_damaged_error(self.directory, (damage,))
@@ -306,7 +313,8 @@ class StoredRun:
 
     @property
     def unverified_result(self) -> Result | None:
-        """Result of the run without verification of its checksum, for callers that report corruption themselves."""
+        """Result of the run without verification of its checksum, for callers that report
+        corruption themselves."""
         return self._read(RESULT, decode_result)
 
     @property
@@ -322,8 +330,8 @@ class StoredRun:
         return self._read(RESULT, bytes.decode)
 
     def events(self, intact_bytes: int | None = None) -> list[Event]:
-        """Return the events of all complete lines of the events file, or only of those in its first `intact_bytes`. An
-        incomplete last line is ignored."""
+        """Return the events of all complete lines of the events file, or only of those in its first
+        `intact_bytes`. An incomplete last line is ignored."""
         decode = json_decoder(Event)
         path = self.directory / EVENTS
         lines = path.read_bytes()[:intact_bytes].split(b"\n")[:-1] if path.exists() else []
@@ -353,7 +361,8 @@ class StoredRun:
 
     @property
     def damage(self) -> tuple[Damage, ...]:
-        """Files whose content differs from what was written. Always empty for a run that is still being written."""
+        """Files whose content differs from what was written. Always empty for a run that is still
+        being written."""
         return () if self.is_being_written else find_damage(self.directory)
 
     @property
@@ -363,8 +372,8 @@ class StoredRun:
 
     @property
     def is_being_written(self) -> bool:
-        """True if an engine is still writing to the run's files, even if the events already report the end of the
-        run."""
+        """True if an engine is still writing to the run's files, even if the events already report
+        the end of the run."""
         path = self.directory / EVENTS
         if (self.directory / CHECKSUMS).exists() or not path.exists():
             return False
@@ -380,8 +389,8 @@ class StoredRun:
     def complete_result(self) -> Result:
         """Result of a complete run with intact files.
 
-        Raises UsageError with the reason if there is no result, and CorruptedFileError if a file that the result is
-        based on is corrupted.
+        Raises UsageError with the reason if there is no result, and CorruptedFileError if a file
+        that the result is based on is corrupted.
         """
         if damage := self.damage:
             raise build_damaged_error(self.directory, damage)
@@ -408,11 +417,11 @@ class StoredRun:
         damage: list[CorruptedFileError] | None = None,
         intact_bytes: int | None = None,
     ) -> pa.Table:
-        """Return the requests, without the columns in `excluded_columns`. Columns that are missing in an older schema
-        are null.
+        """Return the requests, without the columns in `excluded_columns`. Columns that are missing
+        in an older schema are null.
 
-        If `damage` is given, an error is appended to this list instead of raised, and the rows before the error are
-        returned. Only the first `intact_bytes` of the file are read.
+        If `damage` is given, an error is appended to this list instead of raised, and the rows
+        before the error are returned. Only the first `intact_bytes` of the file are read.
         """
         path = self.directory / REQUESTS
         return read_stream(
@@ -431,7 +440,8 @@ class StoredRun:
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
     def telemetry(self, damage: list[CorruptedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
-        """Return the telemetry samples. `damage` and `intact_bytes` have the same meaning as in `requests`."""
+        """Return the telemetry samples. `damage` and `intact_bytes` have the same meaning as in
+        `requests`."""
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=intact_bytes)
 
     def _read(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
@@ -451,13 +461,14 @@ class StoredRun:
 
 
 def format_run_name(directory: Path) -> str:
-    """Return a name by which `find_run` finds the run: the run id if the run is in the runs' home, otherwise its
-    path."""
+    """Return a name by which `find_run` finds the run: the run id if the run is in the runs' home,
+    otherwise its path."""
     return directory.name if directory.parent == runs_home() else str(directory)
 
 
 def find_run(name: str) -> StoredRun:
-    """Find a run by its directory, its id, a unique prefix of its id, or "last". Raises UsageError if no run is found.
+    """Find a run by its directory, its id, a unique prefix of its id, or "last". Raises UsageError
+    if no run is found.
 
     "last" is the latest run that is running or has measured something.
     """
@@ -483,7 +494,8 @@ def list_stored_runs() -> list[StoredRun]:
 
 
 def _is_running_or_measured(run: StoredRun) -> bool:
-    """Return whether the run is running, has a result with a stage, or was killed after its first row.
+    """Return whether the run is running, has a result with a stage, or was killed after its first
+    row.
 
     A run with a corrupted result counts as measured.
     """

@@ -1,5 +1,5 @@
-"""Index of the rows shown in the list of runs, stored in the runs' home. The index is a cache and can be deleted at any
-time."""
+"""Index of the rows shown in the list of runs, stored in the runs' home. The index is a cache and
+can be deleted at any time."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _UPSERT = (
 
 
 def compute_stamp(run: StoredRun, version: str) -> str:
-    """Return a stamp that changes whenever a file that the list shows is written, or when `version`, the version of the
-    row format, changes."""
+    """Return a stamp that changes whenever a file that the list shows is written, or when
+    `version`, the version of the row format, changes."""
     directory = run.directory
     result = _file_stamp(directory / RESULT)
     parts = [version, _file_stamp(directory), result, _file_stamp(directory / LABELS)]
@@ -30,8 +30,8 @@ def compute_stamp(run: StoredRun, version: str) -> str:
 
 
 def load_rows() -> dict[str, tuple[str, bytes]]:
-    """Return the stamp and the encoded row of each run, by name of the run directory; empty if there is no readable
-    index."""
+    """Return the stamp and the encoded row of each run, by name of the run directory; empty if
+    there is no readable index."""
     path = runs_home() / INDEX
     if not path.is_file():
         return {}
@@ -45,8 +45,8 @@ def load_rows() -> dict[str, tuple[str, bytes]]:
 
 
 def update_rows(rows: Mapping[str, tuple[str, bytes]], removed: set[str]) -> None:
-    """Update the index. Write errors are ignored, because rows that are missing in the index are read from the runs
-    again."""
+    """Update the index. Write errors are ignored, because rows that are missing in the index are
+    read from the runs again."""
     home = runs_home()
     if not (rows or removed) or not home.is_dir():
         return

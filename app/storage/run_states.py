@@ -1,4 +1,5 @@
-"""Determine the state of runs from their first and last events only, which is fast enough for many runs at once."""
+"""Determine the state of runs from their first and last events only, which is fast enough for many
+runs at once."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class Unfinished(msgspec.Struct, frozen=True):
 
 
 def find_unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
-    """Return the unfinished runs in the runs' home that were written to in the last two weeks, newest first."""
+    """Return the unfinished runs in the runs' home that were written to in the last two weeks,
+    newest first."""
     home = runs_home()
     if not home.is_dir():
         return ()
@@ -51,8 +53,8 @@ def find_unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
 def find_run_state(directory: Path) -> RunState:
     """Return the state of a run: "ended", "running" or "cut short".
 
-    A run with a result has ended, whatever happened to its engine afterwards. Raises OSError if the events cannot be
-    read.
+    A run with a result has ended, whatever happened to its engine afterwards. Raises OSError if the
+    events cannot be read.
     """
     if (directory / RESULT).exists() or _finished(directory / EVENTS) is not None:
         return "ended"
@@ -98,7 +100,8 @@ def _event(line: bytes) -> Event | None:
 
 
 def find_last_duration_s(name: str) -> float | None:
-    """Return the duration in s of the last complete run of a profile; `None` if there is none among the latest runs."""
+    """Return the duration in s of the last complete run of a profile; `None` if there is none among
+    the latest runs."""
     home = runs_home()
     newest = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []
     for directory in newest:

@@ -1,4 +1,5 @@
-"""Arrow streams that are written batch by batch, and can be read even if the writer was killed at any byte."""
+"""Arrow streams that are written batch by batch, and can be read even if the writer was killed at
+any byte."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ A larger number reduces the number of chunks; a smaller number reduces the size 
 class StreamWriter:
     """Writer for an Arrow IPC stream, to be used by one thread.
 
-    `append` returns after the batch was handed to the operating system. Each batch is a single write, because Arrow's
-    own writer makes one write per buffer, which dominates the cost.
+    `append` returns after the batch was handed to the operating system. Each batch is a single
+    write, because Arrow's own writer makes one write per buffer, which dominates the cost.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class StreamWriter:
     ) -> None:
         """Open the stream.
 
-        `schema` must not contain dictionaries, and applies to every batch. With `kept_bytes`, new batches are appended
-        after that number of bytes of an existing stream. The checksum of each write is logged in `journal`.
+        `schema` must not contain dictionaries, and applies to every batch. With `kept_bytes`, new
+        batches are appended after that number of bytes of an existing stream. The checksum of each
+        write is logged in `journal`.
         """
         self._file = UnbufferedFile(path, kept_bytes)
         self._journal = journal
@@ -94,17 +96,18 @@ def read_stream(
     damage: list[CorruptedFileError] | None = None,
     end: int | None = None,
 ) -> pa.Table:
-    """Read all complete batches of a file, in order. The table is empty if the file does not even contain a complete
-    schema.
+    """Read all complete batches of a file, in order. The table is empty if the file does not even
+    contain a complete schema.
 
-    Columns that are not in `schema`, or are in `excluded_columns`, are omitted. Columns in `optional_columns` may be
-    missing in older files and are then null. All-null columns take no memory. `span` limits the read to the bytes from
-    the start of one batch to the end of another batch; `end` limits the read to batches that end there or earlier.
-    `is_trusted` skips the validation of values, for the process that wrote the file.
+    Columns that are not in `schema`, or are in `excluded_columns`, are omitted. Columns in
+    `optional_columns` may be missing in older files and are then null. All-null columns take no
+    memory. `span` limits the read to the bytes from the start of one batch to the end of another
+    batch; `end` limits the read to batches that end there or earlier. `is_trusted` skips the
+    validation of values, for the process that wrote the file.
 
-    Raises UsageError if any other column is missing or has another type, and CorruptedFileError if the content was not
-    written by Sizewise. If `damage` is given, an error is appended to this list instead of raised, and the rows before
-    the error are returned.
+    Raises UsageError if any other column is missing or has another type, and CorruptedFileError if
+    the content was not written by Sizewise. If `damage` is given, an error is appended to this list
+    instead of raised, and the rows before the error are returned.
     """
     columns = pa.schema([field for field in schema if field.name not in excluded_columns], schema.metadata)
     tables: list[pa.Table] = []
@@ -126,9 +129,11 @@ def read_stream(
 
 
 def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield every complete, non-empty batch of a file, with the columns of `schema` that the file contains.
+    """Yield every complete, non-empty batch of a file, with the columns of `schema` that the file
+    contains.
 
-    Yields nothing if the file does not even contain a complete schema. Raises the same errors as `read_stream`.
+    Yields nothing if the file does not even contain a complete schema. Raises the same errors as
+    `read_stream`.
     """
     stored = _read_schema(path)
     if stored is None:
@@ -143,10 +148,12 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 def find_stage_spans(
     path: Path, schema: pa.Schema, intact_bytes: int | None = None
 ) -> tuple[dict[int, tuple[int, int]], int]:
-    """Return the byte span (start, end) of each stage's batches in the file, and the end of the last complete batch.
+    """Return the byte span (start, end) of each stage's batches in the file, and the end of the
+    last complete batch.
 
-    With `intact_bytes`, only that number of bytes from the start is read. Raises UsageError if the file has another
-    schema, for example that of another version, and CorruptedFileError if the content was not written by Sizewise.
+    With `intact_bytes`, only that number of bytes from the start is read. Raises UsageError if the
+    file has another schema, for example that of another version, and CorruptedFileError if the
+    content was not written by Sizewise.
     """
     stored = _read_schema(path)
     if stored is None or not stored.equals(schema):
@@ -168,18 +175,19 @@ def find_stage_spans(
 
 
 def is_truncated(path: Path) -> bool:
-    """Return whether a closed stream lacks the end-of-stream marker. Bytes are then missing, but the existing bytes may
-    be intact."""
+    """Return whether a closed stream lacks the end-of-stream marker. Bytes are then missing, but
+    the existing bytes may be intact."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
         return file.read() != _END
 
 
 def has_complete_batch(source: pa.NativeFile) -> bool:
-    """Return whether a complete batch starts at the current position of the file. The position is unchanged.
+    """Return whether a complete batch starts at the current position of the file. The position is
+    unchanged.
 
-    Returns False at the end of the stream and for a partially written batch. Raises ValueError for content that
-    Sizewise never writes, such as compressed batches or batches with too many rows.
+    Returns False at the end of the stream and for a partially written batch. Raises ValueError for
+    content that Sizewise never writes, such as compressed batches or batches with too many rows.
     """
     position, size = source.tell(), source.size()
     prefix = source.read(MESSAGE_PREFIX_BYTES)
@@ -203,7 +211,8 @@ def has_complete_batch(source: pa.NativeFile) -> bool:
 
 
 def _read_schema(path: Path) -> pa.Schema | None:
-    """Return the schema of a file; `None` if the file does not exist or its schema is incomplete."""
+    """Return the schema of a file; `None` if the file does not exist or its schema is
+    incomplete."""
     try:
         with pa.OSFile(str(path)) as source:
             prefix = source.read(MESSAGE_PREFIX_BYTES)
@@ -237,8 +246,8 @@ def _column_indices(path: Path, stored: pa.Schema, columns: pa.Schema, added_lat
 
 
 def _whole_batches(path: Path, indices: list[int], span: tuple[int, int | None]) -> Iterator[pa.RecordBatch]:
-    """Yield complete batches, without validation, up to the end of the span, the end of the stream, or the point at
-    which the writer was killed."""
+    """Yield complete batches, without validation, up to the end of the span, the end of the stream,
+    or the point at which the writer was killed."""
     options = pa.ipc.IpcReadOptions(included_fields=indices)
     position, rows = 0, 0
     try:
@@ -279,8 +288,8 @@ def _damaged(path: Path, position: int | None, error: Exception) -> CorruptedFil
 def _compact(untrusted: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """Combine the batches into one chunk per column.
 
-    The columns are copied, because a column without a copy would keep all columns of its batches in memory, including
-    omitted columns.
+    The columns are copied, because a column without a copy would keep all columns of its batches in
+    memory, including omitted columns.
     """
     table = pa.Table.from_batches(batches)
     if untrusted is not None:

@@ -57,8 +57,8 @@ def list_deleted_runs() -> list[DeletedRun]:
 
 
 def restore_run(name: str) -> Path:
-    """Restore a deleted run by its id or a unique prefix of its id, and return its directory. If several deleted runs
-    have the same id, the run deleted last is restored."""
+    """Restore a deleted run by its id or a unique prefix of its id, and return its directory. If
+    several deleted runs have the same id, the run deleted last is restored."""
     matching = {
         deleted.run.directory.name: deleted.run
         for deleted in list_deleted_runs()
@@ -78,7 +78,8 @@ def restore_run(name: str) -> Path:
 
 
 def purge(now: datetime) -> list[str]:
-    """Permanently delete runs that have been in the trash for more than 30 days, and return their names."""
+    """Permanently delete runs that have been in the trash for more than 30 days, and return their
+    names."""
     purged = []
     for folder, deleted_at in _folders():
         if now - deleted_at > RETENTION:
@@ -95,7 +96,8 @@ def _trash() -> Path:
 
 
 def _folders() -> list[tuple[Path, datetime]]:
-    """Return the trash folders with their time of deletion, oldest first. Other files in the trash are ignored."""
+    """Return the trash folders with their time of deletion, oldest first. Other files in the trash
+    are ignored."""
     folders = []
     for path in sorted(_trash().glob("*Z")):
         with contextlib.suppress(ValueError):

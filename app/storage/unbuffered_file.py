@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class UnbufferedFile(io.FileIO):
     """A new unbuffered file, or an existing file that is truncated to `kept_bytes`.
 
-    Unlike Python's raw files, which may write only part of the data, `write` writes all data or raises OSError.
+    Unlike Python's raw files, which may write only part of the data, `write` writes all data or
+    raises OSError.
     """
 
     def __init__(self, path: Path, kept_bytes: int | None = None) -> None:

@@ -1,5 +1,5 @@
-"""Read AMD GPUs through AMD's Python package `amdsmi` if it is installed. The package comes with ROCm and is not a
-dependency of Sizewise."""
+"""Read AMD GPUs through AMD's Python package `amdsmi` if it is installed. The package comes with
+ROCm and is not a dependency of Sizewise."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from app.telemetry.nvml_query import RETRY_INTERVAL_NS, Readings
 
 _UNSUPPORTED = {2, 3, 10}
-"""Error codes of `amdsmi` for features that the GPU lacks, that the library does not support, or that are not
-permitted."""
+"""Error codes of `amdsmi` for features that the GPU lacks, that the library does not support, or
+that are not permitted."""
 _NO_READING = 0xFFFF
 """Value that some versions of `amdsmi` return for an unknown 16-bit number."""
 
@@ -32,7 +32,8 @@ def _read_memory(smi: ModuleType, handle: Any) -> Readings:
 
 
 def _read_power(smi: ModuleType, handle: Any) -> Readings:
-    """Read the power in W. MI300 and later GPUs only report the current power, earlier GPUs only the average."""
+    """Read the power in W. MI300 and later GPUs only report the current power, earlier GPUs only
+    the average."""
     power = smi.amdsmi_get_power_info(handle)
     return {
         "gpu_power_w": _to_float(power.get("current_socket_power")),
@@ -76,13 +77,14 @@ _QUERIES: tuple[tuple[tuple[str, ...], Callable[[ModuleType, Any], Readings]], .
 
 
 def create_amd_readers() -> tuple[AmdReader, ...]:
-    """Return a reader if `amdsmi` is installed, otherwise an empty tuple. Without a driver, the reader yields no
-    readings."""
+    """Return a reader if `amdsmi` is installed, otherwise an empty tuple. Without a driver, the
+    reader yields no readings."""
     return (AmdReader(),) if importlib.util.find_spec("amdsmi") else ()
 
 
 class AmdReader:
-    """Reader of all AMD GPUs, as sources gpu-amd0, gpu-amd1 and so on. It is a poller for the `Sampler`.
+    """Reader of all AMD GPUs, as sources gpu-amd0, gpu-amd1 and so on. It is a poller for the
+    `Sampler`.
 
     Unsupported metrics are None and are retried once per minute.
     """
@@ -101,8 +103,8 @@ class AmdReader:
             yield f"gpu-amd{index}", self._read_gpu(index, at_ns)
 
     def _open(self) -> tuple[Any, ...]:
-        """Open the library on the reading thread, and return the GPU handles. The library is never closed, because its
-        resources are released when the process ends."""
+        """Open the library on the reading thread, and return the GPU handles. The library is never
+        closed, because its resources are released when the process ends."""
         try:
             self._smi = importlib.import_module("amdsmi")  # loads ROCm's libraries, which may be missing
             self._smi.amdsmi_init()

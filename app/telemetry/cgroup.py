@@ -1,4 +1,5 @@
-"""Read the limits and the usage of this process's control group, such as a container's (Linux, cgroup v1 and v2).
+"""Read the limits and the usage of this process's control group, such as a container's (Linux,
+cgroup v1 and v2).
 
 The module also reads the utilization of each core that this process may run on.
 """
@@ -14,14 +15,15 @@ import psutil
 
 
 class CoreReader:
-    """Reader of the utilization of each core, by the core's index among the online cores of the OS."""
+    """Reader of the utilization of each core, by the core's index among the online cores of the
+    OS."""
 
     def __init__(self) -> None:
         self._last_s = _read_core_times()
 
     def read(self) -> dict[int, float | None]:
-        """Return the utilization of each core in percent since the last reading; None if less than one tick of the OS
-        timer has passed."""
+        """Return the utilization of each core in percent since the last reading; None if less than
+        one tick of the OS timer has passed."""
         before_s, self._last_s = self._last_s, _read_core_times()
         return {
             core: None if core not in before_s else compute_utilization_percent(before_s[core], times_s)
@@ -30,14 +32,15 @@ class CoreReader:
 
 
 def compute_utilization_percent(before_s: tuple[float, float], now_s: tuple[float, float]) -> float | None:
-    """Compute the CPU utilization in percent (0 to 100) between two readings of busy and total core-seconds; None if no
-    time passed or the counters were reset."""
+    """Compute the CPU utilization in percent (0 to 100) between two readings of busy and total
+    core-seconds; None if no time passed or the counters were reset."""
     busy_s, total_s = now_s[0] - before_s[0], now_s[1] - before_s[1]
     return min(100.0, max(0.0, 100 * busy_s / total_s)) if total_s > 0 else None
 
 
 def sum_busy_and_total_s(times: Any) -> tuple[float, float]:
-    """Return the busy and the total core-seconds of CPU times from psutil. Idle and iowait are not busy."""
+    """Return the busy and the total core-seconds of CPU times from psutil. Idle and iowait are not
+    busy."""
     # Linux also counts guest time in `user`.
     total_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total_s - times.idle - getattr(times, "iowait", 0.0), total_s
@@ -52,13 +55,14 @@ def _read_core_times() -> dict[int, tuple[float, float]]:
 
 
 _UNLIMITED_BYTES = 2**60
-"""Smallest memory limit that means "no limit". Cgroup v1 reports a number just under 2**63 if there is no limit."""
+"""Smallest memory limit that means "no limit". Cgroup v1 reports a number just under 2**63 if there
+is no limit."""
 
 
 @dataclass(frozen=True)
 class Cgroup:
-    """Effective limits of a control group: the lowest limits of the group and its ancestors; None if there is no limit
-    or the OS has no control groups."""
+    """Effective limits of a control group: the lowest limits of the group and its ancestors; None
+    if there is no limit or the OS has no control groups."""
 
     cpu_limit_cores: float | None = None
     memory_limit_bytes: int | None = None
@@ -66,7 +70,8 @@ class Cgroup:
     _memory_directory: Path | None = None
 
     def read_cpu_used_s(self) -> float | None:
-        """Return the CPU time in seconds that the group has used since its creation; None if unknown."""
+        """Return the CPU time in seconds that the group has used since its creation; None if
+        unknown."""
         directory = self._cpu_directory
         if directory is None:
             return None
@@ -77,8 +82,8 @@ class Cgroup:
         return None if usage_ns is None else usage_ns / 1e9
 
     def read_memory_used_bytes(self) -> int | None:
-        """Return the memory usage of the group in bytes, without inactive file pages, which the OS reclaims under
-        memory pressure; None if unknown."""
+        """Return the memory usage of the group in bytes, without inactive file pages, which the OS
+        reclaims under memory pressure; None if unknown."""
         directory = self._memory_directory
         if directory is None:
             return None
@@ -104,8 +109,8 @@ def read_cgroup(proc: Path = Path("/proc/self")) -> Cgroup:
 
 
 def _find_directories(proc: Path, controller: str) -> list[Path]:
-    """Return the directory of the group for a controller, followed by all ancestors up to the mount point; empty if the
-    controller is not mounted."""
+    """Return the directory of the group for a controller, followed by all ancestors up to the mount
+    point; empty if the controller is not mounted."""
     groups = {}
     for line in _read_lines(proc / "cgroup"):
         _, controllers, path = line.split(":", 2)
@@ -123,8 +128,8 @@ def _find_directories(proc: Path, controller: str) -> list[Path]:
 
 
 def _find_mount(proc: Path, controller: str | None) -> tuple[str, Path] | None:
-    """Return the root within the hierarchy and the mount point of a cgroup v1 controller, or of cgroup v2 if
-    `controller` is None; None if it is not mounted."""
+    """Return the root within the hierarchy and the mount point of a cgroup v1 controller, or of
+    cgroup v2 if `controller` is None; None if it is not mounted."""
     for line in _read_lines(proc / "mountinfo"):
         mount_fields, _, kind = line.partition(" - ")
         fields, type_fields = mount_fields.split(), kind.split()

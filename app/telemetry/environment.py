@@ -21,8 +21,8 @@ PACKAGES = ("onnxruntime-gpu", "onnxruntime", "locust", "numpy", "pandas", "uvlo
 
 
 def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None) -> Environment:
-    """Read the environment of this machine. `providers` are the execution providers that can open a session; the caller
-    must test them, because only a child process may load them."""
+    """Read the environment of this machine. `providers` are the execution providers that can open a
+    session; the caller must test them, because only a child process may load them."""
     cgroup = read_cgroup()
     logical = psutil.cpu_count() or 1
     usable = count_usable_cores(cgroup)
@@ -51,8 +51,8 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
 
 
 def compute_fingerprint(environment: Environment) -> str:
-    """Return a hash of the environment that ignores names, serial numbers and clock resolution. Measurements from
-    machines with the same hash are comparable."""
+    """Return a hash of the environment that ignores names, serial numbers and clock resolution.
+    Measurements from machines with the same hash are comparable."""
     normalized = msgspec.structs.replace(
         environment,
         host="",
@@ -65,8 +65,8 @@ def compute_fingerprint(environment: Environment) -> str:
 
 
 def _normalize_gpu(gpu: Gpu) -> Gpu:
-    """Remove properties that differ between two GPUs of the same model, and the properties of the PCIe link, which
-    change while a GPU is idle."""
+    """Remove properties that differ between two GPUs of the same model, and the properties of the
+    PCIe link, which change while a GPU is idle."""
     mig = tuple(msgspec.structs.replace(instance, uuid_hash=None) for instance in gpu.mig)
     return msgspec.structs.replace(gpu, uuid_hash=None, pcie_generation=None, pcie_width=None, mig=mig)
 
@@ -81,8 +81,8 @@ def _read_cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def _read_cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | None:
-    """Return the CPU frequency governor, or several separated by commas if cores differ; None if not reported by the
-    OS, as in most virtual machines."""
+    """Return the CPU frequency governor, or several separated by commas if cores differ; None if
+    not reported by the OS, as in most virtual machines."""
     governors = set()
     for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
         with suppress(OSError):  # the core may have been taken offline

@@ -1,6 +1,8 @@
-"""Read NVIDIA GPUs through NVML. On a machine without the driver there are no GPUs, which is not an error.
+"""Read NVIDIA GPUs through NVML. On a machine without the driver there are no GPUs, which is not an
+error.
 
-A single NVML call for field values returns several metrics, each with a return code and a timestamp.
+A single NVML call for field values returns several metrics, each with a return code and a
+timestamp.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ FIELDS: dict[str, tuple[int, float]] = {
     _TX: (197, 1.0),
     _RX: (198, 1.0),
 }
-"""NVML field number of each metric, and the factor that converts the field's unit to the metric's unit. PCIe fields are
-byte counters."""
+"""NVML field number of each metric, and the factor that converts the field's unit to the metric's
+unit. PCIe fields are byte counters."""
 
 _UNION_MEMBERS = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
@@ -48,15 +50,16 @@ _COUNTER_WRAP = 2**32
 
 
 class ByteRate:
-    """Converter of a byte counter to a rate in MB/s between two updates, measured by the driver's clock."""
+    """Converter of a byte counter to a rate in MB/s between two updates, measured by the driver's
+    clock."""
 
     def __init__(self) -> None:
         self._last: tuple[float, int] | None = None
         self._mb_per_s: float | None = None
 
     def update(self, count: float, at_us: int, can_wrap: bool) -> float | None:
-        """Return the rate in MB/s between the last two updates of the counter; None before the second update, and if
-        the time or the counter decreased."""
+        """Return the rate in MB/s between the last two updates of the counter; None before the
+        second update, and if the time or the counter decreased."""
         if self._last is None or at_us != self._last[1]:
             self._mb_per_s = None if self._last is None else self._compute_rate(count, at_us, can_wrap)
             self._last = count, at_us
@@ -71,7 +74,8 @@ class ByteRate:
 
 
 class FieldReader:
-    """Reader of the NVML fields of one GPU. Unsupported fields are omitted from the call and retried once per minute.
+    """Reader of the NVML fields of one GPU. Unsupported fields are omitted from the call and
+    retried once per minute.
 
     The structures for the call are built once, because building them takes longer than the call.
     """
@@ -120,8 +124,8 @@ class FieldReader:
             self._views[metric] = value, value.value
 
     def _read_field(self, metric: str, readings: Readings, at_ns: int) -> bool:
-        """Read one field into `readings`, and return False if the GPU does not support the field. After a transient
-        error, a field counts as supported."""
+        """Read one field into `readings`, and return False if the GPU does not support the field.
+        After a transient error, a field counts as supported."""
         value, union = self._views[metric]
         if value.nvmlReturn != pynvml.NVML_SUCCESS:
             error = pynvml.NVMLError(value.nvmlReturn)
@@ -173,7 +177,8 @@ _POWER_QUERY = MetricQuery(("gpu_power_w",), (lambda handle: (pynvml.nvmlDeviceG
 
 
 class GpuReader:
-    """Reader of one NVIDIA GPU. A lost GPU is not queried again; all of its metrics are then None."""
+    """Reader of one NVIDIA GPU. A lost GPU is not queried again; all of its metrics are then
+    None."""
 
     def __init__(self, index: int, handle: Any) -> None:
         self.description = describe_gpu(index, handle)
@@ -190,7 +195,8 @@ class GpuReader:
         return self.query.is_lost
 
     def read(self, at_ns: int) -> Readings:
-        """Read the fast-changing metrics. Unsupported metrics are None and are retried once per minute."""
+        """Read the fast-changing metrics. Unsupported metrics are None and are retried once per
+        minute."""
         readings = self._fields.read(at_ns)
         for metric_query in _QUERIES:
             readings |= self.query.run(metric_query, self.handle, at_ns)
@@ -201,8 +207,8 @@ class GpuReader:
 
 @dataclass
 class Gpus:
-    """The NVIDIA GPUs of this machine. `note` is the driver's message about GPUs that cannot be opened; None without
-    such a message."""
+    """The NVIDIA GPUs of this machine. `note` is the driver's message about GPUs that cannot be
+    opened; None without such a message."""
 
     readers: tuple[GpuReader, ...]
     driver: str | None
@@ -212,7 +218,8 @@ class Gpus:
     def rescan(self) -> None:
         """If the number of GPUs has changed, add new GPUs and mark removed GPUs as lost.
 
-        The index of a GPU never changes, so the index of a new GPU may differ from the driver's index.
+        The index of a GPU never changes, so the index of a new GPU may differ from the driver's
+        index.
         """
         count = call_or_none(pynvml.nvmlDeviceGetCount)
         if count is None or count == self.device_count:
@@ -238,8 +245,8 @@ class Gpus:
 
 @contextmanager
 def open_gpus() -> Iterator[Gpus]:
-    """Context manager that opens the NVIDIA driver library and the GPUs of this machine. Opening an idle GPU can take a
-    second."""
+    """Context manager that opens the NVIDIA driver library and the GPUs of this machine. Opening an
+    idle GPU can take a second."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -253,8 +260,8 @@ def open_gpus() -> Iterator[Gpus]:
 
 
 def read_gpu_memory_used_gib() -> dict[int, float]:
-    """Return the current memory usage of each GPU in GiB, by GPU index. GPUs that do not report it are omitted; the
-    result is empty without a driver."""
+    """Return the current memory usage of each GPU in GiB, by GPU index. GPUs that do not report it
+    are omitted; the result is empty without a driver."""
     with open_gpus() as gpus:
         used_by_index = {reader.index: call_or_none(read_used_gib, reader.handle) for reader in gpus.readers}
     return {index: gib for index, gib in used_by_index.items() if gib is not None}
@@ -276,8 +283,8 @@ def _find_gpus() -> Gpus:
 
 
 def _open_handles(count: int) -> tuple[list[tuple[int, Any]], list[str]]:
-    """Open all GPUs. Return indices and handles of the GPUs, and an error message for each GPU that cannot be
-    opened."""
+    """Open all GPUs. Return indices and handles of the GPUs, and an error message for each GPU that
+    cannot be opened."""
     handles: list[tuple[int, Any]] = []
     notes: list[str] = []
     for index in range(count):

@@ -41,8 +41,8 @@ def describe_gpu(index: int, handle: Any) -> Gpu:
 
 
 def iterate_mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
-    """Yield the driver's index (which may have gaps) and the handle of each MIG instance of a GPU; nothing if MIG is
-    disabled."""
+    """Yield the driver's index (which may have gaps) and the handle of each MIG instance of a GPU;
+    nothing if MIG is disabled."""
     for index in range(call_or_none(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
         instance = call_or_none(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if instance is not None:
@@ -50,8 +50,8 @@ def iterate_mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
 
 
 def read_memory(handle: Any) -> Any:
-    """Return NVML's memory information for a GPU. `used` excludes memory reserved by the driver, except for drivers
-    before 510, which do not separate it."""
+    """Return NVML's memory information for a GPU. `used` excludes memory reserved by the driver,
+    except for drivers before 510, which do not separate it."""
     try:
         return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_ArgumentVersionMismatch):
@@ -67,8 +67,8 @@ def read_used_gib(handle: Any) -> float:
 
 
 def hash_uuid(handle: Any) -> str | None:
-    """Return a hash of the GPU's UUID, which identifies the GPU without revealing the serial number; None if not
-    supported."""
+    """Return a hash of the GPU's UUID, which identifies the GPU without revealing the serial
+    number; None if not supported."""
     uuid = call_or_none(pynvml.nvmlDeviceGetUUID, handle)
     return None if uuid is None else hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
@@ -106,10 +106,11 @@ def list_processes(gpu: int, handle: Any) -> Iterator[GpuProcess]:
 
 
 def find_foreign_processes(processes: Iterable[GpuProcess], own_pids: Collection[int]) -> tuple[GpuProcess, ...]:
-    """Return the processes that are neither in `own_pids` nor descendants of processes in `own_pids`.
+    """Return the processes that are neither in `own_pids` nor descendants of processes in
+    `own_pids`.
 
-    Processes that this machine or container cannot see are not foreign: they have ended, or their PIDs are from outside
-    the container, where processes of this run may also have such PIDs.
+    Processes that this machine or container cannot see are not foreign: they have ended, or their
+    PIDs are from outside the container, where processes of this run may also have such PIDs.
     """
     return tuple(process for process in processes if _is_foreign(process.pid, own_pids))
 

@@ -1,4 +1,5 @@
-"""Read slow GPU metrics once per second: values that change slowly, or that a driver may take long to return."""
+"""Read slow GPU metrics once per second: values that change slowly, or that a driver may take long
+to return."""
 
 from __future__ import annotations
 
@@ -56,8 +57,8 @@ class _ProcessList:
 
 
 class SlowGpuReader:
-    """Reader of the slow metrics of all GPUs, once per second. Every ten seconds, it also detects GPUs and MIG
-    instances that were added or removed."""
+    """Reader of the slow metrics of all GPUs, once per second. Every ten seconds, it also detects
+    GPUs and MIG instances that were added or removed."""
 
     interval_s = 1.0
 
@@ -73,8 +74,8 @@ class SlowGpuReader:
         return tuple(process for process_list in list(self._process_lists.values()) for process in process_list.found)
 
     def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
-        """Yield the readings of each source: gpuN for a GPU, gpuN/migI for a MIG instance, and gpuN/pidP for a process
-        on the GPU."""
+        """Yield the readings of each source: gpuN for a GPU, gpuN/migI for a MIG instance, and
+        gpuN/pidP for a process on the GPU."""
         if self._rescan_at_ns is None or at_ns >= self._rescan_at_ns:
             self._rescan_at_ns = at_ns + RESCAN_INTERVAL_NS
             self._gpus.rescan()

@@ -21,15 +21,16 @@ NVIDIA_PROVIDERS = {"cuda", "tensorrt"}
 
 @dataclass(frozen=True)
 class MachineLoad:
-    """Load on the machine before a measurement. `used_cores` is the number of cores that other processes use;
-    `free_memory_gib` is the available memory."""
+    """Load on the machine before a measurement. `used_cores` is the number of cores that other
+    processes use; `free_memory_gib` is the available memory."""
 
     used_cores: float
     free_memory_gib: float
 
 
 def check_machine(environment: Environment) -> tuple[Check, ...]:
-    """Run all machine checks. The call takes half a second to measure the load of other processes."""
+    """Run all machine checks. The call takes half a second to measure the load of other
+    processes."""
     return evaluate_machine(environment, read_machine_load())
 
 
@@ -47,8 +48,8 @@ def _read_other_cpu_s() -> float:
 
 
 def read_free_memory_bytes() -> int:
-    """Return the available memory in bytes of the machine, or the unused part of the container's memory limit if it is
-    lower."""
+    """Return the available memory in bytes of the machine, or the unused part of the container's
+    memory limit if it is lower."""
     available = psutil.virtual_memory().available
     cgroup = read_cgroup()
     used = cgroup.read_memory_used_bytes()
@@ -104,7 +105,8 @@ def _check_clock_resolution(environment: Environment) -> Check:
 
 
 def _check_gpus(environment: Environment) -> Check:
-    """Check the GPUs: VALID on a machine without a GPU, WARN if the driver reports a GPU that cannot be opened."""
+    """Check the GPUs: VALID on a machine without a GPU, WARN if the driver reports a GPU that
+    cannot be opened."""
     names = ", ".join(gpu.name for gpu in environment.gpus) or None
     note = environment.gpu_note
     return _build_check(
@@ -113,8 +115,8 @@ def _check_gpus(environment: Environment) -> Check:
 
 
 def _check_providers(environment: Environment) -> Check:
-    """Check the execution providers: VALID if ONNX Runtime was not requested, WARN if no session can be opened or a GPU
-    is not used."""
+    """Check the execution providers: VALID if ONNX Runtime was not requested, WARN if no session
+    can be opened or a GPU is not used."""
     providers = environment.providers
     if environment.onnxruntime is None:
         return Check("providers", None, None, None, "VALID")

@@ -33,7 +33,8 @@ class MachineReader:
         self._host: HostReader | None = None
 
     def read(self) -> MachineNow:
-        """Read the state. CPU utilization is averaged since the previous reading; None at the first reading."""
+        """Read the state. CPU utilization is averaged since the previous reading; None at the first
+        reading."""
         with self._lock:
             at_ns = time.perf_counter_ns()
             readings: dict[str, Readings] = {}
@@ -80,7 +81,8 @@ def read_machine_state() -> MachineNow:
 
 
 def build_state_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
-    """Build the machine state from the last telemetry values of a run. `readings` are by source and metric."""
+    """Build the machine state from the last telemetry values of a run. `readings` are by source and
+    metric."""
     if environment is None:
         return build_machine_state(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
     return build_machine_state(

@@ -1,8 +1,9 @@
 """Fetch and parse the metrics page of a server in the Prometheus text format
-(prometheus.io/docs/instrumenting/exposition_formats). Many inference servers expose metrics at /metrics.
+(prometheus.io/docs/instrumenting/exposition_formats). Many inference servers expose metrics at
+/metrics.
 
-Size and time of a request are limited. The page is untrusted: lines that are not samples are skipped, and parsing takes
-linear time for any content.
+Size and time of a request are limited. The page is untrusted: lines that are not samples are
+skipped, and parsing takes linear time for any content.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _UNESCAPED = {"n": "\n"}
 
 
 class Sample(NamedTuple):
-    """A sample of a Prometheus page: metric name, labels and value. `labels_text` is the unparsed text between the
-    braces."""
+    """A sample of a Prometheus page: metric name, labels and value. `labels_text` is the unparsed
+    text between the braces."""
 
     name: str
     labels_text: str
@@ -46,8 +47,8 @@ class Sample(NamedTuple):
 
 
 def parse_samples(page: str) -> Iterator[Sample]:
-    """Yield the samples of a page that have a finite value. A last line without a line break is skipped, because it may
-    be truncated."""
+    """Yield the samples of a page that have a finite value. A last line without a line break is
+    skipped, because it may be truncated."""
     for line in page[: page.rfind("\n") + 1].split("\n"):
         match = _SAMPLE.match(line)
         value = None if match is None else _parse_finite(match[3])
@@ -69,7 +70,8 @@ _BLOCK_BYTES = 65_536
 
 Headers = tuple[tuple[str, str], ...]
 RemainingTime = Callable[[], float]
-"""Function that returns the time in seconds until a deadline, and raises TimeoutError after the deadline."""
+"""Function that returns the time in seconds until a deadline, and raises TimeoutError after the
+deadline."""
 
 
 class ScrapedPage(NamedTuple):
@@ -80,7 +82,8 @@ class ScrapedPage(NamedTuple):
 
 
 def make_deadline(end_s: float) -> RemainingTime:
-    """Return a function that computes the remaining time until `end_s` on the clock `time.monotonic`."""
+    """Return a function that computes the remaining time until `end_s` on the clock
+    `time.monotonic`."""
 
     def remaining_s() -> float:
         seconds = end_s - time.monotonic()
@@ -98,7 +101,8 @@ def fetch_page(
     path: str = "/metrics",
     headers: Headers = (),
 ) -> ScrapedPage | None:
-    """Fetch a page. Return the body of a complete response with status 200, otherwise None. Redirects are not followed.
+    """Fetch a page. Return the body of a complete response with status 200, otherwise None.
+    Redirects are not followed.
 
     The time limit does not apply to the DNS lookup.
     """
@@ -159,7 +163,8 @@ def _fetch(connection: socket.socket, request: bytes, remaining_s: RemainingTime
 
 
 class _ResponseHandler:
-    """Callbacks for an httptools parser, which collect the body and the Date header of a response."""
+    """Callbacks for an httptools parser, which collect the body and the Date header of a
+    response."""
 
     def __init__(self) -> None:
         self.body = bytearray()
@@ -182,11 +187,11 @@ class _ResponseHandler:
 
 
 def read_metrics(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> tuple[Samples | None, ...]:
-    """Fetch /metrics from the server of each URL, one after another, within `timeout_s` in total. The result has one
-    entry per URL, None for a server without metrics.
+    """Fetch /metrics from the server of each URL, one after another, within `timeout_s` in total.
+    The result has one entry per URL, None for a server without metrics.
 
-    Only scheme, host and port of the URLs are used, and no headers of the endpoint. The result is empty for an endpoint
-    with a Unix socket or a proxy.
+    Only scheme, host and port of the URLs are used, and no headers of the endpoint. The result is
+    empty for an endpoint with a Unix socket or a proxy.
     """
     if endpoint.unix_socket is not None or endpoint.proxy is not None:
         return ()

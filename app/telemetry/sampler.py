@@ -1,4 +1,5 @@
-"""Sample telemetry at fixed intervals, as tidy rows with timestamps on the same clock as the requests."""
+"""Sample telemetry at fixed intervals, as tidy rows with timestamps on the same clock as the
+requests."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from app.telemetry.processes import ProcessReader
 BATCH_INTERVAL_NS = 1_000_000_000
 HOST_INTERVAL_NS = 100_000_000
 HANG_TIMEOUT_S = 2.0
-"""Time in seconds without a response of the driver after which a GPU counts as lost. `close` waits at most this long
-for the sampling threads."""
+"""Time in seconds without a response of the driver after which a GPU counts as lost. `close` waits
+at most this long for the sampling threads."""
 
 Sink = Callable[[pa.RecordBatch], None]
 Wait = Callable[[threading.Event, float], bool]
@@ -31,7 +32,8 @@ _Row = tuple[int, str, str, float | None]
 def iterate_ticks(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool]) -> Iterator[int]:
     """Yield the sampling times in ns, on a schedule without drift, until `wait` returns True.
 
-    If a sample takes longer than an interval, the missed ticks are skipped and later ticks are not shifted.
+    If a sample takes longer than an interval, the missed ticks are skipped and later ticks are not
+    shifted.
     """
     due_ns = now()
     while True:
@@ -43,22 +45,24 @@ def iterate_ticks(interval_ns: int, now: Callable[[], int], wait: Callable[[floa
 
 
 class Poller(Protocol):
-    """A telemetry source with its own sampling interval. Values that cannot be read must be None, because an exception
-    ends all sampling."""
+    """A telemetry source with its own sampling interval. Values that cannot be read must be None,
+    because an exception ends all sampling."""
 
     interval_s: float
 
     def read(self, at_ns: int) -> Iterable[tuple[str, dict[str, float | None]]]:
-        """Return the readings of one or more sources: pairs of a source and its values by metric."""
+        """Return the readings of one or more sources: pairs of a source and its values by
+        metric."""
 
 
 class Sampler:
-    """Sampler of telemetry from `start` to `close`: GPUs every `interval_s`, the host and processes at 10 Hz, and each
-    of `pollers` and the slow GPU metrics at their own intervals. Each source has a separate thread, so that a slow
-    source does not delay others.
+    """Sampler of telemetry from `start` to `close`: GPUs every `interval_s`, the host and processes
+    at 10 Hz, and each of `pollers` and the slow GPU metrics at their own intervals. Each source has
+    a separate thread, so that a slow source does not delay others.
 
-    The sink receives a batch about once per second and the remaining rows at `close`, always on the host's thread. If
-    the sink or a source raises an exception, sampling ends and `close` raises the exception again.
+    The sink receives a batch about once per second and the remaining rows at `close`, always on the
+    host's thread. If the sink or a source raises an exception, sampling ends and `close` raises the
+    exception again.
     """
 
     def __init__(
@@ -92,16 +96,16 @@ class Sampler:
 
     @property
     def lost_gpus(self) -> tuple[int, ...]:
-        """Indices of the GPUs that were lost since `start` or whose driver hangs. The tuple may be up to one tick
-        old."""
+        """Indices of the GPUs that were lost since `start` or whose driver hangs. The tuple may be
+        up to one tick old."""
         current_read = self._current_read
         if current_read is not None and self._now() - current_read[1] > HANG_TIMEOUT_S * 1e9:
             return tuple(sorted({*self._lost_gpus, current_read[0]}))
         return self._lost_gpus
 
     def watch(self, source: str, pid: int) -> None:
-        """Start sampling the CPU usage of a process and its children as `<source>_cpu_cores`, and their memory as
-        `<source>_memory_gib`."""
+        """Start sampling the CPU usage of a process and its children as `<source>_cpu_cores`, and
+        their memory as `<source>_memory_gib`."""
         self._processes.watch(source, pid)
 
     def start(self, sink: Sink) -> None:

@@ -1,7 +1,7 @@
 """Scrape telemetry of other machines from Prometheus pages.
 
-The pages are untrusted: the number of series is limited. Names and units of known exporters are converted to the
-metrics of Sizewise.
+The pages are untrusted: the number of series is limited. Names and units of known exporters are
+converted to the metrics of Sizewise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from loadgen.transport.tls import build_tls_context
 
 MAX_SERIES = 200
 MAX_OTHER_SERIES = 100
-"""Maximum number of series of unknown exporters, so that capacity remains for series of known exporters."""
+"""Maximum number of series of unknown exporters, so that capacity remains for series of known
+exporters."""
 MAX_NAME_LENGTH = 200
 _MAX_SAMPLES = 5_000
 _MAX_LABELS = 32
@@ -63,7 +64,8 @@ def _has_labels(sample: Sample, required: Mapping[str, str]) -> bool:
 
 
 def name_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
-    """Yield each sample with a unique name, which contains only the labels that distinguish the samples of a metric.
+    """Yield each sample with a unique name, which contains only the labels that distinguish the
+    samples of a metric.
 
     Samples whose name would be too long, and duplicate samples, are skipped.
     """
@@ -91,7 +93,8 @@ def name_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
 
 
 def _select_distinguishing_labels(labels: list[dict[str, str]]) -> list[str]:
-    """Select the names of labels that distinguish all samples, omitting labels that distinguish no further samples."""
+    """Select the names of labels that distinguish all samples, omitting labels that distinguish no
+    further samples."""
     chosen: list[str] = []
     distinct_count = 1
     for label in list(dict.fromkeys(label for sample_labels in labels for label in sample_labels))[:_MAX_LABELS]:
@@ -110,8 +113,8 @@ def _escape(value: str) -> str:
 
 
 class SeriesLimiter:
-    """Limiter of the number of stored series. Only the first series are stored, so that a page with changing names
-    cannot fill the disk."""
+    """Limiter of the number of stored series. Only the first series are stored, so that a page with
+    changing names cannot fill the disk."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -133,8 +136,8 @@ _NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
 class _MetricMapping(NamedTuple):
-    """Sizewise metric to which a series is converted, and the factor between the units. Several series of the same
-    source are summed if `is_added` is true; otherwise the maximum is used."""
+    """Sizewise metric to which a series is converted, and the factor between the units. Several
+    series of the same source are summed if `is_added` is true; otherwise the maximum is used."""
 
     metric: str
     factor: float = 1.0
@@ -181,7 +184,8 @@ _DCGM_GPU_METRICS = {
     "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": _MetricMapping("gpu_tensor_active_percent", 100),
     "DCGM_FI_PROF_DRAM_ACTIVE": _MetricMapping("gpu_dram_active_percent", 100),
 }
-# For a MIG instance, DCGM reports the power and temperature of the whole GPU, so these metrics are omitted.
+# For a MIG instance, DCGM reports the power and temperature of the whole GPU, so these metrics are
+# omitted.
 _DCGM_MIG_METRICS = {"DCGM_FI_DEV_FB_USED": _MetricMapping("gpu_mig_memory_gib", 1 / 1024)}
 _TRITON_GPU_METRICS = {
     "nv_gpu_utilization": _MetricMapping("gpu_utilization_percent", 100),
@@ -192,8 +196,8 @@ _TRITON_GPU_METRICS = {
 
 
 class ScrapeReadings:
-    """Collector of the readings of one page, by source and metric. The source "" is the server itself; other sources
-    are `host`, `gpu0` or `gpu0/mig3`."""
+    """Collector of the readings of one page, by source and metric. The source "" is the server
+    itself; other sources are `host`, `gpu0` or `gpu0/mig3`."""
 
     def __init__(self) -> None:
         self.readings_by_source: dict[str, dict[str, float]] = {}
@@ -224,8 +228,9 @@ class ScrapeReadings:
             self._add(source, mapping, sample.value)
 
     def _is_one_gpu(self, source: str, uuid: str) -> bool:
-        """Return True if the source is a single GPU. A page of several nodes has several GPUs with the same index; in
-        that case their readings are discarded, and the user must select a node by labels."""
+        """Return True if the source is a single GPU. A page of several nodes has several GPUs with
+        the same index; in that case their readings are discarded, and the user must select a node
+        by labels."""
         if source in self._ambiguous or self._uuids.setdefault(source, uuid) != uuid:
             self._ambiguous.add(source)
             self.readings_by_source.pop(source, None)
@@ -242,14 +247,14 @@ class ScrapeReadings:
 
 
 def _is_dcgm_blank(value: float) -> bool:
-    """Return True for the special values with which DCGM reports a missing value, such as "not supported": 2**31 - 16
-    to 2**31 - 1, and all values from 2**47."""
+    """Return True for the special values with which DCGM reports a missing value, such as "not
+    supported": 2**31 - 16 to 2**31 - 1, and all values from 2**47."""
     return 2**31 - 16 <= value < 2**31 or value >= 2**47
 
 
 class NodeMetrics(NamedTuple):
-    """Metrics of a machine from node_exporter. `cpu_s` are the busy and the total core-seconds since the machine
-    started; `clock_s` is the machine's Unix time."""
+    """Metrics of a machine from node_exporter. `cpu_s` are the busy and the total core-seconds
+    since the machine started; `clock_s` is the machine's Unix time."""
 
     cpu_s: tuple[float, float] | None
     memory_gib: float | None
@@ -291,8 +296,8 @@ _Readings = dict[str, dict[str, float | None]]
 class Scraper:
     """Scraper that reads one Prometheus page repeatedly, on a single thread.
 
-    If the URL has no path, /metrics is read. Only samples that have all of `labels` are used. The constructor raises
-    EndpointError if the URL or a TLS file is invalid.
+    If the URL has no path, /metrics is read. Only samples that have all of `labels` are used. The
+    constructor raises EndpointError if the URL or a TLS file is invalid.
     """
 
     def __init__(
@@ -323,12 +328,13 @@ class Scraper:
         self._node_cpu_s: tuple[float, float] | None = None
 
     def read(self, at_ns: int) -> tuple[tuple[str, dict[str, float | None]], ...]:
-        """Scrape the page, and return the values by source, such as `<source>`, `<source>/host` and `<source>/gpu0`.
+        """Scrape the page, and return the values by source, such as `<source>`, `<source>/host` and
+        `<source>/gpu0`.
 
-        The values include the series of the page under their original names, and the metrics of Sizewise. Counters are
-        returned unchanged. Values that were present before and are missing now are None; if the page is unavailable or
-        has no selected samples, `scrape_ok` is 0. Never raises. The call takes up to `timeout_s` plus the time of the
-        DNS lookup.
+        The values include the series of the page under their original names, and the metrics of
+        Sizewise. Counters are returned unchanged. Values that were present before and are missing
+        now are None; if the page is unavailable or has no selected samples, `scrape_ok` is 0. Never
+        raises. The call takes up to `timeout_s` plus the time of the DNS lookup.
         """
         start_ns = self._wall_ns()
         remaining_s = make_deadline(time.monotonic() + self._timeout_s)
@@ -376,8 +382,8 @@ class Scraper:
 
 
 def _parse_date(date: str | None) -> float | None:
-    """Convert a Date header to Unix time: the middle of the given second, with an error of at most half a second.
-    Return None if the header is missing or invalid."""
+    """Convert a Date header to Unix time: the middle of the given second, with an error of at most
+    half a second. Return None if the header is missing or invalid."""
     if date is None:
         return None
     try:

@@ -1,4 +1,5 @@
-"""Calibration of this machine for later runs, and for lending its load workers to runs on other machines."""
+"""Calibration of this machine for later runs, and for lending its load workers to runs on other
+machines."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ OnStep = Callable[[LoadKind, int, CalibrationStep], None]
 
 
 def list_worker_counts(cores: float | None = None) -> tuple[int, ...]:
-    """Return the numbers of workers to calibrate: 1, 2, 4 and so on, up to one worker per available core. If `cores` is
-    `None`, the cores of this machine are used."""
+    """Return the numbers of workers to calibrate: 1, 2, 4 and so on, up to one worker per available
+    core. If `cores` is `None`, the cores of this machine are used."""
     max_workers = count_usable_workers(cores)
     return (*(2**power for power in range(max_workers.bit_length()) if 2**power < max_workers), max_workers)
 
@@ -33,8 +34,8 @@ def list_worker_counts(cores: float | None = None) -> tuple[int, ...]:
 def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step: OnStep) -> Calibration:
     """Measure the capacity of the load generator for each number of workers and each kind of load.
 
-    The calibration is stored unless it was interrupted; results that were disturbed by other processes are not stored.
-    Raises MeasurementError if the load workers fail."""
+    The calibration is stored unless it was interrupted; results that were disturbed by other
+    processes are not stored. Raises MeasurementError if the load workers fail."""
     environment, _ = inspect_machine()
     capacities: list[MeasuredCapacity] = []
     pacing = event_loop = ""
@@ -73,8 +74,8 @@ _MAX_WAIT_S = 86_400.0
 
 
 def parse_join_options(master: str, token: str | None, wait: str) -> Join:
-    """Parse the command-line options with which workers join a master. Raises UsageError for invalid options, and
-    UnavailableError for a host name that cannot be resolved."""
+    """Parse the command-line options with which workers join a master. Raises UsageError for
+    invalid options, and UnavailableError for a host name that cannot be resolved."""
     address = parse_address("--master", master)
     wait_s = _parse_wait_s(wait)
     secret = read_token(token or DEFAULT_TOKEN_REFERENCE)
@@ -83,8 +84,8 @@ def parse_join_options(master: str, token: str | None, wait: str) -> Join:
 
 
 def load_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
-    """Return the calibrated capacity per worker for the given number of workers, in requests/s and streamed chunks/s;
-    `None` if unknown. Takes about one second."""
+    """Return the calibrated capacity per worker for the given number of workers, in requests/s and
+    streamed chunks/s; `None` if unknown. Takes about one second."""
     environment, _ = inspect_machine()
     calibration = load_calibration(environment.fingerprint, get_utc_now())
     if calibration is None:

@@ -27,8 +27,8 @@ from loadgen.records import Gather, Joining
 
 
 def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gather | None) -> SessionDependencies:
-    """Build the dependencies of a session. Nothing is started: the session starts each resource when needed. `gather`
-    configures the load workers; `None` for a single worker."""
+    """Build the dependencies of a session. Nothing is started: the session starts each resource
+    when needed. `gather` configures the load workers; `None` for a single worker."""
     has_embedded_endpoint = isinstance(profile, OipProfile) and profile.target.serve is not None
     protocol = find_mock_protocol(profile)
     return SessionDependencies(

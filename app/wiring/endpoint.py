@@ -16,7 +16,8 @@ from loadgen.records import Endpoint, KeyFile, Timeouts
 
 
 def resolve_addresses(url: str) -> list[str]:
-    """Return the IP addresses of the host in a URL. Raises UnavailableError if the name cannot be resolved."""
+    """Return the IP addresses of the host in a URL. Raises UnavailableError if the name cannot be
+    resolved."""
     host = urlsplit(url).hostname or ""
     try:
         return [str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
@@ -26,7 +27,8 @@ def resolve_addresses(url: str) -> list[str]:
 
 
 def build_endpoint(profile: EndpointProfile) -> Endpoint:
-    """Build the endpoint of a profile, which contains resolved secrets. Raises UsageError and UnavailableError."""
+    """Build the endpoint of a profile, which contains resolved secrets. Raises UsageError and
+    UnavailableError."""
     require_allowed(profile)
     target = profile.target
     socket = target.socket if isinstance(target, EndpointSettings) else None
@@ -50,7 +52,8 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
 
 
 def _max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
-    """Return the connection limit: the profile's setting, or at least one connection per client of a closed loop."""
+    """Return the connection limit: the profile's setting, or at least one connection per client of
+    a closed loop."""
     if "max_connections" in target.model_fields_set:
         return target.max_connections
     load = profile.load
@@ -59,7 +62,8 @@ def _max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
 
 
 def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False, key: str = "target.permitted") -> None:
-    """Raise UsageError if a URL or host is neither on the loopback interface nor in a private network."""
+    """Raise UsageError if a URL or host is neither on the loopback interface nor in a private
+    network."""
     for url in urls:
         _require_permission(url if "://" in url else f"//{url}", is_proxied=is_proxied, key=key)
 
@@ -81,7 +85,8 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
 
 
 def _build_headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...], tuple[KeyFile, ...]]:
-    """Return fixed headers, and headers whose key file is read again when the target rejects the key."""
+    """Return fixed headers, and headers whose key file is read again when the target rejects the
+    key."""
     values_by_name = dict(target.headers)
     if target.api_key is not None:
         values_by_name["Authorization"] = f"Bearer {target.api_key}"

@@ -21,9 +21,11 @@ from app.wiring.endpoint import resolve_addresses
 
 
 def find_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
-    """Return the hardware declared in the profile, or else this machine if the target runs here; `None` if unknown.
+    """Return the hardware declared in the profile, or else this machine if the target runs here;
+    `None` if unknown.
 
-    Also `None` for a scripted target, whose response times belong to no hardware, so that nothing is planned from it.
+    Also `None` for a scripted target, whose response times belong to no hardware, so that nothing
+    is planned from it.
     """
     declared = find_declared_hardware(profile, catalog)
     if declared is not None or not is_local_target(profile):
@@ -42,8 +44,8 @@ def describe_this_machine() -> Hardware:
 
 
 def is_local_target(profile: EndpointProfile) -> bool:
-    """Return True if the target is a single server on this machine. Several replicas share resources in an unknown way,
-    so they do not count."""
+    """Return True if the target is a single server on this machine. Several replicas share
+    resources in an unknown way, so they do not count."""
     target = profile.target
     if isinstance(target, LocustTarget) and target.url is None:
         return False

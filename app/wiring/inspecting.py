@@ -19,7 +19,8 @@ _INTEGER_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "
 
 
 def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInspection:
-    """Inspect a model and compare it with GPUs. Raises UsageError if the file is not a valid model or is rejected."""
+    """Inspect a model and compare it with GPUs. Raises UsageError if the file is not a valid model
+    or is rejected."""
     metadata = inspect_model(model, shape_overrides)
     with open_gpus() as gpus:
         local_gpus = [reader.description for reader in gpus.readers]
@@ -30,9 +31,11 @@ def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInsp
 def fit_gpus(
     metadata: ModelMetadata, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]
 ) -> tuple[GpuFit, ...]:
-    """Return how the model fits each GPU: the GPUs of this machine first, then those of the catalog in order of memory.
+    """Return how the model fits each GPU: the GPUs of this machine first, then those of the catalog
+    in order of memory.
 
-    GPUs with unknown memory are omitted. The result is empty if the costs of the model are unknown."""
+    GPUs with unknown memory are omitted. The result is empty if the costs of the model are
+    unknown."""
     catalog_gpus = tuple(catalog_gpus)
     if not metadata.costs:
         return ()
@@ -55,7 +58,8 @@ def _local_fits(
 
 
 def find_catalog_gpu(name: str, catalog_gpus: Iterable[Accelerator]) -> Accelerator | None:
-    """Return the catalog GPU whose pattern matches the name reported by the driver; `None` if there is none."""
+    """Return the catalog GPU whose pattern matches the name reported by the driver; `None` if there
+    is none."""
     return next((gpu for gpu in catalog_gpus if gpu.nvml_name_pattern and re.search(gpu.nvml_name_pattern, name)), None)
 
 
@@ -81,11 +85,12 @@ def _fit(
 
 
 def _bound(metadata: ModelMetadata, cost: BatchCost, catalog_gpu: Accelerator) -> tuple[float, str] | None:
-    """Return the minimum duration of an inference in ms and the bottleneck ("compute" or "memory"), by the roofline
-    model; `None` if a peak is unknown.
+    """Return the minimum duration of an inference in ms and the bottleneck ("compute" or "memory"),
+    by the roofline model; `None` if a peak is unknown.
 
-    The duration is at least the FLOPs at the GPU's peak, and at least the minimum traffic at its memory bandwidth. The
-    peak is the highest that the model's data types can use, so the bound holds for every kernel."""
+    The duration is at least the FLOPs at the GPU's peak, and at least the minimum traffic at its
+    memory bandwidth. The peak is the highest that the model's data types can use, so the bound
+    holds for every kernel."""
     is_integer = not _INTEGER_OPERATORS.isdisjoint(peak_tflops.operator for peak_tflops in metadata.operators)
     peaks = (catalog_gpu.fp32_tflops, catalog_gpu.fp16_tflops, catalog_gpu.int8_tops if is_integer else None)
     peak = max((peak_tflops for peak_tflops in peaks if peak_tflops), default=None)

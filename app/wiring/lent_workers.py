@@ -20,7 +20,8 @@ _TOKEN_HINT = "Check that the run is waiting for workers at this address, and th
 
 
 class _Worker:
-    """A lent worker process. Calls `on_change` when the worker has joined and when it has exited."""
+    """A lent worker process. Calls `on_change` when the worker has joined and when it has
+    exited."""
 
     def __init__(self, join: Join, on_change: Callable[[], None]) -> None:
         self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -68,7 +69,8 @@ class _Worker:
 
 
 class LentWorkers:
-    """Workers lent to a master. The constructor starts the workers; leaving the context ends them."""
+    """Workers lent to a master. The constructor starts the workers; leaving the context ends
+    them."""
 
     def __init__(self, join: Join, count: int, should_continue: Callable[[], bool] = lambda: True) -> None:
         """Start `count` workers. `should_continue` is polled several times per second."""
@@ -86,11 +88,12 @@ class LentWorkers:
             worker.end()
 
     def wait(self, on_joined: Callable[[int], None]) -> None:
-        """Wait until all workers have exited because the run ended, or until `should_continue` returns False.
+        """Wait until all workers have exited because the run ended, or until `should_continue`
+        returns False.
 
-        `on_joined` is called once with the number of workers that joined, which is at most the number the master waits
-        for. Raises UnavailableError if no master accepts a worker, and MeasurementError if the run continued without a
-        worker that had joined."""
+        `on_joined` is called once with the number of workers that joined, which is at most the
+        number the master waits for. Raises UnavailableError if no master accepts a worker, and
+        MeasurementError if the run continued without a worker that had joined."""
         has_reported = False
         while self._should_continue():
             joined_workers = [worker for worker in self._workers if worker.has_joined]
@@ -107,8 +110,8 @@ class LentWorkers:
                 self._changes.get(timeout=_POLL_S)
 
     def _require_master(self) -> None:
-        """Raise UnavailableError if no master was found. If one worker finds no master, the remaining workers are not
-        awaited."""
+        """Raise UnavailableError if no master was found. If one worker finds no master, the
+        remaining workers are not awaited."""
         codes = [worker.code for worker in self._workers]
         if EXIT_NO_MASTER in codes:
             message = self._workers[codes.index(EXIT_NO_MASTER)].stderr_text

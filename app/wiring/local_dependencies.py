@@ -51,7 +51,8 @@ _CACHING_PROVIDERS = ("cpu", "cuda", "tensorrt")
 
 
 def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDependencies:
-    """Build the dependencies of a local session. Nothing is started: the session starts each resource when needed."""
+    """Build the dependencies of a local session. Nothing is started: the session starts each
+    resource when needed."""
     return LocalDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
         prepare_model=prepare_model,
@@ -73,8 +74,8 @@ def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDe
 def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     """Check the model file and convert it to the requested precision.
 
-    Raises UsageError before a runtime opens the file if it is not a safe model file, and UsageError or MeasurementError
-    if it cannot be converted."""
+    Raises UsageError before a runtime opens the file if it is not a safe model file, and UsageError
+    or MeasurementError if it cannot be converted."""
     path = Path(variant_spec.model)
     _inspect(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
     calibration = _load_calibration(path, data) if variant_spec.precision == "int8-static" else None
@@ -91,8 +92,8 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
 
 
 def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
-    """Return the cost of an inference at a batch size; `None` if it is unknown. For batch sizes that were not
-    inspected, it is interpolated linearly."""
+    """Return the cost of an inference at a batch size; `None` if it is unknown. For batch sizes
+    that were not inspected, it is interpolated linearly."""
     try:
         metadata = _inspect(path, tuple(sorted(axes.items())))
     except SizewiseError:  # The original model could be inspected, but not the converted model.
@@ -129,8 +130,8 @@ def _start_variant(name: str, job: VariantJob, environment: tuple[tuple[str, str
 
 
 def _load_calibration(model: Path, data: DataSpec) -> Feeds:
-    """Return calibration rows, spread evenly over the data set. Raises UsageError if the data does not fit the
-    model."""
+    """Return calibration rows, spread evenly over the data set. Raises UsageError if the data does
+    not fit the model."""
     source = data.calibration or data.rows
     assert source is not None
     inputs = tuple(_tensor_spec(value) for value in inspect_model(model, ShapeOverrides()).inputs)
@@ -145,8 +146,8 @@ def _tensor_spec(value: ModelValue) -> TensorSpec:
 
 
 def _cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
-    """Return the cache path of the optimized model (for TensorRT, the folder of its engines); `None` without a cache.
-    The name is a hash of everything that the content depends on."""
+    """Return the cache path of the optimized model (for TensorRT, the folder of its engines);
+    `None` without a cache. The name is a hash of everything that the content depends on."""
     if variant_spec.variant.provider not in _CACHING_PROVIDERS:
         return None
     versions = [f"{name} {version}" for name, version in list_runtime_packages()]
@@ -165,14 +166,15 @@ def _cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
 
 
 class _PeakRateCache:
-    """Peak rates of the processors of this machine. CPU peaks are measured on first use for each number of threads and
-    size of weights."""
+    """Peak rates of the processors of this machine. CPU peaks are measured on first use for each
+    number of threads and size of weights."""
 
     def __init__(self) -> None:
         self._measured: dict[tuple[int, int], dict[str, Peaks]] = {}
 
     def find(self, variant_spec: VariantSpec, environment: Environment, weight_bytes: int) -> Peaks | None:
-        """Return the peak rates for a variant; `None` if the processor of its provider is unknown."""
+        """Return the peak rates for a variant; `None` if the processor of its provider is
+        unknown."""
         data_type = _ARITHMETIC[variant_spec.precision]
         if variant_spec.variant.provider in NVIDIA:
             gpu = next(iter(find_gpus(variant_spec.variant, environment.gpus)), None)

@@ -31,7 +31,8 @@ _DEFAULT_SHARE = 0.7
 
 
 def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT_GATING) -> LocalSpec:
-    """Resolve a profile to the specification of a local run. Nothing is started. Raises UsageError."""
+    """Resolve a profile to the specification of a local run. Nothing is started. Raises
+    UsageError."""
     target, load, offer = profile.target, profile.load, _build_offer(profile)
     data = _build_data(profile)
     variants = build_variants(profile)
@@ -79,7 +80,8 @@ def build_variants(profile: LocalProfile) -> tuple[Variant, ...]:
 
 
 def _display_names(paths: Collection[Path]) -> dict[Path, str]:
-    """Return display names of model files: their stems, prefixed by as many parent folders as needed to be unique."""
+    """Return display names of model files: their stems, prefixed by as many parent folders as
+    needed to be unique."""
     names = {path: path.stem for path in paths}
     for depth in range(1, max((len(path.parts) for path in paths), default=0)):
         counts = Counter(names.values())
@@ -125,21 +127,22 @@ def _build_variant_spec(target: LocalTarget, settings: VariantSettings, variant:
 
 
 def _build_environment(devices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return the CUDA environment variables of a variant. Devices are numbered by PCI bus as in NVML, or identified by
-    MIG UUID."""
+    """Return the CUDA environment variables of a variant. Devices are numbered by PCI bus as in
+    NVML, or identified by MIG UUID."""
     visible = (("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()
     return (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *visible)
 
 
 def _first_visible_device() -> tuple[str, ...]:
-    """Return the first device in the user's `CUDA_VISIBLE_DEVICES`, on which a variant would run; empty if unset."""
+    """Return the first device in the user's `CUDA_VISIBLE_DEVICES`, on which a variant would run;
+    empty if unset."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return (first,) if first and first != "-1" else ()
 
 
 def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
-    """Return the scenarios in execution order. The server scenario is last, because its rate may depend on the other
-    scenarios."""
+    """Return the scenarios in execution order. The server scenario is last, because its rate may
+    depend on the other scenarios."""
     scenarios = [ScenarioSpec(scenario) for scenario in profile.load.scenarios if scenario != "server"]
     rates = profile.load.server_rates or (ShareOfMax(_DEFAULT_SHARE),)
     if not scenarios and not all(isinstance(rate, float) for rate in rates):

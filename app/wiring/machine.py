@@ -1,7 +1,7 @@
 """Inspects this machine: its capabilities, and conditions that would disturb a measurement.
 
-Also builds the telemetry sampler of a run for this machine, GPUs of any vendor, and the metrics endpoints in the
-profile."""
+Also builds the telemetry sampler of a run for this machine, GPUs of any vendor, and the metrics
+endpoints in the profile."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from loadgen.transport.address import EndpointError
 
 
 def read_machine_metadata() -> MachineInfo:
-    """Inspect this machine. Takes one or two seconds, because execution providers are tried in a child process. Raises
-    MeasurementError if the child process crashes."""
+    """Inspect this machine. Takes one or two seconds, because execution providers are tried in a
+    child process. Raises MeasurementError if the child process crashes."""
     probe = probe_providers()
     environment = read_environment(probe.working, probe.runtime_version)
     unavailable = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.unavailable)
@@ -56,7 +56,8 @@ def check_directory(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, 
 
 
 def build_sampler(profile: Profile) -> Sampler:
-    """Build the telemetry sampler of a profile, without starting it. Raises UsageError and UnavailableError."""
+    """Build the telemetry sampler of a profile, without starting it. Raises UsageError and
+    UnavailableError."""
     require_allowed(profile)
     return Sampler(pollers=(*create_amd_readers(), *(_build_scraper(settings) for settings in profile.telemetry)))
 

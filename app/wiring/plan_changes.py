@@ -22,7 +22,8 @@ PRICE_PREFIX = "price."
 
 
 def apply_change(plan_inputs: PlanningInputs, change: str) -> PlanningInputs:
-    """Return the plan inputs with one change: `key=value` of a plan, `price.OFFER=USD/h`, or `speed=1.3`."""
+    """Return the plan inputs with one change: `key=value` of a plan, `price.OFFER=USD/h`, or
+    `speed=1.3`."""
     key, equals, value = change.partition("=")
     if not equals:
         raise UsageError(f"--what-if {change} is not key=value", hint="Use the form --what-if traffic.peak=2000/s.")
@@ -69,7 +70,8 @@ def _apply_limits(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> Plan
 def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
     """Return the traffic with the overrides applied.
 
-    If no override sets the amount of traffic, the current peak is used, because traffic cannot be parsed without it."""
+    If no override sets the amount of traffic, the current peak is used, because traffic cannot be
+    parsed without it."""
     if not overrides:
         return traffic
     fields = [field for name in map(_get_section_key, overrides) for field in _TRAFFIC_FIELDS.get(name, ())]
@@ -130,8 +132,8 @@ def _apply_speed(plan_inputs: PlanningInputs, value: str) -> PlanningInputs:
 
 
 def apply_prices(plan_inputs: PlanningInputs, changes: Sequence[str], *, option: str = "--set") -> PlanningInputs:
-    """Return the plan inputs with the user's prices, each in the format `price.OFFER=USD/h`. The price of the kind that
-    the plan uses is replaced."""
+    """Return the plan inputs with the user's prices, each in the format `price.OFFER=USD/h`. The
+    price of the kind that the plan uses is replaced."""
     prices = dict(_parse_price(plan_inputs, change, option) for change in changes)
     if not prices:
         return plan_inputs

@@ -1,5 +1,5 @@
-"""Builds the inputs of a plan from the user's sources: stored runs, results of other tools, a manually entered curve,
-or a plan file."""
+"""Builds the inputs of a plan from the user's sources: stored runs, results of other tools, a
+manually entered curve, or a plan file."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class NoHardwareError(UsageError):
 class PlanRequest(msgspec.Struct, frozen=True):
     """Request for a plan, as specified by the user.
 
-    `sources` contains runs, result files or folders of one other tool, or one plan file; `overrides` contains
-    `key=value` strings."""
+    `sources` contains runs, result files or folders of one other tool, or one plan file;
+    `overrides` contains `key=value` strings."""
 
     sources: tuple[str, ...]
     overrides: tuple[str, ...] = ()
@@ -141,8 +141,8 @@ def _load_profile(run: StoredRun, catalog: Catalog, overrides: Sequence[str] = (
 def _build_run_targets(
     run: StoredRun, slo: tuple[Objective, ...], declared_inputs: _DeclaredInputs, catalog: Catalog
 ) -> tuple[MeasuredTarget, ...]:
-    """Return the targets measured by a run: one replica of a served model, or each variant of a local model, as if it
-    were served."""
+    """Return the targets measured by a run: one replica of a served model, or each variant of a
+    local model, as if it were served."""
     result = run.complete_result
     profile = _load_profile(run, catalog)
     declared_hardware = (
@@ -207,8 +207,8 @@ def _build_foreign_target(
 
 
 def _apply_request(plan_inputs: PlanningInputs, request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Apply a request to the inputs of a plan file. The date and prices of the file are preserved unless the request
-    sets offers."""
+    """Apply a request to the inputs of a plan file. The date and prices of the file are preserved
+    unless the request sets offers."""
     if request.offers:
         plan_inputs = msgspec.structs.replace(plan_inputs, catalog=load_offers(request.offers, today), today=today)
     if request.traffic is not None:

@@ -38,7 +38,8 @@ class ComparedRunError(SizewiseError):
 
 
 def require_measurable_profile(profile: str) -> str:
-    """Return the name of a profile if it can be measured on this machine; otherwise raise UsageError.
+    """Return the name of a profile if it can be measured on this machine; otherwise raise
+    UsageError.
 
     A profile stored with a run may fail, because its files may be on another machine."""
     path = find_profile(profile)
@@ -50,7 +51,8 @@ def require_measurable_profile(profile: str) -> str:
 
 
 class ProfileRuns:
-    """Measures two profiles. The runs are stored in the runs directory; `emit` receives their start and end events."""
+    """Measures two profiles. The runs are stored in the runs directory; `emit` receives their start
+    and end events."""
 
     def __init__(
         self,
@@ -67,8 +69,9 @@ class ProfileRuns:
         self._interruption, self._emit = interruption, emit
 
     def measure(self, pair_run: PairRun) -> Result | None:
-        """Run one profile and return its result; `None` if the run exceeded its time limit and was ended. Raises
-        ComparedRunError if the run has no comparable result, or if the comparison was interrupted."""
+        """Run one profile and return its result; `None` if the run exceeded its time limit and was
+        ended. Raises ComparedRunError if the run has no comparable result, or if the comparison was
+        interrupted."""
         if self._interruption.code is not None:
             raise ComparedRunError("the comparison was interrupted between two runs", self._interruption.code)
         directory = (runs_home() / new_run_id(self._names[pair_run.side], datetime.now(UTC))).absolute()

@@ -1,4 +1,5 @@
-"""Finds the proxy that environment variables set for a target, with the conventions of command-line clients."""
+"""Finds the proxy that environment variables set for a target, with the conventions of command-line
+clients."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ _PROXY_SCHEMES = {"http": "http", "https": "https", "grpc": "http", "grpcs": "ht
 
 
 def find_proxy(urls: tuple[str, ...]) -> str | None:
-    """Return the proxy from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; `None` for hosts in NO_PROXY and for this machine.
+    """Return the proxy from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; `None` for hosts in NO_PROXY and
+    for this machine.
 
-    The URL may contain a password. Raises UsageError for an unsupported proxy, and if only some of the replicas use the
-    proxy."""
+    The URL may contain a password. Raises UsageError for an unsupported proxy, and if only some of
+    the replicas use the proxy."""
     proxies = {_find_proxy(url) for url in urls}
     if len(proxies) > 1:
         raise UsageError(

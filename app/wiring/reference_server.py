@@ -1,5 +1,5 @@
-"""Servers of `loadgen.reference` in child processes on a free loopback port: null servers for calibration, and the
-scripted server of a profile."""
+"""Servers of `loadgen.reference` in child processes on a free loopback port: null servers for
+calibration, and the scripted server of a profile."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ _EXIT_LIMIT_S = 2.0
 
 
 class ReferenceServer:
-    """A reference server in a child process, which accepts requests as soon as the constructor returns. `path` is
-    appended to the URL of the server. The constructor raises MeasurementError if the server does not start."""
+    """A reference server in a child process, which accepts requests as soon as the constructor
+    returns. `path` is appended to the URL of the server. The constructor raises MeasurementError if
+    the server does not start."""
 
     def __init__(self, module: str, *arguments: str, path: str = "/") -> None:
         self._child = start_module(module, *arguments, stdout=subprocess.PIPE)
@@ -74,7 +75,8 @@ _MODULES: dict[LoadKind, str] = {"plain": "loadgen.reference.null", "streaming":
 
 
 class NullServerProcess(ReferenceServer):
-    """A null server in a child process. The constructor raises MeasurementError if the server does not start."""
+    """A null server in a child process. The constructor raises MeasurementError if the server does
+    not start."""
 
     def __init__(self, kind: LoadKind) -> None:
         super().__init__(_MODULES[kind])

@@ -1,5 +1,5 @@
-"""Consent to send secrets. Secrets are sent only to hosts that the user has allowed, because a shared profile may
-specify any host."""
+"""Consent to send secrets. Secrets are sent only to hosts that the user has allowed, because a
+shared profile may specify any host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from app.profiles.redaction import find_secret_hosts
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed, store_permission
 
 ALLOWED_HOSTS_VARIABLE = "SIZEWISE_ALLOW_SECRETS"
-"""Environment variable with a comma-separated list of hosts to which secrets may be sent, for use in CI."""
+"""Environment variable with a comma-separated list of hosts to which secrets may be sent, for use
+in CI."""
 
 
 def find_secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.environ) -> tuple[AllowedSecrets, ...]:
@@ -25,8 +26,8 @@ def find_secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.
 
 
 def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
-    """Store the consent to send the profile's secrets to the given hosts. Raises UsageError for a host to which the
-    profile sends no secret, and StorageError if the consent cannot be stored."""
+    """Store the consent to send the profile's secrets to the given hosts. Raises UsageError for a
+    host to which the profile sends no secret, and StorageError if the consent cannot be stored."""
     references_by_host = find_secret_hosts(profile)
     for host in hosts:
         if host.casefold() not in references_by_host:

@@ -26,8 +26,8 @@ from loadgen.reference.script import Script
 
 
 def run_machine_selftest(interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
-    """Run the self-test and store its result; return `None` if it was interrupted. Raises MeasurementError if a
-    component does not start."""
+    """Run the self-test and store its result; return `None` if it was interrupted. Raises
+    MeasurementError if a component does not start."""
     on_check("this machine")
     environment, _ = inspect_machine()
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:

@@ -1,5 +1,5 @@
-"""Guard process (`python -m app.wiring.server_guard`): reads a process group id, and ends that process group if the
-parent process dies."""
+"""Guard process (`python -m app.wiring.server_guard`): reads a process group id, and ends that
+process group if the parent process dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Runs the target's own server as a child process in a separate process group, so that all its processes can be ended.
+"""Runs the target's own server as a child process in a separate process group, so that all its
+processes can be ended.
 
 Also starts the embedded endpoint of a profile."""
 
@@ -35,12 +36,12 @@ _IS_WINDOWS = sys.platform == "win32"
 
 
 class ServerProcess:
-    """The inference server of the target, running from the constructor until `stop`. Its output is read continuously,
-    and only the end is stored."""
+    """The inference server of the target, running from the constructor until `stop`. Its output is
+    read continuously, and only the end is stored."""
 
     def __init__(self, start: StartSpec) -> None:
-        """Start the server. Raises UsageError if the command cannot be started, and UnavailableError if another server
-        already responds at the readiness URL."""
+        """Start the server. Raises UsageError if the command cannot be started, and
+        UnavailableError if another server already responds at the readiness URL."""
         self._start = start
         self._secrets = [value for _, value in start.environment if len(value) >= _MIN_SECRET_LENGTH]
         if self.is_ready():
@@ -90,7 +91,8 @@ class ServerProcess:
         return tuple([line for line in lines if line.strip()][-_MAX_LINES:])
 
     def stop(self) -> None:
-        """Request the whole process group to exit, and kill the remaining processes after a grace period."""
+        """Request the whole process group to exit, and kill the remaining processes after a grace
+        period."""
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -164,8 +166,8 @@ def _signal_group(child: subprocess.Popen[bytes], signal_number: int) -> None:
 
 
 def _build_opener(url: str) -> urllib.request.OpenerDirector:
-    """Build a URL opener without certificate checks, because only the status matters, and without a proxy for loopback
-    hosts."""
+    """Build a URL opener without certificate checks, because only the status matters, and without a
+    proxy for loopback hosts."""
     unverified = ssl._create_unverified_context()
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified)]
     if _is_loopback(urlsplit(url).hostname or ""):
@@ -181,11 +183,13 @@ def _is_loopback(host: str) -> bool:
 
 
 _MAX_CLIENTS = 65_536
-"""Connection limit of the embedded endpoint, sufficient for each client of Sizewise's own load generator."""
+"""Connection limit of the embedded endpoint, sufficient for each client of Sizewise's own load
+generator."""
 
 
 def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
-    """Start the embedded endpoint of a profile, and return when it is ready. Raises the errors of opening the model."""
+    """Start the embedded endpoint of a profile, and return when it is ready. Raises the errors of
+    opening the model."""
     assert isinstance(profile, OipProfile)
     assert profile.target.serve is not None
     serve = profile.target.serve

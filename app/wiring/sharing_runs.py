@@ -1,4 +1,5 @@
-"""Export and import of runs. An exported run contains no secrets, and no content of an imported run is executed."""
+"""Export and import of runs. An exported run contains no secrets, and no content of an imported run
+is executed."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from reports.html import render_html
 
 
 def share_run(run: StoredRun, path: Path) -> Bundle:
-    """Write the bundle of a run to `path`. Raises UsageError if the run has no result, or if its profile may contain a
-    secret."""
+    """Write the bundle of a run to `path`. Raises UsageError if the run has no result, or if its
+    profile may contain a secret."""
     secret_keys = find_secret_keys(run.spec_text or "")
     if secret_keys:
         hint = "Replace it with env:NAME or file:PATH in that file, and export again."
@@ -29,10 +30,11 @@ def share_run(run: StoredRun, path: Path) -> Bundle:
 
 
 def import_shared_run(path: Path) -> tuple[Path, bool]:
-    """Import a run from a bundle or a run directory; return its directory and whether it is new on this machine.
+    """Import a run from a bundle or a run directory; return its directory and whether it is new on
+    this machine.
 
-    HTML pages in a bundle could contain scripts: `report.html` is rendered again from the data of the run, and other
-    pages are dropped. Raises UsageError if the run cannot be imported."""
+    HTML pages in a bundle could contain scripts: `report.html` is rendered again from the data of
+    the run, and other pages are dropped. Raises UsageError if the run cannot be imported."""
     directory, is_new = import_directory(path) if path.is_dir() else import_run(path)
     if is_new:
         try:

@@ -1,5 +1,5 @@
-"""Simulates one day of a plan: reads the plan from a file or computes it from runs, and applies the settings of the
-day."""
+"""Simulates one day of a plan: reads the plan from a file or computes it from runs, and applies the
+settings of the day."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _PLAN_SUFFIXES = (".yaml", ".yml")
 class DayRequest(msgspec.Struct, frozen=True):
     """Request for the simulation of one day.
 
-    `source` is a plan file or any source of a plan; `day` is a date or `busiest`; `overrides` contains `key=value`
-    strings."""
+    `source` is a plan file or any source of a plan; `day` is a date or `busiest`; `overrides`
+    contains `key=value` strings."""
 
     source: str
     day: str = BUSIEST
@@ -49,8 +49,8 @@ class DayRequest(msgspec.Struct, frozen=True):
 def simulate_plan_day(
     request: DayRequest, today: datetime.date, on_progress: Callable[[float], None] | None = None
 ) -> SimulatedDay:
-    """Simulate one day of a plan. `on_progress` is called with the completed fraction of the day. Raises UsageError and
-    ProfileError."""
+    """Simulate one day of a plan. `on_progress` is called with the completed fraction of the day.
+    Raises UsageError and ProfileError."""
     settings = load_day(request.autoscaler, request.overrides)  # Parsed first, because planning may take long.
     date = None if request.day == BUSIEST else _parse_date(request.day)
     plan, question = load_or_compute_plan(request.source, today)
@@ -65,8 +65,8 @@ def simulate_plan_day(
 
 
 def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanningInputs]:
-    """Return the plan and the plan inputs from a plan file; for other sources, compute the plan as `sizewise plan`
-    does."""
+    """Return the plan and the plan inputs from a plan file; for other sources, compute the plan as
+    `sizewise plan` does."""
     path = Path(source)
     if is_plan_file(path):
         file = read_plan(path)

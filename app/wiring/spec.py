@@ -1,6 +1,7 @@
 """Resolves a profile to a run specification: secrets, addresses, hardware and prices.
 
-Also builds the standalone measurement of a served model, and the command that starts a target's own server."""
+Also builds the standalone measurement of a served model, and the command that starts a target's own
+server."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def build_standalone_spec(profile: EndpointProfile) -> StandaloneModelSpec | Non
 
 
 def _list_batches(max_batch: int) -> tuple[int, ...]:
-    """Return the powers of two below the maximum batch size of the endpoint, and the maximum itself."""
+    """Return the powers of two below the maximum batch size of the endpoint, and the maximum
+    itself."""
     powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
     return (*powers, max_batch)
 
@@ -61,8 +63,8 @@ _SCHEMES = {"grpc": "http", "grpcs": "https"}
 
 
 def build_start_spec(profile: EndpointProfile) -> StartSpec | None:
-    """Return the command that starts the target's server; `None` if the run does not start it. Raises UsageError for a
-    missing secret."""
+    """Return the command that starts the target's server; `None` if the run does not start it.
+    Raises UsageError for a missing secret."""
     start = profile.target.start
     if start is None:
         return None
@@ -87,8 +89,8 @@ def build_spec(
     gating: Gating = DEFAULT_GATING,
     is_demonstration: bool = False,
 ) -> RunSpec:
-    """Resolve a profile to a run specification: secrets, addresses, hardware and prices. Nothing is started. Raises
-    UsageError and UnavailableError."""
+    """Resolve a profile to a run specification: secrets, addresses, hardware and prices. Nothing is
+    started. Raises UsageError and UnavailableError."""
     catalog = load_catalog()
     hardware = find_hardware(profile, catalog)
     endpoint = build_endpoint(profile)

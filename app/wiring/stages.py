@@ -1,6 +1,7 @@
 """Converts stages and sweep of a profile to stage specifications for the load workers.
 
-A recorded trace is converted to arrivals, optionally at another speed or as several superposed copies."""
+A recorded trace is converted to arrivals, optionally at another speed or as several superposed
+copies."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ class TraceReplay(msgspec.Struct, frozen=True):
 
 
 def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
-    """Compute the arrivals of a replayed trace. The first copy is replayed as recorded; each further copy starts at a
-    random position and wraps around."""
+    """Compute the arrivals of a replayed trace. The first copy is replayed as recorded; each
+    further copy starts at a random position and wraps around."""
     assert stage.trace is not None
     at_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
     span_s = float(at_s[-1]) + _TAIL_S
@@ -49,8 +50,8 @@ def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
 
 
 def compute_trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
-    """Return the input and output tokens as little-endian int32 bytes, in order of the arrivals of the stage that
-    replays the trace; if `stage` is `None`, in order of the trace."""
+    """Return the input and output tokens as little-endian int32 bytes, in order of the arrivals of
+    the stage that replays the trace; if `stage` is `None`, in order of the trace."""
     recorded: Trace = read_trace(trace)
     rows = np.arange(len(recorded.at_s)) if stage is None else replay_trace(stage, seed).rows
     columns = (recorded.input_tokens, recorded.output_tokens)
@@ -61,7 +62,8 @@ def compute_trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -
 
 
 def build_stages(load: LoadSettings) -> tuple[StageSpec, ...]:
-    """Return the stages of a load, with one specification per repeat; the stages of the sweep are last."""
+    """Return the stages of a load, with one specification per repeat; the stages of the sweep are
+    last."""
     stages = [spec for stage in load.stages for spec in _build_repeats(stage, load.seed)]
     return (*stages, *(_build_sweep(load.sweep) if load.sweep is not None else ()))
 

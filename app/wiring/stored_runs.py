@@ -19,7 +19,8 @@ from app.storage.run_directory import SPEC, StoredRun
 
 
 def add_run_note(directory: Path, text: str, now: datetime) -> str:
-    """Add a note to a run and return a confirmation message. Raises UsageError for an invalid note."""
+    """Add a note to a run and return a confirmation message. Raises UsageError for an invalid
+    note."""
     if not 1 <= len(text) <= MAX_NOTE_LENGTH:
         raise UsageError(f"a note must have 1 to {MAX_NOTE_LENGTH} characters")
     if StoredRun(directory).is_running:

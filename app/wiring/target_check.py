@@ -1,6 +1,7 @@
 """Tests the target of a profile with one request, which is sent in the same way as in a run.
 
-Also reports the TLS parameters of the target, determined by a separate handshake without a request."""
+Also reports the TLS parameters of the target, determined by a separate handshake without a
+request."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ _ENCRYPTED = {"https": 443, "grpcs": 443}
 
 
 def read_tls_parameters(endpoint: Endpoint) -> TlsInfo | None:
-    """Return the TLS parameters of an endpoint; `None` if it is not encrypted, if it is reached through a proxy or
-    socket, or if the handshake fails."""
+    """Return the TLS parameters of an endpoint; `None` if it is not encrypted, if it is reached
+    through a proxy or socket, or if the handshake fails."""
     parts = urlsplit(endpoint.urls[0]) if endpoint.urls else urlsplit("")
     if parts.scheme not in _ENCRYPTED or endpoint.proxy is not None or endpoint.unix_socket is not None:
         return None
@@ -88,13 +89,14 @@ _REMEDIES: dict[Problem, str] = {
     "local limit": "This machine is out of file descriptors, local ports or memory. Raise its limits.",
     "not streaming": "Enable streaming on the server, or set workload.stream: false.",
 }
-"""Remedies for problems that do not prevent a run from starting; for other problems, the error has a hint."""
+"""Remedies for problems that do not prevent a run from starting; for other problems, the error has
+a hint."""
 _START_HINT = "The run starts this server with target.start. Start it manually to test it, or start the run."
 
 
 def check_target(profile: Profile) -> ConnectionTest:
-    """Send one test request to the target of a profile. An embedded endpoint or scripted server is started for it and
-    stopped afterwards.
+    """Send one test request to the target of a profile. An embedded endpoint or scripted server is
+    started for it and stopped afterwards.
 
     Raises UsageError if no request can be built, and MeasurementError if the load worker failed."""
     if not isinstance(profile, EndpointProfile):
@@ -188,6 +190,7 @@ def classify_problem(report: PreflightDone, *, wants_stream: bool) -> Problem | 
 
 
 def _build_request_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
-    """Return the request headers as written in the profile, with references to secrets instead of their values."""
+    """Return the request headers as written in the profile, with references to secrets instead of
+    their values."""
     key = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
     return (*key, *((name, redact(name, text)) for name, text in target.headers.items()))

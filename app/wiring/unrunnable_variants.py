@@ -1,4 +1,5 @@
-"""Finds the variants of a local profile that cannot run on this machine, before any of them is started."""
+"""Finds the variants of a local profile that cannot run on this machine, before any of them is
+started."""
 
 from __future__ import annotations
 
@@ -18,16 +19,16 @@ from app.records.planned_work import ImpossibleVariant
 from app.wiring.local_spec import build_variants, compute_default_memory_limit_bytes
 
 _RELATIVE_WEIGHT_SIZE: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
-"""Size of the weights at each precision, relative to the original; int8 activations are counted at their original
-size."""
+"""Size of the weights at each precision, relative to the original; int8 activations are counted at
+their original size."""
 _GIB = 2**30
 
 
 class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
     """Capabilities of this machine.
 
-    `refused` maps unavailable providers to the reason why they cannot open a session. Providers in neither `refused`
-    nor `working` are not part of this build of ONNX Runtime."""
+    `refused` maps unavailable providers to the reason why they cannot open a session. Providers in
+    neither `refused` nor `working` are not part of this build of ONNX Runtime."""
 
     working: tuple[str, ...]
     refused: Mapping[str, str]
@@ -36,8 +37,8 @@ class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_local_machine() -> LocalMachine:
-    """Inspect this machine. Takes about one second, because execution providers are tried in a child process. Raises
-    MeasurementError if that fails."""
+    """Inspect this machine. Takes about one second, because execution providers are tried in a
+    child process. Raises MeasurementError if that fails."""
     probe = probe_providers()
     return LocalMachine(
         working=probe.working,
@@ -53,7 +54,8 @@ def get_unavailability_reasons(probe: ProviderProbe) -> dict[str, str]:
 
 
 def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageError]:
-    """Inspect each model in a child process with resource limits. The value is an error if the model is rejected."""
+    """Inspect each model in a child process with resource limits. The value is an error if the
+    model is rejected."""
     metadata_by_path: dict[Path, ModelMetadata | UsageError] = {}
     shapes = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
@@ -115,7 +117,8 @@ def _find_obstacles(
 
 
 def estimate_memory(metadata: ModelMetadata, batch: int, precision: str = "as-is") -> int | None:
-    """Estimate the memory of one inference in bytes, from the weights and live activations; `None` if unknown."""
+    """Estimate the memory of one inference in bytes, from the weights and live activations; `None`
+    if unknown."""
     memory_bytes = next((cost.memory_bytes for cost in metadata.costs if cost.batch == batch), None)
     if memory_bytes is None and metadata.memory_growth is not None:
         memory_bytes = metadata.memory_growth.fixed + metadata.memory_growth.per_row * batch

@@ -53,8 +53,8 @@ _APIS: dict[str, _Api] = {
 
 
 def build_workload(profile: EndpointProfile) -> Workload:
-    """Return the workload of a profile. Raises UsageError for invalid files, and for a body that was redacted when the
-    profile was stored."""
+    """Return the workload of a profile. Raises UsageError for invalid files, and for a body that
+    was redacted when the profile was stored."""
     _require_whole_body(profile)
     match profile:
         case HttpProfile():
@@ -162,8 +162,8 @@ def _build_oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
 
 
 def compute_label_chance_accuracy(profile: EndpointProfile) -> float | None:
-    """Return the accuracy of always predicting the most frequent label; `None` without labels, or if they cannot be
-    read, which the load worker reports."""
+    """Return the accuracy of always predicting the most frequent label; `None` without labels, or
+    if they cannot be read, which the load worker reports."""
     if not isinstance(profile, OipProfile | OipGrpcProfile):
         return None
     tensors, labels = profile.workload.tensors, profile.workload.labels

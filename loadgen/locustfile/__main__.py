@@ -1,6 +1,8 @@
-"""Run a user's Locust test: `python -m loadgen.locustfile`. It exchanges the same frames as a load worker.
+"""Run a user's Locust test: `python -m loadgen.locustfile`. It exchanges the same frames as a load
+worker.
 
-The test runs in greenlets of one thread, monkey-patched as Locust requires. Only commands are read on another thread.
+The test runs in greenlets of one thread, monkey-patched as Locust requires. Only commands are read
+on another thread.
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ class LocustProcess:
         self._stop: StopStage | None = None
 
     def run(self) -> None:
-        """Execute commands until the process ends, which `_read_commands` triggers. Raises any error after which the
-        process cannot continue."""
+        """Execute commands until the process ends, which `_read_commands` triggers. Raises any
+        error after which the process cannot continue."""
         gevent.spawn(self._read_commands)
         self._reports.send(Ready(pid=os.getpid(), pacing="locust", event_loop="gevent"))
         while True:
@@ -120,7 +122,8 @@ class LocustProcess:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
     raise_descriptor_limit()
-    # Detach the frames from standard input and output, so that the test may print and read standard input.
+    # Detach the frames from standard input and output, so that the test may print and read standard
+    # input.
     commands, reports = os.fdopen(os.dup(0), "rb"), ReportWriter(os.fdopen(os.dup(1), "wb"))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)

@@ -1,4 +1,5 @@
-"""Convert Locust's request events to rows, and exceptions of HTTP clients to the error classes of `loadgen.records`."""
+"""Convert Locust's request events to rows, and exceptions of HTTP clients to the error classes of
+`loadgen.records`."""
 
 from __future__ import annotations
 
@@ -33,13 +34,13 @@ _CLASS_BY_NAME = {
     "RemoteDisconnected": "send",
     "HTTPConnectionClosed": "send",
 }
-"""Error classes by exception name, for requests, urllib3, http.client and geventhttpclient. Names are used instead of
-types, because a test may not import these libraries."""
+"""Error classes by exception name, for requests, urllib3, http.client and geventhttpclient. Names
+are used instead of types, because a test may not import these libraries."""
 
 
 def classify_error(exception: object, status: int | None) -> str | None:
-    """Return the error class of a request (one of ERROR_CLASSES), or None if it succeeded. Failures that the test
-    itself declares are `bad-output`."""
+    """Return the error class of a request (one of ERROR_CLASSES), or None if it succeeded. Failures
+    that the test itself declares are `bad-output`."""
     if exception is None:
         return None
     if status is not None:
@@ -50,7 +51,8 @@ def classify_error(exception: object, status: int | None) -> str | None:
 def describe_failure(exception: object, status: int | None) -> str:
     """Describe a failure by HTTP status, exception type and the operating system's error message.
 
-    The message of an exception is not used, because it may contain parts of the request or response.
+    The message of an exception is not used, because it may contain parts of the request or
+    response.
     """
     parts = [] if status is None else [format_status(status)]
     cause = next(_iterate_causes(exception, _MAX_CAUSE_DEPTH), None)
@@ -84,7 +86,8 @@ def _classify_by_cause(exception: object, default: str) -> str:
 
 
 def _iterate_causes(exception: object, depth: int) -> Iterator[BaseException]:
-    """Yield an exception and its causes, innermost first, because the innermost cause is the most specific."""
+    """Yield an exception and its causes, innermost first, because the innermost cause is the most
+    specific."""
     if not isinstance(exception, BaseException) or depth == 0:
         return
     inner = (getattr(exception, "reason", None), exception.__cause__, exception.__context__, *exception.args)
@@ -99,7 +102,8 @@ _MAX_NAME_CHARS = 300
 
 
 class RequestRow(msgspec.Struct, frozen=True, gc=False):
-    """The columns of a request row that a Locust request event provides; all other columns are null."""
+    """The columns of a request row that a Locust request event provides; all other columns are
+    null."""
 
     stage: int
     index: int
@@ -115,7 +119,8 @@ class RequestRow(msgspec.Struct, frozen=True, gc=False):
 class RequestLog:
     """Collects Locust's request events as rows.
 
-    `index` counts requests in the order they ended, because the order in which they were due is unknown.
+    `index` counts requests in the order they ended, because the order in which they were due is
+    unknown.
     """
 
     def __init__(self) -> None:
@@ -174,9 +179,9 @@ def _compute_times_ns(
 ) -> tuple[int, int]:
     """Return the send and end times of a request in ns on the monotonic clock.
 
-    Locust reports the start on the wall clock and the duration on the monotonic clock. The send time is derived from
-    the wall clock, unless the request would then have ended after it was reported, which means that the wall clock was
-    adjusted.
+    Locust reports the start on the wall clock and the duration on the monotonic clock. The send
+    time is derived from the wall clock, unless the request would then have ended after it was
+    reported, which means that the wall clock was adjusted.
     """
     duration_ns = round((response_time_ms or 0.0) * 1e6)
     if start_s is not None:

@@ -23,11 +23,11 @@ _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class LocustStage:
-    """A stage of a Locust test: the number of users is the concurrency of the stage. Users are spawned at
-    `spawn_rate_per_s` from the start of the lead-in.
+    """A stage of a Locust test: the number of users is the concurrency of the stage. Users are
+    spawned at `spawn_rate_per_s` from the start of the lead-in.
 
-    At the end, users have `drain_s` seconds to finish their current task. Requests that are interrupted then have no
-    row, because Locust does not report them.
+    At the end, users have `drain_s` seconds to finish their current task. Requests that are
+    interrupted then have no row, because Locust does not report them.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class LocustStage:
             self._duration_s = max(self._duration_s, duration_s)
 
     def run(self) -> None:
-        """Run the stage and send its reports. Raises WorkloadError if the test made no request because of an error in
-        the test."""
+        """Run the stage and send its reports. Raises WorkloadError if the test made no request
+        because of an error in the test."""
         plan, log = self._plan, self._log
         events: Any = self._environment.events  # Locust has no types for it
         log.begin(plan.index)

@@ -26,8 +26,8 @@ _CLOSED_LOOP_NOTE = (
 
 
 class LocustTest(msgspec.Struct, frozen=True):
-    """A loaded Locust test. `names` are the names of the user classes, `hosts` the distinct hosts to which users send;
-    `notes` are sentences for the result."""
+    """A loaded Locust test. `names` are the names of the user classes, `hosts` the distinct hosts
+    to which users send; `notes` are sentences for the result."""
 
     environment: Environment
     names: tuple[str, ...]
@@ -36,7 +36,8 @@ class LocustTest(msgspec.Struct, frozen=True):
 
 
 def load_locust_test(workload: LocustWorkload, endpoint: Endpoint) -> LocustTest:
-    """Load the test and fire Locust's `init` event. Raises WorkloadError if the test cannot be loaded."""
+    """Load the test and fire Locust's `init` event. Raises WorkloadError if the test cannot be
+    loaded."""
     path = Path(workload.file).resolve()
     classes_in_file, shapes = _load_file(path)
     classes = _select_classes(classes_in_file, workload.user_classes, path.name)
@@ -108,8 +109,8 @@ def _select_classes(
 
 
 def _parse_options(path: Path, host: str | None) -> Namespace:
-    """Return the options as parsed by Locust's command line. Custom arguments of the test are read from the environment
-    or have their default values."""
+    """Return the options as parsed by Locust's command line. Custom arguments of the test are read
+    from the environment or have their default values."""
     arguments = ["--locustfile", str(path), "--headless", *(["--host", host] if host is not None else [])]
     parser = get_parser(default_config_files=[])
     with Path(os.devnull).open("w") as devnull, contextlib.redirect_stderr(devnull):

@@ -1,7 +1,8 @@
-"""Run the master of several load workers: `python -m loadgen.master`. It exchanges the same frames as a worker.
+"""Run the master of several load workers: `python -m loadgen.master`. It exchanges the same frames
+as a worker.
 
-Threads: the gevent hub of Locust (main thread), the hub's thread pool, which reads commands, the frame writer, and one
-thread per local worker that reads the worker's standard error.
+Threads: the gevent hub of Locust (main thread), the hub's thread pool, which reads commands, the
+frame writer, and one thread per local worker that reads the worker's standard error.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-# Set before anything imports Locust: patched threads would be greenlets, and the hub would block on standard input.
+# Set before anything imports Locust: patched threads would be greenlets, and the hub would block on
+# standard input.
 os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
 
 import gevent
@@ -34,8 +36,8 @@ from loadgen.sanitizing import format_host_port
 _TICK_S = 0.05
 _FLUSH_TIMEOUT_S = 0.3
 _LOCAL_EXIT_TIMEOUT_S = 1.0
-"""Time limit in seconds for local workers to exit. It must be shorter than the engine's limit for the master, so that
-no unresponsive worker stays behind."""
+"""Time limit in seconds for local workers to exit. It must be shorter than the engine's limit for
+the master, so that no unresponsive worker stays behind."""
 
 
 class GatherError(Exception):
@@ -55,7 +57,8 @@ class Master:
         self._exit_code: AsyncResult = AsyncResult()
 
     def run(self) -> int:
-        """Run until the engine exits or sends Quit, or the master cannot continue. Return the exit code."""
+        """Run until the engine exits or sends Quit, or the master cannot continue. Return the exit
+        code."""
         for work in (self._read_commands, self._tick):
             self._spawn(work)
         code: int = self._exit_code.get()

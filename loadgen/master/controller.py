@@ -1,4 +1,5 @@
-"""Controller of a master: handle commands from the engine and messages from workers, and send commands and reports.
+"""Controller of a master: handle commands from the engine and messages from workers, and send
+commands and reports.
 
 All functions run on the hub of gevent and do not block.
 """
@@ -37,8 +38,8 @@ from loadgen.records import (
 
 
 class MasterController:
-    """Controls the workers of a master. `on_failed` is called, possibly several times, when the master cannot
-    continue."""
+    """Controls the workers of a master. `on_failed` is called, possibly several times, when the
+    master cannot continue."""
 
     def __init__(
         self,
@@ -86,7 +87,8 @@ class MasterController:
             self._send(worker, Quit())
 
     def on_message(self, client: str, kind: str, body: bytes) -> None:
-        """Handle a report or rows from any client. Never raises: a client that sends an invalid message is evicted."""
+        """Handle a report or rows from any client. Never raises: a client that sends an invalid
+        message is evicted."""
         worker = self._pool.get(client)
         try:
             if worker is None:
@@ -111,7 +113,8 @@ class MasterController:
             self._evict_worker(worker, reason)
 
     def tick(self) -> None:
-        """Evict lost workers, send the pings that are due, and check whether workers can still join.
+        """Evict lost workers, send the pings that are due, and check whether workers can still
+        join.
 
         Call it about twenty times per second.
         """

@@ -1,4 +1,5 @@
-"""Write the reports of a master to the engine on a separate thread, so that the hub never blocks on a full pipe."""
+"""Write the reports of a master to the engine on a separate thread, so that the hub never blocks on
+a full pipe."""
 
 from __future__ import annotations
 

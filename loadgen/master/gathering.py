@@ -11,8 +11,8 @@ from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
 
 
 class JoinCriteria:
-    """Criteria for workers to join the pool, given the host and clock of the master. `address` is the host and port at
-    which workers join."""
+    """Criteria for workers to join the pool, given the host and clock of the master. `address` is
+    the host and port at which workers join."""
 
     def __init__(self, gather: Gather, address: str, local_workers: tuple[LocalWorker, ...], now_ns: int) -> None:
         self._gather, self.address, self._local_workers = gather, address, local_workers
@@ -23,7 +23,8 @@ class JoinCriteria:
         """Time in ns since which a local worker has been suspended (SIGSTOP), by process ID."""
 
     def check_join(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
-        """Return a worker for the sender of Hello, or the reason why the sender cannot join the pool."""
+        """Return a worker for the sender of Hello, or the reason why the sender cannot join the
+        pool."""
         sender_name = f"the worker at {hello.host} (process {hello.pid})"
         if hello.protocol_version != WIRE_VERSION:
             return (
@@ -42,8 +43,8 @@ class JoinCriteria:
         return pool.joined_count == self.expected
 
     def find_failure(self, pool: WorkerPool, now_ns: int) -> Failed | None:
-        """Return a failure if the expected workers can no longer all join or the time limit has passed, otherwise
-        None."""
+        """Return a failure if the expected workers can no longer all join or the time limit has
+        passed, otherwise None."""
         for local in self._local_workers:
             exit_status = local.describe_exit()
             if exit_status is not None:

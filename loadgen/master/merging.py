@@ -1,7 +1,8 @@
-"""Merge the reports of several workers into one report, in the form that a single worker would send.
+"""Merge the reports of several workers into one report, in the form that a single worker would
+send.
 
-The preflight sends one request of the workload from each host, because a network route, a DNS name or a file can be
-missing on some hosts only.
+The preflight sends one request of the workload from each host, because a network route, a DNS name
+or a file can be missing on some hosts only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from loadgen.records import (
 
 
 def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightDone:
-    """Merge the preflight results of all hosts: return the first failure, or the slowest success if none failed.
+    """Merge the preflight results of all hosts: return the first failure, or the slowest success if
+    none failed.
 
     `results` are host names and results in the order of the pool.
     """
@@ -40,12 +42,14 @@ def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightD
 
 
 def add_host_to_failure(host: str, failed: Failed) -> Failed:
-    """Return the failure with the name of its host added to the message, for runs with more than one host."""
+    """Return the failure with the name of its host added to the message, for runs with more than
+    one host."""
     return msgspec.structs.replace(failed, message=_prefix_host(failed.message, host))
 
 
 def merge_progress(index: int, at_ns: int, latest: Sequence[Progress]) -> Progress:
-    """Merge the latest progress report of each worker into one: counts are summed, `max_lag_ms` is the maximum."""
+    """Merge the latest progress report of each worker into one: counts are summed, `max_lag_ms` is
+    the maximum."""
     return Progress(
         index=index,
         at_ns=at_ns,
@@ -67,7 +71,8 @@ def merge_stage_ends(
     workers: tuple[WorkerStageResult, ...],
     first_errors: tuple[FirstError, ...] = (),
 ) -> StageEnded:
-    """Merge the StageEnded reports of one or more workers, with times on the master's clock and the same rate curve.
+    """Merge the StageEnded reports of one or more workers, with times on the master's clock and the
+    same rate curve.
 
     `first_errors` are the first errors of all workers, including lost workers.
     """
@@ -115,8 +120,8 @@ def _deduplicate(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 class PreflightRound:
-    """One preflight request from every host. `hosts` lists the workers of each host; the first worker that is not lost
-    sends the request."""
+    """One preflight request from every host. `hosts` lists the workers of each host; the first
+    worker that is not lost sends the request."""
 
     def __init__(self, hosts: Sequence[Sequence[RemoteWorker]], send: Callable[[RemoteWorker, Command], None]) -> None:
         self._hosts, self._send = hosts, send

@@ -1,6 +1,7 @@
 """Register workers with a master, or dismiss them if no more workers are expected.
 
-Also decode and validate the reports of workers. Workers run on other machines, so only the token is trusted.
+Also decode and validate the reports of workers. Workers run on other machines, so only the token is
+trusted.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ from loadgen.sanitizing import sanitize_line, sanitize_text
 _MAX_REPORT_BYTES = 2**20
 _MAX_NAME_CHARS = 255
 _MAX_NUMBER = 2**58
-"""Maximum absolute value of a number in a report: nine years in nanoseconds. Sums of several dozen such values still
-fit into msgpack's integers."""
+"""Maximum absolute value of a number in a report: nine years in nanoseconds. Sums of several dozen
+such values still fit into msgpack's integers."""
 
 
 def decode_untrusted_report(body: bytes) -> Report:
-    """Decode a report and sanitize its strings for display. Raises ValueError for a report that no worker sends."""
+    """Decode a report and sanitize its strings for display. Raises ValueError for a report that no
+    worker sends."""
     if len(body) > _MAX_REPORT_BYTES:
         raise ValueError(f"sent a report of {len(body)} bytes")
     try:
@@ -191,8 +193,8 @@ class WorkerRegistration:
         self._report_joining()
 
     def find_failure(self, now_ns: int) -> Failed | None:
-        """Return a failure if the expected workers can no longer all join, otherwise None. The hint lists the rejected
-        workers."""
+        """Return a failure if the expected workers can no longer all join, otherwise None. The hint
+        lists the rejected workers."""
         failed = self._gathering.find_failure(self._pool, now_ns) if self.is_open else None
         if failed is None or not self._logged_rejections:
             return failed

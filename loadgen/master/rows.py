@@ -1,9 +1,10 @@
-"""Prepare the rows of a worker for the engine: validate them, convert their times to the master's clock, and set the
-worker's index.
+"""Prepare the rows of a worker for the engine: validate them, convert their times to the master's
+clock, and set the worker's index.
 
-Also convert times between a worker's clock and the master's. If a ping was sent at s, the worker replied at a (on its
-own clock), and the reply was received at r, the worker's clock is ahead by a - (s + r) / 2, with an error of at most
-half the round trip r - s. The reply with the shortest round trip is the most accurate (Cristian, 1989).
+Also convert times between a worker's clock and the master's. If a ping was sent at s, the worker
+replied at a (on its own clock), and the reply was received at r, the worker's clock is ahead by a -
+(s + r) / 2, with an error of at most half the round trip r - s. The reply with the shortest round
+trip is the most accurate (Cristian, 1989).
 """
 
 from __future__ import annotations
@@ -22,23 +23,27 @@ from loadgen.frames import decode_rows, encode_rows
 from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 
 _FIRST_WINDOW_NS = 1_000_000_000
-"""Length of the first window in ns. It is short, so that the offset for the first stage is the best of several."""
+"""Length of the first window in ns. It is short, so that the offset for the first stage is the best
+of several."""
 _WINDOW_NS = 10_000_000_000
 _MAX_WINDOWS = 30
-"""Maximum number of windows in a linear fit. A linear fit is valid for minutes; over hours, the rate of a clock drifts
-with its temperature."""
+"""Maximum number of windows in a linear fit. A linear fit is valid for minutes; over hours, the
+rate of a clock drifts with its temperature."""
 
 _TYPICAL_SLOPE = 50e-6
-"""Typical relative difference in rate between the clocks of two machines. Crystals are accurate to tens of ppm."""
+"""Typical relative difference in rate between the clocks of two machines. Crystals are accurate to
+tens of ppm."""
 _MAX_SLOPE = 500e-6
-"""Maximum relative difference in rate between two clocks: clock discipline is limited to 500 ppm (ntp_adjtime(2))."""
+"""Maximum relative difference in rate between two clocks: clock discipline is limited to 500 ppm
+(ntp_adjtime(2))."""
 _MIN_ERROR_NS = 20_000.0
 
 Times = npt.NDArray[np.int64]
 
 
 class ClockOffset(msgspec.Struct, frozen=True):
-    """Offset of a worker's clock from the master's clock (positive if ahead) when the worker's clock read `at_ns`.
+    """Offset of a worker's clock from the master's clock (positive if ahead) when the worker's
+    clock read `at_ns`.
 
     The error of the offset is at most half the round trip.
     """
@@ -49,8 +54,8 @@ class ClockOffset(msgspec.Struct, frozen=True):
 
 
 class ClockModel(msgspec.Struct, frozen=True):
-    """Linear model of a worker's clock: it is ahead of the master's clock by `offset_ns` when it reads `origin_ns`, and
-    gains `slope` nanoseconds per nanosecond."""
+    """Linear model of a worker's clock: it is ahead of the master's clock by `offset_ns` when it
+    reads `origin_ns`, and gains `slope` nanoseconds per nanosecond."""
 
     origin_ns: int = 0
     offset_ns: int = 0
@@ -78,8 +83,8 @@ SAME_CLOCK = ClockModel()
 
 
 class WorkerClock:
-    """Offsets of one worker's clock: for each time window, the offset that was measured with the shortest round
-    trip."""
+    """Offsets of one worker's clock: for each time window, the offset that was measured with the
+    shortest round trip."""
 
     def __init__(self) -> None:
         self._window_bests: deque[ClockOffset] = deque(maxlen=_MAX_WINDOWS)
@@ -88,8 +93,8 @@ class WorkerClock:
         self.count = 0
 
     def add(self, sent_ns: int, at_ns: int, received_ns: int) -> None:
-        """Add a measurement: the times at which the master sent a ping, the worker read it (on the worker's clock), and
-        the master received the reply."""
+        """Add a measurement: the times at which the master sent a ping, the worker read it (on the
+        worker's clock), and the master received the reply."""
         reading = ClockOffset(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
         self.count += 1
         if self._window_ends_ns is None:
@@ -111,22 +116,25 @@ class WorkerClock:
         return max((reading.round_trip_ns for reading in self.offsets), default=0)
 
     def fit_line(self) -> ClockModel:
-        """Fit a line to the clock offsets by least squares. Raises ValueError before the first offset."""
+        """Fit a line to the clock offsets by least squares. Raises ValueError before the first
+        offset."""
         return fit_clock_line(self.offsets)
 
     def compute_residual_ms(self, line: ClockModel) -> float:
-        """Return the maximum deviation of the clock offsets from the line in ms, including half the round trip."""
+        """Return the maximum deviation of the clock offsets from the line in ms, including half the
+        round trip."""
         return max(line.compute_deviation_ns(reading) + reading.round_trip_ns / 2 for reading in self.offsets) / 1e6
 
 
 def fit_clock_line(offsets: tuple[ClockOffset, ...]) -> ClockModel:
-    """Fit a line to clock offsets by weighted least squares. Raises ValueError if `offsets` is empty.
+    """Fit a line to clock offsets by weighted least squares. Raises ValueError if `offsets` is
+    empty.
 
-    A constant asymmetry between the two directions shifts all offsets equally and does not change the slope. Half of
-    the time beyond the shortest round trip is the error of an offset, because that time was spent waiting in one of the
-    directions. The slope has a prior with mean 0 and the typical slope as its standard deviation: offsets within a
-    second contain no information about the slope, and a line fitted to their errors would be off by milliseconds at the
-    end of a stage.
+    A constant asymmetry between the two directions shifts all offsets equally and does not change
+    the slope. Half of the time beyond the shortest round trip is the error of an offset, because
+    that time was spent waiting in one of the directions. The slope has a prior with mean 0 and the
+    typical slope as its standard deviation: offsets within a second contain no information about
+    the slope, and a line fitted to their errors would be off by milliseconds at the end of a stage.
     """
     if not offsets:
         raise ValueError("the worker's clock was not read")
@@ -148,8 +156,9 @@ _TIME_LIST_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type 
 
 
 class RebasedRows(msgspec.Struct, frozen=True):
-    """A batch of rows on the master's clock, serialized for the engine. `sent` counts the requests sent; `max_lag_ms`
-    is their maximum send lag, or None if no request was sent that had an intended time."""
+    """A batch of rows on the master's clock, serialized for the engine. `sent` counts the requests
+    sent; `max_lag_ms` is their maximum send lag, or None if no request was sent that had an
+    intended time."""
 
     body: bytes
     sent: int
@@ -157,11 +166,12 @@ class RebasedRows(msgspec.Struct, frozen=True):
 
 
 def rebase_rows(body: bytes, stage: int, share_index: int, worker: int, line: ClockModel) -> RebasedRows:
-    """Convert a worker's batch of rows to the master's clock by `line`, and set the worker index to `worker`.
+    """Convert a worker's batch of rows to the master's clock by `line`, and set the worker index to
+    `worker`.
 
-    `share` is the worker's position in the stage, which the rows contain as worker index. A batch that needs no change
-    is returned unchanged. Raises ValueError if `body` is not a valid batch of this stage and worker, or has too many
-    rows.
+    `share` is the worker's position in the stage, which the rows contain as worker index. A batch
+    that needs no change is returned unchanged. Raises ValueError if `body` is not a valid batch of
+    this stage and worker, or has too many rows.
     """
     batch = _decode_valid_rows(body, stage, share_index)
     sent = batch.num_rows - batch.column("sent_ns").null_count
@@ -219,13 +229,13 @@ def _rebase_lists(lists: pa.Array, line: ClockModel) -> pa.Array:
 
 
 def _get_values(times: pa.Array) -> Times:
-    """Return the int64 values of an array without copying. The array must start at the beginning of its buffer, like
-    all arrays read from a message."""
+    """Return the int64 values of an array without copying. The array must start at the beginning of
+    its buffer, like all arrays read from a message."""
     return np.frombuffer(times.buffers()[1], np.int64, len(times)) if len(times) else np.empty(0, np.int64)
 
 
-# Arrays are built from buffers: pyarrow imports pandas when it first converts Python or NumPy values, which would take
-# half a second of a stage.
+# Arrays are built from buffers: pyarrow imports pandas when it first converts Python or NumPy
+# values, which would take half a second of a stage.
 
 
 def _is_valid(times: pa.Array) -> npt.NDArray[np.bool_]:

@@ -1,5 +1,5 @@
-"""Locust's master behind a guarded socket: clients without the token are ignored, and messages of clients with the
-token are validated.
+"""Locust's master behind a guarded socket: clients without the token are ignored, and messages of
+clients with the token are validated.
 
 Locust's master starts one user on each worker and transfers the messages of Sizewise. Locust's heartbeats are ignored:
 workers send them by the wall clock, so a clock adjustment could make Locust drop or stop a worker during a stage.
@@ -32,12 +32,13 @@ _MAX_MESSAGE_BYTES = 256 * 2**20
 """Maximum size of a message in bytes. 500 rows of long streams take tens of megabytes."""
 
 _MAX_QUEUED_MESSAGES = 1_000
-"""Maximum number of queued messages in each direction per worker. If the queue from a worker is full, the worker waits;
-if the queue to a worker is full, further messages are dropped, and such a worker counts as lost anyway."""
+"""Maximum number of queued messages in each direction per worker. If the queue from a worker is
+full, the worker waits; if the queue to a worker is full, further messages are dropped, and such a
+worker counts as lost anyway."""
 
 _MESSAGES_PER_TURN = 32
-"""Number of messages to handle before yielding to other greenlets. A socket that always has another message does not
-yield by itself."""
+"""Number of messages to handle before yielding to other greenlets. A socket that always has another
+message does not yield by itself."""
 
 _message_decoder: msgspec.msgpack.Decoder[tuple[str, msgspec.Raw, msgspec.Raw]]
 _message_decoder = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, msgspec.Raw])
@@ -49,7 +50,8 @@ class BindError(Exception):
 
 
 def resolve_host(host: str) -> str:
-    """Return the IP address of a host name, because ZeroMQ does not bind names. Raises BindError."""
+    """Return the IP address of a host name, because ZeroMQ does not bind names. Raises
+    BindError."""
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
@@ -61,8 +63,8 @@ def is_loopback(address: str) -> bool:
 
 
 def get_local_address(address: str) -> str:
-    """Return the address at which local processes reach a server that listens at `address`: the loopback address if the
-    server listens on all interfaces, otherwise `address`."""
+    """Return the address at which local processes reach a server that listens at `address`: the
+    loopback address if the server listens on all interfaces, otherwise `address`."""
     ip = ipaddress.ip_address(address)
     return ("127.0.0.1" if ip.version == 4 else "::1") if ip.is_unspecified else address
 
@@ -70,8 +72,8 @@ def get_local_address(address: str) -> str:
 class GuardedServer(zmqrpc.BaseSocket):
     """Encrypted and authenticated replacement for Locust's `Server`.
 
-    For a message of an unknown type, or a message that cannot be decoded, `on_invalid_message(client, reason)` is
-    called instead of raising an error.
+    For a message of an unknown type, or a message that cannot be decoded,
+    `on_invalid_message(client, reason)` is called instead of raising an error.
     """
 
     def __init__(self, address: str, port: int, token: str, on_invalid_message: Callable[[str, str], None]) -> None:
@@ -89,7 +91,8 @@ class GuardedServer(zmqrpc.BaseSocket):
         self.port = int(self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
     def send_to_client(self, message: Message) -> None:
-        """Send a message without blocking; the message is dropped if the client has disconnected."""
+        """Send a message without blocking; the message is dropped if the client has
+        disconnected."""
         self.socket.send_multipart([message.node_id.encode(), message.serialize()], zmq.NOBLOCK)  # type: ignore[no-untyped-call]
 
     def recv_from_client(self) -> tuple[str, Message]:
@@ -122,10 +125,11 @@ def new_message(client: str, kind: str, data: object) -> Message:
 
 
 def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
-    """Decode a message. The sender is the client that the socket reports, not the sender that the message claims.
+    """Decode a message. The sender is the client that the socket reports, not the sender that the
+    message claims.
 
-    Return None for a message to ignore, whose data is not decoded. Raises ValueError, msgspec.DecodeError or
-    RecursionError for a message that no worker sends.
+    Return None for a message to ignore, whose data is not decoded. Raises ValueError,
+    msgspec.DecodeError or RecursionError for a message that no worker sends.
     """
     if sum(map(len, frames)) > _MAX_MESSAGE_BYTES:
         raise ValueError("the message is too long")
@@ -160,9 +164,11 @@ class ArrivalUser(User):
 
 
 class GuardedMaster(MasterRunner):
-    """Locust master runner that acknowledges every worker, but registers a worker only when `register` is called.
+    """Locust master runner that acknowledges every worker, but registers a worker only when
+    `register` is called.
 
-    `on_message(client, type, body)` receives the messages of Sizewise and must not raise; `spawn` starts greenlets.
+    `on_message(client, type, body)` receives the messages of Sizewise and must not raise; `spawn`
+    starts greenlets.
     """
 
     def __init__(
@@ -183,7 +189,8 @@ class GuardedMaster(MasterRunner):
             zmqrpc.Server = original_server  # type: ignore[misc]
 
     def heartbeat_worker(self) -> NoReturn:
-        """Disable Locust's heartbeat check, which would drop workers and replace the guarded socket."""
+        """Disable Locust's heartbeat check, which would drop workers and replace the guarded
+        socket."""
         raise gevent.GreenletExit
 
     def handle_message(self, client_id: str, message: Message) -> None:
@@ -209,7 +216,8 @@ class GuardedMaster(MasterRunner):
             del self.clients[client_id]
 
     def start_users(self, then: Callable[[], None]) -> None:
-        """Start one user on each worker, and call `then` when all users have started, or after one second."""
+        """Start one user on each worker, and call `then` when all users have started, or after one
+        second."""
 
         def start() -> None:
             self.start(user_count=len(self.clients), spawn_rate=len(self.clients))
@@ -218,6 +226,7 @@ class GuardedMaster(MasterRunner):
         self._spawn(start)
 
     def shut_down(self, timeout_s: float) -> None:
-        """Stop receiving, wait for queued messages to be sent until the timeout expires, and close the socket."""
+        """Stop receiving, wait for queued messages to be sent until the timeout expires, and close
+        the socket."""
         self.greenlet.kill(block=True)
         self._server.shut_down(timeout_s)

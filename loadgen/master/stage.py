@@ -1,5 +1,5 @@
-"""A stage distributed over the workers of a master: split into parts, started at the same time on all workers, and
-reported as a single stage."""
+"""A stage distributed over the workers of a master: split into parts, started at the same time on
+all workers, and reported as a single stage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from loadgen.records import (
 )
 
 _LEAD_NS = 50_000_000
-"""Time in ns between sending a start or a change and the time at which it takes effect, for workers on this machine."""
+"""Time in ns between sending a start or a change and the time at which it takes effect, for workers
+on this machine."""
 _NETWORK_LEAD_NS = 200_000_000
 _LEAD_ROUND_TRIPS = 4
 _PROGRESS_INTERVAL_NS = 250_000_000
@@ -62,13 +63,14 @@ class WorkerStage:
 
     @property
     def first_errors(self) -> tuple[FirstError, ...]:
-        """First error of each class that the worker has reported so far, with times on the master's clock."""
+        """First error of each class that the worker has reported so far, with times on the master's
+        clock."""
         last = self.ended or self.progress
         return () if last is None else last.first_errors
 
     def rebase_rows(self, body: bytes, stage: int) -> bytes:
-        """Convert a batch of rows to the master's clock. Raises ValueError if the batch is not this worker's part of
-        the stage."""
+        """Convert a batch of rows to the master's clock. Raises ValueError if the batch is not this
+        worker's part of the stage."""
         if self.ended is not None:
             raise ValueError("sent rows after the end of the stage")
         self.clock_line = self.clock_line or self.worker.fit_clock_line()
@@ -78,16 +80,16 @@ class WorkerStage:
         return rebased.body
 
     def summarize(self, since_ns: int = 0) -> WorkerStageResult:
-        """Summarize the worker's part of the stage. For a worker that was lost, `lost_ns` is the time of its last
-        message, but not before `since_ns`."""
+        """Summarize the worker's part of the stage. For a worker that was lost, `lost_ns` is the
+        time of its last message, but not before `since_ns`."""
         worker, progress = self.worker, self.progress
         return WorkerStageResult(
             worker=worker.index,
             host=worker.hello.host,
             pid=worker.hello.pid,
             cpu_s=0.0 if self.ended is None else self.ended.cpu_s,
-            # Rows can include requests sent after the last progress report; the progress report also counts requests
-            # that had no response yet.
+            # Rows can include requests sent after the last progress report; the progress report
+            # also counts requests that had no response yet.
             sent=max(self._sent, progress.sent if progress else 0),
             max_lag_ms=max(self._max_lag_ms, progress.max_lag_ms if progress else 0.0),
             clock_residual_ms=None if self.clock_line is None else worker.compute_residual_ms(self.clock_line),
@@ -99,7 +101,8 @@ class WorkerStage:
 
 
 class DistributedStage:
-    """A stage that `workers` run together; the workers in `lost_before` were lost since the previous stage.
+    """A stage that `workers` run together; the workers in `lost_before` were lost since the
+    previous stage.
 
     All methods run on the hub of gevent and do not block.
     """
@@ -125,7 +128,8 @@ class DistributedStage:
             send(worker_stage.worker, RunStage(plan, WorkerShare(worker_stage.share, len(workers))))
 
     def on_report(self, worker: RemoteWorker, report: StagePrepared | StageStarted | Progress | StageEnded) -> None:
-        """Handle a worker's report. Raises ValueError if the report is of a different stage or out of order."""
+        """Handle a worker's report. Raises ValueError if the report is of a different stage or out
+        of order."""
         worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None or report.index != self._plan.index or worker_stage.ended is not None:
             raise ValueError(f"sent an unexpected {type(report).__name__} report")
@@ -149,7 +153,8 @@ class DistributedStage:
         self._advance()
 
     def on_rows(self, worker: RemoteWorker, body: bytes) -> None:
-        """Handle a worker's batch of rows. Raises ValueError if the batch is not that worker's part of this stage."""
+        """Handle a worker's batch of rows. Raises ValueError if the batch is not that worker's part
+        of this stage."""
         worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None:
             raise ValueError("sent rows of a stage that it does not run")
@@ -164,20 +169,22 @@ class DistributedStage:
         self._send_to_awaited(lambda _: StopStage(drain))
 
     def change_rate(self, change: ChangeRate) -> None:
-        """Change the rate of all workers at the same time, late enough for all workers to have received the command."""
+        """Change the rate of all workers at the same time, late enough for all workers to have
+        received the command."""
         at_ns = max(change.at_ns, self._now_ns() + self._compute_lead_ns())
         self._send_to_awaited(
             lambda worker_stage: ChangeRate(change.rate_per_s, self._get_clock_line(worker_stage).to_worker_ns(at_ns))
         )
 
     def extend(self, extension: ExtendStage) -> None:
-        """Extend the stage on all workers. The caller must allow time for the command to arrive. Durations need no
-        conversion between clocks."""
+        """Extend the stage on all workers. The caller must allow time for the command to arrive.
+        Durations need no conversion between clocks."""
         self._send_to_awaited(lambda _: extension)
 
     def on_worker_lost(self, worker: RemoteWorker) -> bool:
-        """Handle the loss of a worker: stop the remaining workers, because the rest of the lost worker's part is not
-        sent. Return False if the lost worker had no unfinished part in this stage."""
+        """Handle the loss of a worker: stop the remaining workers, because the rest of the lost
+        worker's part is not sent. Return False if the lost worker had no unfinished part in this
+        stage."""
         worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None or worker_stage.ended is not None:
             return False
@@ -206,12 +213,13 @@ class DistributedStage:
             self._report_progress()
 
     def _start(self, remaining: Sequence[WorkerStage]) -> None:
-        """Start all workers after the lead time, or immediately if the stage has already been stopped, because stopped
-        workers do not wait for the start."""
+        """Start all workers after the lead time, or immediately if the stage has already been
+        stopped, because stopped workers do not wait for the start."""
         lead_ns = 0 if self._is_stopped else self._compute_lead_ns() + round(self._plan.lead_in_s * 1e9)
         self._start_ns = self._now_ns() + lead_ns
         for worker_stage in remaining:
-            # Use the same clock line for the whole stage, so that the times of the rows do not jump.
+            # Use the same clock line for the whole stage, so that the times of the rows do not
+            # jump.
             worker_stage.clock_line = worker_stage.clock_line or worker_stage.worker.fit_clock_line()
             if worker_stage.ended is None:
                 self._send(
@@ -245,8 +253,8 @@ class DistributedStage:
         )
 
     def _sum_scheduled(self) -> int | None:
-        """Return the total number of scheduled arrivals, including the arrivals that a lost worker had reported; None
-        if unknown."""
+        """Return the total number of scheduled arrivals, including the arrivals that a lost worker
+        had reported; None if unknown."""
         reports = (worker_stage.ended or worker_stage.started for worker_stage in self._worker_stages.values())
         return sum_known(report.scheduled for report in reports if report is not None)
 

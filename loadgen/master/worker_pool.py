@@ -1,5 +1,5 @@
-"""The workers of a master: their state, the time of the last message of each worker, and the processes of local
-workers."""
+"""The workers of a master: their state, the time of the last message of each worker, and the
+processes of local workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class LocalWorker:
             self._stdin.flush()
 
     def describe_exit(self) -> str | None:
-        """Return how the process ended, such as "ended with code 1"; None while the process runs."""
+        """Return how the process ended, such as "ended with code 1"; None while the process
+        runs."""
         code = self._child.poll()
         return None if code is None else describe_exit(code)
 
@@ -60,23 +61,23 @@ MAX_SILENCE_NS = 2_500_000_000
 _MAX_SILENCE_PREPARING_NS = 10_000_000_000
 """Time in ns without a message after which a worker that is not sending counts as lost.
 
-The limit is longer than `MAX_SILENCE_NS`, because the load of a tokenizer blocks the interpreter of a worker for
-seconds. It also applies to a sending worker that gets too little CPU time, but not to a local worker whose process is
-suspended (SIGSTOP).
+The limit is longer than `MAX_SILENCE_NS`, because the load of a tokenizer blocks the interpreter of
+a worker for seconds. It also applies to a sending worker that gets too little CPU time, but not to
+a local worker whose process is suspended (SIGSTOP).
 """
 
 _PING_INTERVAL_NS = 250_000_000
 _INITIAL_PINGS = 8
-"""Number of consecutive pings when a worker joins, so that its initial clock offset is the best of several
-measurements."""
+"""Number of consecutive pings when a worker joins, so that its initial clock offset is the best of
+several measurements."""
 
 _EXIT_GRACE_NS = 300_000_000
-"""Time in ns for which messages of a local worker are still accepted after its process has ended, because a message
-with the reason for the exit may still arrive."""
+"""Time in ns for which messages of a local worker are still accepted after its process has ended,
+because a message with the reason for the exit may still arrive."""
 
 _PAUSE_NS = 500_000_000
-"""Gap between two polls, in ns, above which the master itself counts as paused, so that silent workers are not at
-fault."""
+"""Gap between two polls, in ns, above which the master itself counts as paused, so that silent
+workers are not at fault."""
 
 
 class RemoteWorker:
@@ -115,7 +116,8 @@ class RemoteWorker:
         return None if self.clock is None else self.clock.compute_residual_ms(line)
 
     def start_ping_if_due(self, now_ns: int) -> bool:
-        """Return True if a ping is due, and record the ping as sent; the caller must then send it immediately."""
+        """Return True if a ping is due, and record the ping as sent; the caller must then send it
+        immediately."""
         if now_ns < self._next_ping_ns:
             return False
         self._next_ping_ns = now_ns + _PING_INTERVAL_NS
@@ -125,7 +127,8 @@ class RemoteWorker:
         return True
 
     def on_pong(self, pong: Pong, now_ns: int) -> None:
-        """Handle a pong. Pongs to pings that were not sent, or were sent too long ago, are ignored."""
+        """Handle a pong. Pongs to pings that were not sent, or were sent too long ago, are
+        ignored."""
         if pong.sent_ns not in self._pings_sent_ns:
             return
         del self._pings_sent_ns[pong.sent_ns]
@@ -154,10 +157,11 @@ class RemoteWorker:
         return None if silent_ns < limit_ns else f"did not respond for {limit_ns / 1e9:g} s"
 
     def _is_starved(self) -> bool:
-        """Return True if the worker had the CPU for only part of the second half of the silence limit.
+        """Return True if the worker had the CPU for only part of the second half of the silence
+        limit.
 
-        A worker that had the CPU all the time is not silent for lack of CPU, and a worker that used no CPU time is not
-        waiting for the CPU.
+        A worker that had the CPU all the time is not silent for lack of CPU, and a worker that used
+        no CPU time is not waiting for the CPU.
         """
         if self.local is None or self._used_cpu_s is None:
             return False
@@ -169,8 +173,8 @@ class RemoteWorker:
 
 
 class WorkerPool:
-    """The workers that have joined, in the order of their Hello messages; after `assign_indices`, in the order of their
-    indices."""
+    """The workers that have joined, in the order of their Hello messages; after `assign_indices`,
+    in the order of their indices."""
 
     def __init__(self) -> None:
         self._workers: dict[str, RemoteWorker] = {}
@@ -204,16 +208,16 @@ class WorkerPool:
         return len(self.group_by_host(tuple(self))) > 1
 
     def group_by_host(self, workers: tuple[RemoteWorker, ...]) -> list[list[RemoteWorker]]:
-        """Group workers by host. A host is identified by name and clock, because two machines may have the same
-        name."""
+        """Group workers by host. A host is identified by name and clock, because two machines may
+        have the same name."""
         hosts: dict[tuple[str, str], list[RemoteWorker]] = {}
         for worker in workers:
             hosts.setdefault((worker.hello.host, worker.hello.clock), []).append(worker)
         return list(hosts.values())
 
     def assign_indices(self) -> None:
-        """Assign indices to the workers, local workers first, then by host and process ID. The indices do not depend on
-        the order in which the workers joined."""
+        """Assign indices to the workers, local workers first, then by host and process ID. The
+        indices do not depend on the order in which the workers joined."""
         ordered = sorted(
             self, key=lambda worker: (worker.local is None, worker.hello.host, worker.hello.clock, worker.hello.pid)
         )
@@ -222,7 +226,8 @@ class WorkerPool:
             worker.index = index
 
     def find_lost(self, now_ns: int) -> list[tuple[RemoteWorker, str]]:
-        """Return the active workers that now count as lost, each with the reason. Call it several times per second."""
+        """Return the active workers that now count as lost, each with the reason. Call it several
+        times per second."""
         if self._polled_ns is not None and (paused_ns := now_ns - self._polled_ns) > _PAUSE_NS:
             for worker in self:
                 worker.last_received_ns = min(now_ns, worker.last_received_ns + paused_ns)

@@ -1,4 +1,5 @@
-"""Read the rows of a dataset file or folder within a memory limit, and select the prepared request for each arrival."""
+"""Read the rows of a dataset file or folder within a memory limit, and select the prepared request
+for each arrival."""
 
 from __future__ import annotations
 
@@ -20,20 +21,23 @@ from loadgen.workloads import Dataset, Popularity
 Row = dict[str, object]
 
 MAX_ROW_BYTES = 16 * 2**20
-"""Maximum size in bytes of a JSON line or a CSV row. A larger row indicates an error in the file."""
+"""Maximum size in bytes of a JSON line or a CSV row. A larger row indicates an error in the
+file."""
 MAX_FILES = 100_000
 _PARQUET_ROWS = 100
 _BARE_JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 
 
 class DatasetError(Exception):
-    """Raised when the dataset cannot be read; the message contains the path, and the line number if applicable."""
+    """Raised when the dataset cannot be read; the message contains the path, and the line number if
+    applicable."""
 
 
 class DatasetRow(NamedTuple):
     """A row of a dataset and its size in the file, in bytes. CSV cells are strings.
 
-    `raw` is the unchanged content of a JSON line or a folder's file; `name` is the name of a folder's file.
+    `raw` is the unchanged content of a JSON line or a folder's file; `name` is the name of a
+    folder's file.
     """
 
     row: Row
@@ -43,10 +47,11 @@ class DatasetRow(NamedTuple):
 
 
 class DatasetReader:
-    """Iterator over the first rows of a dataset, up to `limit_bytes` bytes of the file, but at least one row.
+    """Iterator over the first rows of a dataset, up to `limit_bytes` bytes of the file, but at
+    least one row.
 
-    `is_truncated` is true after the iteration if further rows were omitted. In memory, a row takes several times its
-    size in the file.
+    `is_truncated` is true after the iteration if further rows were omitted. In memory, a row takes
+    several times its size in the file.
     """
 
     def __init__(self, dataset: Dataset, limit_bytes: int) -> None:
@@ -83,8 +88,8 @@ class DatasetReader:
 
 
 def encode_cell(value: object, *, is_csv: bool) -> bytes:
-    """Encode a value as JSON. CSV cells that are valid as a JSON number, true, false or null are not quoted. Raises
-    DatasetError for a value that JSON cannot represent."""
+    """Encode a value as JSON. CSV cells that are valid as a JSON number, true, false or null are
+    not quoted. Raises DatasetError for a value that JSON cannot represent."""
     if is_csv and isinstance(value, str) and _BARE_JSON.fullmatch(value):
         return value.encode()
     try:
@@ -94,8 +99,8 @@ def encode_cell(value: object, *, is_csv: bool) -> bytes:
 
 
 def encode_row(row: DatasetRow, *, is_csv: bool) -> bytes:
-    """Encode a row as a request body without a template: its unchanged content, or a JSON object with the columns.
-    Raises DatasetError for a value that JSON cannot represent."""
+    """Encode a row as a request body without a template: its unchanged content, or a JSON object
+    with the columns. Raises DatasetError for a value that JSON cannot represent."""
     if row.raw is not None:
         return row.raw
     cells = (msgspec.json.encode(name) + b":" + encode_cell(value, is_csv=is_csv) for name, value in row.row.items())
@@ -103,7 +108,8 @@ def encode_row(row: DatasetRow, *, is_csv: bool) -> bytes:
 
 
 def _open_file(path: Path) -> IO[bytes]:
-    """Open a regular file. Raises DatasetError for devices and pipes, because reading them might never end."""
+    """Open a regular file. Raises DatasetError for devices and pipes, because reading them might
+    never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise DatasetError(f"{path} is not a file")
     return path.open("rb")
@@ -134,7 +140,8 @@ def _read_jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
 class _CsvLines:
     """Iterable of decoded lines for the csv module.
 
-    `number` is the number of the last line; `row_bytes` is the size so far of the row that is being read, in bytes.
+    `number` is the number of the last line; `row_bytes` is the size so far of the row that is being
+    read, in bytes.
     """
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
@@ -209,8 +216,8 @@ def _get_first_line(error: Exception) -> str:
 
 
 def _read_folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
-    """Yield the files of a folder, without hidden files, subfolders and devices. Raises DatasetError for a link to a
-    file outside the folder."""
+    """Yield the files of a folder, without hidden files, subfolders and devices. Raises
+    DatasetError for a link to a file outside the folder."""
     root = path.resolve()
     for name in _list_names(path):
         file = path / name
@@ -244,8 +251,8 @@ MAX_PICKS = 65_536
 
 
 def draw_picks(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
-    """Draw the index of the prepared request for each arrival, from 0 to `count` - 1; return None if the requests are
-    sent in turn."""
+    """Draw the index of the prepared request for each arrival, from 0 to `count` - 1; return None
+    if the requests are sent in turn."""
     if popularity.kind == "in-turn" or count < 2:
         return None
     rng = np.random.default_rng([seed, count])

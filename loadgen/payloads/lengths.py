@@ -16,7 +16,8 @@ Lengths = npt.NDArray[np.int64]
 MAX_LENGTH = 2_000_000
 _STANDARD = NormalDist()
 _MIN_PROBABILITY = 1e-9
-"""Minimum probability of a value between the bounds of a truncated distribution, below which LengthError is raised."""
+"""Minimum probability of a value between the bounds of a truncated distribution, below which
+LengthError is raised."""
 
 
 class LengthError(Exception):
@@ -24,7 +25,8 @@ class LengthError(Exception):
 
 
 def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Lengths:
-    """Draw `count` integers from 1 to MAX_LENGTH. Raises LengthError if the distribution is invalid."""
+    """Draw `count` integers from 1 to MAX_LENGTH. Raises LengthError if the distribution is
+    invalid."""
     match length:
         case FixedLength(tokens=tokens):
             return np.full(count, _check_length(tokens), np.int64)
@@ -76,7 +78,8 @@ def _draw_truncated_normal(
 ) -> npt.NDArray[np.float64]:
     """Draw standard normal numbers z, truncated so that `spread` × z lies between `edges`.
 
-    Inverse transform sampling gives the same distribution as rejection sampling, without the repetition.
+    Inverse transform sampling gives the same distribution as rejection sampling, without the
+    repetition.
     """
     if spread == 0:
         if not edges[0] <= 0 <= edges[1]:

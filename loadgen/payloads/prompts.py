@@ -1,4 +1,5 @@
-"""Build prompts for a language model: synthetic prompts and sessions, or prompts from a trace or a dataset."""
+"""Build prompts for a language model: synthetic prompts and sessions, or prompts from a trace or a
+dataset."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ MAX_TURNS = 1000
 _BLOCK_SIZE = 1024
 _MIN_TOKEN_BYTES = 4
 _LENGTHS, _THINK_TIMES = 1, 2
-"""Separate random streams for lengths and think times, so that a change of one does not change the other or the
-texts."""
+"""Separate random streams for lengths and think times, so that a change of one does not change the
+other or the texts."""
 
 
 class PromptError(Exception):
@@ -29,9 +30,9 @@ class PromptError(Exception):
 class Prompt(msgspec.Struct, frozen=True):
     """A prompt for one request.
 
-    `texts` are the messages of a conversation, alternately by user and model, ending with the user; `prefix` precedes
-    them. For embeddings, `texts` are the texts to embed; for reranking, the query and its documents. If `messages` is
-    set, these chat messages are sent unchanged instead.
+    `texts` are the messages of a conversation, alternately by user and model, ending with the user;
+    `prefix` precedes them. For embeddings, `texts` are the texts to embed; for reranking, the query
+    and its documents. If `messages` is set, these chat messages are sent unchanged instead.
     """
 
     texts: tuple[str, ...]
@@ -41,8 +42,8 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Consecutive prompts of one session. `think_ns[k]` is the think time in ns after the response to the k-th
-    prompt."""
+    """Consecutive prompts of one session. `think_ns[k]` is the think time in ns after the response
+    to the k-th prompt."""
 
     prompts: list[Prompt]
     think_ns: list[int]
@@ -61,10 +62,11 @@ def generate_sessions(
     texts: int,
     limit_bytes: int,
 ) -> Iterator[Session]:
-    """Yield `unique` sessions with `texts` texts per prompt; `texts` must be 1 for sessions with several turns.
+    """Yield `unique` sessions with `texts` texts per prompt; `texts` must be 1 for sessions with
+    several turns.
 
-    Stop at the first session that exceeds `limit_bytes`. Raises PromptError if that is the first session, and
-    LengthError if a length distribution is invalid.
+    Stop at the first session that exceeds `limit_bytes`. Raises PromptError if that is the first
+    session, and LengthError if a length distribution is invalid.
     """
     think_time_rng = np.random.default_rng([seed, _THINK_TIMES])
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
@@ -89,8 +91,8 @@ def generate_sessions(
 def draw_session_lengths(
     prompts: SyntheticPrompts, seed: int, *, texts: int = 1
 ) -> Iterator[tuple[list[int], list[int | None]]]:
-    """Yield the prompt lengths and the response lengths (per turn, in tokens) of each of the `unique` sessions that
-    `generate_sessions` yields.
+    """Yield the prompt lengths and the response lengths (per turn, in tokens) of each of the
+    `unique` sessions that `generate_sessions` yields.
 
     Raises LengthError if a length distribution is invalid.
     """
@@ -108,8 +110,8 @@ def draw_session_lengths(
 def build_sessions_from_trace(
     trace: TracePrompts, text_generator: TextGenerator, limit_bytes: int
 ) -> Iterator[Session]:
-    """Yield one single-prompt session per request of the trace; lengths below 1 are replaced by 1. Raises PromptError
-    if the trace is invalid or a request exceeds `limit_bytes`."""
+    """Yield one single-prompt session per request of the trace; lengths below 1 are replaced by 1.
+    Raises PromptError if the trace is invalid or a request exceeds `limit_bytes`."""
     if not trace.input_tokens or len(trace.input_tokens) != len(trace.output_tokens) or len(trace.input_tokens) % 4:
         raise PromptError("the trace must have as many output lengths as prompt lengths, and at least one")
     inputs, outputs = (np.frombuffer(data, "<i4").tolist() for data in (trace.input_tokens, trace.output_tokens))
@@ -125,7 +127,8 @@ def build_sessions_from_trace(
 
 
 def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) -> Iterator[Session]:
-    """Yield one single-prompt session per row of the dataset. Raises PromptError and DatasetError."""
+    """Yield one single-prompt session per row of the dataset. Raises PromptError and
+    DatasetError."""
     for number, row in enumerate(reader, 1):
         value = _get_cell(row.row, prompts.prompt, number)
         output_tokens = (
@@ -153,7 +156,8 @@ def _draw_endless_lengths(length: Length, rng: np.random.Generator) -> Iterator[
 def _generate_prefixes(
     prompts: SyntheticPrompts, text_generator: TextGenerator, popularity: Popularity, seed: int, limit_bytes: int
 ) -> Iterator[str]:
-    """Yield the shared prefix of each prompt, drawn from the prefix groups; empty strings without groups."""
+    """Yield the shared prefix of each prompt, drawn from the prefix groups; empty strings without
+    groups."""
     groups, tokens = prompts.prefix_groups, prompts.prefix_tokens
     if groups < 1 or tokens < 1:
         yield from repeat("")
@@ -167,8 +171,8 @@ def _generate_prefixes(
 
 
 def _compute_min_bytes(prefix_tokens: int, inputs: list[int], outputs: list[int | None], turns: int) -> int:
-    """Return a lower bound of the size of a session in bytes. Each request contains all earlier turns of the
-    session."""
+    """Return a lower bound of the size of a session in bytes. Each request contains all earlier
+    turns of the session."""
     if turns == 1:
         return _MIN_TOKEN_BYTES * (prefix_tokens + sum(inputs))
     total = history = 0
@@ -202,7 +206,8 @@ def _get_cell(row: Row, column: str, number: int) -> object:
 
 
 def _parse_token_count(value: object, number: int) -> int:
-    """Parse a number of tokens from an integer, a string (CSV) or a float (Parquet). Raises PromptError."""
+    """Parse a number of tokens from an integer, a string (CSV) or a float (Parquet). Raises
+    PromptError."""
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -223,8 +228,8 @@ def _decode_text(value: bytes, name: str) -> str:
 
 
 def _parse_messages(value: object, number: int) -> list[dict[str, Any]]:
-    """Return chat messages without null values, which tables contain for the missing keys of a message. Raises
-    PromptError."""
+    """Return chat messages without null values, which tables contain for the missing keys of a
+    message. Raises PromptError."""
     if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
         raise PromptError(
             f"row {number} of the dataset is neither a string, a list of strings nor a list of chat messages"

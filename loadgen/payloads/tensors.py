@@ -1,4 +1,5 @@
-"""Load or generate the input tensors of a model, and find the output of a model that contains the classes."""
+"""Load or generate the input tensors of a model, and find the output of a model that contains the
+classes."""
 
 from __future__ import annotations
 
@@ -29,15 +30,15 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""NumPy dtypes of the Open Inference Protocol datatypes, in wire format. BYTES has no dtype, because the elements are
-length-prefixed."""
+"""NumPy dtypes of the Open Inference Protocol datatypes, in wire format. BYTES has no dtype,
+because the elements are length-prefixed."""
 
 
 _MAX_AXES = 32
 _MAX_SIZE = 2**31
 _STRING_BYTES = 16
-"""Memory size of a generated string in bytes: eight for the number drawn, and six (rounded up to eight) for its
-digits."""
+"""Memory size of a generated string in bytes: eight for the number drawn, and six (rounded up to
+eight) for its digits."""
 
 
 class TensorError(Exception):
@@ -56,8 +57,8 @@ class TensorInput(msgspec.Struct, frozen=True):
 
 
 def read_npz(path: str) -> dict[str, Tensor]:
-    """Load all arrays of an .npz file by name. Raises TensorError if the file cannot be read or contains object arrays,
-    which could execute code from the file."""
+    """Load all arrays of an .npz file by name. Raises TensorError if the file cannot be read or
+    contains object arrays, which could execute code from the file."""
     try:
         with Path(path).open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -71,8 +72,9 @@ def read_npz(path: str) -> dict[str, Tensor]:
 
 
 def select_inputs(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) -> dict[str, Tensor]:
-    """Select the arrays of the model's inputs by name, and convert them to the datatypes of the inputs. Raises
-    TensorError if an array is missing or cannot be converted, or if the numbers of rows differ."""
+    """Select the arrays of the model's inputs by name, and convert them to the datatypes of the
+    inputs. Raises TensorError if an array is missing or cannot be converted, or if the numbers of
+    rows differ."""
     missing = [spec.name for spec in specs if spec.name not in arrays]
     if missing:
         raise TensorError(f"no array named {', '.join(missing)}; the file has {', '.join(arrays) or 'none'}")
@@ -97,12 +99,12 @@ def _convert_to_datatype(array: Tensor, spec: TensorInput) -> Tensor:
 def generate_inputs(
     specs: Sequence[TensorInput], rows: int, requests: int, seed: int, *, limit_bytes: int
 ) -> dict[str, Tensor]:
-    """Generate seeded inputs for `requests` requests of `rows` rows each, or for as many requests as fit into
-    `limit_bytes`.
+    """Generate seeded inputs for `requests` requests of `rows` rows each, or for as many requests
+    as fit into `limit_bytes`.
 
-    The first axis is the row axis; other axes of any size get size 1. Floats are standard normal. Integers are 0 or 1,
-    which are valid as token IDs, masks and categories. Raises TensorError if a fixed first axis differs from `rows`, or
-    if a single request exceeds the limit.
+    The first axis is the row axis; other axes of any size get size 1. Floats are standard normal.
+    Integers are 0 or 1, which are valid as token IDs, masks and categories. Raises TensorError if a
+    fixed first axis differs from `rows`, or if a single request exceeds the limit.
     """
     shapes = [_get_row_shape(spec, rows) for spec in specs]
     request_bytes = rows * sum(
@@ -152,7 +154,8 @@ def _get_dtype(spec: TensorInput) -> np.dtype[Any]:
 
 
 def to_bytes(tensor: Tensor) -> bytes:
-    """Serialize a tensor for the binary extension: little-endian, in row-major order. Strings are length-prefixed."""
+    """Serialize a tensor for the binary extension: little-endian, in row-major order. Strings are
+    length-prefixed."""
     if tensor.dtype.kind not in "SU":
         return tensor.tobytes()
     return b"".join(len(text).to_bytes(4, "little") + text for text in map(encode_string, tensor.ravel().tolist()))
@@ -176,7 +179,8 @@ _NAME_OUTPUT_HINT = "Set workload.output to the name of the output with the clas
 
 
 class AmbiguousOutputError(Exception):
-    """Raised when no output, or more than one output, can contain the classes. `hint` suggests what to change."""
+    """Raised when no output, or more than one output, can contain the classes. `hint` suggests what
+    to change."""
 
     def __init__(self, message: str, hint: str = _NAME_OUTPUT_HINT, *, has_no_candidate: bool = False) -> None:
         super().__init__(message)
@@ -184,10 +188,12 @@ class AmbiguousOutputError(Exception):
 
 
 def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: str | None = None) -> int:
-    """Return the index of the output that contains the class, or the class scores, of each of the first `rows` rows.
+    """Return the index of the output that contains the class, or the class scores, of each of the
+    first `rows` rows.
 
-    Select the output named `output_name`; without a name, the only output with one integer per row, or else the only
-    output with one score per class. Raises AmbiguousOutputError if there is no such output, or more than one.
+    Select the output named `output_name`; without a name, the only output with one integer per row,
+    or else the only output with one score per class. Raises AmbiguousOutputError if there is no
+    such output, or more than one.
     """
     kinds = [classify_output(tensor, rows) for _, tensor in outputs]
     if output_name is not None:
@@ -218,7 +224,8 @@ def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: st
 
 
 def classify_output(tensor: Tensor, rows: int) -> OutputKind | None:
-    """Return whether an output contains a class or class scores for each row; None if it contains neither."""
+    """Return whether an output contains a class or class scores for each row; None if it contains
+    neither."""
     if not tensor.ndim or len(tensor) < rows or not rows:
         return None
     axes = [axis for axis in tensor.shape[1:] if axis != 1]
@@ -228,7 +235,8 @@ def classify_output(tensor: Tensor, rows: int) -> OutputKind | None:
 
 
 def extract_classes(tensor: Tensor, rows: int) -> npt.NDArray[Any]:
-    """Return the class of each of the first `rows` rows, from classes or by arg max from class scores."""
+    """Return the class of each of the first `rows` rows, from classes or by arg max from class
+    scores."""
     flat = tensor[:rows].reshape(rows, -1)
     return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
 

@@ -59,7 +59,8 @@ yellow yes yet you young your
 """
 
 WORDS = tuple(_TEXT.split())
-"""Common English words. Tokenizers of large language models encode each word, with a leading space, as one token."""
+"""Common English words. Tokenizers of large language models encode each word, with a leading space,
+as one token."""
 
 
 CountTokens = Callable[[str], int]
@@ -76,7 +77,8 @@ class TokenizerError(Exception):
 
 
 def load_token_counter(path: str) -> CountTokens:
-    """Load a `tokenizer.json`, and return a function that counts tokens, without the special tokens that a server adds.
+    """Load a `tokenizer.json`, and return a function that counts tokens, without the special tokens
+    that a server adds.
 
     Raises TokenizerError if the tokenizer cannot be loaded.
     """
@@ -128,9 +130,9 @@ _FILLERS = (" a", "a", " 1", "1", ".", ",", "!", "\n")
 class TextGenerator:
     """Generator of texts with a given number of tokens.
 
-    Without a tokenizer, each word counts as one token, which is approximately true for English and current models. With
-    a tokenizer, lengths are exact if the vocabulary allows it; `inexact_count` is the number of texts whose length is
-    not exact.
+    Without a tokenizer, each word counts as one token, which is approximately true for English and
+    current models. With a tokenizer, lengths are exact if the vocabulary allows it; `inexact_count`
+    is the number of texts whose length is not exact.
     """
 
     def __init__(self, rng: np.random.Generator, count_tokens: CountTokens | None) -> None:
@@ -176,15 +178,16 @@ class TextGenerator:
 
 
 def _select_single_token_words(count_tokens: CountTokens) -> Sequence[str]:
-    """Return the words that the tokenizer encodes as one token, or all words if there are too few."""
+    """Return the words that the tokenizer encodes as one token, or all words if there are too
+    few."""
     base_count = count_tokens("go go")
     single_token_words = [word for word in WORDS if count_tokens(f"go {word} go") == base_count + 1]
     return single_token_words if len(single_token_words) >= _MIN_SINGLE_TOKEN_WORDS else WORDS
 
 
 def _append_fillers(text: str, length: int, tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-    """Append fillers that add exactly one token each, until the text has `tokens` tokens or no filler fits. Return the
-    text and its number of tokens."""
+    """Append fillers that add exactly one token each, until the text has `tokens` tokens or no
+    filler fits. Return the text and its number of tokens."""
     for _ in range(min(tokens - length, _MAX_FILLERS)):
         for filler in _FILLERS:
             if count_tokens(text + filler) == length + 1:

@@ -24,7 +24,8 @@ def check_http_status(exchange: Exchange) -> ResponseCheck:
 
 
 def build_check(expect: Expectation | None) -> CheckResponse:
-    """Build the response check for an expectation. Raises WorkloadError if the expectation is invalid."""
+    """Build the response check for an expectation. Raises WorkloadError if the expectation is
+    invalid."""
     if expect is None or expect == Expectation():
         return check_http_status
     check_status = _build_status_check(frozenset(expect.statuses)) if expect.statuses else check_http_status
@@ -56,7 +57,8 @@ _BodyTest = Callable[[bytes], bool]
 
 
 def _build_body_test(expect: Expectation) -> _BodyTest | None:
-    """Build a function that returns True if a body meets the expectation; return None if bodies are not checked.
+    """Build a function that returns True if a body meets the expectation; return None if bodies are
+    not checked.
 
     The function raises msgspec.DecodeError if the body must be JSON and is not.
     """
@@ -87,7 +89,8 @@ def _decode_expected(equals: bytes) -> Any:
 
 
 def _is_equal(left: Any, right: Any) -> bool:
-    """Return True if two JSON values are equal: 1 equals 1.0, but, unlike in Python, true equals neither of them."""
+    """Return True if two JSON values are equal: 1 equals 1.0, but, unlike in Python, true equals
+    neither of them."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, dict) and isinstance(right, dict):
@@ -122,7 +125,8 @@ def _is_index(step: str, length: int) -> bool:
 
 
 def _build_searcher(pattern: str) -> _BodyTest:
-    """Build a function that searches a body for a regular expression with RE2 (part of Arrow), in linear time."""
+    """Build a function that searches a body for a regular expression with RE2 (part of Arrow), in
+    linear time."""
     # Import Arrow only here: the import is slow, and few expectations need it.
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -1,4 +1,5 @@
-"""Prepare plain HTTP workloads: fixed bodies, or a template that is filled with the rows of a dataset.
+"""Prepare plain HTTP workloads: fixed bodies, or a template that is filled with the rows of a
+dataset.
 
 `{{column}}` in a body or a path is replaced by the value of that column in the row.
 """
@@ -34,7 +35,8 @@ class _Placeholder(NamedTuple):
 class BodyTemplate:
     """Template of a request body with placeholders.
 
-    If `is_json` is true, raises WorkloadError unless the template is valid JSON; if None, JSON is detected.
+    If `is_json` is true, raises WorkloadError unless the template is valid JSON; if None, JSON is
+    detected.
     """
 
     def __init__(self, text: str, *, is_json: bool | None, is_csv: bool) -> None:
@@ -53,8 +55,8 @@ class BodyTemplate:
         return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> bytes:
-        """Return the request body for a row. Raises WorkloadError if the row lacks a column or the body is too large,
-        and DatasetError if a value cannot be encoded."""
+        """Return the request body for a row. Raises WorkloadError if the row lacks a column or the
+        body is too large, and DatasetError if a value cannot be encoded."""
         body = bytearray()
         for part in self._encoded_parts:
             body += part if isinstance(part, bytes) else self._fill_placeholder(part, row)
@@ -81,8 +83,8 @@ class PathTemplate:
         return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> str:
-        """Return the request path for a row. Raises WorkloadError if the row lacks a column or a value is too long, and
-        DatasetError if a value cannot be encoded."""
+        """Return the request path for a row. Raises WorkloadError if the row lacks a column or a
+        value is too long, and DatasetError if a value cannot be encoded."""
         return "".join(part if isinstance(part, str) else self._fill_placeholder(part, row) for part in self._parts)
 
     @staticmethod
@@ -140,8 +142,8 @@ _BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
 def encode_request(
     method: str, path: str, address: Address, headers: Sequence[tuple[str, str]], body: bytes | None
 ) -> bytes:
-    """Serialize one HTTP request. Later headers replace earlier headers of the same name, and Content-Length is always
-    computed.
+    """Serialize one HTTP request. Later headers replace earlier headers of the same name, and
+    Content-Length is always computed.
 
     Raises WorkloadError for characters that HTTP does not allow.
     """
@@ -240,7 +242,8 @@ def _new_body_builder(workload: HttpWorkload, method: str, format_: str) -> Call
 
 
 def _guess_content_type(row: DatasetRow) -> str:
-    """Return the content type of a row that is sent unchanged; the type of a file is guessed from its name."""
+    """Return the content type of a row that is sent unchanged; the type of a file is guessed from
+    its name."""
     return (guess_type(row.name)[0] or "application/octet-stream") if row.name else "application/json"
 
 
@@ -258,8 +261,8 @@ def _get_template_type(template: BodyTemplate) -> str:
 def encode_within_memory(
     request_parts: Iterable[RequestParts], method: str, endpoint: Endpoint, address: Address
 ) -> tuple[list[bytes], bool]:
-    """Serialize the requests that fit into the memory limit, but at least one request. The second result is True if
-    requests were omitted."""
+    """Serialize the requests that fit into the memory limit, but at least one request. The second
+    result is True if requests were omitted."""
     requests: list[bytes] = []
     total = 0
     for path, body, content_type in request_parts:

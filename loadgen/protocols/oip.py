@@ -31,8 +31,8 @@ from loadgen.workloads import OipWorkload
 
 
 class OipTransport(Protocol):
-    """The Open Inference Protocol over HTTP or gRPC. `refusal_note` is the note for the result if the server rejects
-    binary tensors."""
+    """The Open Inference Protocol over HTTP or gRPC. `refusal_note` is the note for the result if
+    the server rejects binary tensors."""
 
     @property
     def label(self) -> str: ...
@@ -46,7 +46,8 @@ class OipTransport(Protocol):
         ...
 
     def encode_request(self, part: RequestInputs, is_binary: bool, /) -> bytes:
-        """Serialize one inference request. Raises TensorError for a tensor that cannot be encoded."""
+        """Serialize one inference request. Raises TensorError for a tensor that cannot be
+        encoded."""
         ...
 
     def is_refusal(self, exchange: Exchange, /) -> bool:
@@ -54,7 +55,8 @@ class OipTransport(Protocol):
         ...
 
     def read_named_outputs(self, exchange: Exchange, /) -> list[NamedTensor]:
-        """Return the names and tensors of the outputs of a successful response. Raises ResponseError."""
+        """Return the names and tensors of the outputs of a successful response. Raises
+        ResponseError."""
         ...
 
     def build_check(self, labels: Labels | None, class_index: int | None, /) -> CheckResponse: ...
@@ -63,8 +65,8 @@ class OipTransport(Protocol):
 async def build_oip(
     workload: OipWorkload, endpoint: Endpoint, address: Address, send: SendGrpcRequest
 ) -> PreparedWorkload:
-    """Prepare an Open Inference Protocol workload: request the model's metadata, and test whether the server accepts
-    binary tensors. Raises WorkloadError and TargetError."""
+    """Prepare an Open Inference Protocol workload: request the model's metadata, and test whether
+    the server accepts binary tensors. Raises WorkloadError and TargetError."""
     transport = _new_transport(workload, endpoint, address)
     specs = await transport.fetch_inputs(send)
     try:
@@ -108,7 +110,8 @@ def _new_transport(workload: OipWorkload, endpoint: Endpoint, address: Address) 
 
 
 async def _accepts_binary(transport: OipTransport, inputs: ModelInputs, send: SendGrpcRequest) -> bool:
-    """Return False if the server rejects a binary request but accepts the same request without binary tensors."""
+    """Return False if the server rejects a binary request but accepts the same request without
+    binary tensors."""
     part = next(inputs.iterate_requests(), None)
     if part is None or not transport.is_refusal(await send(transport.encode_request(part, True))):
         return True
@@ -125,10 +128,11 @@ async def _accepts_binary(transport: OipTransport, inputs: ModelInputs, send: Se
 async def _find_class_index(
     transport: OipTransport, request: bytes, workload: OipWorkload, send: SendGrpcRequest
 ) -> int | None:
-    """Send one request, and return the index of the output that contains the classes to compare with the labels.
+    """Send one request, and return the index of the output that contains the classes to compare
+    with the labels.
 
-    Return None if the request failed, which the preflight reports. Raises WorkloadError if several outputs could
-    contain the classes, or none.
+    Return None if the request failed, which the preflight reports. Raises WorkloadError if several
+    outputs could contain the classes, or none.
     """
     response = await send(request)
     if response.error is not None or response.status is None or transport.is_refusal(response):

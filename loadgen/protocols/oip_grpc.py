@@ -1,4 +1,5 @@
-"""Build requests and read responses of the Open Inference Protocol v2 over gRPC, unary or streamed."""
+"""Build requests and read responses of the Open Inference Protocol v2 over gRPC, unary or
+streamed."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ _FIELD_BY_DATATYPE = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""Protocol Buffers field that contains the elements of a tensor, by datatype. FP16 has no such field."""
+"""Protocol Buffers field that contains the elements of a tensor, by datatype. FP16 has no such
+field."""
 
 _MAX_RESPONSES = 1_000_000
 
@@ -86,7 +88,8 @@ class OipGrpc:
         )
 
     def encode_request(self, part: RequestInputs, is_binary: bool) -> bytes:
-        """Serialize one inference request. Raises TensorError for a tensor that cannot be encoded."""
+        """Serialize one inference request. Raises TensorError for a tensor that cannot be
+        encoded."""
         inputs = [
             ModelInferRequest.InferInputTensor(
                 name=spec.name,
@@ -135,8 +138,8 @@ def _read_outputs(exchange: Exchange) -> list[Tensor]:
 
 
 class OipStreamReader:
-    """Reader of the responses to one streamed request. The protocol does not report the number of tokens in a
-    response."""
+    """Reader of the responses to one streamed request. The protocol does not report the number of
+    tokens in a response."""
 
     def __init__(self) -> None:
         self._tokens = Tokens()
@@ -153,7 +156,8 @@ class OipStreamReader:
         return self._tokens
 
     def first_outputs(self) -> list[Tensor]:
-        """Return the output tensors of the first response. Raises ResponseError if there was no response."""
+        """Return the output tensors of the first response. Raises ResponseError if there was no
+        response."""
         if self._first_outputs is None:
             raise ResponseError
         return self._first_outputs
@@ -176,8 +180,8 @@ class OipStreamReader:
 def _unwrap(piece: bytes) -> ModelInferResponse | None:
     """Decode one streamed response; return None if the server reports an error.
 
-    Triton wraps streamed responses, MLServer does not: field 1 is the error message in Triton's format and the model
-    name in MLServer's. Raises ResponseError and DecodeError.
+    Triton wraps streamed responses, MLServer does not: field 1 is the error message in Triton's
+    format and the model name in MLServer's. Raises ResponseError and DecodeError.
     """
     try:
         wrapper = ModelStreamInferResponse.FromString(piece)
@@ -194,8 +198,8 @@ def _unwrap(piece: bytes) -> ModelInferResponse | None:
 
 
 def read_response(response: ModelInferResponse) -> list[Tensor]:
-    """Return the output tensors of a response in order. BYTES outputs are validated and returned as empty tensors.
-    Raises ResponseError."""
+    """Return the output tensors of a response in order. BYTES outputs are validated and returned as
+    empty tensors. Raises ResponseError."""
     outputs, raw = response.outputs, response.raw_output_contents
     if not outputs or (raw and len(raw) != len(outputs)):
         raise ResponseError

@@ -1,4 +1,5 @@
-"""Build requests and read responses of the Open Inference Protocol v2 over HTTP, with binary tensors or JSON."""
+"""Build requests and read responses of the Open Inference Protocol v2 over HTTP, with binary
+tensors or JSON."""
 
 from __future__ import annotations
 
@@ -47,14 +48,14 @@ _decode = json_decoder(_Response)
 
 
 def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
-    """Return the outputs of a response in order. BYTES outputs are validated and returned as empty tensors. Raises
-    ResponseError."""
+    """Return the outputs of a response in order. BYTES outputs are validated and returned as empty
+    tensors. Raises ResponseError."""
     return [tensor for _, tensor in read_named_outputs(headers, body)]
 
 
 def read_named_outputs(headers: Headers, body: bytes) -> list[NamedTensor]:
-    """Return the names and tensors of the outputs of a response in order. BYTES outputs are validated and returned as
-    empty tensors. Raises ResponseError."""
+    """Return the names and tensors of the outputs of a response in order. BYTES outputs are
+    validated and returned as empty tensors. Raises ResponseError."""
     length = find_header(headers, b"inference-header-content-length")
     try:
         head_size = len(body) if length is None else int(length)
@@ -87,7 +88,8 @@ def _decode_head(head: bytes) -> list[_Output]:
     except msgspec.DecodeError as error:
         if b"NaN" not in head and b"Infinity" not in head:
             raise ResponseError from error
-    # Many servers write NaN, which is not valid JSON; then the output is wrong rather than the message.
+    # Many servers write NaN, which is not valid JSON; then the output is wrong rather than the
+    # message.
     try:
         return msgspec.convert(json.loads(head), _Response).outputs
     except (ValueError, RecursionError) as error:
@@ -95,11 +97,13 @@ def _decode_head(head: bytes) -> list[_Output]:
 
 
 def _decode_list(output: _Output) -> Tensor:
-    """Return the tensor of a JSON output, whose data may be a flat or a nested list. Raises ResponseError."""
+    """Return the tensor of a JSON output, whose data may be a flat or a nested list. Raises
+    ResponseError."""
     if not isinstance(output.data, list):
         raise ResponseError
     is_text = output.datatype == "BYTES"
-    # Use object dtype for strings: NumPy's string dtype would pad every element to the longest string.
+    # Use object dtype for strings: NumPy's string dtype would pad every element to the longest
+    # string.
     dtype = np.dtype(object) if is_text else DTYPES.get(output.datatype)
     if dtype is None:
         raise ResponseError
@@ -140,7 +144,8 @@ class OipHttp:
         return read_metadata(response)
 
     def encode_request(self, part: RequestInputs, is_binary: bool) -> bytes:
-        """Serialize one inference request. Raises TensorError for a tensor that cannot be encoded."""
+        """Serialize one inference request. Raises TensorError for a tensor that cannot be
+        encoded."""
         fields, body = encode_binary(part) if is_binary else encode_json(part)
         return encode_request("POST", self._path, self._address, [*fields, *self._endpoint.headers], body)
 
@@ -161,7 +166,8 @@ def format_model_path(address: Address, model: str, version: str | None) -> str:
 
 
 def read_metadata(response: Exchange) -> tuple[TensorInput, ...]:
-    """Decode the response to a metadata request and return the model's inputs. Raises TargetError."""
+    """Decode the response to a metadata request and return the model's inputs. Raises
+    TargetError."""
     try:
         inputs = decode_json(response.body, _Metadata).inputs
     except msgspec.DecodeError as error:
@@ -172,7 +178,8 @@ def read_metadata(response: Exchange) -> tuple[TensorInput, ...]:
 
 
 def encode_json(inputs: RequestInputs) -> tuple[Fields, bytes]:
-    """Return header fields and body of a JSON request. Raises TensorError for values that JSON does not support."""
+    """Return header fields and body of a JSON request. Raises TensorError for values that JSON does
+    not support."""
     descriptions = [{**_describe_input(spec, tensor), "data": _to_json_list(spec, tensor)} for spec, tensor in inputs]
     return [("Content-Type", "application/json")], msgspec.json.encode({"inputs": descriptions})
 

@@ -1,4 +1,5 @@
-"""Validate output tensors of the Open Inference Protocol v2, and split input tensors into requests."""
+"""Validate output tensors of the Open Inference Protocol v2, and split input tensors into
+requests."""
 
 from __future__ import annotations
 
@@ -53,8 +54,8 @@ def reshape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def decode_tensor(datatype: str, shape: tuple[int, ...], blob: bytes, offset: int, size: int) -> Tensor:
-    """Decode a little-endian tensor in row-major order from `size` bytes of `blob` at `offset`. Raises
-    ResponseError."""
+    """Decode a little-endian tensor in row-major order from `size` bytes of `blob` at `offset`.
+    Raises ResponseError."""
     count = count_elements(shape)
     if datatype == "BYTES":
         _validate_strings(blob[offset : offset + size], count)
@@ -81,10 +82,12 @@ def _validate_strings(blob: bytes, count: int) -> None:
 def build_check(
     read: Callable[[Exchange], list[Tensor]], labels: Labels | None, class_index: int | None = None
 ) -> CheckResponse:
-    """Build a response check of the output tensors that `read` returns; `read` may raise ResponseError.
+    """Build a response check of the output tensors that `read` returns; `read` may raise
+    ResponseError.
 
-    `labels` are the correct classes with shape (requests, rows), and `class_index` is the index of the output that
-    contains the classes. If `class_index` is None, the response must have a single suitable output.
+    `labels` are the correct classes with shape (requests, rows), and `class_index` is the index of
+    the output that contains the classes. If `class_index` is None, the response must have a single
+    suitable output.
     """
 
     def check(exchange: Exchange) -> ResponseCheck:
@@ -101,8 +104,8 @@ def build_check(
 
 
 def check_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int | None = None) -> ResponseCheck:
-    """Check output tensors: report `bad-output` if a number is NaN, otherwise count the rows whose class equals their
-    label.
+    """Check output tensors: report `bad-output` if a number is NaN, otherwise count the rows whose
+    class equals their label.
 
     Raises ResponseError if the output with the classes does not have one row per label.
     """
@@ -128,8 +131,8 @@ def _infer_class_index(outputs: list[Tensor], rows: int) -> int:
 
 
 def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
-    """Remove outputs whose name has occurred before, which happens if several streamed responses were read as one
-    response."""
+    """Remove outputs whose name has occurred before, which happens if several streamed responses
+    were read as one response."""
     first_by_name: dict[str, NamedTensor] = {}
     for output in outputs:
         first_by_name.setdefault(output[0], output)
@@ -137,8 +140,8 @@ def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
 
 
 _GENERATED_REQUESTS = 32
-"""Number of distinct generated requests. There are several, so that a cache in front of the model does not serve every
-request."""
+"""Number of distinct generated requests. There are several, so that a cache in front of the model
+does not serve every request."""
 
 RequestInputs = list[tuple[TensorInput, Tensor]]
 """Specifications and tensors of the inputs of one request."""
@@ -147,9 +150,9 @@ RequestInputs = list[tuple[TensorInput, Tensor]]
 class ModelInputs(msgspec.Struct, frozen=True):
     """Input arrays by input name, and the correct class of each row if there are labels.
 
-    If an array has as many axes as the model's input, its first axis is the row, which is the batch axis of the input.
-    If an array has one more axis, each element along its first axis is a complete input without a batch axis, or a
-    scalar.
+    If an array has as many axes as the model's input, its first axis is the row, which is the batch
+    axis of the input. If an array has one more axis, each element along its first axis is a
+    complete input without a batch axis, or a scalar.
     """
 
     specs: Sequence[TensorInput]
@@ -158,7 +161,8 @@ class ModelInputs(msgspec.Struct, frozen=True):
     row_labels: Labels | None
 
     def iterate_requests(self) -> Iterator[RequestInputs]:
-        """Yield the inputs of each request. Trailing rows that do not fill a request are omitted."""
+        """Yield the inputs of each request. Trailing rows that do not fill a request are
+        omitted."""
         is_whole = {spec.name: self.arrays[spec.name].ndim == len(spec.shape) + 1 for spec in self.specs}
         counts = [
             len(self.arrays[name]) // (1 if is_whole_input else self.rows) for name, is_whole_input in is_whole.items()
@@ -168,14 +172,16 @@ class ModelInputs(msgspec.Struct, frozen=True):
             yield [(spec, self.arrays[spec.name][index if is_whole[spec.name] else rows]) for spec in self.specs]
 
     def get_labels(self, requests: int) -> Labels | None:
-        """Return the labels of the first `requests` requests with shape (requests, rows), or None without labels."""
+        """Return the labels of the first `requests` requests with shape (requests, rows), or None
+        without labels."""
         if self.row_labels is None:
             return None
         return self.row_labels[: requests * self.rows].reshape(requests, self.rows)
 
 
 def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> ModelInputs:
-    """Load or generate the input arrays of a workload. Raises TensorError if they do not match the model's inputs."""
+    """Load or generate the input arrays of a workload. Raises TensorError if they do not match the
+    model's inputs."""
     rows = workload.rows_per_request
     if rows < 1:
         raise TensorError("a request must have at least one row")
@@ -193,7 +199,8 @@ def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> ModelInp
 
 
 def _generate_arrays(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:
-    """Generate the input arrays. An input without a batch axis is generated as a complete input per request."""
+    """Generate the input arrays. An input without a batch axis is generated as a complete input per
+    request."""
     whole_inputs = [spec for spec in specs if not spec.shape or (rows == 1 and spec.shape[0] not in (-1, 1))]
     row_inputs = [spec for spec in specs if spec not in whole_inputs]
     batched = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole_inputs]

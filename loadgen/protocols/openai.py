@@ -1,4 +1,5 @@
-"""Prepare workloads for the OpenAI-compatible APIs: build requests from prompts, and check the responses."""
+"""Prepare workloads for the OpenAI-compatible APIs: build requests from prompts, and check the
+responses."""
 
 from __future__ import annotations
 
@@ -90,8 +91,8 @@ def _encode_request(path: str, body: bytes, endpoint: Endpoint, address: Address
 
 
 class _PromptSource:
-    """Source of the sessions of a workload. `is_truncated`, whether prompts were omitted, is valid after all sessions
-    have been read."""
+    """Source of the sessions of a workload. `is_truncated`, whether prompts were omitted, is valid
+    after all sessions have been read."""
 
     def __init__(self, workload: OpenAiWorkload, text_generator: TextGenerator) -> None:
         self._workload, self._text_generator = workload, text_generator
@@ -136,8 +137,8 @@ class _PromptSource:
 
 
 class _PackedRequests:
-    """Serialized requests and their order in sessions. `result_counts` has the expected number of results of each
-    request."""
+    """Serialized requests and their order in sessions. `result_counts` has the expected number of
+    results of each request."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
@@ -200,8 +201,8 @@ def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callab
 
 
 def _build_picks(workload: OpenAiWorkload, packed: _PackedRequests) -> list[int] | None:
-    """Return the request index for each arrival, or None to send the requests in order. Popularity applies to prompts
-    or to whole sessions, but not to a trace, which determines the order."""
+    """Return the request index for each arrival, or None to send the requests in order. Popularity
+    applies to prompts or to whole sessions, but not to a trace, which determines the order."""
     if isinstance(workload.prompts, TracePrompts):
         return None
     starts = packed.starts

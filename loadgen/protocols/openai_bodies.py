@@ -1,4 +1,5 @@
-"""Build request bodies, and decode complete (non-streamed) response bodies, of the OpenAI-compatible APIs."""
+"""Build request bodies, and decode complete (non-streamed) response bodies, of the
+OpenAI-compatible APIs."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ Api = Literal["chat", "completions", "responses", "embeddings", "rerank"]
 
 
 class DecodedResponse(msgspec.Struct, frozen=True):
-    """A decoded response and its tokens. `error` is one of ERROR_CLASSES, or None if the response conforms to the
-    API."""
+    """A decoded response and its tokens. `error` is one of ERROR_CLASSES, or None if the response
+    conforms to the API."""
 
     error: str | None
     tokens: Tokens
@@ -38,10 +39,11 @@ class DecodedResponse(msgspec.Struct, frozen=True):
 def decode_response(
     api: Api, body: bytes, *, expected_results: int = 1, count_tokens: CountTokens | None = None
 ) -> DecodedResponse:
-    """Decode and check a complete response; `expected_results` is the number of texts to embed or documents to rank.
+    """Decode and check a complete response; `expected_results` is the number of texts to embed or
+    documents to rank.
 
-    A body that does not match the JSON schema of the API is `bad-payload`; an error reported with status 200, or a
-    wrong number of results, is `bad-output`.
+    A body that does not match the JSON schema of the API is `bad-payload`; an error reported with
+    status 200, or a wrong number of results, is `bad-output`.
     """
     try:
         if api == "embeddings":
@@ -174,8 +176,8 @@ _decode_embeddings = json_decoder(_Embeddings)
 
 
 def _read_embeddings(body: bytes, expected: int) -> DecodedResponse:
-    """Decode embeddings, and check that there is one per text and that all have the same length. Base64 is not
-    decoded."""
+    """Decode embeddings, and check that there is one per text and that all have the same length.
+    Base64 is not decoded."""
     response = _decode_embeddings(body)
     sizes = {len(item.embedding) for item in response.data}
     indices = {position if item.index is None else item.index for position, item in enumerate(response.data)}
@@ -184,7 +186,8 @@ def _read_embeddings(body: bytes, expected: int) -> DecodedResponse:
 
 
 def _parse_tokens_in(usage: object) -> int | None:
-    """Return the number of input tokens of a response without output tokens, whose total may be reported instead."""
+    """Return the number of input tokens of a response without output tokens, whose total may be
+    reported instead."""
     total = parse_token_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
     input_tokens = parse_usage(usage)[0]
     return total if input_tokens is None else input_tokens
@@ -208,8 +211,8 @@ _decode_ranking = json_decoder(_Ranking | list[_Rank])
 
 
 def _read_ranking(body: bytes, expected: int) -> DecodedResponse:
-    """Decode a ranking, and check that each document occurs at most once and has a score. A server may omit the
-    lowest-ranked documents."""
+    """Decode a ranking, and check that each document occurs at most once and has a score. A server
+    may omit the lowest-ranked documents."""
     response = _decode_ranking(body)
     results, usage = (response, None) if isinstance(response, list) else (response.results, response.usage)
     scores = [rank.score if rank.relevance_score is None else rank.relevance_score for rank in results]
@@ -239,8 +242,8 @@ def decode_extra_body(extra: bytes) -> Body:
 
 
 def merge_patch(body: Body, extra: Body, depth: int = 0) -> Body:
-    """Merge `extra` into `body` by JSON Merge Patch (RFC 7396): objects are merged, and null removes a key. Return the
-    new body."""
+    """Merge `extra` into `body` by JSON Merge Patch (RFC 7396): objects are merged, and null
+    removes a key. Return the new body."""
     result = dict(body)
     for key, value in extra.items():
         if value is None:
@@ -254,7 +257,8 @@ def merge_patch(body: Body, extra: Body, depth: int = 0) -> Body:
 
 
 def encode_body(body: Body) -> bytes:
-    """Encode a request body as JSON. Raises PromptError for a dataset value that JSON cannot represent."""
+    """Encode a request body as JSON. Raises PromptError for a dataset value that JSON cannot
+    represent."""
     try:
         return msgspec.json.encode(body)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -264,8 +268,9 @@ def encode_body(body: Body) -> bytes:
 def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
     """Build the request body for a prompt.
 
-    The only sampling parameter that is set is the maximum number of output tokens; users set temperature and similar
-    parameters in `extra_body`. Raises PromptError for a prompt that the API does not accept.
+    The only sampling parameter that is set is the maximum number of output tokens; users set
+    temperature and similar parameters in `extra_body`. Raises PromptError for a prompt that the API
+    does not accept.
     """
     api: Api = workload.api
     body: Body = {"model": workload.model}
@@ -288,13 +293,14 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
 
 
 def count_results(api: Api, prompt: Prompt) -> int:
-    """Return the expected number of results in the response: documents when reranking, otherwise texts."""
+    """Return the expected number of results in the response: documents when reranking, otherwise
+    texts."""
     return len(prompt.texts) - 1 if api == "rerank" else len(prompt.texts)
 
 
 def get_max_output_tokens(body: Body) -> int | None:
-    """Return the maximum number of output tokens that the body requests, or None. Like in servers, the newer parameter
-    name takes precedence."""
+    """Return the maximum number of output tokens that the body requests, or None. Like in servers,
+    the newer parameter name takes precedence."""
     limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
     return next((count for count in limits if type(count) is int and 0 < count < 2**31), None)
 
@@ -305,8 +311,8 @@ def hash_prompt(body: Body) -> int:
 
 
 def build_reranking_sessions(sessions: Iterator[Session], documents: int) -> Iterator[Session]:
-    """Build reranking prompts. A list of strings is a query and its documents. A single string is a query, whose
-    documents are the following rows."""
+    """Build reranking prompts. A list of strings is a query and its documents. A single string is a
+    query, whose documents are the following rows."""
     prompts = [prompt for session in sessions for prompt in session.prompts]
     single_texts = [prompt.texts[0] for prompt in prompts if len(prompt.texts) == 1]
     count = min(documents, len(single_texts) - 1)

@@ -1,5 +1,5 @@
-"""Handle the events of streamed chat and text completions, and count the tokens of a streamed response with their
-times."""
+"""Handle the events of streamed chat and text completions, and count the tokens of a streamed
+response with their times."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ CountTokens = Callable[[str], int]
 MAX_TOKENS = 10_000_000
 """Maximum plausible number of tokens; a larger number from a server is ignored."""
 MAX_CHUNKS = 2**18
-"""Maximum number of chunks in a response; a longer response is aborted, because it might never end."""
+"""Maximum number of chunks in a response; a longer response is aborted, because it might never
+end."""
 MAX_TEXT_BYTES = 8 * 2**20
-"""Maximum size in bytes of the text of a response that is stored for a tokenizer. For a longer response, each chunk
-counts as one token."""
+"""Maximum size in bytes of the text of a response that is stored for a tokenizer. For a longer
+response, each chunk counts as one token."""
 _STRING_OVERHEAD_BYTES = 64
 _USAGE_NAMES = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 
 def parse_token_count(count: object) -> int | None:
-    """Return the token count that a server reports, or None if the value is not a plausible count."""
+    """Return the token count that a server reports, or None if the value is not a plausible
+    count."""
     return count if type(count) is int and 0 <= count <= MAX_TOKENS else None
 
 
 def parse_usage(usage: object) -> tuple[int | None, int | None]:
-    """Return the numbers of input and output tokens of a usage object; None if missing or implausible."""
+    """Return the numbers of input and output tokens of a usage object; None if missing or
+    implausible."""
     if not isinstance(usage, dict):
         return None, None
     for name_in, name_out in _USAGE_NAMES:
@@ -43,7 +46,8 @@ def parse_usage(usage: object) -> tuple[int | None, int | None]:
 class TokenCounter:
     """Counter of the tokens of one streamed response. A chunk is an event with a non-empty delta.
 
-    The chunks of several choices are counted together in order of arrival, and their tokens are summed.
+    The chunks of several choices are counted together in order of arrival, and their tokens are
+    summed.
     """
 
     __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total", "_text", "_text_bytes", "_texts",
@@ -68,7 +72,8 @@ class TokenCounter:
         return self._count_tokens is not None
 
     def add_usage(self, usage: object) -> int | None:
-        """Store a usage object, and return the number of output tokens so far that the server reports, or None."""
+        """Store a usage object, and return the number of output tokens so far that the server
+        reports, or None."""
         tokens_in, tokens_out = parse_usage(usage)
         self.reported_in = self.reported_in if tokens_in is None else tokens_in
         self.reported_out = self.reported_out if tokens_out is None else tokens_out
@@ -119,8 +124,8 @@ class TokenCounter:
         return tokens
 
     def _add_total(self, total: int | None) -> None:
-        """Store the number of tokens in a chunk: the difference of its cumulative total and that of the previous chunk,
-        or None if one of these totals was not reported."""
+        """Store the number of tokens in a chunk: the difference of its cumulative total and that of
+        the previous chunk, or None if one of these totals was not reported."""
         if self._chunk_tokens is None:
             self._chunk_tokens = [None] * len(self._chunk_ns)
         new_tokens = None if total is None or self._last_total is None else total - self._last_total
@@ -153,7 +158,8 @@ class ToolCall(msgspec.Struct, gc=False):
 
 
 class Message(msgspec.Struct, gc=False):
-    """Message of one choice: the whole message of a completion, or a delta of a streamed message."""
+    """Message of one choice: the whole message of a completion, or a delta of a streamed
+    message."""
 
     content: str | list[ContentPart] | None = None
     reasoning_content: object = None
@@ -174,7 +180,8 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """Common fields of a completion and of each chunk of a streamed completion, except the choices."""
+    """Common fields of a completion and of each chunk of a streamed completion, except the
+    choices."""
 
     usage: object = None
     error: object = None
@@ -193,9 +200,9 @@ _NOTHING, _REASONING, _OUTPUT = 0, 1, 2
 class ChunkEventHandler:
     """Handler of the events of one streamed completion.
 
-    The response is complete when at least one choice has finished and no choice is unfinished. Events after [DONE] are
-    ignored. A delta after the finish_reason of its choice still counts as a token, because it was generated and
-    received.
+    The response is complete when at least one choice has finished and no choice is unfinished.
+    Events after [DONE] are ignored. A delta after the finish_reason of its choice still counts as a
+    token, because it was generated and received.
     """
 
     __slots__ = ("_counter", "_finished_choices", "_is_done", "_open_choices")
@@ -272,7 +279,8 @@ def _is_call(function: _Function) -> bool:
 
 
 def _join_texts(delta: _Delta | None) -> str:
-    """Return the text that a tokenizer can count in a delta without plain text, such as reasoning and tool calls."""
+    """Return the text that a tokenizer can count in a delta without plain text, such as reasoning
+    and tool calls."""
     if delta is None:
         return ""
     texts = [delta.reasoning_content or delta.reasoning, delta.refusal]

@@ -1,6 +1,8 @@
-"""Read streamed responses of the OpenAI-compatible APIs: decode events into tokens with their times.
+"""Read streamed responses of the OpenAI-compatible APIs: decode events into tokens with their
+times.
 
-The module contains the splitter of server-sent events and the handler of the events of the Responses API.
+The module contains the splitter of server-sent events and the handler of the events of the
+Responses API.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ Event = tuple[bytes, bytes]
 class EventSplitter:
     """Incremental parser that splits a response body into server-sent events.
 
-    The parser works on bytes, so a chunk of the body may end anywhere, even within a character or CR LF. It stores at
-    most one line and one event. Only data and name of an event are returned; lines of data are joined by LF.
-    `is_too_long` is true after a line or an event has exceeded its size limit; all further input is ignored.
+    The parser works on bytes, so a chunk of the body may end anywhere, even within a character or
+    CR LF. It stores at most one line and one event. Only data and name of an event are returned;
+    lines of data are joined by LF. `is_too_long` is true after a line or an event has exceeded its
+    size limit; all further input is ignored.
     """
 
     __slots__ = ("_data", "_has_data", "_is_after_cr", "_is_at_start", "_is_between", "_line", "_name", "is_too_long")
@@ -53,7 +56,8 @@ class EventSplitter:
             data = data.replace(b"\r\n", b"\n")
         if not data.endswith(b"\n\n"):
             return self._feed_lines(data)
-        # Fast path for a chunk of complete events. Most chunks of most streams are a single complete event.
+        # Fast path for a chunk of complete events. Most chunks of most streams are a single
+        # complete event.
         if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2:
             return [(data[6:-2], b"")]
         events: list[Event] = []
@@ -67,7 +71,8 @@ class EventSplitter:
         return events
 
     def finish(self) -> list[Event]:
-        """Return the last event if the body ended without the blank line that terminates an event."""
+        """Return the last event if the body ended without the blank line that terminates an
+        event."""
         events: list[Event] = []
         if not self.is_too_long:
             self._handle(bytes(self._line), events)
@@ -119,7 +124,8 @@ class EventSplitter:
         if field != b"data":
             return
         value = value.removeprefix(b" ")
-        # Count empty data lines too, so that an endless series of such lines cannot exhaust the memory.
+        # Count empty data lines too, so that an endless series of such lines cannot exhaust the
+        # memory.
         if len(self._data) + len(value) + 1 > MAX_EVENT_BYTES:
             self.is_too_long = True
             return
@@ -154,8 +160,8 @@ _FAILURES = ("error", "response.failed", "response.cancelled", "response.error")
 class ResponsesEventHandler:
     """Handler of the streaming events of the Responses API.
 
-    The response is complete after the event `response.completed`, or `response.incomplete` if the token limit was
-    reached.
+    The response is complete after the event `response.completed`, or `response.incomplete` if the
+    token limit was reached.
     """
 
     __slots__ = ("_counter", "is_complete")
@@ -192,7 +198,8 @@ class ResponsesEventHandler:
         return None
 
     def _add_tool_call(self, item: _Item, at_ns: int) -> str | None:
-        """Count the name of a called tool as a chunk, because the model generates it like the arguments."""
+        """Count the name of a called tool as a chunk, because the model generates it like the
+        arguments."""
         if item.type not in _CALLS or not item.name:
             return None
         if self._counter.stores_text:
@@ -220,15 +227,16 @@ class EventHandler(Protocol):
         ...
 
     def handle(self, data: bytes, name: bytes, at_ns: int, /) -> str | None:
-        """Handle an event. Return an error class if the response must be aborted, otherwise None."""
+        """Handle an event. Return an error class if the response must be aborted, otherwise
+        None."""
         ...
 
 
 class OpenAiReader:
     """Reader of a response that should be streamed.
 
-    If the server does not stream and sends a single JSON object, the object is decoded at the end of the body. Such a
-    response may be successful, but it has no token times.
+    If the server does not stream and sends a single JSON object, the object is decoded at the end
+    of the body. Such a response may be successful, but it has no token times.
     """
 
     __slots__ = ("_api", "_body", "_count_tokens", "_counter", "_decoded", "_events", "_handle", "_kind", "_last_ns",
@@ -268,7 +276,8 @@ class OpenAiReader:
         return self._set_failure("bad-payload", _TOO_LONG) if splitter.is_too_long else None
 
     def end(self, headers: Headers) -> str | None:
-        """Return the error class of the response after its body has ended, or None. Call it only once."""
+        """Return the error class of the response after its body has ended, or None. Call it only
+        once."""
         if self._kind == "json":
             self._decoded = decode_response(self._api, bytes(self._body), count_tokens=self._count_tokens)
             return self._decoded.error
@@ -286,7 +295,8 @@ class OpenAiReader:
         return error
 
     def _feed_undetected(self, piece: bytes, at_ns: int) -> str | None:
-        """Detect from the first non-whitespace byte whether the body is JSON or an event stream, and read it."""
+        """Detect from the first non-whitespace byte whether the body is JSON or an event stream,
+        and read it."""
         self._body += piece
         if self._kind == "json":
             return self._set_failure("bad-payload", _TOO_LONG) if len(self._body) > MAX_EVENT_BYTES else None
@@ -303,8 +313,8 @@ class OpenAiReader:
         return self.feed(head, at_ns)
 
     def _handle_rest(self) -> str | None:
-        """Handle the last event if it lacks the blank line that terminates an event; return its error class or
-        None."""
+        """Handle the last event if it lacks the blank line that terminates an event; return its
+        error class or None."""
         error = None
         for data, name in self._splitter.finish():
             error = self._handle(data, name, self._last_ns)

@@ -1,6 +1,7 @@
 """Prepared workloads: the serialized requests of a protocol and the check of its responses.
 
-The module also defines how a protocol queries the target before it builds requests, for example for model metadata.
+The module also defines how a protocol queries the target before it builds requests, for example for
+model metadata.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import msgspec
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 
 MAX_REQUESTS_BYTES = 256 * 2**20
-"""Memory limit in bytes for the requests, which are built before the run. Requests beyond the limit are omitted, which
-a note in the result reports."""
+"""Memory limit in bytes for the requests, which are built before the run. Requests beyond the limit
+are omitted, which a note in the result reports."""
 
 
 class WorkloadError(Exception):
-    """Raised when the workload cannot produce requests; `hint` suggests a change of the workload."""
+    """Raised when the workload cannot produce requests; `hint` suggests a change of the
+    workload."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -29,9 +31,9 @@ class WorkloadError(Exception):
 class ResponseCheck(msgspec.Struct, frozen=True):
     """Result of checking a response.
 
-    `error` is one of ERROR_CLASSES, or None if the response conforms to the protocol. `correct_rows` is the number of
-    rows that match their labels, or None if there are no labels. `note` is an observation about the target, for the
-    result.
+    `error` is one of ERROR_CLASSES, or None if the response conforms to the protocol.
+    `correct_rows` is the number of rows that match their labels, or None if there are no labels.
+    `note` is an observation about the target, for the result.
     """
 
     error: str | None = None
@@ -42,22 +44,24 @@ class ResponseCheck(msgspec.Struct, frozen=True):
 RESPONSE_OK = ResponseCheck()
 
 CheckResponse = Callable[[Exchange], ResponseCheck]
-"""Function that checks a complete response, streamed or not. It may set the `tokens` of the exchange."""
+"""Function that checks a complete response, streamed or not. It may set the `tokens` of the
+exchange."""
 
 
 IdentifyServer = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[ResponseCheck]]
 """Function that checks whether the server implements the protocol.
 
-The preflight calls it with a valid response and a function that sends a further request. It may set the `detail` of
-the exchange.
+The preflight calls it with a valid response and a function that sends a further request. It may set
+the `detail` of the exchange.
 """
 
 
 class Sessions(msgspec.Struct, frozen=True):
     """Order of the prepared requests in sessions, by request index.
 
-    `next_number[n]` is the index of the request that follows request n in the session, or None at the end of the
-    session. `think_ns[n]` is the think time in ns between the response to request n and the next request.
+    `next_number[n]` is the index of the request that follows request n in the session, or None at
+    the end of the session. `think_ns[n]` is the think time in ns between the response to request n
+    and the next request.
     """
 
     next_request_index: Sequence[int | None]
@@ -67,10 +71,10 @@ class Sessions(msgspec.Struct, frozen=True):
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     """A workload whose requests are ready to be sent.
 
-    Arrival i sends request `picks[i % len(picks)]`; without picks, arrivals send all requests in turn. `label` is the
-    method and URL without secrets. `new_reader` creates the reader of a streamed response. `max_output_tokens` has the
-    maximum number of output tokens of each request. `notes` are sentences for the result about approximations and
-    omitted requests.
+    Arrival i sends request `picks[i % len(picks)]`; without picks, arrivals send all requests in
+    turn. `label` is the method and URL without secrets. `new_reader` creates the reader of a
+    streamed response. `max_output_tokens` has the maximum number of output tokens of each request.
+    `notes` are sentences for the result about approximations and omitted requests.
     """
 
     requests: list[bytes]
@@ -88,8 +92,8 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:
-    """Return the result of `check` if a response was received, otherwise the error of the transport. An exception in
-    `check` counts as `bad-payload`."""
+    """Return the result of `check` if a response was received, otherwise the error of the
+    transport. An exception in `check` counts as `bad-payload`."""
     if exchange.error is not None or exchange.status is None:
         return ResponseCheck(exchange.error)
     try:
@@ -103,7 +107,8 @@ def get_tokens(exchange: Exchange) -> Tokens | None:
 
 
 def classify_status(status: int) -> str | None:
-    """Return the error class of a status code, or None for 2xx. Redirects are errors, because they are not followed."""
+    """Return the error class of a status code, or None for 2xx. Redirects are errors, because they
+    are not followed."""
     if 200 <= status < 300:
         return None
     if status >= 500:
@@ -112,11 +117,13 @@ def classify_status(status: int) -> str | None:
 
 
 SendRequest = Callable[[bytes], Awaitable[Exchange]]
-"""Function that sends one serialized request and returns the complete response, successful or not."""
+"""Function that sends one serialized request and returns the complete response, successful or
+not."""
 
 
 class SendGrpcRequest(Protocol):
-    """Function that sends one request like SendRequest, optionally with a gRPC method other than the workload's."""
+    """Function that sends one request like SendRequest, optionally with a gRPC method other than
+    the workload's."""
 
     def __call__(self, request: bytes, method: str = "", /) -> Awaitable[Exchange]: ...
 
@@ -158,8 +165,8 @@ _ERROR_TEXTS = {
 
 
 def describe_outcome(label: str, exchange: Exchange, error: str | None) -> str:
-    """Describe the outcome of a request by `label` and status or error. Headers and body are never included, because
-    they may contain secrets."""
+    """Describe the outcome of a request by `label` and status or error. Headers and body are never
+    included, because they may contain secrets."""
     if error is None:
         status = [] if exchange.status is None else [f"status {exchange.status}"]
         return f"{', '.join((label, *status))}: as expected"
@@ -172,8 +179,8 @@ def describe_failure(exchange: Exchange, error: str) -> str:
 
 
 def format_status(status: int) -> str:
-    """Format a status code with its standard reason phrase; the phrase of the server is not used, because it may
-    contain a secret."""
+    """Format a status code with its standard reason phrase; the phrase of the server is not used,
+    because it may contain a secret."""
     phrase = responses.get(status)
     return f"status {status}" if phrase is None else f"status {status} ({phrase})"
 

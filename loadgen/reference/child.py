@@ -1,6 +1,7 @@
 """Shared code of the reference servers that run as child processes.
 
-The request splitter only finds the end of each request in a stream of bytes, without further parsing.
+The request splitter only finds the end of each request in a stream of bytes, without further
+parsing.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class RequestSplitter:
-    """Splits received bytes into requests: `split` returns the complete requests and buffers the rest.
+    """Splits received bytes into requests: `split` returns the complete requests and buffers the
+    rest.
 
-    Load generators send the same head repeatedly, so the last head is cached with the length of the request.
+    Load generators send the same head repeatedly, so the last head is cached with the length of the
+    request.
     """
 
     def __init__(self) -> None:
@@ -59,7 +62,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def serve_until_stdin_closes(protocol: Callable[[], asyncio.Protocol], port: int) -> None:
-    """Print the port and serve on the loopback address until standard input closes; port 0 selects any free port."""
+    """Print the port and serve on the loopback address until standard input closes; port 0 selects
+    any free port."""
     raise_descriptor_limit()
     loop = new_event_loop()
     server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", port, backlog=4096))

@@ -1,8 +1,8 @@
 """Run a no-op streaming server: `python -m loadgen.reference.null_streams` prints the port.
 
-The response to every request is a chat completion of `CHUNKS` chunks, one per `GAP_NS`, each written separately. The
-rate of chunks that a load generator can read on time is the capacity of the load generator. The server exits when
-standard input closes.
+The response to every request is a chat completion of `CHUNKS` chunks, one per `GAP_NS`, each
+written separately. The rate of chunks that a load generator can read on time is the capacity of the
+load generator. The server exits when standard input closes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from loadgen.reference.playback import LAST_CHUNK, SocketWriter, encode_chunk, e
 CHUNKS = 32
 GAP_NS = 10_000_000
 TICK_NS = 2_000_000
-"""Tick in ns of the timer that all streams share. Chunks are due at integer multiples of the tick on
-CLOCK_MONOTONIC."""
+"""Tick in ns of the timer that all streams share. Chunks are due at integer multiples of the tick
+on CLOCK_MONOTONIC."""
 _MIN_ENCODED, _ENCODED_RANGE = 1_000_000, 5_000_000
 _SLOTS = GAP_NS // TICK_NS
 _PLACEHOLDER = b"1234567"
@@ -35,13 +35,14 @@ def encode_tick(tick: int) -> int:
 
 
 def decode_due_ns(encoded_tick: int, near_ns: int) -> int:
-    """Decode the due time of the first chunk in ns: the latest time at or before `near_ns` whose tick has this code.
-    Codes repeat every 10,000 s."""
+    """Decode the due time of the first chunk in ns: the latest time at or before `near_ns` whose
+    tick has this code. Codes repeat every 10,000 s."""
     return near_ns - (near_ns - (encoded_tick - _MIN_ENCODED) * TICK_NS) % (_ENCODED_RANGE * TICK_NS)
 
 
 def _build_pieces() -> tuple[bytes, bytes, bytes]:
-    """Return the head with the first chunk, a middle chunk, and the last chunk with the end of the response."""
+    """Return the head with the first chunk, a middle chunk, and the last chunk with the end of the
+    response."""
     generation = Generation(tokens=CHUNKS, role_chunk=False, reported_tokens=(int(_PLACEHOLDER), CHUNKS))
     events = [encode_chunk(data) for _, data in build_openai_stream(generation, 0.0, 0.0)]
     head = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
@@ -68,7 +69,8 @@ class _Stream(asyncio.Protocol):
             self._tick = self._wheel.add(self)
 
     def write_chunk(self) -> bool:
-        """Write the next chunk. Return False after the last chunk, or if the client has closed the connection."""
+        """Write the next chunk. Return False after the last chunk, or if the client has closed the
+        connection."""
         wire = self._wire
         remaining = self._remaining = self._remaining - 1
         if not wire.is_open():
@@ -84,8 +86,8 @@ class _Stream(asyncio.Protocol):
 
 
 class _TimerWheel:
-    """Timer wheel of the streams: each tick writes a chunk to the streams of one slot, so that every stream sends one
-    chunk per `GAP_NS`."""
+    """Timer wheel of the streams: each tick writes a chunk to the streams of one slot, so that
+    every stream sends one chunk per `GAP_NS`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._slots: list[list[_Stream]] = [[] for _ in range(_SLOTS)]
@@ -109,7 +111,8 @@ class _TimerWheel:
 
 
 class NullStreamProtocolFactory:
-    """Factory of the protocol for each connection. All protocols share one timer wheel on the running event loop."""
+    """Factory of the protocol for each connection. All protocols share one timer wheel on the
+    running event loop."""
 
     def __init__(self) -> None:
         self._wheel: _TimerWheel | None = None

@@ -1,7 +1,7 @@
 """Build streamed responses of an OpenAI-compatible server, valid or faulty.
 
-A body is a list of pieces with send times. `build_chunked_stream` and `build_stream_until_close` convert a body to a
-Stream, which other functions can truncate, slice or repeat.
+A body is a list of pieces with send times. `build_chunked_stream` and `build_stream_until_close`
+convert a body to a Stream, which other functions can truncate, slice or repeat.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _BLOCK = b"x" * 65_536
 def build_chunked_stream(
     body: Pieces, *, head_s: float = 0.0, status: int = 200, fields: Sequence[str] = SSE
 ) -> Stream:
-    """Return a stream that sends the head at `head_s` and then each piece of the body as one HTTP chunk."""
+    """Return a stream that sends the head at `head_s` and then each piece of the body as one HTTP
+    chunk."""
     head = (head_s, encode_head(status, [*fields, "Transfer-Encoding: chunked"]))
     end_s = body[-1][0] if body else head_s
     return Stream((head, *((at_s, encode_chunk(data)) for at_s, data in body), (end_s, LAST_CHUNK)))
@@ -37,20 +38,21 @@ def build_stream_until_close(
 
 
 def add_connection_close(stream: Stream) -> Stream:
-    """Return the stream with a `Connection: close` header; the connection is closed after the response."""
+    """Return the stream with a `Connection: close` header; the connection is closed after the
+    response."""
     (at_s, head), *rest = stream.pieces
     return Stream(((at_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), end="close")
 
 
 def truncate(stream: Stream, pieces: int, end: Literal["open", "close", "reset"]) -> Stream:
-    """Return a stream of the first `pieces` pieces, including the head, after which the connection stalls, is closed or
-    is reset."""
+    """Return a stream of the first `pieces` pieces, including the head, after which the connection
+    stalls, is closed or is reset."""
     return Stream(stream.pieces[:pieces], end=end)
 
 
 def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Stream:
-    """Return the stream in slices of `size` bytes, at least `interval_s` apart, so that a client reads each slice
-    separately."""
+    """Return the stream in slices of `size` bytes, at least `interval_s` apart, so that a client
+    reads each slice separately."""
     pieces: Pieces = []
     free_s = 0.0
     for at_s, data in stream.pieces:
@@ -62,7 +64,8 @@ def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Strea
 
 
 def build_endless_stream(body: Pieces, *, repeat_count: int, period_s: float) -> Stream:
-    """Return a stream that never ends: the last `repeat_count` chunks are repeated every `period_s` seconds."""
+    """Return a stream that never ends: the last `repeat_count` chunks are repeated every `period_s`
+    seconds."""
     return Stream(build_chunked_stream(body).pieces[:-1], end="repeat", repeated=repeat_count, period_s=period_s)
 
 
@@ -82,9 +85,10 @@ TOKEN_TEXT = "tok "
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """Content of a generated response.
 
-    `reasoning` is the number of reasoning tokens before the `tokens` output tokens, which are the arguments of a tool
-    if `tool_call` is true. An event contains `per_chunk` tokens. `reported_tokens` overrides the numbers of input and
-    output tokens in the usage. Without a `finish_reason`, the events stop after the last token.
+    `reasoning` is the number of reasoning tokens before the `tokens` output tokens, which are the
+    arguments of a tool if `tool_call` is true. An event contains `per_chunk` tokens.
+    `reported_tokens` overrides the numbers of input and output tokens in the usage. Without a
+    `finish_reason`, the events stop after the last token.
     """
 
     tokens: int
@@ -109,8 +113,9 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 def build_openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
     """Return the events of a streamed response with their send times in seconds.
 
-    The role is sent at 0 and the first event with tokens at `first_s`. Each later event with tokens is sent `gap_s`
-    times its number of tokens after the previous event; usage and end are sent with the last token.
+    The role is sent at 0 and the first event with tokens at `first_s`. Each later event with tokens
+    is sent `gap_s` times its number of tokens after the previous event; usage and end are sent with
+    the last token.
     """
     before, after = _build_surrounding_events(generation)
     tokens = _build_token_events(generation)

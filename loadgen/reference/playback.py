@@ -1,4 +1,5 @@
-"""Response scripts (the bytes of a response, their send times, and the end of the connection), and their playback."""
+"""Response scripts (the bytes of a response, their send times, and the end of the connection), and
+their playback."""
 
 from __future__ import annotations
 
@@ -15,15 +16,16 @@ from typing import NamedTuple
 from loadgen.reference.script import End, Ending, Reply, Stream
 
 _BUFFERED_BYTES = 2**20
-"""Size of the write buffer in bytes above which the playback pauses until the client has read more."""
+"""Size of the write buffer in bytes above which the playback pauses until the client has read
+more."""
 _JOINED_BYTES = 16_384
 _RETRY_NS = 1_000_000
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ResponseScript(NamedTuple):
-    """Bytes of a response with their send times, and what follows the last piece. `pieces` are sent `offsets_ns` after
-    the request, in ascending order."""
+    """Bytes of a response with their send times, and what follows the last piece. `pieces` are sent
+    `offsets_ns` after the request, in ascending order."""
 
     offsets_ns: Sequence[int]
     pieces: Sequence[bytes]
@@ -31,8 +33,8 @@ class ResponseScript(NamedTuple):
 
 
 class SocketWriter:
-    """Writer of one connection, which bypasses the event loop and writes directly to the socket if possible, so that
-    data is sent on time."""
+    """Writer of one connection, which bypasses the event loop and writes directly to the socket if
+    possible, so that data is sent on time."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -60,7 +62,8 @@ class SocketWriter:
         self._transport.close()
 
     def reset(self) -> None:
-        """Reset the connection, as if the process had crashed: the peer loses all data that it has not read."""
+        """Reset the connection, as if the process had crashed: the peer loses all data that it has
+        not read."""
         with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as duplicate:
             duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
@@ -78,7 +81,8 @@ class ResponsePlayback:
         self._index = 0
 
     def send_due(self) -> int | None:
-        """Send the due pieces. Return the time of the next piece in ns, or None after the last piece."""
+        """Send the due pieces. Return the time of the next piece in ns, or None after the last
+        piece."""
         wire, (offsets, pieces, ending) = self._wire, self._script
         now_ns = time.perf_counter_ns()
         try:

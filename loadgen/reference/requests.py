@@ -11,8 +11,8 @@ from loadgen.reference.playback import ResponseScript, encode_head
 
 
 class Request(NamedTuple):
-    """A request to the scripted server. `head` ends before the empty line; `path` is the percent-encoded path without
-    the query; `at_ns` is the receive time."""
+    """A request to the scripted server. `head` ends before the empty line; `path` is the
+    percent-encoded path without the query; `at_ns` is the receive time."""
 
     method: str
     path: str
@@ -22,7 +22,8 @@ class Request(NamedTuple):
 
 
 RequestHandler = Callable[[Request], ResponseScript | None]
-"""Function that returns the response to a request, or None if the request does not belong to this mock protocol."""
+"""Function that returns the response to a request, or None if the request does not belong to this
+mock protocol."""
 
 
 def parse_request(data: bytes, at_ns: int) -> Request:

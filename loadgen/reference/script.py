@@ -1,7 +1,7 @@
 """Script of a mock server: fixed responses, streams with exact bytes and times, and mock protocols.
 
-In JSON (`python -m loadgen.reference.scripted --script FILE`), bytes are base64-encoded and a member of a union has a
-`type`. The module also computes when a response is due.
+In JSON (`python -m loadgen.reference.scripted --script FILE`), bytes are base64-encoded and a
+member of a union has a `type`. The module also computes when a response is due.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ End = Literal["open", "close", "reset", "repeat"]
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows the last piece of a response: the connection stays open, is closed or is reset, or the last
-    `repeated` pieces are repeated forever every `period_s` seconds."""
+    """What follows the last piece of a response: the connection stays open, is closed or is reset,
+    or the last `repeated` pieces are repeated forever every `period_s` seconds."""
 
     end: End = "open"
     repeated: int = 1
@@ -52,8 +52,9 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 class Stream(Ending, frozen=True, tag="stream"):
     """A scripted response stream.
 
-    `pieces` are send times in seconds after the request, and bytes that are written to the socket unchanged; small
-    pieces with the same send time are joined. `loadgen.reference.openai_events` builds such streams.
+    `pieces` are send times in seconds after the request, and bytes that are written to the socket
+    unchanged; small pieces with the same send time are joined. `loadgen.reference.openai_events`
+    builds such streams.
     """
 
     pieces: tuple[tuple[float, bytes], ...]
@@ -62,9 +63,10 @@ class Stream(Ending, frozen=True, tag="stream"):
 class ServiceModel(msgspec.Struct, frozen=True):
     """Service model of a mock server: the distribution of service times and the concurrency.
 
-    At most `servers` requests are processed concurrently and further requests are queued; None means no limit. The time
-    until the response or its first token is `delay_s` if `sigma` is 0, otherwise lognormal with median `delay_s` and
-    standard deviation `sigma` of the logarithm. Each row adds `row_s`, and each further token takes 1/`tokens_per_s`.
+    At most `servers` requests are processed concurrently and further requests are queued; None
+    means no limit. The time until the response or its first token is `delay_s` if `sigma` is 0,
+    otherwise lognormal with median `delay_s` and standard deviation `sigma` of the logarithm. Each
+    row adds `row_s`, and each further token takes 1/`tokens_per_s`.
     """
 
     delay_s: float = 0.0
@@ -76,7 +78,8 @@ class ServiceModel(msgspec.Struct, frozen=True):
 
 
 class HttpMock(msgspec.Struct, frozen=True, tag="http"):
-    """Mock HTTP server: the response to any request to `path` (None: any path) is `response` as JSON."""
+    """Mock HTTP server: the response to any request to `path` (None: any path) is `response` as
+    JSON."""
 
     service_model: ServiceModel = ServiceModel()
     path: str | None = None
@@ -84,10 +87,11 @@ class HttpMock(msgspec.Struct, frozen=True, tag="http"):
 
 
 class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
-    """Mock OpenAI-compatible server with the /v1 API: chat and text completions, responses, embeddings, rerank, models.
+    """Mock OpenAI-compatible server with the /v1 API: chat and text completions, responses,
+    embeddings, rerank, models.
 
-    A response has the maximum number of tokens of the request, or `output_tokens` if the request sets no maximum. Each
-    token is "tok ".
+    A response has the maximum number of tokens of the request, or `output_tokens` if the request
+    sets no maximum. Each token is "tok ".
     """
 
     service_model: ServiceModel = ServiceModel()
@@ -97,7 +101,8 @@ class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
 
 
 class TensorModel(msgspec.Struct, frozen=True):
-    """Mock model with typed inputs and outputs. The outputs are zeros, with one row per input row."""
+    """Mock model with typed inputs and outputs. The outputs are zeros, with one row per input
+    row."""
 
     service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
@@ -110,8 +115,8 @@ class OipMock(TensorModel, frozen=True, tag="oip"):
 
 
 class TfServingMock(TensorModel, frozen=True, tag="tf-serving"):
-    """Mock model server for TensorFlow Serving's REST API: predictions and metadata. Inputs and outputs have datatypes
-    of the Open Inference Protocol."""
+    """Mock model server for TensorFlow Serving's REST API: predictions and metadata. Inputs and
+    outputs have datatypes of the Open Inference Protocol."""
 
     signature: str = "serving_default"
 
@@ -130,12 +135,13 @@ MockProtocol = HttpMock | OpenAiMock | OipMock | TfServingMock | TorchServeMock
 class Script(msgspec.Struct, frozen=True):
     """Script of a mock server.
 
-    Each reply is due `delay_s` after its request, with unlimited concurrency. The first mock protocol in `protocols`
-    that accepts a request responds to it, according to the service model of that protocol.
+    Each reply is due `delay_s` after its request, with unlimited concurrency. The first mock
+    protocol in `protocols` that accepts a request responds to it, according to the service model of
+    that protocol.
 
-    The server freezes `freeze_after_s` after the first request for `freeze_s`; replies that are due during the freeze
-    are sent when it ends. At r requests per second, r × `freeze_s` requests wait longer, by a time that is uniformly
-    distributed between 0 and `freeze_s`.
+    The server freezes `freeze_after_s` after the first request for `freeze_s`; replies that are due
+    during the freeze are sent when it ends. At r requests per second, r × `freeze_s` requests wait
+    longer, by a time that is uniformly distributed between 0 and `freeze_s`.
     """
 
     reply: Reply | Stream = Reply()
@@ -150,8 +156,8 @@ class Script(msgspec.Struct, frozen=True):
 
 
 class FifoService:
-    """Simulated FIFO service with the service model `model`. Requests are served in order of arrival, so the times of a
-    request are known when it arrives."""
+    """Simulated FIFO service with the service model `model`. Requests are served in order of
+    arrival, so the times of a request are known when it arrives."""
 
     def __init__(self, model: ServiceModel) -> None:
         self._service_model = model
@@ -160,8 +166,8 @@ class FifoService:
         self.gap_ns = 0 if model.tokens_per_s is None else round(1e9 / model.tokens_per_s)
 
     def schedule(self, at_ns: int, *, rows: int = 0, tokens: int = 1) -> tuple[int, int]:
-        """Add a request that arrives at `at_ns`. Return the queueing time and the time from the start of processing to
-        the first token, in ns."""
+        """Add a request that arrives at `at_ns`. Return the queueing time and the time from the
+        start of processing to the first token, in ns."""
         first_ns = self._draw_first_ns() + round(rows * self._service_model.row_s * 1e9)
         if self._free_ns is None:
             return 0, first_ns
@@ -176,8 +182,8 @@ class FifoService:
 
 
 def build_freeze(script: Script, first_ns: int) -> Callable[[int], int]:
-    """Build a function that moves due times within the freeze to the end of the freeze; `first_ns` is the time of the
-    first request."""
+    """Build a function that moves due times within the freeze to the end of the freeze; `first_ns`
+    is the time of the first request."""
     begin_ns = first_ns + round(script.freeze_after_s * 1e9)
     end_ns = begin_ns + round(script.freeze_s * 1e9)
     return lambda due_ns: end_ns if begin_ns <= due_ns < end_ns else due_ns

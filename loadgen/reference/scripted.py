@@ -1,8 +1,10 @@
-"""Run a mock server with known delays and faults: the ground truth that the load generator is verified against.
+"""Run a mock server with known delays and faults: the ground truth that the load generator is
+verified against.
 
-In a test: `with ScriptedServer(Script(delay_s=0.05)) as server: ... server.url ... server.received_ns`.
-As a child process: `python -m loadgen.reference.scripted --delay 0.05 --log received.txt` prints the port, and exits
-when standard input closes.
+In a test:
+`with ScriptedServer(Script(delay_s=0.05)) as server: ... server.url ... server.received_ns`. As a
+child process: `python -m loadgen.reference.scripted --delay 0.05 --log received.txt` prints the
+port, and exits when standard input closes.
 """
 
 from __future__ import annotations
@@ -38,10 +40,11 @@ __all__ = ["Reply", "ReplyMode", "Script", "ScriptedServer", "Stream"]
 
 
 class ScriptedServer:
-    """Mock server that executes `script` on a separate thread, on a free port of the loopback address.
+    """Mock server that executes `script` on a separate thread, on a free port of the loopback
+    address.
 
-    `received_ns` and `requests` contain the receive time (monotonic clock) and the bytes of every request so far;
-    `connections` counts the accepted connections.
+    `received_ns` and `requests` contain the receive time (monotonic clock) and the bytes of every
+    request so far; `connections` counts the accepted connections.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, stores_requests: bool = True) -> None:
@@ -82,7 +85,8 @@ class ScriptedServer:
         return _Connection(self)
 
     def respond(self, request: bytes, writer: SocketWriter) -> None:
-        """Respond to a request that has just been received. Must be called on the event loop's thread."""
+        """Respond to a request that has just been received. Must be called on the event loop's
+        thread."""
         at_ns = time.perf_counter_ns()
         self.received_ns.append(at_ns)
         if self._stores_requests:

@@ -11,16 +11,18 @@ import msgspec
 
 
 class EndpointError(ValueError):
-    """Raised when the settings of an endpoint are invalid; the message is a sentence without secrets."""
+    """Raised when the settings of an endpoint are invalid; the message is a sentence without
+    secrets."""
 
 
 class UrlError(EndpointError):
-    """Raised when a URL is invalid or not supported; the message states the reason and never contains a password."""
+    """Raised when a URL is invalid or not supported; the message states the reason and never
+    contains a password."""
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Address of an endpoint. `path` includes the query, as in the request line; `authority` is the value of the Host
-    header."""
+    """Address of an endpoint. `path` includes the query, as in the request line; `authority` is the
+    value of the Host header."""
 
     host: str
     port: int
@@ -33,7 +35,8 @@ class Address(msgspec.Struct, frozen=True):
         return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
 
     def format_url(self, path: str) -> str:
-        """Return the URL of `path` at this address, without the query, which may contain secrets."""
+        """Return the URL of `path` at this address, without the query, which may contain
+        secrets."""
         return f"{'https' if self.is_tls else 'http'}://{self.authority}{path.partition('?')[0]}"
 
 

@@ -11,7 +11,8 @@ from loadgen.records import Balance
 from loadgen.transport.exchange import Exchange, Transport
 
 _SEED = 1
-"""Seed of the power-of-two-choices balancing, so that every run selects replicas in the same random order."""
+"""Seed of the power-of-two-choices balancing, so that every run selects replicas in the same random
+order."""
 
 
 class Pool(Transport, Protocol):
@@ -22,9 +23,11 @@ class Pool(Transport, Protocol):
 
 
 class BalancedPools:
-    """Load balancer: sends each exchange through one of the pools, and stores the index of the pool as `target`.
+    """Load balancer: sends each exchange through one of the pools, and stores the index of the pool
+    as `target`.
 
-    There are no health checks: a replica that refuses connections is still selected, and its requests fail.
+    There are no health checks: a replica that refuses connections is still selected, and its
+    requests fail.
     """
 
     def __init__(self, pools: Sequence[Pool], balance: Balance) -> None:
@@ -71,7 +74,8 @@ def _make_chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
 
 
 def _make_least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
-    """Return a function that chooses the pool with the fewest outstanding requests; ties are broken in rotation."""
+    """Return a function that chooses the pool with the fewest outstanding requests; ties are broken
+    in rotation."""
     rotations = itertools.cycle(tuple(_rotate_indices(len(pools), first)) for first in range(len(pools)))
 
     def choose() -> int:
@@ -85,8 +89,8 @@ def _rotate_indices(count: int, first: int) -> list[int]:
 
 
 def _make_power_of_two(pools: Sequence[Pool]) -> Callable[[], int]:
-    """Return a function that draws two different pools at random, and chooses the pool with fewer outstanding
-    requests."""
+    """Return a function that draws two different pools at random, and chooses the pool with fewer
+    outstanding requests."""
     draw, count = random.Random(_SEED).random, len(pools)
 
     def choose() -> int:

@@ -1,7 +1,7 @@
 """An HTTP/1.1 connection that sends one request at a time and takes timestamps before parsing.
 
-Requests are built for the endpoint's first URL. If a replica or a proxy requires changes, a request is rewritten when
-it is sent.
+Requests are built for the endpoint's first URL. If a replica or a proxy requires changes, a request
+is rewritten when it is sent.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ Rewrite = Callable[[bytes], bytes]
 
 
 def build_rewrite(address: Address, built_for: Address, proxy: Proxy | None) -> Rewrite | None:
-    """Build the function that adapts requests built for `built_for` to `address` and `proxy`; None if requests need no
-    change.
+    """Build the function that adapts requests built for `built_for` to `address` and `proxy`; None
+    if requests need no change.
 
-    A proxy requires no change for an https address, because the tunnel transfers requests unchanged.
+    A proxy requires no change for an https address, because the tunnel transfers requests
+    unchanged.
     """
     rewrite_host = None if address.authority == built_for.authority else _build_host_rewriter(address, built_for)
     if proxy is None or address.is_tls:
@@ -36,8 +37,8 @@ def build_rewrite(address: Address, built_for: Address, proxy: Proxy | None) -> 
 
 
 def _build_host_rewriter(address: Address, built_for: Address) -> Rewrite:
-    """Build a function that replaces the generated Host header, which is the first header. A Host header set by the
-    user is not changed."""
+    """Build a function that replaces the generated Host header, which is the first header. A Host
+    header set by the user is not changed."""
     old_host = f"\r\nHost: {built_for.authority}\r\n".encode()
     new_host = f"\r\nHost: {address.authority}\r\n".encode()
 
@@ -63,14 +64,14 @@ def _build_absolute_form_rewriter(address: Address, proxy: Proxy) -> Rewrite:
 
 
 _LONG_IDLE_NS = 5_000_000
-"""Idle time in ns after which a connection is checked before use, because the event loop may not yet have noticed that
-the server closed it."""
+"""Idle time in ns after which a connection is checked before use, because the event loop may not
+yet have noticed that the server closed it."""
 _PROXY_AUTHENTICATION_REQUIRED = 407
 
 
 class Connection(asyncio.Protocol):
-    """An HTTP/1.1 connection. `on_free` is called when the connection can send the next request, and `on_lost` when it
-    is closed."""
+    """An HTTP/1.1 connection. `on_free` is called when the connection can send the next request,
+    and `on_lost` when it is closed."""
 
     def __init__(
         self,
@@ -119,13 +120,15 @@ class Connection(asyncio.Protocol):
         )
 
     def cut(self, error: str, detail: str | None = None) -> None:
-        """End the request in flight with `error`, and close the connection. Do nothing if no request is in flight."""
+        """End the request in flight with `error`, and close the connection. Do nothing if no
+        request is in flight."""
         if self._exchange is not None:
             self.close()
             self._fail(self._exchange, error, detail)
 
     def close(self) -> None:
-        """Close the connection immediately, without waiting for the close notification of a TLS server."""
+        """Close the connection immediately, without waiting for the close notification of a TLS
+        server."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -133,8 +136,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = stream = cast(asyncio.Transport, transport)
-        # uvloop delays writes until the end of the loop iteration unless its buffer is full: with a limit of 0, the
-        # kernel has the request when `send` returns.
+        # uvloop delays writes until the end of the loop iteration unless its buffer is full: with a
+        # limit of 0, the kernel has the request when `send` returns.
         stream.set_write_buffer_limits(high=0)
         self._is_closing, self._write = stream.is_closing, stream.write
         if (rewrite := self._rewrite) is not None:
@@ -199,7 +202,8 @@ class Connection(asyncio.Protocol):
 
     def _end(self, exchange: Exchange, is_keep_alive: bool = True) -> None:
         self._exchange = None
-        # Free the connection first, so that a waiting request does not also wait for the response check.
+        # Free the connection first, so that a waiting request does not also wait for the response
+        # check.
         if is_keep_alive:
             self._on_free(self)
         else:
@@ -229,8 +233,8 @@ class Connection(asyncio.Protocol):
         exchange.on_done(exchange)
 
     def _is_readable(self) -> bool:
-        """Return True if data or the end of the stream can be read. For an idle connection, this means that the server
-        has closed it and the event loop has not noticed yet."""
+        """Return True if data or the end of the stream can be read. For an idle connection, this
+        means that the server has closed it and the event loop has not noticed yet."""
         fileno = cast(asyncio.Transport, self._transport).get_extra_info("socket").fileno()
         if not hasattr(select, "poll"):  # Windows, whose select() accepts any number of sockets
             return bool(select.select([fileno], [], [], 0)[0])

@@ -1,5 +1,5 @@
-"""A request with its response, and the classification of errors caused by a limit of this machine instead of the
-target."""
+"""A request with its response, and the classification of errors caused by a limit of this machine
+instead of the target."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class StreamReader(Protocol):
         ...
 
     def feed(self, data: bytes, at_ns: int, /) -> str | None:
-        """Read data that was received at `at_ns`. Return an error class to end the exchange and close the connection,
-        otherwise None."""
+        """Read data that was received at `at_ns`. Return an error class to end the exchange and
+        close the connection, otherwise None."""
         ...
 
 
 class Exchange(msgspec.Struct, gc=False):
-    """A request and its response. The transport fills in the response and calls `on_done` exactly once. Times are on
-    the clock of `time.perf_counter_ns`.
+    """A request and its response. The transport fills in the response and calls `on_done` exactly
+    once. Times are on the clock of `time.perf_counter_ns`.
 
-    `request_index` is the index of the prepared request. If no connection could be established, `sent_ns` is the time
-    at which the connection was requested; if the request timed out while it waited for a free connection, `sent_ns` is
-    None. `bytes_received` includes headers. If there is a `reader`, the body of a 2xx response is passed to the reader
-    and `body` is empty.
+    `request_index` is the index of the prepared request. If no connection could be established,
+    `sent_ns` is the time at which the connection was requested; if the request timed out while it
+    waited for a free connection, `sent_ns` is None. `bytes_received` includes headers. If there is
+    a `reader`, the body of a 2xx response is passed to the reader and `body` is empty.
     """
 
     index: int
@@ -88,9 +88,11 @@ class ResolveError(Exception):
 
 
 class Transport(Protocol):
-    """Transport that sends exchanges over HTTP or gRPC. All methods must be called on the event loop's thread.
+    """Transport that sends exchanges over HTTP or gRPC. All methods must be called on the event
+    loop's thread.
 
-    `opened` counts connections and `sent` counts requests, including requests whose connection failed.
+    `opened` counts connections and `sent` counts requests, including requests whose connection
+    failed.
     """
 
     @property
@@ -132,13 +134,14 @@ _LOCAL_LIMIT_TEXTS = tuple(os.strerror(number) for number in _LOCAL_LIMIT_ERRNOS
 
 
 def is_local_limit(error: BaseException | None) -> bool:
-    """Return True if the error means that this machine has no file descriptors, local ports, buffers or memory left."""
+    """Return True if the error means that this machine has no file descriptors, local ports,
+    buffers or memory left."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LOCAL_LIMIT_ERRNOS)
 
 
 def is_local_limit_text(text: str) -> bool:
-    """Return True if the message contains an OS error text for exhausted file descriptors, local ports, buffers or
-    memory."""
+    """Return True if the message contains an OS error text for exhausted file descriptors, local
+    ports, buffers or memory."""
     return any(limit_text in text for limit_text in _LOCAL_LIMIT_TEXTS)
 
 

@@ -18,20 +18,22 @@ from loadgen.transport.grpc_channel import build_channel_options, build_metadata
 from loadgen.transport.grpc_status import CallEnd
 
 MAX_RECEIVING_BYTES = 512 * 2**20
-"""Growth of a load worker's memory in a stage, in bytes, above which `shed` is called. The limit is twice that for HTTP
-responses, because it includes all memory of the process."""
+"""Growth of a load worker's memory in a stage, in bytes, above which `shed` is called. The limit is
+twice that for HTTP responses, because it includes all memory of the process."""
 
 _MAX_CALLS_PER_CHANNEL = 100
-"""Maximum number of concurrent calls on one connection. Servers commonly allow 100; further calls would wait unnoticed
-in the gRPC library."""
+"""Maximum number of concurrent calls on one connection. Servers commonly allow 100; further calls
+would wait unnoticed in the gRPC library."""
 
 
 def new_grpc_transport(
     loop: asyncio.AbstractEventLoop, endpoint: Endpoint, method: str, *, is_streamed: bool
 ) -> Transport:
-    """Create a transport for the gRPC method `/package.Service/Method`. Call it on the event loop's thread.
+    """Create a transport for the gRPC method `/package.Service/Method`. Call it on the event loop's
+    thread.
 
-    `max_connections` is divided evenly among the replicas. Raises EndpointError if the endpoint's settings are invalid.
+    `max_connections` is divided evenly among the replicas. Raises EndpointError if the endpoint's
+    settings are invalid.
     """
     if not endpoint.urls:
         raise UrlError("the target has no URL")
@@ -50,8 +52,8 @@ class GrpcReplicas(BalancedPools):
         self._replica_pools = pools
 
     def set_headers(self, endpoint: Endpoint) -> None:
-        """Use the headers of `endpoint` for all later calls of each pool. Raises EndpointError if a header is
-        invalid."""
+        """Use the headers of `endpoint` for all later calls of each pool. Raises EndpointError if a
+        header is invalid."""
         for pool in self._replica_pools:
             pool.set_headers(endpoint)
 
@@ -74,12 +76,14 @@ def _no_op() -> None:
 
 
 class GrpcPool:
-    """Pool of gRPC connections to one server. The bodies of requests and responses are serialized messages.
+    """Pool of gRPC connections to one server. The bodies of requests and responses are serialized
+    messages.
 
-    The `status` of an exchange is the HTTP status that corresponds to the gRPC code (200 for OK); a call that ends
-    without a response from the server has an error and no status. `first_byte_ns` is None, because gRPC does not report
-    it. `bytes_received` counts only messages. A connection counts as opened when the first response has been received
-    on it. `max_calls` limits the number of concurrent calls; each connection carries up to 100 calls.
+    The `status` of an exchange is the HTTP status that corresponds to the gRPC code (200 for OK); a
+    call that ends without a response from the server has an error and no status. `first_byte_ns` is
+    None, because gRPC does not report it. `bytes_received` counts only messages. A connection
+    counts as opened when the first response has been received on it. `max_calls` limits the number
+    of concurrent calls; each connection carries up to 100 calls.
     """
 
     def __init__(
@@ -121,7 +125,8 @@ class GrpcPool:
             self._waiting.append(exchange)
 
     def set_headers(self, endpoint: Endpoint) -> None:
-        """Use the headers of `endpoint` for all later calls. Raises EndpointError if a header is invalid."""
+        """Use the headers of `endpoint` for all later calls. Raises EndpointError if a header is
+        invalid."""
         self._metadata = build_metadata(endpoint)
 
     def cut(self) -> None:
@@ -130,7 +135,8 @@ class GrpcPool:
         self._end((*self._cancel_calls(), *waiting), "timeout")
 
     def shed(self) -> None:
-        """End all calls in flight, because their responses use too much memory. Calls that were waiting are started.
+        """End all calls in flight, because their responses use too much memory. Calls that were
+        waiting are started.
 
         No single call can be selected, because gRPC does not report the memory of each call.
         """

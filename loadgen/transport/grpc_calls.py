@@ -34,11 +34,13 @@ _RAW_BYTES = None
 """Value for the serializers and deserializers of gRPC that leaves messages as bytes."""
 
 OnEnd = Callable[[CallEnd, int, bytes], None]
-"""Callback on the event loop's thread that receives the end of a call, its time in ns, and the response message."""
+"""Callback on the event loop's thread that receives the end of a call, its time in ns, and the
+response message."""
 
 
 class PooledChannel(Protocol):
-    """A gRPC channel in a pool. The pool sets `in_flight` (number of running calls) and `is_used`."""
+    """A gRPC channel in a pool. The pool sets `in_flight` (number of running calls) and
+    `is_used`."""
 
     in_flight: int
     is_used: bool
@@ -51,8 +53,8 @@ class PooledChannel(Protocol):
 
 
 class UnaryChannel:
-    """A channel for unary calls. The end of a call is timestamped on gRPC's thread, so that a blocked event loop does
-    not delay the timestamp."""
+    """A channel for unary calls. The end of a call is timestamped on gRPC's thread, so that a
+    blocked event loop does not delay the timestamp."""
 
     def __init__(self, server: GrpcServer) -> None:
         self._peer = server
@@ -97,8 +99,8 @@ def _finish_call(done: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> No
 class StreamChannel:
     """A channel for calls with one request message and any number of response messages.
 
-    Each response message is timestamped when the event loop receives it, and passed to the reader of the exchange. If
-    the exchange has no reader, the messages are joined as the body.
+    Each response message is timestamped when the event loop receives it, and passed to the reader
+    of the exchange. If the exchange has no reader, the messages are joined as the body.
     """
 
     def __init__(self, server: GrpcServer) -> None:

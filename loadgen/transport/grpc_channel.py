@@ -25,13 +25,13 @@ _KEY = re.compile(r"[0-9a-z_.-]+")
 _RESERVED_KEYS = ("content-type", "content-length", "te", "host", "user-agent", "connection")
 _IDENTITY_ONLY = 1
 _BACKOFF_MS = 100
-"""Reconnect backoff in ms, the minimum that gRPC allows. During the backoff, calls fail without a new connection
-attempt."""
+"""Reconnect backoff in ms, the minimum that gRPC allows. During the backoff, calls fail without a
+new connection attempt."""
 
 
 def build_metadata(endpoint: Endpoint) -> Metadata:
-    """Return the endpoint's headers as gRPC metadata, without headers that gRPC sets itself. Raises EndpointError for a
-    header that gRPC does not allow."""
+    """Return the endpoint's headers as gRPC metadata, without headers that gRPC sets itself. Raises
+    EndpointError for a header that gRPC does not allow."""
     metadata: list[tuple[str, str | bytes]] = []
     for name, value in endpoint.headers:
         key = name.lower()
@@ -46,7 +46,8 @@ def build_metadata(endpoint: Endpoint) -> Metadata:
 
 
 def load_credentials(tls: Tls) -> grpc.ChannelCredentials:
-    """Load the TLS credentials for a gRPC channel. Raises EndpointError if the settings or the files are invalid."""
+    """Load the TLS credentials for a gRPC channel. Raises EndpointError if the settings or the
+    files are invalid."""
     if not tls.verify:
         raise EndpointError("gRPC always verifies the server's certificate. Set the CA file that signed it.")
     build_tls_context(tls)  # raises for invalid files with the same messages as for HTTP

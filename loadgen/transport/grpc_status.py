@@ -23,7 +23,8 @@ _STATUSES = {
     grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503,
 }
-"""HTTP status codes by gRPC code, as defined in google.rpc.Code; all other codes are mapped to 500."""
+"""HTTP status codes by gRPC code, as defined in google.rpc.Code; all other codes are mapped to
+500."""
 
 _NO_CONNECTION = "failed to connect to all addresses"
 _LOST = ("Stream removed", "Socket closed", "Connection reset", "recvmsg:", "sendmsg:", "GOAWAY", "Broken pipe")
@@ -31,8 +32,8 @@ _TOO_LARGE = "CLIENT: Received message larger than max"
 
 
 class CallEnd(NamedTuple):
-    """End of a gRPC call. `error` is the error class of a transport error, otherwise None; the response check evaluates
-    the status."""
+    """End of a gRPC call. `error` is the error class of a transport error, otherwise None; the
+    response check evaluates the status."""
 
     status: int | None
     error: str | None
@@ -55,7 +56,8 @@ def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
         return CallEnd(_OK, "bad-payload", "the response is too large")
     if code is grpc.StatusCode.UNAVAILABLE:
-        # gRPC reports connection errors with a code that servers also send; only the message differs.
+        # gRPC reports connection errors with a code that servers also send; only the message
+        # differs.
         if details.startswith(_NO_CONNECTION):
             reason = details.rpartition("last error: ")[2]
             if is_local_limit_text(reason):

@@ -18,7 +18,8 @@ _MAX_SOCKET_PATH_BYTES = 103
 
 
 def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
-    """Create an HTTP/1.1 transport; requests must be built for the first URL of the endpoint. Raises EndpointError.
+    """Create an HTTP/1.1 transport; requests must be built for the first URL of the endpoint.
+    Raises EndpointError.
 
     `max_connections` is divided evenly among the replicas.
     """

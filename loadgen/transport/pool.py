@@ -1,4 +1,5 @@
-"""Pool of keep-alive connections to one address, with a queue of requests that wait for a free connection."""
+"""Pool of keep-alive connections to one address, with a queue of requests that wait for a free
+connection."""
 
 from __future__ import annotations
 
@@ -23,11 +24,12 @@ _MIN_OPENING = 32
 class ConnectionPool:
     """Pool of HTTP connections to one address.
 
-    Each request is sent on the most recently used idle connection, or on a new connection, or waits in FIFO order until
-    a connection is free. A request is never sent twice. A waiting request times out after `total_s`, as a real client
-    would, which also limits the length of the queue. Deadlines are checked every 0.1 s, so that requests need no
-    timers. `opened` counts connections and `sent` counts requests, including requests whose connection failed. All
-    methods must be called on the event loop's thread.
+    Each request is sent on the most recently used idle connection, or on a new connection, or waits
+    in FIFO order until a connection is free. A request is never sent twice. A waiting request times
+    out after `total_s`, as a real client would, which also limits the length of the queue.
+    Deadlines are checked every 0.1 s, so that requests need no timers. `opened` counts connections
+    and `sent` counts requests, including requests whose connection failed. All methods must be
+    called on the event loop's thread.
     """
 
     def __init__(
@@ -42,8 +44,8 @@ class ConnectionPool:
     ) -> None:
         """Create the pool. Raises EndpointError if the endpoint's settings are invalid.
 
-        `request_address` is the address in the Host header of the requests, if it differs from `address`.
-        `received_bytes` is shared by all pools of the worker.
+        `request_address` is the address in the Host header of the requests, if it differs from
+        `address`. `received_bytes` is shared by all pools of the worker.
         """
         proxy = None if endpoint.proxy is None or endpoint.unix_socket is not None else parse_proxy_url(endpoint.proxy)
         self._loop, self._timeouts = loop, endpoint.timeouts
@@ -98,9 +100,10 @@ class ConnectionPool:
             connection.close()
 
     def _open_connections(self) -> None:
-        # Opening a connection takes longer than sending a request: after a stall of this process, opening a connection
-        # for every due arrival would cause the next stall. So at most as many connections are opened at once as exist,
-        # which still doubles their number every round trip.
+        # Opening a connection takes longer than sending a request: after a stall of this process,
+        # opening a connection for every due arrival would cause the next stall. So at most as many
+        # connections are opened at once as exist, which still doubles their number every round
+        # trip.
         opening, established = len(self._opening), len(self._connections)
         if opening + established >= self._max_connections:
             return
@@ -173,7 +176,8 @@ class ConnectionPool:
             if open_connection.is_overdue(now_ns, idle_ns, total_ns)
         ]:
             connection.cut("timeout")
-        # Allow time for a failed connection attempt to be reported first, because it is the better reason.
+        # Allow time for a failed connection attempt to be reported first, because it is the better
+        # reason.
         max_wait_s = max(timeouts.total_s, timeouts.connect_s + 2 * _SWEEP_INTERVAL_S)
         while self._waiting and self._waiting[0].queued_ns < now_ns - max_wait_s * 1e9:
             _time_out(self._waiting.popleft(), f"no connection was free for {max_wait_s:g} s")

@@ -11,8 +11,8 @@ from loadgen.transport.address import UrlError
 
 
 class Proxy(msgspec.Struct, frozen=True):
-    """Address and credentials of an HTTP proxy. `authorization` is the secret value of the Proxy-Authorization
-    header."""
+    """Address and credentials of an HTTP proxy. `authorization` is the secret value of the
+    Proxy-Authorization header."""
 
     host: str
     port: int

@@ -18,8 +18,8 @@ _SKIPPED_LOOKUPS = 1_000
 
 
 class CachedHead(msgspec.Struct, frozen=True, gc=False):
-    """A parsed response head in the cache. `length` is the size of the whole response (head and body) in bytes. The
-    headers are shared between responses and must not be modified."""
+    """A parsed response head in the cache. `length` is the size of the whole response (head and
+    body) in bytes. The headers are shared between responses and must not be modified."""
 
     head: bytes
     length: int
@@ -28,10 +28,11 @@ class CachedHead(msgspec.Struct, frozen=True, gc=False):
 
 
 class HeadCache:
-    """Cache of parsed response heads. `latest` is the most recent head, which the next response usually repeats.
+    """Cache of parsed response heads. `latest` is the most recent head, which the next response
+    usually repeats.
 
-    Lookups are wasted if heads do not repeat, for example because each contains an ID, or if bodies are chunked. After
-    64 consecutive misses, the next 1,000 responses are therefore not looked up.
+    Lookups are wasted if heads do not repeat, for example because each contains an ID, or if bodies
+    are chunked. After 64 consecutive misses, the next 1,000 responses are therefore not looked up.
     """
 
     def __init__(self) -> None:
@@ -40,8 +41,8 @@ class HeadCache:
         self._misses = self._skips_left = 0
 
     def find(self, data: bytes) -> CachedHead | None:
-        """Return the cached head if `data` is exactly one response with that head and a body of the cached length;
-        otherwise None."""
+        """Return the cached head if `data` is exactly one response with that head and a body of the
+        cached length; otherwise None."""
         if self._skips_left:
             self._skips_left -= 1
             return None
@@ -56,11 +57,11 @@ class HeadCache:
         return head
 
     def add(self, data: bytes, status: int, headers: Headers, body_length: int) -> None:
-        """Cache the head of `data`, which must be one complete response with keep-alive that was received in a single
-        read.
+        """Cache the head of `data`, which must be one complete response with keep-alive that was
+        received in a single read.
 
-        The head is cached only if all bytes after the head are the body, because then the head determines the length of
-        the response.
+        The head is cached only if all bytes after the head are the body, because then the head
+        determines the length of the response.
         """
         if self._skips_left:
             return
@@ -78,9 +79,11 @@ MAX_RESPONSE_BYTES = 64 * 2**20
 MAX_RECEIVING_BYTES = 256 * 2**20
 """Maximum total size in bytes of all incomplete responses in one load worker."""
 MAX_HEAD_BYTES = 2**20
-"""Maximum number of consecutive bytes in a response that are not part of the body, such as the head or trailers."""
+"""Maximum number of consecutive bytes in a response that are not part of the body, such as the head
+or trailers."""
 _MAX_HEADERS = 1000
-"""Maximum number of headers in a response. A header can use twenty times its transferred size in memory."""
+"""Maximum number of headers in a response. A header can use twenty times its transferred size in
+memory."""
 _MAX_BYTES_RECEIVED = 2**31 - 1
 """Maximum value of `bytes_received`, which is an int32 in the request rows."""
 
@@ -96,11 +99,11 @@ class ReceivedBytes:
 
 
 class ResponseParser:
-    """Parser of the responses on one connection, with the state of the current response. `status` is 0 until the head
-    is complete.
+    """Parser of the responses on one connection, with the state of the current response. `status`
+    is 0 until the head is complete.
 
-    The callbacks of httptools only record their arguments, which are processed afterwards, so that no reaction to a
-    response can reenter the parser.
+    The callbacks of httptools only record their arguments, which are processed afterwards, so that
+    no reaction to a response can reenter the parser.
     """
 
     def __init__(self, received: ReceivedBytes) -> None:
@@ -157,7 +160,8 @@ class ResponseParser:
             self._fail(f"the response has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
     def pop_body(self) -> bytes:
-        """Return the body of a response that is not streamed, and remove the body from the parser."""
+        """Return the body of a response that is not streamed, and remove the body from the
+        parser."""
         chunks = self._body
         self.drop_body()
         self._reader = self._feed_reader = None  # release the data of the reader on a keep-alive connection
@@ -170,14 +174,14 @@ class ResponseParser:
             self._own_bytes = 0
 
     def is_ended_by_connection(self) -> bool:
-        """Return True if the response has neither a length nor chunks, so that it ends when the connection is
-        closed."""
+        """Return True if the response has neither a length nor chunks, so that it ends when the
+        connection is closed."""
         has_length = find_header(self.headers, b"content-length") is not None
         return self.status > 0 and not has_length and find_header(self.headers, b"transfer-encoding") is None
 
     def release(self) -> None:
-        """Release the httptools parser at the end of the connection. This breaks the reference cycle between it and
-        this object, so that no garbage collection is needed."""
+        """Release the httptools parser at the end of the connection. This breaks the reference
+        cycle between it and this object, so that no garbage collection is needed."""
         self.drop_body()
         del self._feed, self._parser
 
@@ -226,8 +230,8 @@ class ResponseParser:
             self.is_keep_alive = self._parser.should_keep_alive()
 
     def _store_body(self, old_count: int, size: int) -> None:
-        """Join the body chunks after the first `old_count`, because many small chunks would use many times their size
-        in memory, and check the memory limit."""
+        """Join the body chunks after the first `old_count`, because many small chunks would use
+        many times their size in memory, and check the memory limit."""
         if len(self._body) > old_count + 1:
             self._body[old_count:] = [b"".join(self._body[old_count:])]
         self._own_bytes += size
@@ -237,7 +241,8 @@ class ResponseParser:
             self._fail(f"the responses being received exceed {limit_mib:.0f} MiB in total", LOCAL_LIMIT)
 
     def _feed_body(self, feed_reader: Callable[[bytes, int], str | None], at_ns: int) -> None:
-        """Pass all body chunks of one read to the reader in a single call, because they have the same receive time."""
+        """Pass all body chunks of one read to the reader in a single call, because they have the
+        same receive time."""
         chunks = self._body
         content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()

@@ -35,7 +35,8 @@ class Route(Protocol):
 
 
 def build_route(loop: asyncio.AbstractEventLoop, address: Address, endpoint: Endpoint, proxy: Proxy | None) -> Route:
-    """Build the route to an address, depending on Unix socket, proxy and TLS. Raises TlsFileError."""
+    """Build the route to an address, depending on Unix socket, proxy and TLS. Raises
+    TlsFileError."""
     tls = build_tls_context(endpoint.tls) if address.is_tls else None
     if endpoint.unix_socket is not None:
         return _UnixRoute(loop, endpoint.unix_socket, address.host, tls)
@@ -67,7 +68,8 @@ class _Hosts:
             try:
                 connection = await attempt(host)
             except OSError as error:
-                # Prefer other errors to local limits: this machine may lack an address of one IP version.
+                # Prefer other errors to local limits: this machine may lack an address of one IP
+                # version.
                 failure = error if failure is None or is_local_limit(failure) else failure
                 continue
             if self._addresses[0] != host:

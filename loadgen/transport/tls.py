@@ -13,7 +13,8 @@ class TlsFileError(EndpointError):
 
 
 def build_tls_context(tls: Tls) -> ssl.SSLContext:
-    """Build the client TLS context for the settings. Raises TlsFileError if a certificate or key file is invalid."""
+    """Build the client TLS context for the settings. Raises TlsFileError if a certificate or key
+    file is invalid."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:

@@ -1,9 +1,11 @@
-"""Run a load worker: `python -m loadgen.worker`, with commands on standard input and reports on standard output.
+"""Run a load worker: `python -m loadgen.worker`, with commands on standard input and reports on
+standard output.
 
-With `--join`, the worker reads a single command from standard input, Join, and serves the master at the given address.
+With `--join`, the worker reads a single command from standard input, Join, and serves the master at
+the given address.
 
-Threads: the gevent hub of Locust (main thread), the sending thread, a reader of commands, and the hub's thread pool,
-which sends the rows of a stage.
+Threads: the gevent hub of Locust (main thread), the sending thread, a reader of commands, and the
+hub's thread pool, which sends the rows of a stage.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ import os
 import signal
 import sys
 
-# Set before anything imports Locust: patched threads would be greenlets, and the sender must be a native thread.
+# Set before anything imports Locust: patched threads would be greenlets, and the sender must be a
+# native thread.
 os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
 
 from loadgen.frames import ReportWriter
 from loadgen.machine import raise_descriptor_limit
 
 _SWITCH_INTERVAL_S = 0.0001
-"""Thread switch interval in seconds: maximum time for which the transfer of rows can block the sending thread. With
-Python's default of 5 ms, p99 of the send lag would be 5 ms."""
+"""Thread switch interval in seconds: maximum time for which the transfer of rows can block the
+sending thread. With Python's default of 5 ms, p99 of the send lag would be 5 ms."""
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""Execute the commands of a load worker, independently of the channel on which it receives commands."""
+"""Execute the commands of a load worker, independently of the channel on which it receives
+commands."""
 
 from __future__ import annotations
 
@@ -48,8 +49,8 @@ def build_failure(error: Exception) -> Failed:
 
 
 class Worker:
-    """Executes the commands of a load worker. `on_command` must be called on the thread that reads commands, and `run`
-    on Locust's thread."""
+    """Executes the commands of a load worker. `on_command` must be called on the thread that reads
+    commands, and `run` on Locust's thread."""
 
     def __init__(self, sender: Sender, locust_runner: LocustRunner, listener: ReportSink) -> None:
         self._sender, self._locust_runner, self._listener = sender, locust_runner, listener
@@ -66,7 +67,8 @@ class Worker:
         return running is not None and running.is_sending
 
     def on_command(self, command: Command) -> None:
-        """Accept a command. Commands for a running stage are executed immediately, other commands in order."""
+        """Accept a command. Commands for a running stage are executed immediately, other commands
+        in order."""
         running = self._running
         match command:
             case RunStage():
@@ -89,7 +91,8 @@ class Worker:
                 raise RuntimeError(f"a load worker cannot execute {type(command).__name__} while it sends")
 
     def run(self) -> NoReturn:
-        """Execute commands until the process ends. Raises any error after which the worker cannot continue."""
+        """Execute commands until the process ends. Raises any error after which the worker cannot
+        continue."""
         while True:
             self._execute(run_in_thread(self._commands.get))
 

@@ -1,5 +1,5 @@
-"""Connection of a worker to a master: Locust's worker runner over a socket that is authenticated by the master's
-token."""
+"""Connection of a worker to a master: Locust's worker runner over a socket that is authenticated by
+the master's token."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from loadgen.sanitizing import format_host_port
 
 _LINGER_MS = 2_000
 _RECONNECT_MS, _MAX_RECONNECT_MS = 100, 1_000
-"""Minimum and maximum interval in ms between attempts to connect; the interval grows with each attempt."""
+"""Minimum and maximum interval in ms between attempts to connect; the interval grows with each
+attempt."""
 
 _LAST_COMMAND_S = 0.2
-"""Time in seconds for which the master's last command is still read after the connection was lost."""
+"""Time in seconds for which the master's last command is still read after the connection was
+lost."""
 
 
 class NoMasterError(Exception):
@@ -37,10 +39,12 @@ class NoMasterError(Exception):
 
 
 class MasterConnection:
-    """Connection of a worker to a master. `send` and `send_rows` may be called from any thread and do not block.
+    """Connection of a worker to a master. `send` and `send_rows` may be called from any thread and
+    do not block.
 
-    `on_command` is called on Locust's thread with each command except pings, and with the exception for each message
-    that cannot be decoded. `on_lost` is called on Locust's thread when the master is lost.
+    `on_command` is called on Locust's thread with each command except pings, and with the exception
+    for each message that cannot be decoded. `on_lost` is called on Locust's thread when the master
+    is lost.
     """
 
     def __init__(
@@ -60,8 +64,8 @@ class MasterConnection:
 
     @property
     def last_ping_ns(self) -> int | None:
-        """Time in ns on the monotonic clock at which the master's last ping was received; None before the first
-        ping."""
+        """Time in ns on the monotonic clock at which the master's last ping was received; None
+        before the first ping."""
         return self._runner.pinged_ns
 
     def send(self, report: Report) -> None:
@@ -71,7 +75,8 @@ class MasterConnection:
         self._send("rows", encode_rows(batch))
 
     def close(self, then: Callable[[], None]) -> None:
-        """Call `then` when all queued messages have been sent, or after two seconds. May be called from any thread."""
+        """Call `then` when all queued messages have been sent, or after two seconds. May be called
+        from any thread."""
         self._hub.loop.run_callback_threadsafe(self._close, then)
 
     def _send(self, kind: str, body: bytes) -> None:
@@ -113,7 +118,8 @@ class _Runner(runners.WorkerRunner):
         if msg.type in ("quit", "reconnect"):  # the master ends, or could not decode a required message
             self._on_lost()
             return
-        # Locust ignores messages whose wall-clock time is not later than that of the previous message.
+        # Locust ignores messages whose wall-clock time is not later than that of the previous
+        # message.
         self.last_received_spawn_timestamp = -sys.maxsize
         super().handle_message(msg)
 
@@ -132,7 +138,8 @@ class _Runner(runners.WorkerRunner):
 
 
 class _GuardedClient(zmqrpc.Client):
-    """Encrypted and authenticated replacement for Locust's client. All methods must be called on Locust's thread."""
+    """Encrypted and authenticated replacement for Locust's client. All methods must be called on
+    Locust's thread."""
 
     def __init__(self, token: str, on_lost: Callable[[], None], host: str, port: int, identity: str) -> None:
         is_ipv4 = _is_ipv4_only(host, port)

@@ -36,19 +36,20 @@ _MAX_SILENCE_NS = 4_000_000_000
 _MAX_IDLE_SILENCE_NS = 15_000_000_000
 """Time in ns without a ping after which the master counts as lost while this worker is not sending.
 
-The limit is longer than during a stage, because the preparation of a stage can block this worker's interpreter for
-seconds, and no requests are sent meanwhile that could go unreported.
+The limit is longer than during a stage, because the preparation of a stage can block this worker's
+interpreter for seconds, and no requests are sent meanwhile that could go unreported.
 """
 
 _POLL_S, _FIRST_POLL_S = 0.25, 0.02
-"""Polling intervals in seconds, after and before the first ping of the master. The interval before the first ping is
-short, so that `Ready` is reported before the master can dismiss the worker."""
+"""Polling intervals in seconds, after and before the first ping of the master. The interval before
+the first ping is short, so that `Ready` is reported before the master can dismiss the worker."""
 
 CommandQueue = queue.SimpleQueue[Command | Exception]
 
 
 def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
-    """Serve a master until standard input ends, the master sends Quit or is lost, or no master is found.
+    """Serve a master until standard input ends, the master sends Quit or is lost, or no master is
+    found.
 
     The only report is `Ready`, sent when the master has accepted the worker.
     """
@@ -118,12 +119,13 @@ def _execute_commands(received: CommandQueue, worker: Worker, connection: Master
 def _watch_master(
     connection: MasterConnection, worker: Worker, lost_text: str, on_first_ping: Callable[[], None]
 ) -> None:
-    """Exit when the master is lost, even if Locust's thread is blocked: a worker without a master must not send
-    requests."""
+    """Exit when the master is lost, even if Locust's thread is blocked: a worker without a master
+    must not send requests."""
     pause, is_accepted = threading.Event(), False
     while True:
         pause.wait(_POLL_S if is_accepted else _FIRST_POLL_S)
-        # Read `is_sending` before `last_ping_ns`, so that the limit is never compared with an older ping.
+        # Read `is_sending` before `last_ping_ns`, so that the limit is never compared with an older
+        # ping.
         limit_ns = _MAX_SILENCE_NS if worker.is_sending else _MAX_IDLE_SILENCE_NS
         pinged_ns = connection.last_ping_ns
         if pinged_ns is not None and not is_accepted:

@@ -1,6 +1,7 @@
 """Convert finished exchanges to record batches.
 
-Columns with a single repeated value are not built value by value, so that a row costs about a microsecond.
+Columns with a single repeated value are not built value by value, so that a row costs about a
+microsecond.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ _token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIELDS)
 def build_record_batch(
     stage: int, exchanges: list[Exchange], tokens_asked: Sequence[int | None] | None = None, *, worker: int = 0
 ) -> pa.RecordBatch:
-    """Build a record batch of `REQUEST_SCHEMA` from finished exchanges. `tokens_asked` has one entry per prepared
-    request; `worker` is the index of this worker."""
+    """Build a record batch of `REQUEST_SCHEMA` from finished exchanges. `tokens_asked` has one
+    entry per prepared request; `worker` is the index of this worker."""
     count = len(exchanges)
     constants = {"stage": stage, "worker": worker, "name": None, "tokens_asked": None}
     columns = {name: _build_constant_column(name, value, count) for name, value in constants.items()}
@@ -62,7 +63,8 @@ def build_record_batch(
 def preload_imports() -> None:
     """Import the modules that the first record batch requires, by building an empty batch.
 
-    pyarrow imports pandas when it first converts a value, which would delay the sending thread by half a second.
+    pyarrow imports pandas when it first converts a value, which would delay the sending thread by
+    half a second.
     """
     build_record_batch(0, [Exchange(0, 0, 0, b"", lambda _: None)])
 
@@ -80,8 +82,8 @@ def _build_column(name: str, values: tuple[object, ...]) -> pa.Array:
 
 
 def _build_time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
-    """Build a column of lists of times from the bytes of the times. Conversion value by value would block the sending
-    thread for milliseconds if there are many long streams."""
+    """Build a column of lists of times from the bytes of the times. Conversion value by value would
+    block the sending thread for milliseconds if there are many long streams."""
     ends = list(accumulate((len(times or ()) for times in lists), initial=0))
     offsets = [None if times is None else end for times, end in zip(lists, ends, strict=False)]
     joined_bytes = b"".join(array("q", times) for times in lists if times is not None)

@@ -1,6 +1,8 @@
-"""The sending thread, whose event loop is separate from Locust's hub, and the Locust user that represents it.
+"""The sending thread, whose event loop is separate from Locust's hub, and the Locust user that
+represents it.
 
-Locust starts and monitors that user. The statistics of Locust are not used, because they are rounded.
+Locust starts and monitors that user. The statistics of Locust are not used, because they are
+rounded.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ T = TypeVar("T")
 
 
 class Sender:
-    """The thread that sends requests. `event_loop` is the implementation of its event loop: "uvloop" if available,
-    otherwise "asyncio"."""
+    """The thread that sends requests. `event_loop` is the implementation of its event loop:
+    "uvloop" if available, otherwise "asyncio"."""
 
     def __init__(self) -> None:
         self.event_loop, self.loop = _new_loop()
@@ -34,13 +36,13 @@ class Sender:
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run the coroutine `work` on the sending thread, and return its future. May be called from any other
-        thread."""
+        """Run the coroutine `work` on the sending thread, and return its future. May be called from
+        any other thread."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     def read_cpu_wait_s(self) -> float | None:
-        """Return the seconds since the sending thread began in which it was ready to run but had no CPU core; None if
-        not reported by the OS."""
+        """Return the seconds since the sending thread began in which it was ready to run but had no
+        CPU core; None if not reported by the OS."""
         return None if self._thread.native_id is None else read_cpu_wait_s(self._thread.native_id)
 
     def _run_loop(self) -> None:
@@ -57,7 +59,8 @@ def _new_loop() -> tuple[str, asyncio.AbstractEventLoop]:
 
 
 def run_in_thread(work: Callable[[], T]) -> T:
-    """Run `work` on a native thread and return its result. Locust's greenlets continue during the wait."""
+    """Run `work` on a native thread and return its result. Locust's greenlets continue during the
+    wait."""
     done: Future[T] = Future()
     gevent.get_hub().threadpool.apply(_store_outcome, (work, done))
     return done.result()
@@ -73,11 +76,13 @@ def _store_outcome(work: Callable[[], T], done: Future[T]) -> None:
 class LocustRunner:
     """Locust runner with a single user, whose task runs the stages one after another.
 
-    The user is started only once, because Locust orders the start and stop of users by the wall clock.
+    The user is started only once, because Locust orders the start and stop of users by the wall
+    clock.
     """
 
     def __init__(self) -> None:
-        # Suppress Locust's warnings, which are not meant for users of Sizewise: CPU usage is evaluated separately.
+        # Suppress Locust's warnings, which are not meant for users of Sizewise: CPU usage is
+        # evaluated separately.
         runners.CPU_WARNING_THRESHOLD = sys.maxsize
         logging.getLogger("locust").setLevel(logging.CRITICAL)
         self._stages: Queue[tuple[Callable[[], None], AsyncResult[None]]] = Queue()
@@ -95,7 +100,8 @@ class LocustRunner:
         self.environment.create_local_runner().start(user_count=1, spawn_rate=1)
 
     def run_task(self, work: Callable[[], None]) -> None:
-        """Run `work` in the user's task and wait until it ends. Raises any exception that `work` raises."""
+        """Run `work` in the user's task and wait until it ends. Raises any exception that `work`
+        raises."""
         outcome: AsyncResult[None] = AsyncResult()
         self._stages.put((work, outcome))
         outcome.get()

@@ -1,7 +1,7 @@
 """One stage on the sending thread: send requests, and collect finished exchanges.
 
-The module also describes the first failure of each error class in a stage, on a thread where that does not delay the
-sending thread.
+The module also describes the first failure of each error class in a stage, on a thread where that
+does not delay the sending thread.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ _NO_HEADERS: Headers = []
 class SendingStage:
     """One stage on the sending thread.
 
-    Other threads may read the counts and `first_errors`, and pop exchanges from the left of `finished`. `due` is the
-    number of requests that were due so far; `scheduled` is the total number, or None if responses determine it.
-    `offsets` are this worker's arrivals in ns, or None if responses determine the arrivals.
+    Other threads may read the counts and `first_errors`, and pop exchanges from the left of
+    `finished`. `due` is the number of requests that were due so far; `scheduled` is the total
+    number, or None if responses determine it. `offsets` are this worker's arrivals in ns, or None
+    if responses determine the arrivals.
     """
 
     def __init__(
@@ -98,7 +99,8 @@ class SendingStage:
         self._on_response = None if is_scheduled else self._traffic.on_response
         self.finished: deque[Exchange] = deque()
         self.first_errors: list[Exchange] = []
-        """First failed exchange of each error class; never-started exchanges count as a separate class."""
+        """First failed exchange of each error class; never-started exchanges count as a separate
+        class."""
         self._observed_errors: set[str] = set()
         self.due = self.completed = self.failed = self.never_started = 0
         self.max_lag_ns = 0
@@ -109,8 +111,8 @@ class SendingStage:
         return self._transport.sent - self._sent_before
 
     async def run(self) -> None:
-        """Run until the last request has ended. Requests still in flight at the end of the drain time are
-        interrupted."""
+        """Run until the last request has ended. Requests still in flight at the end of the drain
+        time are interrupted."""
         self._traffic.start()
         if self._limit == 0:
             self._traffic.stop()
@@ -122,7 +124,8 @@ class SendingStage:
             self._transport.cut()
 
     def stop(self, drain: bool, now_ns: int) -> None:
-        """Stop the arrivals of the stage; if `drain` is false, also interrupt the requests in flight."""
+        """Stop the arrivals of the stage; if `drain` is false, also interrupt the requests in
+        flight."""
         if not self._traffic.has_ended:
             self.was_stopped = True
             self._end_ns = min(self._end_ns, now_ns)
@@ -133,8 +136,9 @@ class SendingStage:
     def change_rate(self, rate_per_s: float, offsets: Offsets, at_ns: int, now_ns: int) -> None:
         """Change the rate of arrivals from `at_ns` on.
 
-        `offsets` are the new arrivals in ns relative to `at_ns`, up to the end of the stage or beyond. If `at_ns` has
-        passed, the change applies from `now_ns`, because earlier arrivals have been sent.
+        `offsets` are the new arrivals in ns relative to `at_ns`, up to the end of the stage or
+        beyond. If `at_ns` has passed, the change applies from `now_ns`, because earlier arrivals
+        have been sent.
         """
         at_ns = max(at_ns, now_ns, self.lead_in_start_ns)
         if not isinstance(self._traffic, OpenTraffic) or self._offsets is None or not self._rates:
@@ -154,8 +158,8 @@ class SendingStage:
     def extend(self, duration_s: float, later_offsets: Offsets | None) -> None:
         """Extend the measured part of the stage to `duration_s` seconds.
 
-        `later` are the additional arrivals of an open loop; it is None for a closed loop, whose clients continue. A
-        stage whose arrivals have ended is unaffected.
+        `later` are the additional arrivals of an open loop; it is None for a closed loop, whose
+        clients continue. A stage whose arrivals have ended is unaffected.
         """
         traffic = self._traffic
         if traffic.has_ended or duration_s <= self.duration_s:
@@ -173,8 +177,8 @@ class SendingStage:
         self.duration_s, self._end_ns = duration_s, end_ns
 
     def get_executed_rates(self) -> Rates:
-        """Return the executed rate curve of open arrivals, up to the end or stop of the stage; empty for other
-        arrivals."""
+        """Return the executed rate curve of open arrivals, up to the end or stop of the stage;
+        empty for other arrivals."""
         until_s = (self._end_ns - self.start_ns) / 1e9
         return clip_rates(self._rates, 0.0, until_s) if self._rates and until_s > 0 else ()
 

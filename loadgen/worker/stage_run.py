@@ -33,8 +33,8 @@ _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class StageRun:
-    """Runs one stage. `run` is called on a separate thread; the command reader may call the other methods at any
-    time."""
+    """Runs one stage. `run` is called on a separate thread; the command reader may call the other
+    methods at any time."""
 
     def __init__(self, command: RunStage, sender: Sender, listener: ReportSink) -> None:
         self._plan, self._share = command.plan, command.share
@@ -46,7 +46,8 @@ class StageRun:
         self.is_sending = False
         self._drain: bool | None = None
         self._pending_changes: deque[tuple[int, ChangeRate | ExtendStage]] = deque()
-        """Rate changes and extensions that have not been applied yet, each with its sequence number."""
+        """Rate changes and extensions that have not been applied yet, each with its sequence
+        number."""
         self._change_count = 0
         self._redraw_lock = threading.Lock()
 
@@ -55,12 +56,14 @@ class StageRun:
         return self._plan.index
 
     def start(self, start_ns: int) -> None:
-        """Set the start time of the measured part and release the stage; if the time has passed, arrivals are late."""
+        """Set the start time of the measured part and release the stage; if the time has passed,
+        arrivals are late."""
         self._start_ns = start_ns
         self._can_begin.set()
 
     def stop(self, drain: bool) -> None:
-        """Stop the stage. A stage that has not begun ends when it is prepared, even if `start` was never called."""
+        """Stop the stage. A stage that has not begun ends when it is prepared, even if `start` was
+        never called."""
         self._sender.loop.call_soon_threadsafe(self._stop, drain)
         self._can_begin.set()
 
@@ -71,8 +74,8 @@ class StageRun:
         self._redraw()
 
     def _redraw(self) -> None:
-        """Apply the pending changes. The arrivals are drawn on the calling thread, so that the sending thread is not
-        delayed."""
+        """Apply the pending changes. The arrivals are drawn on the calling thread, so that the
+        sending thread is not delayed."""
         with self._redraw_lock:
             while self._pending_changes and (stage := self._stage) is not None:
                 number, change = self._pending_changes.popleft()
@@ -96,8 +99,8 @@ class StageRun:
         self._sender.loop.call_soon_threadsafe(stage.extend, duration_s, later)
 
     def run(self, target: SendingTarget) -> None:
-        """Prepare the stage, run it when it may begin, and send its rows and reports. Raises TargetError and
-        WorkloadError."""
+        """Prepare the stage, run it when it may begin, and send its rows and reports. Raises
+        TargetError and WorkloadError."""
         prepared = self._sender.call(target.prepare(self._share)).result()
         if not isinstance(self._plan.arrivals, ClosedArrivals):
             self._schedule = Schedule(self._plan, self._share)

@@ -1,7 +1,7 @@
 """The target of a load worker: an endpoint and a workload, prepared for sending.
 
-The module also limits the memory of this process, for libraries that do not report how much data they buffer, and reads
-API keys for headers from files, again whenever a key is renewed.
+The module also limits the memory of this process, for libraries that do not report how much data
+they buffer, and reads API keys for headers from files, again whenever a key is renewed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from loadgen.workloads import (
 
 
 def read_private_bytes() -> int | None:
-    """Return the resident memory of this process in bytes, without pages backed by files; None if not reported by the
-    OS (only Linux reports it)."""
+    """Return the resident memory of this process in bytes, without pages backed by files; None if
+    not reported by the OS (only Linux reports it)."""
     try:
         _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_bytes().split())
     except (OSError, ValueError):
@@ -48,7 +48,8 @@ def read_private_bytes() -> int | None:
 
 
 class MemoryLimit:
-    """Detects that the memory of this process has grown by more than `max_growth_bytes` since the limit was created."""
+    """Detects that the memory of this process has grown by more than `max_growth_bytes` since the
+    limit was created."""
 
     def __init__(self, max_growth_bytes: int) -> None:
         self._initial_bytes = read_private_bytes()
@@ -66,8 +67,8 @@ _MIN_RENEWAL_INTERVAL_NS = 1_000_000_000
 
 
 class ApiKeys:
-    """API keys from files, for the headers of requests. All methods must be called on the event loop's thread; a second
-    thread reads the files and rewrites the requests after a renewal."""
+    """API keys from files, for the headers of requests. All methods must be called on the event
+    loop's thread; a second thread reads the files and rewrites the requests after a renewal."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         """Read the API keys. Raises WorkloadError if a key file cannot be read."""
@@ -90,7 +91,8 @@ class ApiKeys:
     def set_requests(self, requests: list[bytes], on_renewed: Callable[[Endpoint], None] | None) -> None:
         """Set the requests in which a renewed key is replaced in place.
 
-        After a renewal, `on_renewed` is called with the new endpoint, for transports that add the headers themselves.
+        After a renewal, `on_renewed` is called with the new endpoint, for transports that add the
+        headers themselves.
         """
         self._requests, self._on_new = requests, on_renewed
 
@@ -140,7 +142,8 @@ def _read_key(file: KeyFile) -> str:
 
 
 _CLOSE_WATCH_S = 0.05
-"""Time in seconds to wait after the preflight response, to detect whether the target closes the connection."""
+"""Time in seconds to wait after the preflight response, to detect whether the target closes the
+connection."""
 
 _SAFE_HEADERS = frozenset(
     (b"content-type", b"content-length", b"transfer-encoding", b"connection", b"server", b"date", b"retry-after",
@@ -167,10 +170,11 @@ class SendingTarget:
         self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
     async def prepare(self, share: WorkerShare = _WHOLE_SHARE) -> PreparedWorkload:
-        """Resolve the host, and build the requests if they have not been built. Raises TargetError and WorkloadError.
+        """Resolve the host, and build the requests if they have not been built. Raises TargetError
+        and WorkloadError.
 
-        `max_connections` applies to all workers together, so the connections are reopened if the number of workers has
-        changed.
+        `max_connections` applies to all workers together, so the connections are reopened if the
+        number of workers has changed.
         """
         if share.worker_count != self._worker_count:
             self._split_connections(share.worker_count)
@@ -217,9 +221,11 @@ class SendingTarget:
         )
 
     def create_memory_limit(self) -> MemoryLimit | None:
-        """Return the limit of this process's memory growth in a stage; `shed` must be called when it is exceeded.
+        """Return the limit of this process's memory growth in a stage; `shed` must be called when
+        it is exceeded.
 
-        Return None if the transport limits the data that it buffers, as over HTTP. May be called from any thread.
+        Return None if the transport limits the data that it buffers, as over HTTP. May be called
+        from any thread.
         """
         if not hasattr(self.transport, "shed"):
             return None
@@ -228,7 +234,8 @@ class SendingTarget:
         return MemoryLimit(MAX_RECEIVING_BYTES)
 
     def shed_load(self) -> None:
-        """End all requests in flight, because their responses use too much memory of this machine."""
+        """End all requests in flight, because their responses use too much memory of this
+        machine."""
         if (shed := getattr(self.transport, "shed", None)) is not None:
             shed()
 
@@ -245,7 +252,8 @@ class SendingTarget:
             self._register_requests(self._prepared)
 
     def _register_requests(self, prepared: PreparedWorkload) -> None:
-        # The gRPC transport adds the headers itself; over HTTP they are part of the prepared requests.
+        # The gRPC transport adds the headers itself; over HTTP they are part of the prepared
+        # requests.
         self.keys.set_requests(prepared.requests, getattr(self.transport, "set_headers", None))
 
     async def _build(self) -> PreparedWorkload:

@@ -20,24 +20,28 @@ from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan, WorkerShare
 from loadgen.transport.exchange import Exchange
 
 _MAX_DRAWN = 50_000_000
-"""Maximum number of arrivals to draw after a rate change, so that a mistyped rate does not exhaust the memory."""
+"""Maximum number of arrivals to draw after a rate change, so that a mistyped rate does not exhaust
+the memory."""
 
 _ROUNDING_NS = 1_000
-"""Rounding tolerance in ns: an arrival of a constant-rate process that is due at the end of the stage may be rounded to
-an earlier time, by less than this."""
+"""Rounding tolerance in ns: an arrival of a constant-rate process that is due at the end of the
+stage may be rounded to an earlier time, by less than this."""
 
 
 def compute_share_size(count: int, worker_share: WorkerShare) -> int:
-    """Return how many of `count` items this worker gets if the items are distributed to the workers in turn."""
+    """Return how many of `count` items this worker gets if the items are distributed to the workers
+    in turn."""
     return len(range(worker_share.index, count, worker_share.worker_count))
 
 
 class Schedule:
-    """The arrivals of a stage, as offsets in ns from the start of the measured part, in ascending order.
+    """The arrivals of a stage, as offsets in ns from the start of the measured part, in ascending
+    order.
 
-    Every worker draws the arrivals of all workers, so that the same seed results in the same arrivals for any number of
-    workers. Rate changes and extensions are drawn from the seed and a sequence number, so that all workers that receive
-    the same changes in the same order draw the same arrivals.
+    Every worker draws the arrivals of all workers, so that the same seed results in the same
+    arrivals for any number of workers. Rate changes and extensions are drawn from the seed and a
+    sequence number, so that all workers that receive the same changes in the same order draw the
+    same arrivals.
     """
 
     def __init__(self, plan: StagePlan, share: WorkerShare) -> None:
@@ -54,10 +58,11 @@ class Schedule:
         return self._all_offsets[self._share.index :: self._share.worker_count]
 
     def change_rate(self, rate_per_s: float, at_ns: int, number: int) -> Offsets | None:
-        """Change the rate from `at_ns` on, and return this worker's arrivals after `at_ns`, in ns relative to `at_ns`.
+        """Change the rate from `at_ns` on, and return this worker's arrivals after `at_ns`, in ns
+        relative to `at_ns`.
 
-        `number` is the sequence number of the change. Earlier arrivals are unchanged. Return None if the arrivals are
-        not drawn from a rate.
+        `number` is the sequence number of the change. Earlier arrivals are unchanged. Return None
+        if the arrivals are not drawn from a rate.
         """
         if not isinstance(self._arrivals, OpenArrivals):
             return None
@@ -65,8 +70,8 @@ class Schedule:
         self._rate_per_s = rate_per_s
         new_offsets = self._draw(self._arrivals, self._duration_s - at_ns / 1e9, number)
         earlier = self._all_offsets[self._all_offsets < at_ns]
-        # Skip an arrival at the time of the change, so that a change is not itself an arrival: a constant-rate process
-        # starts with an arrival at 0.
+        # Skip an arrival at the time of the change, so that a change is not itself an arrival: a
+        # constant-rate process starts with an arrival at 0.
         later = new_offsets[new_offsets > 0]
         if plan.max_requests is not None:
             later = later[: plan.max_requests - len(earlier)]
@@ -74,10 +79,12 @@ class Schedule:
         return later[(share.index - len(earlier)) % share.worker_count :: share.worker_count]
 
     def extend(self, duration_s: float, number: int) -> Offsets | None:
-        """Extend the schedule to `duration_s`, and return this worker's arrivals between the previous and the new end.
+        """Extend the schedule to `duration_s`, and return this worker's arrivals between the
+        previous and the new end.
 
-        `number` is the sequence number of the change. The arrivals continue at the last rate, spaced from the last
-        arrival. Return None if the stage is already as long, or its arrivals are not drawn from a positive rate.
+        `number` is the sequence number of the change. The arrivals continue at the last rate,
+        spaced from the last arrival. Return None if the stage is already as long, or its arrivals
+        are not drawn from a positive rate.
         """
         if not isinstance(self._arrivals, OpenArrivals) or duration_s <= self._duration_s or self._rate_per_s <= 0:
             return None
@@ -101,7 +108,8 @@ class Schedule:
 
 
 Send = Callable[[int, int], None]
-"""Callback `send(number, intended_ns)` for a due request; `number` is the index of the prepared request."""
+"""Callback `send(number, intended_ns)` for a due request; `number` is the index of the prepared
+request."""
 
 _BLOCK = 4096
 _BACKOFF_NS = 100_000_000
@@ -109,7 +117,8 @@ _CONNECTION_ERRORS = ("dns", "connect", "tls", "send", "local-limit")
 
 
 class ArrivalSource(Protocol):
-    """Source of the requests of a stage: calls `send` for each due request, and `on_end()` after the last request."""
+    """Source of the requests of a stage: calls `send` for each due request, and `on_end()` after
+    the last request."""
 
     @property
     def has_ended(self) -> bool: ...
@@ -128,8 +137,8 @@ class ArrivalSource(Protocol):
 class OpenTraffic:
     """Open-loop traffic: starts requests on a schedule, independent of responses.
 
-    If the workload has sessions, each arrival starts a session, whose further requests follow the responses until
-    `end_ns`. `started_count` counts the arrivals that were started.
+    If the workload has sessions, each arrival starts a session, whose further requests follow the
+    responses until `end_ns`. `started_count` counts the arrivals that were started.
     """
 
     def __init__(
@@ -166,8 +175,8 @@ class OpenTraffic:
         self._pacer.replace_schedule(schedule_ns)
 
     def extend(self, schedule_ns: Iterator[int], end_ns: int) -> None:
-        """Extend the stage to `end_ns` and replace the remaining arrivals. Sessions that the previous end interrupted
-        are not resumed."""
+        """Extend the stage to `end_ns` and replace the remaining arrivals. Sessions that the
+        previous end interrupted are not resumed."""
         self._end_ns = end_ns
         self._pacer.replace_schedule(schedule_ns, end_ns)
 
@@ -192,10 +201,12 @@ class OpenTraffic:
 
 
 class ClosedTraffic:
-    """Closed-loop traffic: each client sends its next request after the previous response and a think time.
+    """Closed-loop traffic: each client sends its next request after the previous response and a
+    think time.
 
-    All clients of this worker's share (possibly none) start at the same time. After a failed connection, a client waits
-    0.1 s, so that a target that refuses connections does not receive thousands of attempts per millisecond.
+    All clients of this worker's share (possibly none) start at the same time. After a failed
+    connection, a client waits 0.1 s, so that a target that refuses connections does not receive
+    thousands of attempts per millisecond.
     """
 
     def __init__(
@@ -252,8 +263,8 @@ class ClosedTraffic:
                 self._timer_queue.add(*next_request)
                 return
         elif exchange.status is None:
-            # Use the timer queue, so that a request that fails during sending does not send the next request
-            # recursively.
+            # Use the timer queue, so that a request that fails during sending does not send the
+            # next request recursively.
             self._timer_queue.add(due_ns + (_BACKOFF_NS if error in _CONNECTION_ERRORS else 0), None)
             return
         if self._think_ns is not None:
@@ -267,8 +278,8 @@ class ClosedTraffic:
 
 
 def _iterate_request_indices(prepared: PreparedWorkload, share: WorkerShare) -> Iterator[int]:
-    """Return the index of the prepared request for each arrival of this worker. It depends on the position of the
-    arrival among the arrivals of all workers."""
+    """Return the index of the prepared request for each arrival of this worker. It depends on the
+    position of the arrival among the arrivals of all workers."""
     picks = (
         range(len(prepared.requests)) if prepared.request_indices is None else list(map(int, prepared.request_indices))
     )
@@ -276,7 +287,8 @@ def _iterate_request_indices(prepared: PreparedWorkload, share: WorkerShare) -> 
 
 
 def _find_next_in_session(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
-    """Return the due time in ns and the index of the next request of the session; None at the end of the session."""
+    """Return the due time in ns and the index of the next request of the session; None at the end
+    of the session."""
     number = sessions.next_request_index[exchange.request_index]
     if number is None or exchange.end_ns is None:
         return None
@@ -290,7 +302,7 @@ def _draw_think_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
 
 
 def iterate_schedule_ns(offsets: Offsets, start_ns: int) -> Iterator[int]:
-    """Yield the due times in ns as Python integers. The array is converted in blocks, because a list of all times would
-    take five times the memory of the array."""
+    """Yield the due times in ns as Python integers. The array is converted in blocks, because a
+    list of all times would take five times the memory of the array."""
     for block in range(0, len(offsets), _BLOCK):
         yield from (offsets[block : block + _BLOCK] + start_ns).tolist()

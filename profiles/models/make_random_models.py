@@ -1,7 +1,8 @@
-"""Create the models with random weights in this folder: `python -m profiles.models.make_random_models`.
+"""Create the models with random weights in this folder:
+`python -m profiles.models.make_random_models`.
 
-They have the architecture of their kind of model, so that presets have a real workload to time. Their outputs have no
-meaning.
+They have the architecture of their kind of model, so that presets have a real workload to time.
+Their outputs have no meaning.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def recommendation(graph: _Graph) -> tuple[list[Any], list[Any]]:
 
 
 def perception(graph: _Graph) -> tuple[list[Any], list[Any]]:
-    """Build a convolutional backbone for a camera frame, with a head that returns eight numbers per grid cell."""
+    """Build a convolutional backbone for a camera frame, with a head that returns eight numbers per
+    grid cell."""
     value = "frame"
     for before, after in ((3, 16), (16, 32), (32, 48)):
         weight = graph.weight(after, before, 3, 3)

@@ -22,7 +22,8 @@ class _Point(msgspec.Struct, frozen=True):
 
 
 def batch_charts(report: Report) -> tuple[Chart, ...]:
-    """Build the charts of latency and throughput by batch size; empty with fewer than two batch sizes."""
+    """Build the charts of latency and throughput by batch size; empty with fewer than two batch
+    sizes."""
     times, rates = [], []
     if report.local is not None:
         times, rates = _latency_points(report.local), _throughput_points(report.local)
@@ -39,7 +40,8 @@ def _inferences(throughput: Quantity) -> Quantity:
 
 
 def _latency_points(local: LocalSection) -> list[_Point]:
-    """Return the latency points. p95 is shown in addition to p50 only if there is a single family of variants."""
+    """Return the latency points. p95 is shown in addition to p50 only if there is a single family
+    of variants."""
     variants = valid_variants(local)
     has_single_family = len({variant.family for variant in variants}) == 1
     points = []
@@ -58,7 +60,8 @@ def _throughput_points(local: LocalSection) -> list[_Point]:
 
 
 def _single_stream_stage(variant: VariantRow) -> ScenarioRow | None:
-    """Return the single-stream stage of a variant, in which calls are sequential; `None` if there is none."""
+    """Return the single-stream stage of a variant, in which calls are sequential; `None` if there
+    is none."""
     return next((row for row in variant.scenarios if row.scenario == "single-stream"), None)
 
 
@@ -80,7 +83,8 @@ def _served_rates(local: ModelSection) -> list[_Point]:
 
 
 def _series(local: ModelSection, provider: str, precision: str, label: str) -> str:
-    """Return the name of a series. The name contains provider and precision only if the run has several variants."""
+    """Return the name of a series. The name contains provider and precision only if the run has
+    several variants."""
     has_several = len({(batch.provider, batch.precision) for batch in local.batches}) > 1
     return f"{provider} {precision} {label}" if has_several else label
 

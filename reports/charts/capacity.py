@@ -1,5 +1,5 @@
-"""Chart of the decision of a plan: demand over the day, and the capacity of the planned instances, one instance fewer
-and one instance more."""
+"""Chart of the decision of a plan: demand over the day, and the capacity of the planned instances,
+one instance fewer and one instance more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _HOURS = 24
 
 
 def demand_and_capacity(plan: PlanSection | None) -> Chart | None:
-    """Build the chart of demand and capacity; `None` unless the plan recommends a fleet with a known capacity."""
+    """Build the chart of demand and capacity; `None` unless the plan recommends a fleet with a
+    known capacity."""
     row = plan.recommended_row if plan else None
     if plan is None or row is None or not row.instances:
         return None
@@ -56,8 +57,8 @@ def _capacity_of_one(row: OfferRow) -> float | None:
 
 
 def _demand(plan: PlanSection) -> tuple[float, ...]:
-    """Return the arrival rate per hour: that of the simulated peak day, or else the peak scaled by the hourly
-    profile."""
+    """Return the arrival rate per hour: that of the simulated peak day, or else the peak scaled by
+    the hourly profile."""
     if plan.day is not None:
         return plan.day.arrivals_per_s
     return tuple(plan.peak_per_s * share for share in plan.hourly_share)
@@ -96,7 +97,8 @@ def _layers(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> list[alt
 
 
 def _level(level: dict[str, Any]) -> list[alt.Chart]:
-    """Draw the capacity of a number of instances as a horizontal line with its label above the left end."""
+    """Draw the capacity of a number of instances as a horizontal line with its label above the left
+    end."""
     data, is_planned = new_chart([level]), level["planned"]
     color, width = (ACCENT, 2.5) if is_planned else (INK, 1.2)
     y = alt.Y("per_s:Q")

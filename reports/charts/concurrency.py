@@ -16,7 +16,8 @@ _Cell = Callable[[StageRow], Quantity | None]
 
 
 def concurrency_charts(report: Report) -> tuple[Chart, ...]:
-    """Build the charts of latency and throughput by concurrency; empty with fewer than two different concurrencies."""
+    """Build the charts of latency and throughput by concurrency; empty with fewer than two
+    different concurrencies."""
     rows = [row for row in report.stages if row.kind == "closed" and row.clients is not None]
     if len({row.clients for row in rows}) < 2:
         return ()

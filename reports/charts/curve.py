@@ -39,8 +39,8 @@ _FIXED_RATE_KINDS = ("probe", "step", "steady")
 
 
 def rate_curve(report: Report) -> Chart | None:
-    """Build the chart of latency by offered rate; `None` unless there are at least two different rates with a
-    latency."""
+    """Build the chart of latency by offered rate; `None` unless there are at least two different
+    rates with a latency."""
     stages = [stage for stage in report.stages if stage.kind in _FIXED_RATE_KINDS and not stage.pooled]
     points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.evaluated.value is not None]
     if len({point["offered"] for point in points}) < 2:
@@ -59,8 +59,8 @@ def rate_curve(report: Report) -> Chart | None:
 
 
 def _rate(stage: StageRow) -> float | None:
-    """Return the scheduled rate if known, so that repeats of a rate have the same x coordinate; otherwise the offered
-    rate."""
+    """Return the scheduled rate if known, so that repeats of a rate have the same x coordinate;
+    otherwise the offered rate."""
     return stage.offered.value if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 

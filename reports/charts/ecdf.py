@@ -1,4 +1,5 @@
-"""Chart of the latency CDF: the share of requests with a latency up to a given time, on a linear scale."""
+"""Chart of the latency CDF: the share of requests with a latency up to a given time, on a linear
+scale."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from reports.model import PercentileCurve, Report
 
 
 def latency_cdf(report: Report) -> Chart | None:
-    """Build the chart of the latency CDF; `None` if the result is based on fewer than two successful requests."""
+    """Build the chart of the latency CDF; `None` if the result is based on fewer than two
+    successful requests."""
     spectra = [spectrum for spectrum in report.distributions if spectrum.n > 1]
     if not spectra:
         return None
@@ -56,7 +58,8 @@ def _points(spectrum: PercentileCurve) -> list[dict[str, Any]]:
 
 
 def _rows(spectrum: PercentileCurve) -> list[tuple[str, ...]]:
-    """Return the table of the CDF in steps of 5 %, each with the lowest latency that reaches this share."""
+    """Return the table of the CDF in steps of 5 %, each with the lowest latency that reaches this
+    share."""
     indices = dict.fromkeys(bisect_right(spectrum.share, twentieth / 20 - 1e-9) for twentieth in range(1, 21))
     return [
         (spectrum.label, formatting.format_percent(spectrum.share[index]), formatting.format_number(spectrum.ms[index]))

@@ -25,7 +25,8 @@ _MIN_PROBABILITY = 0.5
 _FADED_OPACITY = 0.5
 _NONE = "–"
 _MIN_LABEL_DISTANCE = 0.085
-"""Minimum distance between two percentage labels as a fraction of the chart's width; closer labels would overlap."""
+"""Minimum distance between two percentage labels as a fraction of the chart's width; closer labels
+would overlap."""
 
 
 def cost_pareto_front(plan: PlanSection | None) -> Chart | None:
@@ -65,8 +66,8 @@ def role_of(row: OfferRow, plan: PlanSection) -> str:
 
 
 def _points(plan: PlanSection) -> list[dict[str, Any]]:
-    """Return points for the feasible offers by cost, followed by fleets on the Pareto front whose size differs from the
-    row of their offer."""
+    """Return points for the feasible offers by cost, followed by fleets on the Pareto front whose
+    size differs from the row of their offer."""
     front = {(fleet.offer, fleet.instances): fleet for fleet in plan.frontier}
     rows = [row for row in plan.offers if _is_drawable(row.usd_per_month, row.latency)]
     points = [_point(row, role_of(row, plan), front.pop((row.offer, row.instances or 0), None)) for row in rows]
@@ -127,8 +128,8 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
 
 
 def _labels(points: list[dict[str, Any]], middle: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """Build the label of the recommended fleet above its point, and the probabilities of fleets on the Pareto front
-    below their points."""
+    """Build the label of the recommended fleet above its point, and the probabilities of fleets on
+    the Pareto front below their points."""
     recommended = [{**point, "label": point["fleet"]} for point in points if point["role"] == "recommended"]
     with_probability = [{**point, "label": point["probability"]} for point in _non_overlapping(points)]
     sides = {
@@ -144,7 +145,8 @@ def _labels(points: list[dict[str, Any]], middle: float, x: alt.X, y: alt.Y) -> 
 
 
 def _non_overlapping(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the points with a probability whose labels do not overlap; the recommended fleet has priority."""
+    """Return the points with a probability whose labels do not overlap; the recommended fleet has
+    priority."""
     costs = [point["cost"] for point in points]
     is_log = min(costs) > 0 and max(costs) / min(costs) > _LOG_RATIO
     positions = [math.log(cost) if is_log else cost for cost in costs]

@@ -1,4 +1,5 @@
-"""Chart of the peak day of the recommended fleet by hour: request rate, latency and number of instances."""
+"""Chart of the peak day of the recommended fleet by hour: request rate, latency and number of
+instances."""
 
 from __future__ import annotations
 
@@ -94,8 +95,8 @@ def _hour(day: DaySeries, index: int) -> dict[str, Any]:
 
 
 def _changes(hours: list[dict[str, Any]], x: alt.X) -> list[alt.Chart]:
-    """Build the labels of the number of instances, at midnight and whenever the number changes; empty if it never
-    changes."""
+    """Build the labels of the number of instances, at midnight and whenever the number changes;
+    empty if it never changes."""
     labels = [
         {
             "hour": hour_row["hour"],

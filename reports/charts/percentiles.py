@@ -17,7 +17,8 @@ _LABELS = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in, name in _
 
 
 def latency_percentiles(report: Report) -> Chart | None:
-    """Build the chart of latency by percentile; `None` if no successful request contributed to the result."""
+    """Build the chart of latency by percentile; `None` if no successful request contributed to the
+    result."""
     if not report.spectra:
         return None
     points = _points(report)

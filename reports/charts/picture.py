@@ -12,8 +12,8 @@ from reports.charts.style import WIDTH
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """A chart. `title` states what the chart shows, and `alternative` is the text alternative. `columns` and `rows` are
-    the data of the chart as a formatted table."""
+    """A chart. `title` states what the chart shows, and `alternative` is the text alternative.
+    `columns` and `rows` are the data of the chart as a formatted table."""
 
     key: str
     title: str
@@ -32,5 +32,6 @@ def render_svg(drawing: Chart) -> str:
     def renumber(match: re.Match[str]) -> str:
         return f"{match[1]}{drawing.key}-clip-{numbers.setdefault(match[2], len(numbers))}"
 
-    # The renderer numbers clip paths per process. The IDs must be unique in a page and reproducible.
+    # The renderer numbers clip paths per process. The IDs must be unique in a page and
+    # reproducible.
     return re.sub(r'(id="|url\(#)clip(\d+)', renumber, svg)

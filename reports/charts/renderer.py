@@ -1,7 +1,9 @@
-"""Chart renderer: Vega in V8, in a child process, because V8 aborts its process when it cannot allocate memory.
+"""Chart renderer: Vega in V8, in a child process, because V8 aborts its process when it cannot
+allocate memory.
 
-`python -m reports.charts.renderer` is the child process. It reads one JSON request per line from standard input and
-writes one JSON reply per line to standard output, until standard input is closed.
+`python -m reports.charts.renderer` is the child process. It reads one JSON request per line from
+standard input and writes one JSON reply per line to standard output, until standard input is
+closed.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ class ChartError(Exception):
 
 
 class ChartRenderer:
-    """Client of the renderer process. The process is started by the first request, and restarted by the next request if
-    it has exited. Thread-safe."""
+    """Client of the renderer process. The process is started by the first request, and restarted by
+    the next request if it has exited. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -68,8 +70,8 @@ class ChartRenderer:
         return str(reply["text"])
 
     def _end(self) -> str:
-        """Stop the renderer process, and kill it if it does not exit in time. Returns a phrase that describes how it
-        ended."""
+        """Stop the renderer process, and kill it if it does not exit in time. Returns a phrase that
+        describes how it ended."""
         process, self._process = self._process, None
         if process is None:
             return "is not running"
@@ -86,8 +88,8 @@ class ChartRenderer:
 
 @cache
 def chart_renderer() -> ChartRenderer:
-    """Return the renderer of this process. The renderer is shared, because starting Vega takes longer than rendering a
-    whole report."""
+    """Return the renderer of this process. The renderer is shared, because starting Vega takes
+    longer than rendering a whole report."""
     renderer = ChartRenderer()
     atexit.register(renderer.close)
     return renderer
@@ -96,8 +98,8 @@ def chart_renderer() -> ChartRenderer:
 def _start() -> subprocess.Popen[bytes]:
     """Start the renderer process.
 
-    The process has a separate session, so that Ctrl-C in a terminal does not interrupt it. The option -P excludes the
-    working directory from its import path.
+    The process has a separate session, so that Ctrl-C in a terminal does not interrupt it. The
+    option -P excludes the working directory from its import path.
     """
     is_windows = sys.platform == "win32"
     try:

@@ -1,4 +1,5 @@
-"""Roofline chart: the variants of a local model under the roofline of the processor that executed them."""
+"""Roofline chart: the variants of a local model under the roofline of the processor that executed
+them."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ _HEADROOM = 1.4
 
 
 def roofline(report: Report) -> Chart | None:
-    """Build the roofline chart; `None` unless the FLOP/s, FLOP/byte and roof of at least one valid variant are
-    known."""
+    """Build the roofline chart; `None` unless the FLOP/s, FLOP/byte and roof of at least one valid
+    variant are known."""
     local = report.local
     with_bounds = [
         (variant, bound)
@@ -72,7 +73,8 @@ def _drawable_bound(variant: VariantRow) -> BottleneckRow | None:
 
 
 def _distinct(bounds: list[BottleneckRow]) -> list[BottleneckRow]:
-    """Return one bound per group of similar bounds: repeated measurements of the same peak differ slightly."""
+    """Return one bound per group of similar bounds: repeated measurements of the same peak differ
+    slightly."""
     distinct: list[BottleneckRow] = []
     for bound in bounds:
         if not any(_is_similar(bound, kept_bound) for kept_bound in distinct):
@@ -115,7 +117,8 @@ def _point(variant: VariantRow, bound: BottleneckRow, roof: str) -> dict[str, An
 
 
 def _lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> list[dict[str, Any]]:
-    """Return three points per roof: at intensity `low`, at the ridge point, and at intensity `high`."""
+    """Return three points per roof: at intensity `low`, at the ridge point, and at intensity
+    `high`."""
     return [
         {"roof": name, "intensity": intensity, "rate": _roof_gflops(roof, intensity)}
         for name, roof in roofs.items()
@@ -124,13 +127,14 @@ def _lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> list[dic
 
 
 def _ridge(bound: BottleneckRow) -> float:
-    """Return the ridge point in FLOP/byte: the lowest intensity at which memory bandwidth is not the limit."""
+    """Return the ridge point in FLOP/byte: the lowest intensity at which memory bandwidth is not
+    the limit."""
     return (bound.peak_flops_per_s or 0.0) / (bound.peak_bytes_per_s or 1.0)
 
 
 def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families: list[str]) -> list[alt.Chart]:
-    """Build the layers of the chart. Roofs are gray with their names above the flat part; points have the colors of
-    their families."""
+    """Build the layers of the chart. Roofs are gray with their names above the flat part; points
+    have the colors of their families."""
     all_points, ends = [*points, *lines], lines[2::3]
     top = _HEADROOM * max(point["rate"] for point in all_points)
     x = alt.X("intensity:Q", title="FLOP/byte", **fit_scale([point["intensity"] for point in all_points], 2))

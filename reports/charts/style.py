@@ -1,7 +1,8 @@
-"""Style of all charts. Colors are CSS custom properties of the page, so that one SVG works for light and dark themes
-and for print.
+"""Style of all charts. Colors are CSS custom properties of the page, so that one SVG works for
+light and dark themes and for print.
 
-The module also selects the variants that charts show, assigns colors to their families, and draws the knees of a sweep.
+The module also selects the variants that charts show, assigns colors to their families, and draws
+the knees of a sweep.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from reports.model import Report
 
 
 def valid_variants(local: LocalSection) -> list[VariantRow]:
-    """Return the valid variants ordered by throughput, fastest family first, because a chart may not have room for all
-    families."""
+    """Return the valid variants ordered by throughput, fastest family first, because a chart may
+    not have room for all families."""
     valid = [variant for variant in local.variants if variant.state in ("best", "measured")]
     fastest: dict[str, float] = {}
     for variant in valid:
@@ -28,8 +29,8 @@ def valid_variants(local: LocalSection) -> list[VariantRow]:
 
 
 def variant_families(local: LocalSection) -> list[str]:
-    """Return the names of the variant families in the order of `valid_variants`, followed by families without a valid
-    variant."""
+    """Return the names of the variant families in the order of `valid_variants`, followed by
+    families without a valid variant."""
     return list(dict.fromkeys(variant.family for variant in (*valid_variants(local), *local.variants)))
 
 
@@ -43,7 +44,8 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MAX_SERIES = len(SERIES)
 DRAWN_TIMES = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
-"""Metrics whose distributions have charts, so that a limit on one of these metrics can be drawn too."""
+"""Metrics whose distributions have charts, so that a limit on one of these metrics can be drawn
+too."""
 _LABEL_LIMIT = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
@@ -56,7 +58,8 @@ def new_chart(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
 def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
     """Combine layers into one Vega-Lite specification that is as wide as its container.
 
-    `name` replaces the names that Altair would number, so that the same report always gives the same bytes.
+    `name` replaces the names that Altair would number, so that the same report always gives the
+    same bytes.
     """
     chart = alt.layer(*layers, name=name).properties(width="container", height=HEIGHT)
     # Validation takes half the time of a report; tests validate the charts instead.
@@ -77,10 +80,11 @@ def series_scales(names: list[str]) -> dict[str, Any]:
 
 
 def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[str, Any]:
-    """Return color and shape scales for connected points, by the field `series`, in a common legend.
+    """Return color and shape scales for connected points, by the field `series`, in a common
+    legend.
 
-    With `among`, each series has the same style as in a chart of all series in `among`, which has at most `MAX_SERIES`
-    names.
+    With `among`, each series has the same style as in a chart of all series in `among`, which has
+    at most `MAX_SERIES` names.
     """
     legend = alt.Legend(title=None, columns=_columns(names))
     indices = [(among or names).index(name) for name in names]
@@ -94,10 +98,11 @@ def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[st
 def role_marks(
     points: list[dict[str, Any]], roles: Mapping[str, tuple[str, str]], x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
-    """Draw one mark per point, with color and shape by the field `role`, filled with the color in the field `fill`.
+    """Draw one mark per point, with color and shape by the field `role`, filled with the color in
+    the field `fill`.
 
-    `roles` maps each role to a color and a shape, most important role first; marks of more important roles are drawn on
-    top.
+    `roles` maps each role to a color and a shape, most important role first; marks of more
+    important roles are drawn on top.
     """
     shown_roles = [role for role in roles if any(point["role"] == role for point in points)]
     colors, shapes = (list(column) for column in zip(*(roles[role] for role in shown_roles), strict=True))
@@ -119,8 +124,8 @@ def role_marks(
 
 
 def _columns(names: list[str]) -> int:
-    """Return the number of legend columns that fit above the chart. A wider legend would leave too little room for the
-    chart."""
+    """Return the number of legend columns that fit above the chart. A wider legend would leave too
+    little room for the chart."""
     widest = min(_LABEL_LIMIT, max(map(len, names)) * 6.5) + 30
     return max(1, min(len(names), int((WIDTH - 100) // widest)))
 
@@ -150,16 +155,16 @@ def limit_mark(value: float, text: str) -> list[alt.Chart]:
 
 
 def zoom(name: str) -> alt.Parameter:
-    """Build a pan-and-zoom selection for the x axis: drag to pan and Shift + wheel to zoom, so that the wheel alone
-    still scrolls the page."""
+    """Build a pan-and-zoom selection for the x axis: drag to pan and Shift + wheel to zoom, so that
+    the wheel alone still scrolls the page."""
     return alt.selection_interval(name=name, bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
 
 
 def fit_scale(values: Sequence[float], ratio: float, *, from_zero: bool = True) -> dict[str, Any]:
     """Return the scale and axis that fit all values.
 
-    The scale is logarithmic, with ticks such as 1, 2, 5, if the values span more than a factor of `ratio`. Otherwise
-    the scale is linear, and starts at zero unless `from_zero` is false.
+    The scale is logarithmic, with ticks such as 1, 2, 5, if the values span more than a factor of
+    `ratio`. Otherwise the scale is linear, and starts at zero unless `from_zero` is false.
     """
     if min(values) <= 0 or max(values) / min(values) <= ratio:
         if from_zero and max(values) > 0:
@@ -215,8 +220,8 @@ _CONFIG: dict[str, Any] = {
 
 
 def knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
-    """Draw a labeled vertical line for each method that found a knee in this unit. `x` is the axis of a chart with the
-    same unit of load."""
+    """Draw a labeled vertical line for each method that found a knee in this unit. `x` is the axis
+    of a chart with the same unit of load."""
     rows = report.knees.rows if report.knees is not None else ()
     knees = [row for row in rows if row.at.value is not None and row.at.unit == unit]
     layers: list[alt.Chart] = []

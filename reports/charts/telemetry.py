@@ -28,8 +28,8 @@ _MIN_READINGS = 2
 
 
 def machine_charts(report: Report) -> tuple[Chart, ...]:
-    """Build the telemetry charts. Series without samples are omitted, and so are charts in which no series has enough
-    samples for a line."""
+    """Build the telemetry charts. Series without samples are omitted, and so are charts in which no
+    series has enough samples for a line."""
     drawings = (_chart(report, unit, *chart) for unit, chart in _CHARTS.items())
     return tuple(drawing for drawing in drawings if drawing is not None)
 

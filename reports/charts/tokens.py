@@ -1,4 +1,5 @@
-"""Charts of a language model: TTFT and TPOT by load, and tokens per second per user vs. tokens per second per GPU."""
+"""Charts of a language model: TTFT and TPOT by load, and tokens per second per user vs. tokens per
+second per GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _Loaded = tuple[float, StageRow, TokenRow]
 
 
 def token_charts(report: Report) -> tuple[Chart, ...]:
-    """Build the charts of token metrics; empty unless responses have tokens at two or more different loads."""
+    """Build the charts of token metrics; empty unless responses have tokens at two or more
+    different loads."""
     for is_closed in (True, False):
         loaded = _loaded_stages(report, is_closed=is_closed)
         if len({load for load, _, _ in loaded}) > 1:
@@ -30,8 +32,8 @@ def token_charts(report: Report) -> tuple[Chart, ...]:
 
 
 def _loaded_stages(report: Report, *, is_closed: bool) -> list[_Loaded]:
-    """Return the stages ordered by load: closed-loop stages by concurrency if `is_closed` is true, otherwise
-    constant-rate stages by rate."""
+    """Return the stages ordered by load: closed-loop stages by concurrency if `is_closed` is true,
+    otherwise constant-rate stages by rate."""
     tokens = {row.stage: row for row in report.tokens}
     stages = [
         (_load(row, is_closed=is_closed), row, tokens[_name(row)])
@@ -114,8 +116,8 @@ def _times_text(loaded: Sequence[_Loaded], *, is_closed: bool) -> str:
 
 
 def _frontier(report: Report, loaded: Sequence[_Loaded], *, is_closed: bool) -> Chart | None:
-    """Draw the tokens per second of a user vs. the tokens per second per GPU, or of the whole target if the number of
-    GPUs is unknown."""
+    """Draw the tokens per second of a user vs. the tokens per second per GPU, or of the whole
+    target if the number of GPUs is unknown."""
     cards = report.header.accelerator_count
     points: list[dict[str, Any]] = [
         {

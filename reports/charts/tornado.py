@@ -1,5 +1,5 @@
-"""Tornado chart of the monthly cost: the cost at both ends of the range of each input, with the largest effect at the
-top."""
+"""Tornado chart of the monthly cost: the cost at both ends of the range of each input, with the
+largest effect at the top."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _layers(shown: list[SensitivityRow], chosen: OfferRow, planned: float) -> li
 
 
 def _names(shown: list[SensitivityRow], y: alt.Y) -> Iterator[alt.Chart]:
-    """Yield the input labels above the bars. A halo keeps the labels readable where the planned-cost line crosses
-    them."""
+    """Yield the input labels above the bars. A halo keeps the labels readable where the
+    planned-cost line crosses them."""
     names = new_chart([{"place": index, "input": sensitivity.input} for index, sensitivity in enumerate(shown)])
     for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
         mark: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **style}
@@ -88,7 +88,8 @@ def _room_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 def _domain(costs: list[float], planned: float, room_px: tuple[float, float]) -> tuple[float, float]:
-    """Return the range of costs on the x axis, extended on both sides by the width of the labels."""
+    """Return the range of costs on the x axis, extended on both sides by the width of the
+    labels."""
     left, right = (side + 12 for side in room_px)
     usd_a_px = ((max(costs) - min(costs)) or planned or 1.0) / (WIDTH - left - right)
     return min(costs) - left * usd_a_px, max(costs) + right * usd_a_px
@@ -103,8 +104,8 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _bars(sensitivity: SensitivityRow, chosen: OfferRow, planned: float) -> Iterator[dict[str, Any]]:
-    """Yield bars from the planned cost to the cost at each end of the input's range, lower cost first, with labels
-    outside the bars.
+    """Yield bars from the planned cost to the cost at each end of the input's range, lower cost
+    first, with labels outside the bars.
 
     An end at which no offer fits has a label and no bar.
     """

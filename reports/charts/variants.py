@@ -119,8 +119,8 @@ def _layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> lis
 
 
 def _two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the points of the Pareto front that are non-dominated in cost and latency, ignoring accuracy, ordered by
-    cost."""
+    """Return the points of the Pareto front that are non-dominated in cost and latency, ignoring
+    accuracy, ordered by cost."""
     front: list[dict[str, Any]] = []
     for point in sorted(
         (point for point in points if point["is_on_frontier"]), key=lambda point: (point["cost"], point["latency"])
@@ -131,8 +131,8 @@ def _two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _labelled(points: list[dict[str, Any]], middle: float) -> list[dict[str, Any]]:
-    """Return the points with labels: the name of the best variant, and the accuracy of points on the front if there are
-    few."""
+    """Return the points with labels: the name of the best variant, and the accuracy of points on
+    the front if there are few."""
     front = [point for point in points if point["is_on_frontier"] or point["role"] == "best"]
     with_accuracy = [point for point in front if point["has_accuracy"]]
     named = [point for point in points if point["role"] == "best"]

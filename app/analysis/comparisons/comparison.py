@@ -1,4 +1,5 @@
-"""Compares two sets of runs: first their environments, then each common metric, with statistics over the repeats.
+"""Compares two sets of runs: first their environments, then each common metric, with statistics
+over the repeats.
 
 A comparison includes notes on the limits of its validity."""
 
@@ -49,8 +50,8 @@ def format_change(change: MetricChange) -> str:
 
 
 def format_regression(change: MetricChange) -> str:
-    """Describe a regression, such as "p95 latency in steady regressed: 48.2 ms vs. 40.1 ms, ratio 1.2 (95 % CI 1.15 to
-    1.26)"."""
+    """Describe a regression, such as "p95 latency in steady regressed: 48.2 ms vs. 40.1 ms, ratio
+    1.2 (95 % CI 1.15 to 1.26)"."""
     before, now = (format_number(estimate.value or 0.0) for estimate in (change.base, change.candidate))
     unit = "" if change.unit == "share" else f" {display_unit(change.unit)}"
     ratio = change.ratio
@@ -123,8 +124,8 @@ _SUSPICION_P_VALUE = 0.05
 def compare_runs(
     base: Sequence[Result], candidate: Sequence[Result], *, tolerance: float = TOLERANCE, is_forced: bool = False
 ) -> Comparison:
-    """Compare two sets of runs. The comparison has no changes if the runs have no metric in common, or if an
-    environment difference makes them incomparable and the comparison is not forced."""
+    """Compare two sets of runs. The comparison has no changes if the runs have no metric in common,
+    or if an environment difference makes them incomparable and the comparison is not forced."""
     differences = find_differences(base, candidate)
     is_forbidden = any(difference.forbids for difference in differences)
     pairs = () if is_forbidden and not is_forced else pair_metrics(base, candidate)
@@ -153,15 +154,17 @@ def _by_id(runs: Sequence[Result]) -> list[Result]:
 
 
 def evaluate_changes(pairs: Sequence[MetricPair], tolerance: float) -> tuple[MetricChange, ...]:
-    """Evaluate the change of each metric, headline metrics first. The p-values of all headline metrics are adjusted
-    together for multiple testing, and so are the p-values of the remaining metrics."""
+    """Evaluate the change of each metric, headline metrics first. The p-values of all headline
+    metrics are adjusted together for multiple testing, and so are the p-values of the remaining
+    metrics."""
     headlines = [comparable for comparable in pairs if comparable.is_headline]
     details = [comparable for comparable in pairs if not comparable.is_headline]
     return (*_evaluate_together(headlines, tolerance), *_evaluate_together(details, tolerance))
 
 
 def find_regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
-    """Return the headline metrics that regressed and can fail a run; empty if the comparison is only advisory."""
+    """Return the headline metrics that regressed and can fail a run; empty if the comparison is
+    only advisory."""
     if comparison.is_advisory:
         return ()
     return tuple(change for change in comparison.changes if change.verdict == "worse" and can_fail_run(change))
@@ -173,8 +176,9 @@ def find_inconclusive(comparison: Comparison) -> tuple[MetricChange, ...]:
 
 
 def has_suspected_change(changes: Sequence[MetricChange], tolerance: float) -> bool:
-    """Apply the first stage of the two-stage rule: return True if a headline metric changed by more than the tolerance
-    with an unadjusted p < 0.05. In that case the same number of repeats must be added to decide."""
+    """Apply the first stage of the two-stage rule: return True if a headline metric changed by more
+    than the tolerance with an unadjusted p < 0.05. In that case the same number of repeats must be
+    added to decide."""
     return any(
         change.is_headline
         and change.unadjusted_p_value is not None
@@ -250,8 +254,8 @@ def _verdict(
 def _verdict_of_zeros(
     repeats: Repeats, upwards: ChangeVerdict, downwards: ChangeVerdict, p_value: float | None
 ) -> ChangeVerdict:
-    """Return the verdict for a metric with a median of 0 on one side, such as an error rate without errors: the
-    confidence intervals of both sides must not overlap."""
+    """Return the verdict for a metric with a median of 0 on one side, such as an error rate without
+    errors: the confidence intervals of both sides must not overlap."""
     base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base == candidate:
         return "same"

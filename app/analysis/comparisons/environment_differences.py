@@ -1,4 +1,5 @@
-"""Differences between the environments of two sets of runs, and whether they make the runs incomparable."""
+"""Differences between the environments of two sets of runs, and whether they make the runs
+incomparable."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ class Machine(msgspec.Struct, frozen=True):
 
     @property
     def is_target_machine(self) -> bool:
-        """True if, according to the profile, the target runs on this machine; False if this machine only generates the
-        load."""
+        """True if, according to the profile, the target runs on this machine; False if this machine
+        only generates the load."""
         hardware, urls = self.target.hardware, self.target.urls
         is_local = not urls or any(host in url for host in _LOOPBACK for url in urls)
         return is_local or hardware is None or hardware.is_this_machine
@@ -50,8 +51,8 @@ def find_differences(base: Sequence[Result], candidate: Sequence[Result]) -> tup
 
 
 def find_machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
-    """Find the differences between machines. Different GPUs, drivers or runtimes make runs incomparable only if the
-    target runs on this machine; a load generator may differ."""
+    """Find the differences between machines. Different GPUs, drivers or runtimes make runs
+    incomparable only if the target runs on this machine; a load generator may differ."""
     if any(
         machine.environment.fingerprint == NOT_REPORTED for machine in (*base, *candidate)
     ):  # imported from another tool, without environment data
@@ -136,8 +137,8 @@ def _build_difference(
     forbids: bool = False,
     package: str | None = None,
 ) -> EnvironmentDifference | None:
-    """Build a difference; `None` if both sides are equal. If one side does not report the value, the difference does
-    not make the runs incomparable."""
+    """Build a difference; `None` if both sides are equal. If one side does not report the value,
+    the difference does not make the runs incomparable."""
     before, after = _distinct_values(base, read_value), _distinct_values(candidate, read_value)
     if before == after and len(before) < 2:
         return None
@@ -189,7 +190,8 @@ def _get_driver_major(machine: Machine) -> str | None:
 
 
 def _build_hardware_difference(base: Sequence[Machine], candidate: Sequence[Machine]) -> EnvironmentDifference | None:
-    """Compare the hardware. A different accelerator, accelerator count or replica count makes runs incomparable."""
+    """Compare the hardware. A different accelerator, accelerator count or replica count makes runs
+    incomparable."""
     kinds = _distinct_values(base, _hardware_kind) | _distinct_values(candidate, _hardware_kind)
     return _build_difference(
         "hardware",
@@ -241,7 +243,8 @@ def _slo(result: Result) -> list[str]:
 
 
 def _build_arrivals_difference(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
-    """Compare the arrivals of stages with the same name. Different arrivals make the runs incomparable."""
+    """Compare the arrivals of stages with the same name. Different arrivals make the runs
+    incomparable."""
     before, after = _arrivals_by_stage(base), _arrivals_by_stage(candidate)
     differing = [name for name, texts in before.items() if after.get(name, texts).keys() != texts.keys()]
     if not differing:

@@ -1,4 +1,5 @@
-"""Pairs the metrics that two sets of runs have in common, for the same stage or the same variant."""
+"""Pairs the metrics that two sets of runs have in common, for the same stage or the same
+variant."""
 
 from __future__ import annotations
 
@@ -27,14 +28,14 @@ _SEARCH = "search"
 
 
 class ComparableStage(msgspec.Struct, frozen=True):
-    """Stage or variant for which a metric was measured. `stage_name` is the display name; `key` is equal for comparable
-    stages of different runs."""
+    """Stage or variant for which a metric was measured. `stage_name` is the display name; `key` is
+    equal for comparable stages of different runs."""
 
     key: tuple[str, ...]
     stage_name: str
     is_loaded: bool
-    """True if the profile requested the load of this stage; False for search probes, and for models that were run
-    locally in addition to an endpoint."""
+    """True if the profile requested the load of this stage; False for search probes, and for models
+    that were run locally in addition to an endpoint."""
 
 
 class MetricPair(StageMetric, frozen=True):
@@ -55,8 +56,9 @@ class _Value(msgspec.Struct, frozen=True):
 def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) -> tuple[MetricPair, ...]:
     """Pair the metrics of two sets of runs, headline metrics first.
 
-    Metrics are dropped if one side has no value or if neither direction is better. The max rate is dropped if no run
-    tried a higher rate. For a single run, its stages are the repeats; otherwise each run is one repeat."""
+    Metrics are dropped if one side has no value or if neither direction is better. The max rate is
+    dropped if no run tried a higher rate. For a single run, its stages are the repeats; otherwise
+    each run is one repeat."""
     has_single_model = all(len(_get_models(run)) == 1 for run in (*base_runs, *candidate_runs))
     has_failed_rate = not all(
         run.max_rate is not None and run.max_rate.is_lower_bound for run in (*base_runs, *candidate_runs)
@@ -77,8 +79,8 @@ def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) 
 
 
 def list_comparable_stages(result: Result, *, is_single_model: bool) -> Iterator[tuple[ComparableStage, Stage]]:
-    """Yield each comparable stage with its key. Warm-ups, INVALID stages and the pooled stage of a search are skipped;
-    the individual holds are included."""
+    """Yield each comparable stage with its key. Warm-ups, INVALID stages and the pooled stage of a
+    search are skipped; the individual holds are included."""
     has_other_load = any(
         SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _load_stages(result)
     )

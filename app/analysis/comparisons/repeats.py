@@ -1,8 +1,8 @@
-"""Statistics of two sets of repeats of one metric: ratio of medians, confidence interval, noise, test and statistical
-power.
+"""Statistics of two sets of repeats of one metric: ratio of medians, confidence interval, noise,
+test and statistical power.
 
-Everything is computed on logarithms: run-to-run noise is then the same for fast and slow systems, and a ratio becomes a
-difference."""
+Everything is computed on logarithms: run-to-run noise is then the same for fast and slow systems,
+and a ratio becomes a difference."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from app.records.estimate import Estimate
 SIGNIFICANCE_LEVEL = 0.01
 """One-sided significance level for all metrics that are tested together."""
 MIN_REPEATS = 5
-"""Minimum number of repeats per side for the rank test. With fewer repeats, no order of the values is less likely than
-`SIGNIFICANCE_LEVEL`: with 4 per side, the most extreme order has probability 1/70."""
+"""Minimum number of repeats per side for the rank test. With fewer repeats, no order of the values
+is less likely than `SIGNIFICANCE_LEVEL`: with 4 per side, the most extreme order has probability
+1/70."""
 _POWER = 0.9
-"""Statistical power of each of two conditions (median beyond the tolerance, significant rank test). Both are met in
-about four of five cases."""
+"""Statistical power of each of two conditions (median beyond the tolerance, significant rank test).
+Both are met in about four of five cases."""
 _DRAWS = 2_000
 _SEED = 7
 _MEDIAN_WIDTH = math.sqrt(math.pi / 2)
@@ -38,8 +39,8 @@ _Z95 = float(special.ndtri(1 - ALPHA / 2))
 
 
 class Repeats(msgspec.Struct, frozen=True):
-    """Estimates of one metric, one per repeat, for both sides. All estimates have a value; a single repeat may have a
-    confidence interval."""
+    """Estimates of one metric, one per repeat, for both sides. All estimates have a value; a single
+    repeat may have a confidence interval."""
 
     base: tuple[Estimate, ...]
     candidate: tuple[Estimate, ...]
@@ -54,8 +55,8 @@ class Repeats(msgspec.Struct, frozen=True):
 
 
 def compute_median(side: Sequence[Estimate]) -> Estimate:
-    """Return the median of several repeats, with a confidence interval from order statistics if there are at least six.
-    A single repeat is returned unchanged."""
+    """Return the median of several repeats, with a confidence interval from order statistics if
+    there are at least six. A single repeat is returned unchanged."""
     if len(side) == 1:
         return side[0]
     values = _read_values(side)
@@ -63,9 +64,9 @@ def compute_median(side: Sequence[Estimate]) -> Estimate:
 
 
 def compute_ratio(repeats: Repeats) -> Estimate:
-    """Compute the ratio candidate/base with a 95 % confidence interval: by bootstrap of both medians, or by
-    `compute_small_sample_interval` if there are few repeats. The estimate states a reason if the ratio or interval is
-    missing."""
+    """Compute the ratio candidate/base with a 95 % confidence interval: by bootstrap of both
+    medians, or by `compute_small_sample_interval` if there are few repeats. The estimate states a
+    reason if the ratio or interval is missing."""
     base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base <= 0:
         return Estimate(None, n=repeats.min_count, reason="no ratio: the base value is 0")
@@ -80,12 +81,13 @@ def compute_ratio(repeats: Repeats) -> Estimate:
 
 
 def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
-    """Compute a confidence interval of the logarithm of the ratio; `level` is the one-sided confidence level of each
-    end.
+    """Compute a confidence interval of the logarithm of the ratio; `level` is the one-sided
+    confidence level of each end.
 
-    With several repeats per side, Student's t is used with the pooled standard deviation. If a side has one repeat, the
-    intervals of both sides are combined (Zou and Donner's MOVER); run-to-run variation is included only as far as these
-    intervals include it. Returns `None` if a side has no interval or a value is 0."""
+    With several repeats per side, Student's t is used with the pooled standard deviation. If a side
+    has one repeat, the intervals of both sides are combined (Zou and Donner's MOVER); run-to-run
+    variation is included only as far as these intervals include it. Returns `None` if a side has no
+    interval or a value is 0."""
     if _has_zero(repeats):
         return None
     if repeats.min_count >= 2:
@@ -105,7 +107,8 @@ def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float
 
 
 def compute_p_value(repeats: Repeats) -> float:
-    """Compute the p-value of a one-sided Mann-Whitney test in the direction of the candidate's median."""
+    """Compute the p-value of a one-sided Mann-Whitney test in the direction of the candidate's
+    median."""
     from scipy import stats  # imported lazily: the import takes 0.5 s, which would delay every report
 
     base, candidate = _read_values(repeats.base), _read_values(repeats.candidate)
@@ -123,22 +126,23 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
 
 
 def compute_noise(repeats: Repeats) -> float | None:
-    """Compute the coefficient of variation between repeats, from the median absolute deviation of each side from its
-    median. This is robust: one slow run in ten does not count as noise. Returns `None` with a single repeat or if a
-    value is 0."""
+    """Compute the coefficient of variation between repeats, from the median absolute deviation of
+    each side from its median. This is robust: one slow run in ten does not count as noise. Returns
+    `None` with a single repeat or if a value is 0."""
     if repeats.min_count < 2 or _has_zero(repeats):
         return None
-    # with an odd number of repeats, the residual of the median itself is 0 and must not reduce the spread
+    # with an odd number of repeats, the residual of the median itself is 0 and must not reduce the
+    # spread
     deviations = [np.sort(np.abs(logs - np.median(logs)))[logs.size % 2 :] for logs in map(_logs, _get_sides(repeats))]
     return _MAD_TO_SIGMA * float(np.median(np.concatenate(deviations)))
 
 
 def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: int) -> float | None:
-    """Compute the smallest relative change that is detected in four of five cases if `test_count` metrics are tested
-    together; `None` if it is unknown or of no use (above a factor of 100).
+    """Compute the smallest relative change that is detected in four of five cases if `test_count`
+    metrics are tested together; `None` if it is unknown or of no use (above a factor of 100).
 
-    Uses the normal approximation for two conditions: a median beyond the tolerance, and a rank test at
-    `SIGNIFICANCE_LEVEL` divided by `test_count`."""
+    Uses the normal approximation for two conditions: a median beyond the tolerance, and a rank test
+    at `SIGNIFICANCE_LEVEL` divided by `test_count`."""
     noise, limit = compute_noise(repeats), math.log1p(tolerance)
     beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
     if repeats.has_enough_for_test and noise is not None:
@@ -153,10 +157,11 @@ def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: in
 
 
 def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -> int | None:
-    """Estimate how many more repeats per side would probably make the comparison conclusive at this ratio and noise;
-    `None` if more than 100.
+    """Estimate how many more repeats per side would probably make the comparison conclusive at this
+    ratio and noise; `None` if more than 100.
 
-    If the noise is unknown, the result is the number missing to seven repeats, from which the two-stage rule applies.
+    If the noise is unknown, the result is the number missing to seven repeats, from which the
+    two-stage rule applies.
     """
     noise, count = compute_noise(repeats), repeats.min_count
     if noise is None:
@@ -178,7 +183,8 @@ def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -
 
 
 def _bootstrap(repeats: Repeats) -> tuple[float, float]:
-    """Compute the 95 % bootstrap interval of the logarithm of the ratio of medians, from 2,000 seeded resamples."""
+    """Compute the 95 % bootstrap interval of the logarithm of the ratio of medians, from 2,000
+    seeded resamples."""
     base, candidate = (
         np.median(values[_draw_indices(values.size, side)], axis=1)
         for side, values in enumerate(map(_read_values, _get_sides(repeats)))
@@ -194,7 +200,8 @@ def _draw_indices(size: int, side: int) -> npt.NDArray[np.int64]:
 
 
 def _side_interval(side: Sequence[Estimate], level: float) -> tuple[float, float, float] | None:
-    """Return lower bound, value and upper bound of one side, as logarithms; `None` without an interval."""
+    """Return lower bound, value and upper bound of one side, as logarithms; `None` without an
+    interval."""
     if len(side) > 1:
         logs = _logs(side)
         half_width = float(special.stdtrit(logs.size - 1, level)) * float(logs.std(ddof=1)) / math.sqrt(logs.size)

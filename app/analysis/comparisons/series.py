@@ -1,8 +1,9 @@
 """History of one metric over a series of comparable runs, and its change points.
 
-Change points are found by Pettitt's test, applied recursively to the segments of the series. Pettitt (1979), A
-non-parametric approach to the change-point problem: for n values with ranks r, the change point is the t at which |2 Σ
-r − t (n + 1)| over the first t values has its maximum K; p is about 2 exp(−6 K² / (n³ + n²))."""
+Change points are found by Pettitt's test, applied recursively to the segments of the series.
+Pettitt (1979), A non-parametric approach to the change-point problem: for n values with ranks r,
+the change point is the t at which |2 Σ r − t (n + 1)| over the first t values has its maximum K; p
+is about 2 exp(−6 K² / (n³ + n²))."""
 
 from __future__ import annotations
 
@@ -20,14 +21,15 @@ from app.records.metrics import Better
 from app.records.result import Result
 
 MIN_VALUES = 14
-"""Minimum number of values. With fewer values, even the clearest change does not reach a significant p-value."""
+"""Minimum number of values. With fewer values, even the clearest change does not reach a
+significant p-value."""
 _MAX_P_VALUE = 0.02
 TOLERANCE = 0.05
 
 
 class ChangePoint(msgspec.Struct, frozen=True):
-    """A change of level. `index` is the position of the first value at the new level; `ratio` is the median after the
-    change divided by the median before it."""
+    """A change of level. `index` is the position of the first value at the new level; `ratio` is
+    the median after the change divided by the median before it."""
 
     index: int
     ratio: float
@@ -35,8 +37,8 @@ class ChangePoint(msgspec.Struct, frozen=True):
 
 
 def find_change_points(values: Sequence[float], tolerance: float = TOLERANCE) -> tuple[ChangePoint, ...]:
-    """Find the change points of a series, in order. Changes within the tolerance are ignored even if they are
-    significant. All values must be greater than 0."""
+    """Find the change points of a series, in order. Changes within the tolerance are ignored even
+    if they are significant. All values must be greater than 0."""
     series = np.asarray(values, dtype=float)
     p_values = dict(_find_changes(series, 0, tolerance))
     indices = sorted(p_values)
@@ -75,8 +77,8 @@ def _compute_ratio(before: Floats, after: Floats) -> float:
 
 
 class MetricHistory(StageMetric, frozen=True):
-    """History of one metric in chronological order. Each value belongs to one run: the median over the repeats of its
-    stage."""
+    """History of one metric in chronological order. Each value belongs to one run: the median over
+    the repeats of its stage."""
 
     run_ids: tuple[str, ...]
     values: tuple[float, ...]
@@ -84,7 +86,8 @@ class MetricHistory(StageMetric, frozen=True):
 
 
 def select_comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
-    """Return the runs that are comparable with the last valid run, including that run. INVALID runs are excluded."""
+    """Return the runs that are comparable with the last valid run, including that run. INVALID runs
+    are excluded."""
     valid = [run for run in runs if run.verdict.status != "INVALID"]
     if not valid:
         return ()
@@ -93,7 +96,8 @@ def select_comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
 
 
 def build_histories(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
-    """Build the history of each headline metric, by stage or variant. `runs` must be in chronological order."""
+    """Build the history of each headline metric, by stage or variant. `runs` must be in
+    chronological order."""
     points_by_key: dict[tuple[str, str, str | None], list[tuple[str, float]]] = {}
     units_by_key: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
     for run in runs:

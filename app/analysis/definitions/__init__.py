@@ -1,6 +1,8 @@
-"""Evaluates the same requests with the metric definitions of other tools, for comparison with the metrics of Sizewise.
+"""Evaluates the same requests with the metric definitions of other tools, for comparison with the
+metrics of Sizewise.
 
-No code of these tools is run or copied: each module documents how its tool computes its metrics, and in which version.
+No code of these tools is run or copied: each module documents how its tool computes its metrics,
+and in which version.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ _TOOLS = (
 
 
 def compute_tool_metrics(rows: StageRows, stage: Stage) -> tuple[ToolMetrics, ...]:
-    """Compute the metrics of one stage by the definitions of all tools. The first entry holds the metrics of Sizewise,
-    taken from `stage`. `rows` may include the lead-in, which no tool counts."""
+    """Compute the metrics of one stage by the definitions of all tools. The first entry holds the
+    metrics of Sizewise, taken from `stage`. `rows` may include the lead-in, which no tool
+    counts."""
     window = stage.window
     requests = observe_requests(
         rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)), window.start_ns

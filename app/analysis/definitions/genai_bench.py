@@ -1,8 +1,9 @@
 """Metric definitions of genai-bench 0.0.5.
 
-Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.0.5): `user/openai_user.py`
-(timestamps), `metrics/request_metrics_collector.py` (latencies of a request), `metrics/aggregated_metrics_collector.py`
-(percentiles, trimming, rates) and `cli/cli.py` (the duration of a run), under `genai_bench`.
+Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.0.5):
+`user/openai_user.py` (timestamps), `metrics/request_metrics_collector.py` (latencies of a request),
+`metrics/aggregated_metrics_collector.py` (percentiles, trimming, rates) and `cli/cli.py` (the
+duration of a run), under `genai_bench`.
 
 - The clock starts before `requests.post`, without a session: each request opens a new connection.
 - TTFT ends at the first content or reasoning, E2E at the end of the stream. TPOT is (E2E − TTFT)/(tokens − 1) of

@@ -1,8 +1,9 @@
 """Metric definitions of inference-perf 0.6.
 
-Read from the kubernetes-sigs/inference-perf repository at 7de5ef2 (29 commits after v0.6.1): `reportgen/base.py`
-(`summarize_requests`), `apis/streaming_parser.py` and `apis/chat.py` (counted deltas), `utils/cli_summary.py` and
-`config/reportgen/config.py` (console output), under `inference_perf`.
+Read from the kubernetes-sigs/inference-perf repository at 7de5ef2 (29 commits after v0.6.1):
+`reportgen/base.py` (`summarize_requests`), `apis/streaming_parser.py` and `apis/chat.py` (counted
+deltas), `utils/cli_summary.py` and `config/reportgen/config.py` (console output), under
+`inference_perf`.
 
 - Only deltas with content count, not reasoning and tool calls. Each delta is tokenized separately and each of its
   tokens gets the timestamp of the delta, so that k tokens in a delta give k − 1 gaps of 0; ITL pools all these gaps.
@@ -107,8 +108,8 @@ def _compute_token_gaps_ms(content: Deltas) -> Floats:
 
 
 def _compute_content_tokens(requests: ObservedRequests) -> Floats:
-    """Compute the number of content tokens of each response. It is NaN (unknown) if a response starts with reasoning
-    and its deltas do not report token counts."""
+    """Compute the number of content tokens of each response. It is NaN (unknown) if a response
+    starts with reasoning and its deltas do not report token counts."""
     content = _content(requests)
     reported = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
     is_unreported = np.bincount(content.response_index, content.tokens == 0, minlength=requests.response_count) > 0

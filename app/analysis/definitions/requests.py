@@ -1,7 +1,8 @@
-"""The requests of a stage from the perspective of other tools: latencies start at the send, and there is no schedule.
+"""The requests of a stage from the perspective of other tools: latencies start at the send, and
+there is no schedule.
 
-Also contains the statistics that tools compute (mean, and percentiles by different methods), and Sizewise's own metrics
-for comparison."""
+Also contains the statistics that tools compute (mean, and percentiles by different methods), and
+Sizewise's own metrics for comparison."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ LINEAR_PERCENTILES_NOTE = "percentiles are interpolated linearly between the two
 
 
 def compute_linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
-    """Compute the aggregates with NumPy's default percentiles: linear interpolation between the values next to rank (n
-    − 1) q. NaN values are ignored."""
+    """Compute the aggregates with NumPy's default percentiles: linear interpolation between the
+    values next to rank (n − 1) q. NaN values are ignored."""
     known = values[~np.isnan(values)]
     if not known.size:
         return withhold("no response has this metric", aggregates)
@@ -33,11 +34,11 @@ def compute_linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGG
 
 
 def compute_weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
-    """Compute the weighted mean and weighted percentiles. A percentile is the smallest value at which the cumulative
-    weight reaches it.
+    """Compute the weighted mean and weighted percentiles. A percentile is the smallest value at
+    which the cumulative weight reaches it.
 
-    Normalized weights are summed in floating point, in order of the distinct values, as GuideLLM does: if a sum should
-    equal a percentile exactly, its rounding error decides."""
+    Normalized weights are summed in floating point, in order of the distinct values, as GuideLLM
+    does: if a sum should equal a percentile exactly, its rounding error decides."""
     distinct, positions = np.unique(values[weights > 0], return_inverse=True)
     if not distinct.size:
         return withhold("no response has this metric")
@@ -66,8 +67,8 @@ def compute_rate(amount: float, start_ns: int, end_ns: int) -> Aggregates:
 
 @dataclass(frozen=True)
 class Deltas:
-    """All non-empty deltas of a stage, grouped by response and in order of arrival. `response_index` is the index of
-    the response of each delta."""
+    """All non-empty deltas of a stage, grouped by response and in order of arrival.
+    `response_index` is the index of the response of each delta."""
 
     response_index: Nanoseconds
     at_ns: Nanoseconds
@@ -78,7 +79,8 @@ class Deltas:
         return Deltas(self.response_index[mask], self.at_ns[mask], self.tokens[mask])
 
     def compute_gaps_ms(self) -> Floats:
-        """Compute the gaps between successive deltas of the same response in ms, pooled over all responses."""
+        """Compute the gaps between successive deltas of the same response in ms, pooled over all
+        responses."""
         return np.asarray(np.diff(self.at_ns)[np.diff(self.response_index) == 0] / 1e6)
 
     def count_by_response(self, response_count: int) -> Nanoseconds:
@@ -88,8 +90,8 @@ class Deltas:
 
 @dataclass(frozen=True)
 class ObservedRequests:
-    """Requests of a stage, as arrays with one entry per successful request. An unknown timestamp is 0; an unknown count
-    is NaN."""
+    """Requests of a stage, as arrays with one entry per successful request. An unknown timestamp is
+    0; an unknown count is NaN."""
 
     stage_start_ns: int
     first_sent_ns: int
@@ -126,8 +128,8 @@ class ObservedRequests:
 
 
 def observe_requests(rows: StageRows, stage_start_ns: int) -> ObservedRequests:
-    """Build the observed requests of a stage from `rows`, which must not include the lead-in. Requests that were never
-    sent are dropped, because other tools do not record them."""
+    """Build the observed requests of a stage from `rows`, which must not include the lead-in.
+    Requests that were never sent are dropped, because other tools do not record them."""
     sent = rows.filter(rows.was_sent & (rows.end_ns > 0))
     success = sent.filter(sent.is_success)
     all_end_ns = sent.end_ns if sent.tokens is None else sent.tokens.complete_ns

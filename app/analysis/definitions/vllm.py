@@ -1,8 +1,8 @@
 """Metric definitions of vLLM bench serve.
 
-Read from the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d4 (`calculate_metrics`, and `benchmark`
-for the duration of the throughput) and `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat
-request).
+Read from the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d4
+(`calculate_metrics`, and `benchmark` for the duration of the throughput) and
+`vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat request).
 
 - The clock starts before the request is posted. A message counts if its `choices` are not empty, even without any text:
   TTFT ends at the first message, E2E at the last, and ITL pools the gaps between messages.
@@ -83,8 +83,8 @@ def _streamed(requests: ObservedRequests, e2e_ms: Floats) -> dict[str, Aggregate
 
 
 def _compute_gaps_to_first_delta_ms(requests: ObservedRequests) -> Floats:
-    """Compute the gaps, in ms, between an empty first message and the first delta of each response that starts with an
-    empty message. If both were read together, there is no gap."""
+    """Compute the gaps, in ms, between an empty first message and the first delta of each response
+    that starts with an empty message. If both were read together, there is no gap."""
     first_ns: Nanoseconds = requests.first_token_ns
     is_separate = (requests.first_event_ns > 0) & (first_ns > requests.first_event_ns)
     return np.asarray((first_ns - requests.first_event_ns)[is_separate] / 1e6)

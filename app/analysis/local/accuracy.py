@@ -1,12 +1,13 @@
 """Accuracy of a model variant on labeled rows, compared with the reference on the same rows.
 
-Rows are assumed to be independent samples of the model's real inputs. Mean errors are compared by a paired bootstrap,
-so that variation common to both errors of a row cancels out. Proportions are compared by the counts of rows that only
-one of the two predicted correctly.
+Rows are assumed to be independent samples of the model's real inputs. Mean errors are compared by a
+paired bootstrap, so that variation common to both errors of a row cancels out. Proportions are
+compared by the counts of rows that only one of the two predicted correctly.
 
-The intervals are score intervals: Tango's for the difference (Statistics in Medicine 17, 1998) and Tang, Tang and
-Chan's for the ratio (ibid. 22, 2003), as recommended by Fagerland, Lydersen and Laake (ibid. 33, 2014). They have a
-positive width even if no row differs, so that ten rows without a difference count for less than ten thousand."""
+The intervals are score intervals: Tango's for the difference (Statistics in Medicine 17, 1998) and
+Tang, Tang and Chan's for the ratio (ibid. 22, 2003), as recommended by Fagerland, Lydersen and
+Laake (ibid. 33, 2014). They have a positive width even if no row differs, so that ten rows without
+a difference count for less than ten thousand."""
 
 from __future__ import annotations
 
@@ -35,8 +36,9 @@ _ROWS_PER_BLOCK = 2**21
 
 
 class PairedErrors(msgspec.Struct, frozen=True):
-    """95 % intervals of the difference (variant minus reference) and of the ratio (reference over variant), and the
-    two-sided p-value of no difference. A withheld value is `None`, and `reason` states why."""
+    """95 % intervals of the difference (variant minus reference) and of the ratio (reference over
+    variant), and the two-sided p-value of no difference. A withheld value is `None`, and `reason`
+    states why."""
 
     difference: tuple[float, float] | None
     ratio: tuple[float, float] | None
@@ -45,11 +47,13 @@ class PairedErrors(msgspec.Struct, frozen=True):
 
 
 def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
-    """Compare the errors of a variant and the reference, row by row, by a percentile bootstrap with 2,000 seeded draws.
+    """Compare the errors of a variant and the reference, row by row, by a percentile bootstrap with
+    2,000 seeded draws.
 
-    With few rows, the levels are widened by Student's factor (Hesterberg, The American Statistician 69, 2015): plain
-    percentiles of 20 rows are as narrow as if the standard deviation were known. More than 10,000 rows are first
-    assigned to random groups, which does not change the spread of the mean."""
+    With few rows, the levels are widened by Student's factor (Hesterberg, The American Statistician
+    69, 2015): plain percentiles of 20 rows are as narrow as if the standard deviation were known.
+    More than 10,000 rows are first assigned to random groups, which does not change the spread of
+    the mean."""
     if variant.size < _MIN_ROWS:
         return PairedErrors(None, None, None, f"no interval: fewer than {_MIN_ROWS} rows")
     generator = np.random.default_rng(_SEED)
@@ -66,8 +70,8 @@ def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
 
 
 def _group_rows(variant: Floats, reference: Floats, generator: np.random.Generator) -> Floats:
-    """Return a table with three columns: error of the variant, error of the reference, number of rows. Many rows are
-    combined into random groups."""
+    """Return a table with three columns: error of the variant, error of the reference, number of
+    rows. Many rows are combined into random groups."""
     table: Floats = np.column_stack([variant, reference, np.ones(variant.size)])
     if variant.size <= _MAX_BOOTSTRAP_ROWS:
         return table
@@ -130,8 +134,8 @@ def compute_difference_interval(counts: PairedCounts) -> tuple[float, float]:
 
 
 def compute_ratio_interval(counts: PairedCounts) -> tuple[float, float]:
-    """Compute the confidence interval of the variant's accuracy divided by the reference's. The reference must have
-    predicted at least one row correctly."""
+    """Compute the confidence interval of the variant's accuracy divided by the reference's. The
+    reference must have predicted at least one row correctly."""
     ratio = counts.variant_correct / counts.reference_correct
 
     def is_within(assumed_ratio: float) -> bool:
@@ -145,11 +149,11 @@ def compute_ratio_interval(counts: PairedCounts) -> tuple[float, float]:
 
 
 def compute_mcnemar_p_value(counts: PairedCounts) -> float:
-    """Compute the two-sided mid-p value of McNemar's test: the exact binomial test on the rows that only one side
-    predicted correctly.
+    """Compute the two-sided mid-p value of McNemar's test: the exact binomial test on the rows that
+    only one side predicted correctly.
 
-    The exact p-value is conservative and so has less power; the mid-p value keeps the nominal level (Fagerland,
-    Lydersen and Laake, BMC Medical Research Methodology 13, 2013)."""
+    The exact p-value is conservative and so has less power; the mid-p value keeps the nominal level
+    (Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13, 2013)."""
     fewer, differing = min(counts.only_variant, counts.only_reference), counts.only_variant + counts.only_reference
     at_most = float(special.bdtr(fewer, differing, 0.5))
     below = float(special.bdtr(fewer - 1, differing, 0.5)) if fewer else 0.0
@@ -157,8 +161,8 @@ def compute_mcnemar_p_value(counts: PairedCounts) -> float:
 
 
 def _compute_difference_variance(counts: PairedCounts, difference: float) -> float:
-    """Compute the variance of the summed differences of all rows, under the maximum-likelihood proportions for the
-    given difference."""
+    """Compute the variance of the summed differences of all rows, under the maximum-likelihood
+    proportions for the given difference."""
     rows, only_variant, only_reference = counts.rows, counts.only_variant, counts.only_reference
     linear = -only_variant - only_reference + (2 * rows - only_variant + only_reference) * difference
     constant = -only_reference * difference * (1 - difference)
@@ -167,8 +171,8 @@ def _compute_difference_variance(counts: PairedCounts, difference: float) -> flo
 
 
 def _compute_ratio_variance(counts: PairedCounts, ratio: float) -> float:
-    """Compute the variance of the number of correct rows of the variant minus `ratio` times that of the reference,
-    under the maximum-likelihood proportions for the given ratio."""
+    """Compute the variance of the number of correct rows of the variant minus `ratio` times that of
+    the reference, under the maximum-likelihood proportions for the given ratio."""
     correct = counts.both_correct + counts.only_variant + counts.only_reference
     linear = counts.reference_correct * ratio**2 - (counts.variant_correct + 2 * counts.only_reference)
     constant = counts.only_reference * (1 - ratio) * correct / counts.rows
@@ -181,8 +185,8 @@ def _compute_upper_root(square: float, linear: float, constant: float) -> float:
 
 
 def _bisect(is_within: Callable[[float], bool], inside: float, outside: float) -> float:
-    """Find the boundary of `is_within` between `inside` and `outside` by bisection; return `outside` if it is still
-    within."""
+    """Find the boundary of `is_within` between `inside` and `outside` by bisection; return
+    `outside` if it is still within."""
     if is_within(outside):
         return outside
     for _ in range(_HALVINGS):
@@ -197,12 +201,13 @@ _POWER_Z = float(special.ndtri(0.8))
 
 
 def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, metric: Metric) -> Accuracy:
-    """Compute the accuracy from one score per row: 1 or 0 for `top-1`, otherwise the absolute error. Raises UsageError
-    if the number of rows differs from that of the reference.
+    """Compute the accuracy from one score per row: 1 or 0 for `top-1`, otherwise the absolute
+    error. Raises UsageError if the number of rows differs from that of the reference.
 
-    For `top-1`, the accuracy has Wilson's interval, its change Tango's and the retained accuracy Tang's; the test is
-    McNemar's with mid-p. A mean error has Student's t interval; its change and ratio use the bootstrap. If a row has no
-    finite error, there is no mean, and the retained accuracy is 0."""
+    For `top-1`, the accuracy has Wilson's interval, its change Tango's and the retained accuracy
+    Tang's; the test is McNemar's with mid-p. A mean error has Student's t interval; its change and
+    ratio use the bootstrap. If a row has no finite error, there is no mean, and the retained
+    accuracy is 0."""
     now = np.asarray(scores, dtype=np.float64)
     reference_scores = None if reference is None else np.asarray(reference, dtype=np.float64)
     if reference_scores is not None and reference_scores.shape != now.shape:
@@ -213,8 +218,8 @@ def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, met
 
 
 def compute_chance_accuracy(labels: npt.NDArray[Any]) -> float | None:
-    """Compute the accuracy of a model that always predicts the most frequent class; `None` if the labels are not
-    integers or have only one class."""
+    """Compute the accuracy of a model that always predicts the most frequent class; `None` if the
+    labels are not integers or have only one class."""
     if labels.dtype.kind not in "iu":
         return None
     _, counts = np.unique(labels, return_counts=True)
@@ -224,8 +229,9 @@ def compute_chance_accuracy(labels: npt.NDArray[Any]) -> float | None:
 def chance_accuracy_check(
     accuracy: Estimate | None, chance_accuracy: float | None, hint_prefix: str = ""
 ) -> Check | None:
-    """Check that the accuracy is better than always predicting the most frequent class (otherwise WARN), because a
-    wrong output or wrong labels have that accuracy too. Returns `None` if the accuracy is unknown."""
+    """Check that the accuracy is better than always predicting the most frequent class (otherwise
+    WARN), because a wrong output or wrong labels have that accuracy too. Returns `None` if the
+    accuracy is unknown."""
     if accuracy is None or accuracy.value is None or chance_accuracy is None:
         return None
     low = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
@@ -239,12 +245,13 @@ def chance_accuracy_check(
 
 
 def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
-    """Estimate the total number of rows needed to decide with 80 % power whether the limit is met, if further rows
-    behaved like these: (1.96 + 0.84)² p / d², where p is the discordance of the rows and d the distance from the limit.
+    """Estimate the total number of rows needed to decide with 80 % power whether the limit is met,
+    if further rows behaved like these: (1.96 + 0.84)² p / d², where p is the discordance of the
+    rows and d the distance from the limit.
 
-    Returns `None` if it is unknown or no number of rows would suffice. If hardly any row differs, the second term
-    dominates: the width of a score interval without a difference, which shrinks with the number of rows instead of its
-    square root."""
+    Returns `None` if it is unknown or no number of rows would suffice. If hardly any row differs,
+    the second term dominates: the width of a score interval without a difference, which shrinks
+    with the number of rows instead of its square root."""
     kept = accuracy.retained
     if kept is None or kept.value is None or kept.ci95 is None or kept.n is None or kept.value == limit:
         return None
@@ -326,8 +333,8 @@ def _build_without_reference(metric: Metric, value: Estimate) -> Accuracy:
 
 
 def _mean_error(errors: Floats) -> Estimate:
-    """Estimate the mean error with Student's t interval. It is not widened for autocorrelation, because rows may be
-    sorted by label."""
+    """Estimate the mean error with Student's t interval. It is not widened for autocorrelation,
+    because rows may be sorted by label."""
     rows = errors.size
     not_finite = rows - int(np.count_nonzero(np.isfinite(errors)))
     if not rows or not_finite:

@@ -1,5 +1,5 @@
-"""Batch latency model S(b) = t0 + t1 b: the duration of a call with b rows, fitted to calls measured at several batch
-sizes."""
+"""Batch latency model S(b) = t0 + t1 b: the duration of a call with b rows, fitted to calls
+measured at several batch sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from app.records.local import BatchModel
 
 _Z = float(special.ndtri(1 - ALPHA / 2))
 _REPEAT_CV = 0.01
-"""Coefficient of variation between repeated measurements of one batch size, in addition to the variation of its calls.
+"""Coefficient of variation between repeated measurements of one batch size, in addition to the
+variation of its calls.
 """
 _MIN_R2 = 0.98
 _MAX_MISS = 0.05
@@ -27,8 +28,8 @@ _CUTS = 60
 
 
 class BatchPoint(msgspec.Struct, frozen=True):
-    """Measured latency at one batch size. `service_ms` is the median or mean over its calls; points without a value are
-    ignored."""
+    """Measured latency at one batch size. `service_ms` is the median or mean over its calls; points
+    without a value are ignored."""
 
     batch: int
     service_ms: Estimate
@@ -37,10 +38,11 @@ class BatchPoint(msgspec.Struct, frozen=True):
 def fit_batch_model(points: Sequence[BatchPoint], variant: Variant) -> BatchModel:
     """Fit the model by weighted least squares, with t0 and t1 constrained to at least 0.
 
-    The intervals are Student's t on the residuals, but never narrower than the intervals of the points imply; with two
-    points only the latter exist. With few batch sizes they are wide: three leave one degree of freedom. `reason` states
-    why the model does not fit: a change of slope, or r² of 0.98 or less while the line misses a batch by over 5 % (r²
-    of a flat line is meaningless)."""
+    The intervals are Student's t on the residuals, but never narrower than the intervals of the
+    points imply; with two points only the latter exist. With few batch sizes they are wide: three
+    leave one degree of freedom. `reason` states why the model does not fit: a change of slope, or
+    r² of 0.98 or less while the line misses a batch by over 5 % (r² of a flat line is
+    meaningless)."""
     ordered = sorted(points, key=lambda point: point.batch)
     known = [(point.batch, point.service_ms) for point in ordered if point.service_ms.value]
     batches = tuple(batch for batch, _ in known)
@@ -73,8 +75,8 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def _fit_line(b: Floats, s: Floats, weights: Floats, errors: Floats) -> _Line:
-    """Fit the line with non-negative coefficients. Each interval includes that of the unconstrained fit, truncated at
-    0."""
+    """Fit the line with non-negative coefficients. Each interval includes that of the unconstrained
+    fit, truncated at 0."""
     columns = np.column_stack((np.ones_like(b), b)) * weights[:, None]
     from scipy import optimize  # imported lazily, as the import would delay the start of a run
 
@@ -105,8 +107,8 @@ def _compute_standard_error(estimate: Estimate) -> float:
 
 
 def _r2(fitted: Floats, s: Floats, weights: Floats) -> float | None:
-    """Compute the proportion of the weighted variance of the latencies that the line explains; `None` if all latencies
-    are equal."""
+    """Compute the proportion of the weighted variance of the latencies that the line explains;
+    `None` if all latencies are equal."""
     squares = weights**2
     total = float(np.sum(squares * (s - np.average(s, weights=squares)) ** 2))
     return 1 - float(np.sum(squares * (s - fitted) ** 2)) / total if total > 0 else None
@@ -128,8 +130,8 @@ def _reason(b: Floats, s: Floats, weights: Floats, fitted: Floats, r2: float | N
 
 
 def _find_break(b: Floats, s: Floats, weights: Floats) -> float | None:
-    """Find the batch size at which the slope changes: where two joined lines meet, if they fit better than one line by
-    an F test at 5 %. The position counts as a parameter."""
+    """Find the batch size at which the slope changes: where two joined lines meet, if they fit
+    better than one line by an F test at 5 %. The position counts as a parameter."""
     if b.size < _MIN_BATCHES_FOR_BREAK:
         return None
     cuts = np.geomspace(b[1], b[-2], _CUTS)

@@ -1,6 +1,7 @@
 """Computes all metrics of one stage of a local model from its calls and its stage data.
 
-Contains the calls as arrays, and checks that the calls ran in a steady state and started on time."""
+Contains the calls as arrays, and checks that the calls ran in a steady state and started on
+time."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ CALL_PARTS = {
 
 @dataclass(frozen=True)
 class CallRows:
-    """Calls inside the measurement window, with one entry per call, ordered by end time. `never_started_ns` holds the
-    scheduled times of calls that were never started."""
+    """Calls inside the measurement window, with one entry per call, ordered by end time.
+    `never_started_ns` holds the scheduled times of calls that were never started."""
 
     query: Nanoseconds
     stream: Nanoseconds
@@ -60,7 +61,8 @@ class CallRows:
 
     @property
     def service_ms(self) -> Floats:
-        """Duration of each call in ms, including copies and execution, but neither preparation nor post-processing."""
+        """Duration of each call in ms, including copies and execution, but neither preparation nor
+        post-processing."""
         durations_ms: Floats = (self.copied_out_ns - self.prepared_ns) / 1e6
         return durations_ms
 
@@ -103,8 +105,8 @@ def read_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage) -> CallRows
 
 
 def compute_lateness_ms(calls: CallRows) -> Floats:
-    """Compute the start delay of each call in ms: the time between the moment when the call was due and a stream was
-    free, and the actual start. This delay is caused by Sizewise."""
+    """Compute the start delay of each call in ms: the time between the moment when the call was due
+    and a stream was free, and the actual start. This delay is caused by Sizewise."""
     order = np.lexsort((calls.begin_ns, calls.stream))
     stream, begin_ns, end_ns = calls.stream[order], calls.begin_ns[order], calls.end_ns[order]
     free_ns = np.where(np.concatenate([[False], stream[1:] == stream[:-1]]), np.roll(end_ns, 1), 0)
@@ -177,8 +179,8 @@ def _count_check(calls: CallRows) -> Check:
 
 
 def _steady_check(calls: CallRows, stage_data: CallStage) -> Check:
-    """Check that call durations are steady. For the server scenario, check the latencies in order of arrival instead,
-    because a growing backlog is not a steady state."""
+    """Check that call durations are steady. For the server scenario, check the latencies in order
+    of arrival instead, because a growing backlog is not a steady state."""
     waits_ms = (calls.end_ns - calls.intended_ns) / 1e6
     is_server = stage_data.scenario == "server"
     drift = compute_latency_drift(waits_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
@@ -232,8 +234,8 @@ _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the
 
 
 def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks: Sequence[Check] = ()) -> Stage:
-    """Build the stage from its calls. `rows` includes the warm-up; `checks` are the checks of the variant as a
-    whole."""
+    """Build the stage from its calls. `rows` includes the warm-up; `checks` are the checks of the
+    variant as a whole."""
     calls = read_calls(rows, stage_data)
     window = Window(stage_data.start_ns, stage_data.end_ns)
     bounds = (window.start_ns, window.end_ns)
@@ -294,8 +296,9 @@ def _build_metrics(calls: CallRows, stage_data: CallStage, bounds: tuple[int, in
 
 
 def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds: tuple[int, int]) -> Estimate:
-    """Compute the throughput in rows per second. In a closed loop, calls that were running at the end count by the
-    fraction inside the stage; otherwise a stage of few long calls would appear too slow."""
+    """Compute the throughput in rows per second. In a closed loop, calls that were running at the
+    end count by the fraction inside the stage; otherwise a stage of few long calls would appear too
+    slow."""
     end_ns = bounds[1]
     completed_rate = estimate_rate(
         calls.end_ns, (bounds[0], end_ns + 1)
@@ -324,8 +327,9 @@ def _part_distribution(values_ms: Floats) -> dict[str, Estimate]:
 
 
 def _compute_arrival_latency_ms(calls: CallRows) -> dict[str, Estimate]:
-    """Compute the latency from the scheduled time of each arrival to the end of its call. Arrivals that were never
-    started count as infinite, since they would have waited longest; infinite aggregates are withheld."""
+    """Compute the latency from the scheduled time of each arrival to the end of its call. Arrivals
+    that were never started count as infinite, since they would have waited longest; infinite
+    aggregates are withheld."""
     latencies_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
     never_started = len(calls.never_started_ns)
     if not never_started:
@@ -349,7 +353,8 @@ def _withhold_infinite(estimate: Estimate, reason: str) -> Estimate:
 
 
 def _compute_query_ms(calls: CallRows) -> Floats:
-    """Compute the latency of each query in ms, from its scheduled time to the end of its last call, in query order."""
+    """Compute the latency of each query in ms, from its scheduled time to the end of its last call,
+    in query order."""
     queries, query_index = np.unique(calls.query, return_inverse=True)
     ends_ns = np.zeros(len(queries), np.int64)
     np.maximum.at(ends_ns, query_index, calls.end_ns)
@@ -367,14 +372,14 @@ def _scale(estimate: Estimate, factor: float) -> Estimate:
 
 
 def find_max_throughput_per_s(stages: Sequence[Stage]) -> float | None:
-    """Return the highest throughput of a variant in inferences per second, over stages that are not INVALID; `None` if
-    there is none."""
+    """Return the highest throughput of a variant in inferences per second, over stages that are not
+    INVALID; `None` if there is none."""
     return find_max_throughput(stages).value
 
 
 def find_max_throughput(stages: Sequence[Stage]) -> Estimate:
-    """Return the highest throughput of a variant in inferences per second with its interval, over stages that are not
-    INVALID."""
+    """Return the highest throughput of a variant in inferences per second with its interval, over
+    stages that are not INVALID."""
     throughputs = [
         estimate.metrics["throughput_per_s"]["value"] for estimate in stages if estimate.verdict.status != "INVALID"
     ]

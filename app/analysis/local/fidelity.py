@@ -20,8 +20,8 @@ Array = npt.NDArray[Any]
 _NUMBERS_PER_BLOCK = 2**20
 _SUM_TOLERANCE = 1e-3
 _MIN_PROBABILITY = 1e-7
-"""Minimum probability of a class, about the resolution of float32. A quantized softmax returns exactly 0 for many
-classes, and a single 0 would make the divergence infinite."""
+"""Minimum probability of a class, about the resolution of float32. A quantized softmax returns
+exactly 0 for many classes, and a single 0 would make the divergence infinite."""
 _ROW_TYPE = np.dtype(
     [
         ("agrees", "?"),
@@ -38,14 +38,15 @@ _ROW_TYPE = np.dtype(
 
 
 def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
-    """Compare outputs in float64; the first axis is the row. Raises UsageError if shapes differ or types are not
-    numeric.
+    """Compare outputs in float64; the first axis is the row. Raises UsageError if shapes differ or
+    types are not numeric.
 
-    Agreement and KL divergence are computed if each row has at least two numbers along exactly one axis, as class
-    scores do; embeddings cannot be distinguished from class scores by shape. Rows are treated as probabilities if all
-    reference rows are non-negative and sum to 1 within 0.001; otherwise softmax is applied. The cosine similarity is 1
-    for two zero rows and 0 for one zero row. The 99th percentile of the KL divergence needs 368 rows. A row that
-    contains NaN never agrees."""
+    Agreement and KL divergence are computed if each row has at least two numbers along exactly one
+    axis, as class scores do; embeddings cannot be distinguished from class scores by shape. Rows
+    are treated as probabilities if all reference rows are non-negative and sum to 1 within 0.001;
+    otherwise softmax is applied. The cosine similarity is 1 for two zero rows and 0 for one zero
+    row. The 99th percentile of the KL divergence needs 368 rows. A row that contains NaN never
+    agrees."""
     _check_shapes(outputs, reference)
     rows = len(reference) if reference.ndim else 1
     width = math.prod(reference.shape[1:])
@@ -76,7 +77,8 @@ def _check_shapes(outputs: Array, reference: Array) -> None:
 
 
 def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDArray[Any]:
-    """Compare each row. For rows with non-finite numbers, only `agrees`, `is_equal` and `not_finite` are meaningful."""
+    """Compare each row. For rows with non-finite numbers, only `agrees`, `is_equal` and
+    `not_finite` are meaningful."""
     results = np.zeros(len(outputs), _ROW_TYPE)
     if not outputs.size:
         return results
@@ -98,8 +100,8 @@ def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDA
 
 
 def _row_blocks(outputs: Array, reference: Array) -> Iterator[tuple[slice, Floats, Floats]]:
-    """Yield blocks of rows as (slice, rows of the variant, rows of the reference), so that the float64 copies stay
-    small."""
+    """Yield blocks of rows as (slice, rows of the variant, rows of the reference), so that the
+    float64 copies stay small."""
     block_size = max(1, _NUMBERS_PER_BLOCK // outputs.shape[1])
     for start in range(0, len(outputs), block_size):
         block = slice(start, start + block_size)
@@ -135,6 +137,7 @@ def _compute_decibels(signal: float, noise: float) -> float | None:
 
 
 def _reduce_finite(values: Floats, reduce: Callable[[Floats], Any]) -> float | None:
-    """Apply `reduce` to the values; return `None` if there are no values or the result is not finite."""
+    """Apply `reduce` to the values; return `None` if there are no values or the result is not
+    finite."""
     value = float(reduce(values)) if values.size else math.nan
     return value if math.isfinite(value) else None

@@ -1,9 +1,10 @@
-"""Selects variants of a local model: the best variant, the Pareto front, and the headline stages of each variant.
+"""Selects variants of a local model: the best variant, the Pareto front, and the headline stages of
+each variant.
 
-The best variant has the highest throughput of those that met every objective. A variant is on the Pareto front if no
-other variant is at least as fast, as cheap and as accurate, and better in one of these respects. Each objective is
-evaluated in the scenario that fits its metric. A stored local run can be re-evaluated with another SLO: its stages do
-not change, but the best variant may."""
+The best variant has the highest throughput of those that met every objective. A variant is on the
+Pareto front if no other variant is at least as fast, as cheap and as accurate, and better in one of
+these respects. Each objective is evaluated in the scenario that fits its metric. A stored local run
+can be re-evaluated with another SLO: its stages do not change, but the best variant may."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ _THROUGHPUT_SCENARIOS = ("offline", "multi-stream", "single-stream", "server")
 def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:
     """Find the stage on which an objective is evaluated, and the estimate of its metric.
 
-    Latency is evaluated in the scenario with arrivals, call durations with one call at a time, and throughput without
-    pauses, if measured. With several arrival rates, the worst stage is used."""
+    Latency is evaluated in the scenario with arrivals, call durations with one call at a time, and
+    throughput without pauses, if measured. With several arrival rates, the worst stage is used."""
     order = _LATENCY_SCENARIOS if objective.metric in _LATENCY_METRICS else _CALL_SCENARIOS
     order = _THROUGHPUT_SCENARIOS if objective.metric == "throughput_per_s" else order
     candidates = [stage for stage in stages if objective.metric in stage.metrics]
@@ -53,8 +54,8 @@ def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple
 
 
 def find_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
-    """Return the objectives that a variant violates by point estimate in these stages, or for which it has no estimate.
-    Objectives that can only warn are excluded."""
+    """Return the objectives that a variant violates by point estimate in these stages, or for which
+    it has no estimate. Objectives that can only warn are excluded."""
     estimates = [
         (objective, find_objective_stage(objective, stages)[1]) for objective in slo if objective.level == "fail"
     ]
@@ -62,16 +63,16 @@ def find_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tu
 
 
 def find_violated_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
-    """Return the objectives violated before the end of the run. Metrics that are known only after the run, such as
-    accuracy and telemetry, are ignored."""
+    """Return the objectives violated before the end of the run. Metrics that are known only after
+    the run, such as accuracy and telemetry, are ignored."""
     return find_violated(
         [objective for objective in slo if any(objective.metric in stage.metrics for stage in stages)], stages
     )
 
 
 def is_certainly_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
-    """Return True if an objective is violated by a known value. A missing value does not count, unless the latency is
-    infinite."""
+    """Return True if an objective is violated by a known value. A missing value does not count,
+    unless the latency is infinite."""
     headline = select_headline_stages(slo, stages)
     for objective in slo:
         stage, estimate = find_objective_stage(objective, headline)
@@ -82,15 +83,16 @@ def is_certainly_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> 
 
 
 def is_infinite(objective: Objective, stage: Stage) -> bool:
-    """Return True if this latency aggregate is infinite because too many arrivals were never started."""
+    """Return True if this latency aggregate is infinite because too many arrivals were never
+    started."""
     never_begun = stage.errors.get(NOT_STARTED, 0)
     tail_share = 1 - PERCENTILES.get(objective.aggregate or "max", 1.0)
     return objective.metric == "latency_ms" and never_begun > tail_share * (never_begun + stage.completed)
 
 
 def select_headline_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return the headline stages of a variant. Of the stages of a rate search, only those at the highest rate that
-    never failed are included; if every rate failed, all stages are returned."""
+    """Return the headline stages of a variant. Of the stages of a rate search, only those at the
+    highest rate that never failed are included; if every rate failed, all stages are returned."""
     binding = [objective for objective in slo if objective.level == "fail"]
 
     def has_passed(stage: Stage) -> bool:
@@ -139,7 +141,8 @@ class VariantResult(msgspec.Struct, frozen=True):
         return find_violated(slo, self.headline_stages(slo))
 
     def is_reliable(self, slo: Sequence[Objective]) -> bool:
-        """Return True if the variant was measured completely and none of its headline stages is INVALID."""
+        """Return True if the variant was measured completely and none of its headline stages is
+        INVALID."""
         is_valid = all(stage.verdict.status != "INVALID" for stage in self.headline_stages(slo))
         return bool(self.stages) and is_valid and self.data.failure is None
 
@@ -147,8 +150,8 @@ class VariantResult(msgspec.Struct, frozen=True):
 def find_best(
     variants: Sequence[VariantResult], slo: Sequence[Objective]
 ) -> tuple[VariantResult | None, NoBestReason | None]:
-    """Find the variant with the highest throughput that met every objective by point estimate. If there is none, return
-    `None` and the reason."""
+    """Find the variant with the highest throughput that met every objective by point estimate. If
+    there is none, return `None` and the reason."""
     reliable = [variant for variant in variants if variant.is_reliable(slo)]
     if not reliable:
         return None, "not_trusted"
@@ -160,7 +163,8 @@ def find_best(
 
 
 def _compute_throughput(variant: VariantResult) -> Estimate:
-    """Return the throughput in inferences per second: with arrivals if a rate search was run, otherwise the maximum."""
+    """Return the throughput in inferences per second: with arrivals if a rate search was run,
+    otherwise the maximum."""
     server_rate, batch = variant.data.server_per_s, variant.data.variant.batch
     if server_rate is None or server_rate.value is None:
         return find_max_throughput(variant.stages)
@@ -171,8 +175,8 @@ def _compute_throughput(variant: VariantResult) -> Estimate:
 def find_equally_fast(
     best: VariantResult, variants: Sequence[VariantResult], slo: Sequence[Objective]
 ) -> tuple[Variant, ...]:
-    """Return the variants, other than the best, that met every objective and whose throughput interval overlaps that of
-    the best variant."""
+    """Return the variants, other than the best, that met every objective and whose throughput
+    interval overlaps that of the best variant."""
     lower_bound = (_compute_throughput(best).ci95 or (math.inf, math.inf))[0]
     candidates = [
         variant
@@ -213,8 +217,8 @@ def evaluate_variant_gate(gate: Objective, evaluated_on: Sequence[Stage], stages
 
 
 def reevaluate_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
-    """Re-evaluate a stored local run with another SLO. Raises UsageError if the stored run searched for the max rate
-    within its own SLO."""
+    """Re-evaluate a stored local run with another SLO. Raises UsageError if the stored run searched
+    for the max rate within its own SLO."""
     assert original.local is not None
     if any(SEARCH_TAG in stage.tags for stage in original.stages):
         raise UsageError(
@@ -245,8 +249,8 @@ def reevaluate_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
 
 
 class VariantPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant in a Pareto comparison. For all compared points, `latency_ms` must be the same percentile and `cost` in
-    the same unit. Unknown values are `None`."""
+    """A variant in a Pareto comparison. For all compared points, `latency_ms` must be the same
+    percentile and `cost` in the same unit. Unknown values are `None`."""
 
     latency_ms: float | None
     rows_per_s: float | None
@@ -261,16 +265,17 @@ def compute_usd_per_million_rows(rows_per_s: float, usd_per_hour: float) -> floa
 
 
 def compute_machine_s_per_thousand_rows(rows_per_s: float) -> float:
-    """Compute the machine time in seconds per thousand rows, as the cost of a machine without a price."""
+    """Compute the machine time in seconds per thousand rows, as the cost of a machine without a
+    price."""
     return 1e3 / rows_per_s
 
 
 def find_pareto_front(points: Sequence[VariantPoint]) -> tuple[int, ...]:
     """Return the indices of the Pareto-optimal points, in order; equal points are all included.
 
-    Points without a latency or a cost are ignored. An unknown accuracy counts as worse than any known accuracy: such a
-    point is dominated by a point with known accuracy that is at least as fast and cheap, and can only dominate other
-    points of unknown accuracy."""
+    Points without a latency or a cost are ignored. An unknown accuracy counts as worse than any
+    known accuracy: such a point is dominated by a point with known accuracy that is at least as
+    fast and cheap, and can only dominate other points of unknown accuracy."""
     known_or_none = {index: _get_coordinates(point) for index, point in enumerate(points)}
     coordinates_by_index = {
         index: coordinates for index, coordinates in known_or_none.items() if coordinates is not None
@@ -283,7 +288,8 @@ def find_pareto_front(points: Sequence[VariantPoint]) -> tuple[int, ...]:
 
 
 def _get_coordinates(point: VariantPoint) -> tuple[float, float, float] | None:
-    """Return latency, cost and negated accuracy, each better if lower; `None` if latency or cost is unknown."""
+    """Return latency, cost and negated accuracy, each better if lower; `None` if latency or cost is
+    unknown."""
     if point.latency_ms is None or point.cost is None:
         return None
     return point.latency_ms, point.cost, float("inf") if point.accuracy is None else -point.accuracy

@@ -17,7 +17,8 @@ _LOG_MANTISSAS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """Axis of a chart. If `is_from_zero`, a linear axis starts at 0 unless the data contains negative values."""
+    """Axis of a chart. If `is_from_zero`, a linear axis starts at 0 unless the data contains
+    negative values."""
 
     label: str
     unit: str = ""
@@ -30,8 +31,8 @@ class Axis(msgspec.Struct, frozen=True):
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def to_view(self, values: npt.ArrayLike) -> Floats:
-        """Convert values to view coordinates (log10 on a logarithmic axis). Values that cannot be displayed become
-        NaN."""
+        """Convert values to view coordinates (log10 on a logarithmic axis). Values that cannot be
+        displayed become NaN."""
         array = np.asarray(values, dtype=np.float64)
         if not self.is_log:
             return array
@@ -44,8 +45,8 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = False) -> list[float]:
-    """Return round tick values between `low` and `high`. The number of ticks is at most `max_ticks` and, if
-    possible, at least two, since one tick does not show the scale."""
+    """Return round tick values between `low` and `high`. The number of ticks is at most `max_ticks`
+    and, if possible, at least two, since one tick does not show the scale."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return []
@@ -67,7 +68,8 @@ def _step(min_step: float, *, is_clock: bool) -> float:
 
 
 def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
-    """Return tick positions between the exponents `low` and `high`, as exponents of round values."""
+    """Return tick positions between the exponents `low` and `high`, as exponents of round
+    values."""
     if high - low < 0.7:
         inner = linear_ticks(10.0**low, 10.0**high, max_ticks)
         return [math.log10(value) for value in inner if value > 0]
@@ -86,7 +88,8 @@ def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
 
 
 def tick_text(value: float, step: float) -> str:
-    """Format a tick value with just enough digits to distinguish neighboring ticks, which are `step` apart."""
+    """Format a tick value with just enough digits to distinguish neighboring ticks, which are
+    `step` apart."""
     if value == 0:
         return "0"
     size = max(abs(value), abs(step))
@@ -99,8 +102,8 @@ def tick_text(value: float, step: float) -> str:
 
 
 def format_clock(seconds: float, step: float) -> str:
-    """Format seconds as clock time, such as `0:30` or `1:02:05`. If `step` is shorter than a second, decimals are
-    included, such as `0:12.5`."""
+    """Format seconds as clock time, such as `0:30` or `1:02:05`. If `step` is shorter than a
+    second, decimals are included, such as `0:12.5`."""
     if seconds < 0:
         return f"−{format_clock(-seconds, step)}"
     digits = 0 if step >= 1 else min(3, max(1, math.ceil(-math.log10(step) - 1e-9)))

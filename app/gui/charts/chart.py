@@ -34,25 +34,25 @@ Values = Sequence[float] | npt.NDArray[np.generic]
 
 
 class Chart(Panel):
-    """Chart of lines and points. The `x` and `y` values of a series are numpy arrays, in which NaN is a gap; `series`
-    selects a combination of color, dash pattern and marker.
+    """Chart of lines and points. The `x` and `y` values of a series are numpy arrays, in which NaN
+    is a gap; `series` selects a combination of color, dash pattern and marker.
 
-    Data is copied on assignment. All pending changes are drawn together in the next iteration of the event loop, and
-    only while the chart is visible.
+    Data is copied on assignment. All pending changes are drawn together in the next iteration of
+    the event loop, and only while the chart is visible.
     """
 
     point_selected = Signal(str, int)
     crosshair_moved = Signal(float)
-    """Emitted with the x value, in data values, when the user moves the crosshair, and with NaN when the crosshair
-    disappears."""
+    """Emitted with the x value, in data values, when the user moves the crosshair, and with NaN
+    when the crosshair disappears."""
     marker_requested = Signal(float)
     range_changed = Signal(float, float)
     """Emitted with both ends of the x range, in data values, when the user changes the range."""
     fit_requested = Signal()
     data_changed = Signal()
     span_drawn = Signal(float, float, bool)
-    """Emitted while the user selects an x range, with both ends in data values; the flag is `True` when the
-    selection is finished."""
+    """Emitted while the user selects an x range, with both ends in data values; the flag is `True`
+    when the selection is finished."""
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         super().__init__(title, x, y, theme_controller)

@@ -23,7 +23,8 @@ class Crosshair(QObject):
 
     changed = Signal()
     moved = Signal(float)
-    """Emitted with the x value when the user moves the crosshair, and with NaN when the crosshair disappears."""
+    """Emitted with the x value when the user moves the crosshair, and with NaN when the crosshair
+    disappears."""
     sample_selected = Signal(str, int)
 
     def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
@@ -66,8 +67,8 @@ class Crosshair(QObject):
         self.moved.emit(x)
 
     def step(self, direction: Direction, *, is_big: bool = False) -> bool:
-        """Move the crosshair to the next sample that is at least one pixel away, or to the next point. Return
-        whether there is one."""
+        """Move the crosshair to the next sample that is at least one pixel away, or to the next
+        point. Return whether there is one."""
         if self._has_points():
             point = next_point(self._series, self._point, direction)
             series = None if point is None else self._find(point)

@@ -1,4 +1,5 @@
-"""Lines, intervals and points of a chart, painted with the colors, dash patterns and markers of the theme."""
+"""Lines, intervals and points of a chart, painted with the colors, dash patterns and markers of the
+theme."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ _POINT_PX = MARKER_PX + 3
 
 
 class Curves(Layer):
-    """Layer with lines and intervals. All computation takes place during painting, so that hidden charts cost
-    nothing."""
+    """Layer with lines and intervals. All computation takes place during painting, so that hidden
+    charts cost nothing."""
 
     def __init__(self, x: TickAxis, y: TickAxis, theme: Theme) -> None:
         super().__init__(x, y, theme)
@@ -45,7 +46,8 @@ class Curves(Layer):
         self._placed[series.key] = ViewSeries(series, self.x.axis, self.y.axis)
 
     def keep_only(self, keys: set[str]) -> None:
-        """Remove all series except those in `keys`. The order of the remaining series does not change."""
+        """Remove all series except those in `keys`. The order of the remaining series does not
+        change."""
         self._placed = {key: placed for key, placed in self._placed.items() if key in keys}
 
     def is_dashed(self, key: str, width_px: float) -> bool:
@@ -66,8 +68,8 @@ class Curves(Layer):
         painter.drawPath(self._paths(area, placed)[0])
 
     def _paths(self, area: QRectF, placed: ViewSeries) -> tuple[QPainterPath, QPainterPath]:
-        """Return the path of a line and the path of its markers. The paths are cached, because moving the crosshair
-        repaints them often."""
+        """Return the path of a line and the path of its markers. The paths are cached, because
+        moving the crosshair repaints them often."""
         state = (*self.x.range, *self.y.range, *area.getRect())  # type: ignore[misc]
         cached = self._path_cache.get(placed)
         if cached is None or cached[0] != state:

@@ -1,4 +1,5 @@
-"""Decorations of a chart: grid, bands, shaded region, limit and markers. Every colored decoration has a label."""
+"""Decorations of a chart: grid, bands, shaded region, limit and markers. Every colored decoration
+has a label."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ class SelectedPoint(msgspec.Struct, frozen=True):
 class Decorations(msgspec.Struct):
     """All decorations of a chart, in data values.
 
-    `span` is the selected x range. If a bound of the shaded `region` is NaN, the region extends to the edge of the
-    plot.
+    `span` is the selected x range. If a bound of the shaded `region` is NaN, the region extends to
+    the edge of the plot.
     """
 
     bands: tuple[Band, ...] = ()
@@ -206,8 +207,8 @@ def _draw_text(
     color: QColor,
     paper: QColor | None = None,
 ) -> None:
-    """Draw text at the upper left of `rect`, elided to its width. If `paper` is set, the text has a background of
-    that color, because it may cover lines."""
+    """Draw text at the upper left of `rect`, elided to its width. If `paper` is set, the text has a
+    background of that color, because it may cover lines."""
     elided = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width() - 2 * _PAD_PX)
     if not elided or len(elided) < min(len(text), _MIN_LETTERS):
         return

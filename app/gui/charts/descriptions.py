@@ -14,7 +14,8 @@ from app.gui.formatting import format_number, with_unit
 
 
 def describe_position(x: float, decorations: Decorations, axis: TickAxis, near: float) -> str:
-    """Describe an x value by the bands that contain it and the markers at most `near` away, in view coordinates."""
+    """Describe an x value by the bands that contain it and the markers at most `near` away, in view
+    coordinates."""
     position = float(axis.axis.to_view(x))
     parts = [with_unit(axis.format_value(x), "" if axis.is_clock else axis.axis.unit)]
     parts += [band.label for band in decorations.bands if band.start <= x < band.end]
@@ -40,7 +41,8 @@ def describe_chart(series: Sequence[Series], x: Axis, y: Axis, bounds: Bounds, n
 
 
 def describe_decorations(decorations: Decorations, axis: TickAxis) -> str:
-    """Describe the limit, bands, markers and region, which are drawn but are not part of a series."""
+    """Describe the limit, bands, markers and region, which are drawn but are not part of a
+    series."""
     parts = []
     if decorations.limit is not None:
         parts.append(f"Limit: {decorations.limit_label or format_number(decorations.limit)}")

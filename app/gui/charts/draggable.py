@@ -24,12 +24,13 @@ _REACH_PX = 16.0
 _HANDLE_PX = 11
 _STEP, _LONG_STEP = 0.01, 0.1
 _HEADROOM = 1.25
-"""Factor by which the upper end of the y range exceeds the data, so that there is space to drag upward."""
+"""Factor by which the upper end of the y range exceeds the data, so that there is space to drag
+upward."""
 
 
 class Handle(msgspec.Struct, frozen=True):
-    """Draggable point, in data values. `name` is the accessible name, and `drag_axis` is the direction in which the
-    handle can move."""
+    """Draggable point, in data values. `name` is the accessible name, and `drag_axis` is the
+    direction in which the handle can move."""
 
     x: float
     y: float
@@ -40,11 +41,12 @@ class Handle(msgspec.Struct, frozen=True):
 class DraggableChart(Chart):
     """Chart whose handles can be moved with the mouse or the keyboard.
 
-    Page Up and Page Down select a handle, the arrow keys move it (with Shift ten times as far), and Escape deselects
-    it.
+    Page Up and Page Down select a handle, the arrow keys move it (with Shift ten times as far), and
+    Escape deselects it.
 
-    `handle_moved` is emitted with the requested position; the receiver must update the chart. `is_done` is `False`
-    while the mouse button is down; the axis ranges are frozen during that time.
+    `handle_moved` is emitted with the requested position; the receiver must update the chart.
+    `is_done` is `False` while the mouse button is down; the axis ranges are frozen during that
+    time.
     """
 
     handle_moved = Signal(int, float, float, bool)
@@ -71,7 +73,8 @@ class DraggableChart(Chart):
         return self._chosen
 
     def select(self, index: int | None) -> None:
-        """Select the handle that the arrow keys move. If `index` is `None`, the arrow keys move the crosshair again."""
+        """Select the handle that the arrow keys move. If `index` is `None`, the arrow keys move the
+        crosshair again."""
         self._chosen = index
         self._draw_handles()
         self.setAccessibleDescription(self.describe())

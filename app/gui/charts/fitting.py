@@ -16,7 +16,8 @@ _MAX_REACH_RATIO, _MIN_REACH = 1.0, 0.3
 
 
 def fit_x_range(bounds: Bounds, axis: Axis, extra_ends: Sequence[float] = ()) -> tuple[float, float]:
-    """Return the x range that shows all data and the positions in `extra_ends`, such as the edges of bands."""
+    """Return the x range that shows all data and the positions in `extra_ends`, such as the edges
+    of bands."""
     ends = [end for end in (bounds.x0, bounds.x1, *extra_ends) if math.isfinite(end)]
     if not ends:
         return _EMPTY_RANGE
@@ -44,9 +45,10 @@ def fit_y_range(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float,
 
 
 def _clamp_to_data(bounds: Bounds, low: float, high: float) -> tuple[float, float]:
-    """Limit how far the range of a logarithmic axis, in decades, extends beyond the data toward a distant limit
-    line."""
-    # A limit far outside the data would compress the data; it is marked at the edge of the plot instead.
+    """Limit how far the range of a logarithmic axis, in decades, extends beyond the data toward a
+    distant limit line."""
+    # A limit far outside the data would compress the data; it is marked at the edge of the plot
+    # instead.
     extent = bounds.y1 - bounds.y0
     reach, padding = max(_MAX_REACH_RATIO * extent, _MIN_REACH), max(0.0, _MIN_REACH - extent)
     return min(max(low, bounds.y0 - reach), bounds.y0 - padding), max(min(high, bounds.y1 + reach), bounds.y1 + padding)

@@ -24,8 +24,8 @@ _SHADES = 64
 
 
 class HeatMap(Panel):
-    """Heat map in which cells with higher counts are darker (brighter in a dark theme). Empty cells have the
-    background color."""
+    """Heat map in which cells with higher counts are darker (brighter in a dark theme). Empty cells
+    have the background color."""
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         self._from_s, self._bin_s = 0.0, 1.0
@@ -43,7 +43,8 @@ class HeatMap(Panel):
         self.restyle(theme_controller.theme)
 
     def set_counts(self, start_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
-        """Set the data. `counts` has one row per time bin and one column per interval between adjacent y `edges`."""
+        """Set the data. `counts` has one row per time bin and one column per interval between
+        adjacent y `edges`."""
         values, boundaries = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
         if values.ndim != 2 or (values.size and values.shape[1] != len(boundaries) - 1):
             raise ValueError("counts need one column per interval between edges")

@@ -23,15 +23,16 @@ _DIRECTIONS: dict[int, Direction] = {
 class ChartKeyBindings(QObject):
     """Key bindings of a chart.
 
-    Arrow keys move the crosshair (with Ctrl by a larger step; End jumps to the last sample), Shift with arrow keys
-    selects an x range, + and − zoom, Home shows all data, M requests a marker and Enter selects a sample.
+    Arrow keys move the crosshair (with Ctrl by a larger step; End jumps to the last sample), Shift
+    with arrow keys selects an x range, + and − zoom, Home shows all data, M requests a marker and
+    Enter selects a sample.
     """
 
     marker_requested = Signal(float)
     fit_requested = Signal()
     span_drawn = Signal(float, float, bool)
-    """Emitted while the user selects an x range, with both ends in data values; the flag is `True` when the
-    selection is finished."""
+    """Emitted while the user selects an x range, with both ends in data values; the flag is `True`
+    when the selection is finished."""
 
     def __init__(
         self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, view_range: ViewRange
@@ -58,7 +59,8 @@ class ChartKeyBindings(QObject):
         return False
 
     def handle_release(self, event: QKeyEvent) -> bool:
-        """Finish the selection of a range when Shift is released. Return whether a selection was in progress."""
+        """Finish the selection of a range when Shift is released. Return whether a selection was in
+        progress."""
         anchor, at = self._anchor, self._crosshair.x
         if event.key() != Qt.Key.Key_Shift or anchor is None:
             return False

@@ -20,7 +20,8 @@ class Layer(pg.UIGraphicsItem):
         self.x, self.y, self.theme = x, y, theme
         self.font = QFont()
         self.is_smooth = False
-        """Whether lines are antialiased. Only used for export, since antialiasing is too slow on screen."""
+        """Whether lines are antialiased. Only used for export, since antialiasing is too slow on
+        screen."""
 
     def paint(self, painter: QPainter, *_: object) -> None:
         to_pixels = painter.worldTransform()

@@ -26,8 +26,8 @@ class LegendEntry(msgspec.Struct, frozen=True):
 
 
 class Legend(QWidget):
-    """Legend with the name of the y axis and one entry per series, in columns that wrap. The legend can be drawn on
-    any painter."""
+    """Legend with the name of the y axis and one entry per series, in columns that wrap. The legend
+    can be drawn on any painter."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()

@@ -13,15 +13,17 @@ from app.gui.charts.chart import Chart
 from app.gui.widgets import hbox, label, scroll_area, tool_button, vbox
 
 _PADDING = 0.008
-"""Padding on both sides as a fraction of the range, so that the first and last markers are not cut off."""
+"""Padding on both sides as a fraction of the range, so that the first and last markers are not cut
+off."""
 _LATE_MS, _BETWEEN_CHARTS_MS = 120, 15
 
 
 class LinkedCharts(QWidget):
     """Column of charts with a shared time axis.
 
-    If `has_spans`, the user can select a time range. `span_selected` is emitted when a range has been selected or one
-    of its edges has been moved, and `span_cleared` when the selection has been removed.
+    If `has_spans`, the user can select a time range. `span_selected` is emitted when a range has
+    been selected or one of its edges has been moved, and `span_cleared` when the selection has been
+    removed.
     """
 
     span_selected = Signal(float, float)
@@ -142,8 +144,8 @@ class LinkedCharts(QWidget):
         super().keyPressEvent(event)
 
     def _data_changed(self) -> None:
-        """Move the chart that has new data immediately, and the other charts slightly later, unless they receive data
-        first.
+        """Move the chart that has new data immediately, and the other charts slightly later, unless
+        they receive data first.
 
         In this way, only one chart is repainted at a time.
         """
@@ -158,8 +160,8 @@ class LinkedCharts(QWidget):
     def _follow_late(self) -> None:
         """Move the next chart that has not received data recently.
 
-        A chart with continuous data moves with its own data. When its data stops, the chart moves with the other
-        charts.
+        A chart with continuous data moves with its own data. When its data stops, the chart moves
+        with the other charts.
         """
         if self._is_paused:
             self._waiting.clear()
@@ -193,7 +195,8 @@ class LinkedCharts(QWidget):
         self._align()
 
     def _align(self) -> None:
-        """Set the same width for all left axes, so that a point in time has the same x position in every chart."""
+        """Set the same width for all left axes, so that a point in time has the same x position in
+        every chart."""
         width = max((chart.plot.y_axis.preferred_width() for chart in self.charts), default=0.0)
         for chart in self.charts:
             chart.plot.y_axis.set_width(width)

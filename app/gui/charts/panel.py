@@ -1,4 +1,5 @@
-"""Frame shared by all charts: title, legend, data table, export, and a message if there is nothing to draw."""
+"""Frame shared by all charts: title, legend, data table, export, and a message if there is nothing
+to draw."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ _MIN_PLOT_ROWS = 4
 
 
 class Panel(QWidget):
-    """Base class of charts. Subclasses implement `frame`, `describe`, `apply_changes` and `restyle`."""
+    """Base class of charts. Subclasses implement `frame`, `describe`, `apply_changes` and
+    `restyle`."""
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         super().__init__()
@@ -78,8 +80,8 @@ class Panel(QWidget):
         raise NotImplementedError
 
     def set_message(self, text: str) -> None:
-        """Show a message, such as an error or that there is no data, instead of the plot. An empty text shows the
-        plot again."""
+        """Show a message, such as an error or that there is no data, instead of the plot. An empty
+        text shows the plot again."""
         if text == self._message:
             return
         self._message = text
@@ -189,7 +191,8 @@ class Panel(QWidget):
         self._table_notes.setVisible(bool(self._table_notes.text()))
 
     def notes(self) -> str:
-        """Return a description of drawn elements that are not part of the table: limit, bands and markers."""
+        """Return a description of drawn elements that are not part of the table: limit, bands and
+        markers."""
         return ""
 
     def _show_page(self) -> None:
@@ -218,7 +221,8 @@ class Panel(QWidget):
         self.place_legend()
 
     def place_legend(self) -> None:
-        """Place the legend beside the title if it fits, otherwise below the title across the full width."""
+        """Place the legend beside the title if it fits, otherwise below the title across the full
+        width."""
         widgets = (self._heading, self.table_button, self.export_button)
         margins, gap = self._grid.contentsMargins(), self._grid.horizontalSpacing()
         used_px = sum(widget.sizeHint().width() + gap for widget in widgets) + margins.left() + margins.right()

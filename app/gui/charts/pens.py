@@ -1,4 +1,5 @@
-"""Color, dash pattern and marker of each series in the current theme. Series never differ by color only."""
+"""Color, dash pattern and marker of each series in the current theme. Series never differ by color
+only."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ def solid_pen(color: str | QColor) -> QPen:
 
 
 def grid_pen(theme: Theme) -> QPen:
-    """Return the pen of the grid. In the high-contrast theme the pen is translucent, because otherwise the grid
-    would dominate the data."""
+    """Return the pen of the grid. In the high-contrast theme the pen is translucent, because
+    otherwise the grid would dominate the data."""
     return solid_pen(translucent_color(theme.grid, 90 if theme.name == "contrast" else 255))
 
 

@@ -1,5 +1,5 @@
-"""Plot widget with two axes around a view, which handles ranges and mouse input. The plot widget is independent of
-the plotted series."""
+"""Plot widget with two axes around a view, which handles ranges and mouse input. The plot widget is
+independent of the plotted series."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _RIGHT_PX = 14
 
 
 class PlotView(pg.GraphicsView):
-    """Plot area of a chart. All positions are in view coordinates; on a logarithmic axis, view coordinates are
-    exponents."""
+    """Plot area of a chart. All positions are in view coordinates; on a logarithmic axis, view
+    coordinates are exponents."""
 
     hovered = Signal(float, float)
     mouse_left = Signal()
@@ -70,8 +70,8 @@ class PlotView(pg.GraphicsView):
             layer.is_smooth = is_on
 
     def set_x_labels_visible(self, is_visible: bool) -> None:
-        """Show or hide the labels of the x axis immediately, without waiting for the next iteration of the event
-        loop."""
+        """Show or hide the labels of the x axis immediately, without waiting for the next iteration
+        of the event loop."""
         if is_visible != self.x_axis.has_labels:
             self.x_axis.set_labels_visible(is_visible)
             self.centralLayout.activate()
@@ -99,15 +99,15 @@ class PlotView(pg.GraphicsView):
         return float(self.box.viewPixelSize()[0])
 
     def pixel_to_view(self, pixel: QPointF) -> QPointF:
-        """Convert a pixel of the viewport to view coordinates. Scene coordinates and viewport coordinates are
-        identical in this widget."""
+        """Convert a pixel of the viewport to view coordinates. Scene coordinates and viewport
+        coordinates are identical in this widget."""
         return QPointF(self.box.mapSceneToView(pixel))
 
     def view_to_pixel(self, x: float, y: float) -> QPointF:
         return QPointF(self.box.mapViewToScene(QPointF(x, y)))
 
-    # Mouse input: dragging pans. With Shift, or while `is_span_mode` is set, it selects a range. Range edges can be
-    # dragged.
+    # Mouse input: dragging pans. With Shift, or while `is_span_mode` is set, it selects a range.
+    # Range edges can be dragged.
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         event.ignore()
@@ -182,7 +182,8 @@ class PlotView(pg.GraphicsView):
         self.hovered.emit(position.x(), position.y())
 
     def _edge_at(self, at: QPointF) -> int | None:
-        """Return the index of the edge of the selected range at a pixel, or `None` if there is no edge."""
+        """Return the index of the edge of the selected range at a pixel, or `None` if there is no
+        edge."""
         if self.span is None:
             return None
         distances = [abs(self.view_to_pixel(end, 0.0).x() - at.x()) for end in self.span]

@@ -52,8 +52,8 @@ def format_sample(series: Series, index: int, y: Axis) -> str:
 def nearest_point(
     series: Iterable[Series], target: QPointF, to_pixel: Callable[[float, float], QPointF], reach: tuple[float, float]
 ) -> Point | None:
-    """Return the sample nearest to a pixel, within `HIT_RADIUS_PX`. Only samples with x values within `reach` are
-    considered."""
+    """Return the sample nearest to a pixel, within `HIT_RADIUS_PX`. Only samples with x values
+    within `reach` are considered."""
     best = (HIT_RADIUS_PX, "", -1)
     for candidate in series:
         for index in _within(candidate, *reach):
@@ -71,8 +71,8 @@ def next_x(series: Iterable[Series], x: float, *, is_after: bool) -> float | Non
 
 
 def next_point(series: Sequence[Series], current: Point | None, direction: Direction) -> Point | None:
-    """Return the next point in x order (left and right) or in y order (up and down). If no point is selected, return
-    the first or the last point."""
+    """Return the next point in x order (left and right) or in y order (up and down). If no point is
+    selected, return the first or the last point."""
     keys = [(points.key, points) for points in series if points.kind == "points"]
     entries = [
         (float(points.x[index]), float(points.y[index]), key, int(index))

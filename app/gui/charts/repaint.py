@@ -16,11 +16,11 @@ _TICK_BUDGET_S = 0.001
 
 
 class RepaintLimiter(QObject):
-    """Calls the `paint` function of each marked widget at most ten times a second, and only while the widget is
-    visible.
+    """Calls the `paint` function of each marked widget at most ten times a second, and only while
+    the widget is visible.
 
-    A widget that was marked while hidden is painted when it is shown. Slow widgets are painted one after another, in
-    separate timer ticks. The timer stops when there is nothing to paint.
+    A widget that was marked while hidden is painted when it is shown. Slow widgets are painted one
+    after another, in separate timer ticks. The timer stops when there is nothing to paint.
     """
 
     def __init__(self, parent: QObject, clock: Callable[[], float] = time.perf_counter) -> None:

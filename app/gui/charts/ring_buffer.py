@@ -1,4 +1,5 @@
-"""Ring buffer for the most recent samples of several columns, with memory that is allocated once."""
+"""Ring buffer for the most recent samples of several columns, with memory that is allocated
+once."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from app.gui.charts.axes import Floats
 
 
 class RingBuffer:
-    """Ring buffer for samples with several columns. Every sample is written twice, `capacity` positions apart, so
-    that the stored samples are always contiguous in memory."""
+    """Ring buffer for samples with several columns. Every sample is written twice, `capacity`
+    positions apart, so that the stored samples are always contiguous in memory."""
 
     def __init__(self, capacity: int, names: Sequence[str]) -> None:
         self._capacity = capacity
@@ -23,8 +24,8 @@ class RingBuffer:
         return min(self._appended, self._capacity)
 
     def append(self, x: float, *values: float | None) -> None:
-        """Append one sample. `None` is a gap. Raises `ValueError` if the number of values differs from the number of
-        columns."""
+        """Append one sample. `None` is a gap. Raises `ValueError` if the number of values differs
+        from the number of columns."""
         if len(values) != len(self._row_of):
             raise ValueError(f"expected {len(self._row_of)} values, got {len(values)}")
         slot = self._appended % self._capacity
@@ -38,12 +39,13 @@ class RingBuffer:
 
     @property
     def x(self) -> Floats:
-        """The x values, oldest first, as an array view whose contents may change with the next append."""
+        """The x values, oldest first, as an array view whose contents may change with the next
+        append."""
         return self._contiguous(0)
 
     def column(self, name: str) -> Floats:
-        """Return the values of a column, aligned with `x`, as an array view whose contents may change with the next
-        append."""
+        """Return the values of a column, aligned with `x`, as an array view whose contents may
+        change with the next append."""
         return self._contiguous(self._row_of[name])
 
     def _contiguous(self, row: int) -> Floats:

@@ -1,4 +1,5 @@
-"""Data series of a chart as plain records, which the crosshair and the table use independently of the renderer."""
+"""Data series of a chart as plain records, which the crosshair and the table use independently of
+the renderer."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ class Series(msgspec.Struct, frozen=True, eq=False):
         return bool(self.x[0] - spacing <= x <= self.x[-1] + spacing) or len(self.x) == 1
 
     def nearest_index(self, x: float) -> int | None:
-        """Return the index of the sample nearest to `x`. For a stepped line, return the sample that is in effect at
-        `x`."""
+        """Return the index of the sample nearest to `x`. For a stepped line, return the sample that
+        is in effect at `x`."""
         if not len(self.x) or not np.isfinite(x):
             return None
         if not self.is_sorted:
@@ -47,7 +48,8 @@ class Series(msgspec.Struct, frozen=True, eq=False):
         return after if self.x[after] - x < x - self.x[after - 1] else after - 1
 
     def neighbor_x(self, x: float, *, is_after: bool) -> float | None:
-        """Return the x value of the next sample after `x`, or of the previous sample if `is_after` is false."""
+        """Return the x value of the next sample after `x`, or of the previous sample if `is_after`
+        is false."""
         if not self.is_sorted:
             candidates = self.x[self.x > x] if is_after else self.x[self.x < x]
             return None if not len(candidates) else float(candidates.min() if is_after else candidates.max())

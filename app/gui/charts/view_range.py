@@ -13,8 +13,8 @@ from app.gui.charts.plot import PlotView
 from app.gui.charts.series import Bounds
 
 _MIN_EXTENT, _MAX_EXTENT = 1e-7, 20.0
-"""Limits of the x range, as multiples of the extent of the data. Below the minimum, floating-point precision is
-insufficient; above the maximum, the data is too small to see."""
+"""Limits of the x range, as multiples of the extent of the data. Below the minimum, floating-point
+precision is insufficient; above the maximum, the data is too small to see."""
 
 
 class ViewRange(QObject):
@@ -69,7 +69,8 @@ class ViewRange(QObject):
         self._emit_user_change()
 
     def zoom(self, factor: float, x: float, y: float) -> None:
-        """Zoom by `factor` around the point (`x`, `y`) in view coordinates, which keeps its position."""
+        """Zoom by `factor` around the point (`x`, `y`) in view coordinates, which keeps its
+        position."""
         (x0, x1), (y0, y1) = self._plot.ranges()
         extent = self._bounds.x1 - self._bounds.x0
         if extent > 0 and not _MIN_EXTENT * extent < (x1 - x0) * factor < _MAX_EXTENT * extent:

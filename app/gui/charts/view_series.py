@@ -54,9 +54,9 @@ class ViewSeries:
     def marker_indices(self, low: float, high: float) -> npt.NDArray[np.int64]:
         """Return the indices of the samples to draw with a marker.
 
-        If there are few visible samples, all of them have a marker. Otherwise, markers are evenly spaced, with an
-        offset from the markers of other lines. Samples between two gaps also have markers, because no line segment can
-        be drawn.
+        If there are few visible samples, all of them have a marker. Otherwise, markers are evenly
+        spaced, with an offset from the markers of other lines. Samples between two gaps also have
+        markers, because no line segment can be drawn.
         """
         visible = self.visible_slice(low, high)
         indices = np.arange(visible.start, visible.stop)
@@ -82,8 +82,8 @@ class ViewSeries:
 
 
 def bucket_size(samples: int, width_px: float) -> int:
-    """Return the number of samples per bucket, which becomes two points of a line. The number is a power of 2, so
-    that the line does not flicker while the user zooms."""
+    """Return the number of samples per bucket, which becomes two points of a line. The number is a
+    power of 2, so that the line does not flicker while the user zooms."""
     buckets = max(width_px, 16.0)
     return 1 if samples <= 2 * buckets else 2 ** math.ceil(math.log2(samples / buckets))
 
@@ -97,5 +97,6 @@ def min_max_points(x: Floats, y: Floats, visible: slice, size: int) -> tuple[Flo
 
 
 def _bucket_starts(visible: slice, size: int) -> npt.NDArray[np.int64]:
-    """Return the start of each bucket. Buckets are aligned to the same samples, regardless of where the view begins."""
+    """Return the start of each bucket. Buckets are aligned to the same samples, regardless of where
+    the view begins."""
     return np.arange(visible.start // size * size, visible.stop, size)

@@ -1,7 +1,7 @@
 """Runs of a comparison with their sides (baseline or candidate).
 
-When A/B pairs are started, the comparison is stored in the directory of the pairs, so that another window can restore
-it.
+When A/B pairs are started, the comparison is stored in the directory of the pairs, so that another
+window can restore it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from loadgen.decoding import decode_json
 
 Side = Literal["base", "candidate", "drawn"]
 MAX_RUNS = 8
-"""Maximum number of runs that the user can select and that are drawn in one chart. Measured A/B pairs can add more
-runs."""
+"""Maximum number of runs that the user can select and that are drawn in one chart. Measured A/B
+pairs can add more runs."""
 _MAX_NAME_CHARACTERS = 40
 
 
 class Entry(msgspec.Struct, frozen=True):
     """A selected run.
 
-    `problem` is the reason why the run cannot be compared. If there is none, `result` is set as soon as the run has
-    been read.
+    `problem` is the reason why the run cannot be compared. If there is none, `result` is set as
+    soon as the run has been read.
     """
 
     path: Path
@@ -59,7 +59,8 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
 
     @property
     def command(self) -> str | None:
-        """Command line of the same comparison, or None if the baseline or the candidate is missing."""
+        """Command line of the same comparison, or None if the baseline or the candidate is
+        missing."""
         from app.reporting.comparison import build_comparison_command
 
         base, candidate = (tuple(str(entry.path) for entry in self.side(side)) for side in ("base", "candidate"))
@@ -92,8 +93,8 @@ def save_comparison(directory: Path, request: ComparisonRequest) -> None:
 
 
 def load_comparison(directory: Path) -> ComparisonRequest | None:
-    """Return the comparison stored in the directory of A/B pairs, or None if there is none, for example because the
-    pairs were started in a terminal."""
+    """Return the comparison stored in the directory of A/B pairs, or None if there is none, for
+    example because the pairs were started in a terminal."""
     try:
         stored = decode_json((directory / BESIDE).read_bytes(), _StoredComparison)
     except (OSError, msgspec.DecodeError):
@@ -104,7 +105,8 @@ def load_comparison(directory: Path) -> ComparisonRequest | None:
 
 
 def mark_shown(directory: Path) -> None:
-    """Record that a window has shown how the A/B pairs ended. If this fails, the pairs will be shown again."""
+    """Record that a window has shown how the A/B pairs ended. If this fails, the pairs will be
+    shown again."""
     with contextlib.suppress(OSError):
         (directory / SHOWN_MARKER).touch()
 
@@ -112,8 +114,8 @@ def mark_shown(directory: Path) -> None:
 def find_pairs_to_show() -> tuple[Path, bool] | None:
     """Return A/B pairs to show as (directory, whether they are running), or None.
 
-    Running pairs take precedence. Otherwise, the last pairs that a window started are returned if they ended while no
-    window was open.
+    Running pairs take precedence. Otherwise, the last pairs that a window started are returned if
+    they ended while no window was open.
     """
     from app.storage.comparisons import comparisons_home, find_running_comparisons
 
@@ -128,6 +130,7 @@ def find_pairs_to_show() -> tuple[Path, bool] | None:
 
 
 def delete_comparison(directory: Path) -> None:
-    """Delete the directory of A/B pairs that never started. Raises OSError if the directory contains other files."""
+    """Delete the directory of A/B pairs that never started. Raises OSError if the directory
+    contains other files."""
     (directory / BESIDE).unlink(missing_ok=True)
     directory.rmdir()

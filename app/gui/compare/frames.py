@@ -1,4 +1,5 @@
-"""Tables of a comparison: environment differences, changes, and changes by stage. Verdicts are colored."""
+"""Tables of a comparison: environment differences, changes, and changes by stage. Verdicts are
+colored."""
 
 from __future__ import annotations
 
@@ -91,8 +92,8 @@ def stage_names(section: ComparisonSection) -> tuple[str, ...]:
 
 
 def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[str, list[State]]]:
-    """Return the table of changes with one row per stage and one column per headline metric, and the state of each
-    cell (a list per column)."""
+    """Return the table of changes with one row per stage and one column per headline metric, and
+    the state of each cell (a list per column)."""
     metrics = tuple(dict.fromkeys(row.metric for row in section.rows if row.is_headline))
     rows: dict[tuple[str, str], ChangeRow] = {}
     for row in section.rows:
@@ -105,7 +106,8 @@ def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[st
 
 
 def outcome_text(outcome: Outcome) -> tuple[str, State]:
-    """Return the outcome of the comparison as a short text, with the state that determines its color."""
+    """Return the outcome of the comparison as a short text, with the state that determines its
+    color."""
     section = outcome.section
     if section is None or not section.rows:
         return (NOT_COMPARABLE, "bad") if outcome.blocking_differences else ("", "plain")
@@ -126,8 +128,9 @@ Index = QModelIndex | QPersistentModelIndex
 
 
 class StateColoredModel(FrameModel):
-    """Table model with cells colored by state. `states` maps a column name either to a function of the cell value or
-    to a list with one state per row. Cells with a state other than plain are bold."""
+    """Table model with cells colored by state. `states` maps a column name either to a function of
+    the cell value or to a list with one state per row. Cells with a state other than plain are
+    bold."""
 
     def __init__(
         self,

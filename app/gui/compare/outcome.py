@@ -1,4 +1,5 @@
-"""Outcome of a comparison of the selected runs, computed with the same functions as `sizewise compare`."""
+"""Outcome of a comparison of the selected runs, computed with the same functions as
+`sizewise compare`."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from reports.model import PercentileCurve, SpectrumMetric
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Outcome of a comparison. `request` contains the runs with their results. If no comparison is possible,
-    `missing_input` is the message that says what to select."""
+    """Outcome of a comparison. `request` contains the runs with their results. If no comparison is
+    possible, `missing_input` is the message that says what to select."""
 
     request: ComparisonRequest
     comparison: Comparison | None = None
@@ -39,8 +40,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """Response time distributions of one run in one stage, one per latency metric; empty if the run has no responses
-    in the stage."""
+    """Response time distributions of one run in one stage, one per latency metric; empty if the run
+    has no responses in the stage."""
 
     label: str
     spectra: tuple[PercentileCurve, ...]
@@ -50,7 +51,8 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 def compute_outcome(request: ComparisonRequest) -> Outcome:
-    """Read the runs and compare them. Can be called from any thread; reading the results takes most of the time."""
+    """Read the runs and compare them. Can be called from any thread; reading the results takes most
+    of the time."""
     from app.analysis.comparisons.comparison import compare_runs
     from app.reporting.comparison import build_comparison_section
     from app.reporting.rows import list_comparable_stages
@@ -73,7 +75,8 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
 
 
 def read_curves(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
-    """Read the response time distributions of the drawn runs in a stage. Can be called from any thread."""
+    """Read the response time distributions of the drawn runs in a stage. Can be called from any
+    thread."""
     from app.reporting.rows import build_stage_distributions
     from app.storage.run_directory import StoredRun
 
@@ -87,8 +90,8 @@ def read_curves(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
 
 
 def select_drawn(entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
-    """Return the runs to draw with their positions. If there are more than `MAX_RUNS`, only the first runs of each
-    side are returned, because more curves could not be distinguished."""
+    """Return the runs to draw with their positions. If there are more than `MAX_RUNS`, only the
+    first runs of each side are returned, because more curves could not be distinguished."""
     numbered = list(enumerate(entries))
     if len(numbered) <= MAX_RUNS:
         return numbered

@@ -1,4 +1,5 @@
-"""Compare page: the baseline and candidate runs at the top, and below them four views of the comparison."""
+"""Compare page: the baseline and candidate runs at the top, and below them four views of the
+comparison."""
 
 from __future__ import annotations
 
@@ -83,8 +84,8 @@ class ComparePage(Page):
             self._enter_trend()
 
     def compare(self, paths: Sequence[Path]) -> None:
-        """Compare exactly these runs, with the first as the baseline. If `paths` has only one run, it is added to
-        the current comparison."""
+        """Compare exactly these runs, with the first as the baseline. If `paths` has only one run,
+        it is added to the current comparison."""
         if len(paths) == 1:
             self.presenter.add(paths[0])
         else:

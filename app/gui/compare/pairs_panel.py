@@ -1,5 +1,5 @@
-"""Panel for A/B pairs on the Compare page: starts the pairs, shows their progress, and compares their runs when they
-have ended."""
+"""Panel for A/B pairs on the Compare page: starts the pairs, shows their progress, and compares
+their runs when they have ended."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ class PairsPanel(QWidget):
         return self._run.state
 
     def measure(self, suggestion: PairsSuggestion, pairs: int, minutes: int) -> None:
-        """Ask for consent to send secrets, store the comparison, and queue the launch of the A/B pairs in a separate
-        process."""
+        """Ask for consent to send secrets, store the comparison, and queue the launch of the A/B
+        pairs in a separate process."""
         if not confirm_secrets(self, secrets_to_send(suggestion)):
             return
         request = self._presenter.request
@@ -124,13 +124,14 @@ class PairsPanel(QWidget):
         self._navigation.launch_requested.emit(launch)
 
     def launch(self, launch: Launch) -> None:
-        """Start the load generator of the A/B pairs. Called when the launch is next in the job queue."""
+        """Start the load generator of the A/B pairs. Called when the launch is next in the job
+        queue."""
         self._matches_current = self._has_same_runs(launch.directory)
         self._run.engine.launch(launch)
 
     def watch(self, directory: Path) -> None:
-        """Watch A/B pairs that are running or have ended. If no runs are being compared, restore the comparison that
-        the pairs were started for."""
+        """Watch A/B pairs that are running or have ended. If no runs are being compared, restore
+        the comparison that the pairs were started for."""
         request = load_comparison(directory)
         if request is not None and not self._presenter.request.entries:
             self._presenter.set_request(request)
@@ -138,8 +139,8 @@ class PairsPanel(QWidget):
         self._run.watch(directory)
 
     def stop(self) -> None:
-        """Stop the A/B pairs. The first call only asks for confirmation in a message; the second call stops the
-        pairs."""
+        """Stop the A/B pairs. The first call only asks for confirmation in a message; the second
+        call stops the pairs."""
         state = self.state
         if not state.is_running:
             return

@@ -1,4 +1,5 @@
-"""Control of the A/B pairs on the Compare page: start, events, stop and end of their load generator process."""
+"""Control of the A/B pairs on the Compare page: start, events, stop and end of their load generator
+process."""
 
 from __future__ import annotations
 
@@ -19,16 +20,17 @@ from app.records.events import Event
 
 
 class PairsRun(QObject):
-    """Starts, watches and stops one set of A/B pairs at a time. The load generator keeps running if the window
-    closes or crashes."""
+    """Starts, watches and stops one set of A/B pairs at a time. The load generator keeps running if
+    the window closes or crashes."""
 
     changed = Signal(object)
-    """Emitted with the new `PairsState`, at most once a second if only the elapsed time has changed."""
+    """Emitted with the new `PairsState`, at most once a second if only the elapsed time has
+    changed."""
     notified = Signal(object)
     """Emitted with a `Notice` to show."""
     ended = Signal(object, object)
-    """Emitted with the final `PairsState` and a `Notice`, even if the measurement failed. Complete pairs can be
-    compared."""
+    """Emitted with the final `PairsState` and a `Notice`, even if the measurement failed. Complete
+    pairs can be compared."""
 
     def __init__(self, parent: QObject, now_ns: Callable[[], int] = perf_counter_ns) -> None:
         super().__init__(parent)
@@ -45,12 +47,14 @@ class PairsRun(QObject):
         engine.command_failed.connect(self._on_refused)
 
     def watch(self, directory: Path) -> None:
-        """Watch A/B pairs that are running or have ended. Their events are read from the beginning."""
+        """Watch A/B pairs that are running or have ended. Their events are read from the
+        beginning."""
         if directory != self.state.directory or not self.state.is_running:
             self.engine.watch(directory)
 
     def stop(self) -> None:
-        """Stop the A/B pairs. The first call lets in-flight requests finish; the second call cancels them."""
+        """Stop the A/B pairs. The first call lets in-flight requests finish; the second call
+        cancels them."""
         directory = self.state.directory
         if directory is None or not self.state.is_running:
             return

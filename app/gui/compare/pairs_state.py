@@ -27,8 +27,8 @@ class PairRun(msgspec.Struct, frozen=True):
 
 
 class PairsState(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of A/B pairs. `last_message` is the last message that is not about a turn, for example that more
-    pairs follow or that a run is repeated."""
+    """Progress of A/B pairs. `last_message` is the last message that is not about a turn, for
+    example that more pairs follow or that a run is repeated."""
 
     status: PairsStatus = "idle"
     directory: Path | None = None
@@ -72,7 +72,8 @@ def apply_event(state: PairsState, event: Event) -> PairsState:
 
 
 def add_measured_runs(request: ComparisonRequest, state: PairsState) -> ComparisonRequest:
-    """Return the comparison with the newly measured runs added as repeats of the baseline and the candidate."""
+    """Return the comparison with the newly measured runs added as repeats of the baseline and the
+    candidate."""
     known_paths = {entry.path for entry in request.entries}
     sides: tuple[Measured, ...] = ("base", "candidate")
     new = [Entry(path, side) for side in sides for path in state.runs(side) if path not in known_paths]

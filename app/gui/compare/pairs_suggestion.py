@@ -1,5 +1,5 @@
-"""Suggested A/B pairs: how many more pairs are needed for a decision, how long they take, and the command that measures
-the pairs.
+"""Suggested A/B pairs: how many more pairs are needed for a decision, how long they take, and the
+command that measures the pairs.
 
 All functions are pure, except those that read profiles.
 """
@@ -25,8 +25,8 @@ MAX_PAIRS, DEFAULT_PAIRS = 50, 7
 MIN_MINUTES, MAX_MINUTES = 1, 24 * 60
 _DEFAULT_MINUTES = 20
 _START_S = 4.0
-"""Approximate startup and shutdown time of a load generator, in seconds, which the duration of a run does not
-include."""
+"""Approximate startup and shutdown time of a load generator, in seconds, which the duration of a
+run does not include."""
 _TIME_MARGIN = 1.2
 _MIN_S_IN_MINUTES = 100
 _MAX_CHARACTERS = 300
@@ -35,9 +35,10 @@ _MAX_CHARACTERS = 300
 class PairsSuggestion(msgspec.Struct, frozen=True):
     """Suggested number of additional A/B pairs.
 
-    `pairs` is the number of additional pairs that would probably decide the inconclusive headline metrics. `pair_s` is
-    the duration of one pair, estimated from the existing runs. `problem` is the reason why no pairs can be measured on
-    this machine. `base` and `candidate` are the stored profiles, or None if the run stored no profile.
+    `pairs` is the number of additional pairs that would probably decide the inconclusive headline
+    metrics. `pair_s` is the duration of one pair, estimated from the existing runs. `problem` is
+    the reason why no pairs can be measured on this machine. `base` and `candidate` are the stored
+    profiles, or None if the run stored no profile.
     """
 
     pairs: int
@@ -74,8 +75,8 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[Entry]) -> PairsSugg
 
 
 def compute_time_limit_min(suggestion: PairsSuggestion, pairs: int) -> int:
-    """Return the time limit in minutes. The limit is long enough for twice `pairs` pairs, because the pairs are
-    measured a second time if a change is suspected."""
+    """Return the time limit in minutes. The limit is long enough for twice `pairs` pairs, because
+    the pairs are measured a second time if a change is suspected."""
     needed = math.ceil(2 * pairs * suggestion.pair_s * _TIME_MARGIN / 60)
     return min(max(_DEFAULT_MINUTES, needed), MAX_MINUTES)
 
@@ -90,8 +91,8 @@ def duration_text(suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
 
 
 def measure_command(request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
-    """Return the command that measures the pairs. If the run of a side stored no profile, the command contains a
-    placeholder."""
+    """Return the command that measures the pairs. If the run of a side stored no profile, the
+    command contains a placeholder."""
     from app.reporting.comparison import build_comparison_command
 
     base, candidate = str(suggestion.base or "BASE.yaml"), str(suggestion.candidate or "CANDIDATE.yaml")
@@ -136,8 +137,8 @@ def _mean_run_s(entries: Sequence[Entry]) -> float:
 
 
 def _profile_of(number: int, entry: Entry) -> tuple[Path | None, str, str | None]:
-    """Return the path and the name of the profile of a run, and the reason why the profile cannot be measured (None
-    if it can)."""
+    """Return the path and the name of the profile of a run, and the reason why the profile cannot
+    be measured (None if it can)."""
     from app.storage.run_directory import SPEC
     from app.wiring.profile_runs import require_measurable_profile
 

@@ -51,7 +51,8 @@ class ComparePresenter(QObject):
         self._update(entries=tuple(entries), is_forced=False)
 
     def set_request(self, request: ComparisonRequest) -> None:
-        """Compare the runs of a request, with any number of repeats. Results that have already been read are reused."""
+        """Compare the runs of a request, with any number of repeats. Results that have already been
+        read are reused."""
         entries_by_path = {entry.path: entry for entry in self.request.entries}
         entries = [
             msgspec.structs.replace(entries_by_path.get(entry.path, entry), side=entry.side)
@@ -60,7 +61,8 @@ class ComparePresenter(QObject):
         self._update(entries=tuple(entries), tolerance=request.tolerance, is_forced=request.is_forced)
 
     def add(self, path: Path) -> bool:
-        """Add a run to the comparison. Return False if the list is full or already contains the run."""
+        """Add a run to the comparison. Return False if the list is full or already contains the
+        run."""
         path, entries = path.absolute(), self.request.entries
         if len(entries) >= MAX_RUNS or any(entry.path == path for entry in entries):
             return False

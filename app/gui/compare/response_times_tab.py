@@ -1,4 +1,5 @@
-"""Response times tab: response time distributions of all compared runs in one stage, overlaid in one chart."""
+"""Response times tab: response time distributions of all compared runs in one stage, overlaid in
+one chart."""
 
 from __future__ import annotations
 

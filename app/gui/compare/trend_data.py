@@ -15,15 +15,16 @@ from app.reporting.run_rows import Trend, format_change, list_runs
 
 
 def profile_names() -> tuple[str, ...]:
-    """Return the profile names of the stored runs, most recently run first. Can be called from any thread."""
+    """Return the profile names of the stored runs, most recently run first. Can be called from any
+    thread."""
     rows = [row for row in list_runs().rows if row.name is not None and row.verdict is not None]
     rows.sort(key=lambda row: row.started_at or "", reverse=True)
     return tuple(dict.fromkeys(row.name for row in rows if row.name is not None))
 
 
 def compute_levels(series: MetricHistory) -> npt.NDArray[np.float64]:
-    """Return one value per run: the median of all runs at the same level, that is, between two detected level
-    changes."""
+    """Return one value per run: the median of all runs at the same level, that is, between two
+    detected level changes."""
     values = np.asarray(series.values, dtype=np.float64)
     bounds = [0, *(change.index for change in series.changes), len(values)]
     levels = np.empty(len(values))

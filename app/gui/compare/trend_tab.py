@@ -1,4 +1,5 @@
-"""Trend tab: runs of a profile over time, with the level changes of its metrics, as in `sizewise runs trend`."""
+"""Trend tab: runs of a profile over time, with the level changes of its metrics, as in
+`sizewise runs trend`."""
 
 from __future__ import annotations
 
@@ -65,8 +66,8 @@ class TrendTab(QWidget):
         return self._summary.text()
 
     def enter(self, name: str | None) -> None:
-        """Show the trend of the profile `name`. If `name` is None or unknown, the previously displayed profile is
-        shown."""
+        """Show the trend of the profile `name`. If `name` is None or unknown, the previously
+        displayed profile is shown."""
         if name is not None:
             self._profile_to_select = name
         self._names.request(profile_names)

@@ -1,6 +1,7 @@
 """Verdict tab: environment differences, then the changes with their confidence.
 
-If the verdict is inconclusive, a card suggests how many more A/B pairs are needed, and can measure them.
+If the verdict is inconclusive, a card suggests how many more A/B pairs are needed, and can measure
+them.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, rest
 
 class PairsCard(QWidget):
     measurement_requested = Signal(object, int, int)
-    """Request to measure suggested A/B pairs: the `PairsSuggestion`, the number of pairs, and the time limit in
-    minutes."""
+    """Request to measure suggested A/B pairs: the `PairsSuggestion`, the number of pairs, and the
+    time limit in minutes."""
 
     def __init__(self) -> None:
         super().__init__()

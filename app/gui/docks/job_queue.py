@@ -1,5 +1,5 @@
-"""Job queue: only one run at a time is measured on this machine, because concurrent runs would disturb each other.
-Other jobs wait."""
+"""Job queue: only one run at a time is measured on this machine, because concurrent runs would
+disturb each other. Other jobs wait."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ _KEY = "jobs/waiting"
 _POLL_MS = 500
 _MAX_FINISHED = 20
 _START_TIMEOUT_S = 60.0
-"""Time, in seconds, after which a load generator that has not written any event is considered failed."""
+"""Time, in seconds, after which a load generator that has not written any event is considered
+failed."""
 
 
 class Job(msgspec.Struct, frozen=True):
     """A queued, running or finished job.
 
-    `status` and `message` describe how the job ended; `status` is VALID, WARN, INVALID, the name of an exit code, or
-    "lost". `last_duration_s` is the duration of the last run with the same name, in seconds.
+    `status` and `message` describe how the job ended; `status` is VALID, WARN, INVALID, the name of
+    an exit code, or "lost". `last_duration_s` is the duration of the last run with the same name,
+    in seconds.
     """
 
     number: int
@@ -48,15 +50,15 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def measured_directory(self) -> Path:
-        """Directory of the run that is being measured. For A/B pairs, this is the run of the current turn as soon as
-        the turn is known."""
+        """Directory of the run that is being measured. For A/B pairs, this is the run of the
+        current turn as soon as the turn is known."""
         turn = None if self.progress is None else self.progress.pair_run
         return self.launch.directory if turn is None else Path(turn.directory)
 
     @property
     def eta_s(self) -> float | None:
-        """Estimated remaining time in seconds. None if it is unknown, for example because the run already takes
-        longer than the last run of the same name."""
+        """Estimated remaining time in seconds. None if it is unknown, for example because the run
+        already takes longer than the last run of the same name."""
         if self.state != "running" or self.progress is None:
             return None
         planned_s = self.progress.estimate_eta_s(self.progress.at_ns or 0)
@@ -69,8 +71,9 @@ class Job(msgspec.Struct, frozen=True):
 class JobQueue(QObject):
     """Queue of jobs.
 
-    The owner of the load generator processes starts a process when `launch_next` is emitted, and calls
-    `report_launch_failure` if the start fails. The queue reads the progress of each run from its directory.
+    The owner of the load generator processes starts a process when `launch_next` is emitted, and
+    calls `report_launch_failure` if the start fails. The queue reads the progress of each run from
+    its directory.
     """
 
     changed = Signal()
@@ -89,8 +92,8 @@ class JobQueue(QObject):
         self._watch: EngineWatch | None = None
         self.is_paused = False
         self.offered = _load_stored(settings)
-        """Launches that were waiting when the previous window closed. `queue_offered` adds them to the queue;
-        `discard_offered` discards them."""
+        """Launches that were waiting when the previous window closed. `queue_offered` adds them to
+        the queue; `discard_offered` discards them."""
 
     @property
     def running(self) -> Job | None:
@@ -106,7 +109,8 @@ class JobQueue(QObject):
         return tuple(job for job in reversed(self._jobs) if job.state == "finished")
 
     def add(self, launch: Launch) -> None:
-        """Queue a launch. The launch starts immediately if no job is running and the queue is not paused."""
+        """Queue a launch. The launch starts immediately if no job is running and the queue is not
+        paused."""
         self._jobs.append(self._new(launch))
         self._launch_next_waiting()
 
@@ -141,8 +145,8 @@ class JobQueue(QObject):
             self._store_waiting()
 
     def remove(self, number: int) -> Callable[[], None] | None:
-        """Remove a waiting job, and return a function that restores the job at its position. Return None if no such
-        job is waiting."""
+        """Remove a waiting job, and return a function that restores the job at its position. Return
+        None if no such job is waiting."""
         indices = [index for index, job in enumerate(self._jobs) if job.number == number and job.state == "waiting"]
         if not indices:
             return None

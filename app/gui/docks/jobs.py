@@ -33,7 +33,8 @@ class JobModel(QAbstractListModel):
         self.jobs: tuple[Job, ...] = ()
 
     def set_jobs(self, jobs: Sequence[Job]) -> None:
-        """Set the displayed jobs. If they are unchanged, nothing is updated, so that the selection is preserved."""
+        """Set the displayed jobs. If they are unchanged, nothing is updated, so that the selection
+        is preserved."""
         if tuple(jobs) != self.jobs:
             self.beginResetModel()
             self.jobs = tuple(jobs)

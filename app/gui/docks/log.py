@@ -123,7 +123,8 @@ class _MessageTable(QTreeView):
 
 
 class LogDock(QDockWidget):
-    """Dock with the notices of this window. The dock opens automatically only once, at the first warning or error."""
+    """Dock with the notices of this window. The dock opens automatically only once, at the first
+    warning or error."""
 
     def __init__(self, navigation: Navigation, parent: QWidget | None = None) -> None:
         super().__init__("Log", parent)

@@ -1,5 +1,5 @@
-"""Telemetry of this machine, read once a second for the widgets that show it. Nothing is read while all these
-widgets are hidden."""
+"""Telemetry of this machine, read once a second for the widgets that show it. Nothing is read while
+all these widgets are hidden."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _MAX_BATCHES = 50
 class MachineState(msgspec.Struct, frozen=True):
     """Current telemetry and hardware of this machine.
 
-    `capabilities` is None until the machine has been checked; `problem` is the error message if the check failed.
-    `is_from_run` is true if `readings` come from the telemetry of the current run.
+    `capabilities` is None until the machine has been checked; `problem` is the error message if the
+    check failed. `is_from_run` is true if `readings` come from the telemetry of the current run.
     """
 
     readings: MachineNow | None = None
@@ -38,8 +38,8 @@ class MachineState(msgspec.Struct, frozen=True):
 class MachineWatch(QObject):
     """Reads the telemetry of this machine while at least one registered widget is visible.
 
-    During a run on this machine, the telemetry recorded by the run is shown instead, so that a second sampling does not
-    disturb the measurement.
+    During a run on this machine, the telemetry recorded by the run is shown instead, so that a
+    second sampling does not disturb the measurement.
     """
 
     changed = Signal(object)
@@ -62,8 +62,8 @@ class MachineWatch(QObject):
         self._watching.append(widget)
 
     def follow_run(self, directory: Path | None) -> None:
-        """Show the telemetry of the run in `directory`, or read this machine again if `directory` is None. No effect
-        if `directory` is unchanged."""
+        """Show the telemetry of the run in `directory`, or read this machine again if `directory`
+        is None. No effect if `directory` is unchanged."""
         if directory == (None if self._run is None else self._run.directory):
             return
         self._run = None if directory is None else _RunReadings(directory)
@@ -98,8 +98,8 @@ class MachineWatch(QObject):
             self._reading.request(self._read_here)
 
     def _read_here(self) -> MachineNow:
-        """Read the telemetry of this machine. Runs in a worker thread, because importing the driver bindings and
-        opening the drivers are slow."""
+        """Read the telemetry of this machine. Runs in a worker thread, because importing the driver
+        bindings and opening the drivers are slow."""
         from app.telemetry.machine_state import MachineReader
 
         if self._reader is None:
@@ -123,7 +123,8 @@ class MachineWatch(QObject):
         self._set_state(msgspec.structs.replace(self.state, problem=str(error)))
 
     def _on_reading_failed(self, _: Exception) -> None:
-        """Show the telemetry as not available after a failed reading. The next reading is attempted a second later."""
+        """Show the telemetry as not available after a failed reading. The next reading is attempted
+        a second later."""
         self._set_state(msgspec.structs.replace(self.state, readings=None))
 
     def _set_state(self, state: MachineState) -> None:

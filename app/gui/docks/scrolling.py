@@ -1,4 +1,5 @@
-"""Scroll area for docks. The contents scroll vertically and are never cut off, even if the dock is small."""
+"""Scroll area for docks. The contents scroll vertically and are never cut off, even if the dock is
+small."""
 
 from __future__ import annotations
 

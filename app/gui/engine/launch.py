@@ -1,4 +1,5 @@
-"""Start of load generator processes that outlive the window, and parsing of the failure that a process reported."""
+"""Start of load generator processes that outlive the window, and parsing of the failure that a
+process reported."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ ERROR_JSON = "--error-json"
 
 
 def parse_reported_failure(log: str) -> tuple[Failure | None, str]:
-    """Return the last failure reported in the output of a command (None if there is none), and the output without
-    it."""
+    """Return the last failure reported in the output of a command (None if there is none), and the
+    output without it."""
     lines = log.splitlines(keepends=True)
     for index in reversed(range(len(lines))):
         try:
@@ -39,7 +40,8 @@ _LOG_TAIL_BYTES = 8_000
 class EngineProcess:
     """Load generator process that keeps running when the window closes.
 
-    The parent must poll the process regularly: a child process that has ended stays a zombie until then.
+    The parent must poll the process regularly: a child process that has ended stays a zombie until
+    then.
     """
 
     def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
@@ -54,7 +56,8 @@ class EngineProcess:
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Terminate the process with SIGTERM. Used before the process can receive control commands."""
+        """Terminate the process with SIGTERM. Used before the process can receive control
+        commands."""
         self._process.terminate()
 
     def __del__(self) -> None:
@@ -64,7 +67,8 @@ class EngineProcess:
 
 
 def start_engine(launch: Launch) -> EngineProcess:
-    """Start a run in its own session, so that it does not receive signals sent to the terminal of the window.
+    """Start a run in its own session, so that it does not receive signals sent to the terminal of
+    the window.
 
     Raises OSError if the process cannot be started.
     """
@@ -89,7 +93,8 @@ def start_engine(launch: Launch) -> EngineProcess:
 
 
 def build_early_exit_notice(engine: EngineProcess, code: int) -> Notice:
-    """Build the notice for a process that ended before its first event, including the failure that it reported.
+    """Build the notice for a process that ended before its first event, including the failure that
+    it reported.
 
     The run directory is removed if it contains only the log.
     """

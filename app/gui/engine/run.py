@@ -1,7 +1,8 @@
-"""The run that a page shows: started in this window or elsewhere, watched until it ends, and controlled by commands.
+"""The run that a page shows: started in this window or elsewhere, watched until it ends, and
+controlled by commands.
 
-Commands are sent in the same way as by `sizewise runs stop`, `rate` and `extend`. The window does not block while it
-waits for the response.
+Commands are sent in the same way as by `sizewise runs stop`, `rate` and `extend`. The window does
+not block while it waits for the response.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from app.storage.control import send_command
 
 
 class RunControlClient(QObject):
-    """Client of the control channel of a run. Commands are sent in order, each with its own timeout."""
+    """Client of the control channel of a run. Commands are sent in order, each with its own
+    timeout."""
 
     command_succeeded = Signal(object, str)
     """Emitted with the command and its result when a command succeeds."""
@@ -28,11 +30,13 @@ class RunControlClient(QObject):
     """Emitted with the command and the error when a command fails."""
 
     def stop(self, directory: Path) -> None:
-        """Stop the run. The first call lets in-flight requests finish; a second call cancels them."""
+        """Stop the run. The first call lets in-flight requests finish; a second call cancels
+        them."""
         self._send(directory, StopRun())
 
     def note(self, directory: Path, text: str) -> None:
-        """Add a note to the run. A note is truncated to `MAX_NOTE_LENGTH` characters; a blank note is ignored."""
+        """Add a note to the run. A note is truncated to `MAX_NOTE_LENGTH` characters; a blank note
+        is ignored."""
         text = text.strip()[:MAX_NOTE_LENGTH]
         if text:
             self._send(directory, AddNote(text))
@@ -53,8 +57,8 @@ class RunControlClient(QObject):
 
 
 class EngineRun(QObject):
-    """The run that the page watches, if any. A run continues when it is no longer watched, or when the window closes
-    or crashes."""
+    """The run that the page watches, if any. A run continues when it is no longer watched, or when
+    the window closes or crashes."""
 
     started = Signal(object, str)
     """Emitted with the directory and name of the run before its first event."""
@@ -92,12 +96,13 @@ class EngineRun(QObject):
             self._follow(launch.directory, launch.name, engine)
 
     def watch(self, directory: Path) -> None:
-        """Watch a run that is in progress or has ended. All its events are emitted, starting with the first."""
+        """Watch a run that is in progress or has ended. All its events are emitted, starting with
+        the first."""
         self._follow(directory, directory.name, None)
 
     def cancel_launch(self) -> bool:
-        """Terminate a process of this window that cannot receive commands yet. Return `False` if there is no such
-        process."""
+        """Terminate a process of this window that cannot receive commands yet. Return `False` if
+        there is no such process."""
         if self._watch is None or self._watch.engine is None:
             return False
         self._is_canceled = True

@@ -1,5 +1,5 @@
-"""Watching of a run: reads events and telemetry from the run directory and emits Qt signals, whether or not this
-window started the run."""
+"""Watching of a run: reads events and telemetry from the run directory and emits Qt signals,
+whether or not this window started the run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MAX_EVENTS_PER_SLICE = 500
 """Maximum number of events that `EngineWatch` reads before it returns to the event loop."""
 MAX_BATCHES_PER_SLICE = 4
 _EVENTS_S, _SLICE_S = 0.002, 0.003
-"""Time limits in seconds: for events, and for the whole slice. The remaining time is used for telemetry, and at least
-one batch is always read."""
+"""Time limits in seconds: for events, and for the whole slice. The remaining time is used for
+telemetry, and at least one batch is always read."""
 _POLL_MS = 100
 _NEXT_SLICE_MS = 16
 
@@ -26,12 +26,12 @@ _NEXT_SLICE_MS = 16
 class EngineWatch(QObject):
     """Reads the events and telemetry of a run, and emits them as signals.
 
-    Nothing is emitted between `stop` and the next `start`. If the run has already ended, all its events are emitted,
-    followed by `finished`.
+    Nothing is emitted between `stop` and the next `start`. If the run has already ended, all its
+    events are emitted, followed by `finished`.
 
-    Data is read in slices of a few milliseconds, so that the window stays responsive. A run that was started elsewhere
-    must report its first event within `startup_timeout_s` seconds; if that is not set, a run whose directory no process
-    writes to is considered lost.
+    Data is read in slices of a few milliseconds, so that the window stays responsive. A run that
+    was started elsewhere must report its first event within `startup_timeout_s` seconds; if that is
+    not set, a run whose directory no process writes to is considered lost.
     """
 
     received = Signal(object)
@@ -93,7 +93,8 @@ class EngineWatch(QObject):
             self._check_process()
 
     def _read_events(self, until_s: float) -> tuple[int, bool]:
-        """Emit events until the deadline. Return the number of events, and whether more may be available."""
+        """Emit events until the deadline. Return the number of events, and whether more may be
+        available."""
         for index in range(MAX_EVENTS_PER_SLICE):
             event = self._run.read_next() if self._clock() < until_s else None
             if event is None:

@@ -1,4 +1,5 @@
-"""Layout of the profile form: order of the fields, rare fields, labels, and initial values of new groups."""
+"""Layout of the profile form: order of the fields, rare fields, labels, and initial values of new
+groups."""
 
 from __future__ import annotations
 
@@ -113,7 +114,8 @@ def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
 
 
 def initial_value(spec: FieldSpec) -> Any:
-    """Return the initial value of a newly added field or group. The value is valid, and recognizable as an example."""
+    """Return the initial value of a newly added field or group. The value is valid, and
+    recognizable as an example."""
     if spec.kind in ("group", "records"):
         settings = spec.settings or (spec.item.settings if spec.item else "")
         return dict(_STARTERS[settings]) if settings in _STARTERS else _required(spec.item or spec)

@@ -12,8 +12,8 @@ from app.gui.widgets import hbox, label, vbox
 
 
 def chain_tab_order(after: QWidget, holder: QWidget) -> QWidget:
-    """Set the tab order from `after` through the widgets in `holder`, in layout order. Return the last focusable
-    widget."""
+    """Set the tab order from `after` through the widgets in `holder`, in layout order. Return the
+    last focusable widget."""
     for widget in _laid_out(holder.layout()):
         # the popup list of a combo box is a separate window
         if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.window() is after.window():
@@ -34,8 +34,8 @@ def _laid_out(layout: QLayout | None) -> Iterator[QWidget]:
 
 
 class CollapsibleSection(QWidget):
-    """Collapsible section. `create_content` creates the content on first expansion. `summary` is shown beside the
-    heading while the section is collapsed."""
+    """Collapsible section. `create_content` creates the content on first expansion. `summary` is
+    shown beside the heading while the section is collapsed."""
 
     toggled = Signal(bool)
 
@@ -69,8 +69,8 @@ class CollapsibleSection(QWidget):
         self.summary.setText("" if self.is_open else summary)
 
     def add_leading_widget(self, widget: QWidget) -> None:
-        """Insert a widget above the content. The widget is hidden when the section collapses, but otherwise controls
-        its own visibility."""
+        """Insert a widget above the content. The widget is hidden when the section collapses, but
+        otherwise controls its own visibility."""
         holder = QWidget()
         vbox(widget, within=holder)
         self._leading.append(holder)

@@ -18,8 +18,8 @@ __all__ = ["REMOVED", "Editor", "Edits"]
 class Edits(QObject):
     """Signals shared by all editors of a form.
 
-    Relative paths are resolved against `directory`. `special_paths` contains the dotted paths that have a special
-    editor in addition to the editor of the form.
+    Relative paths are resolved against `directory`. `special_paths` contains the dotted paths that
+    have a special editor in addition to the editor of the form.
     """
 
     edited = Signal(object, object)

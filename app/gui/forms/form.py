@@ -54,8 +54,8 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ProfileForm(QWidget):
-    """Form for a whole profile. `edits` reports the user's edits; the owner of the document must then call
-    `show_tree`."""
+    """Form for a whole profile. `edits` reports the user's edits; the owner of the document must
+    then call `show_tree`."""
 
     result_selected = Signal(object)
     """Emitted with the KeyPath of a search result when the user selects the result."""
@@ -109,8 +109,8 @@ class ProfileForm(QWidget):
         return self._inside.minimumSizeHint().width()
 
     def place_editor(self, key: str, widget: QWidget) -> None:
-        """Place a special editor in a section above its fields. The fields that the editor replaces are initially
-        collapsed."""
+        """Place a special editor in a section above its fields. The fields that the editor replaces
+        are initially collapsed."""
         section = key.split(".")[0]
         self.edits.special_paths.add(key)
         self._special.setdefault(section, []).append(widget)
@@ -130,7 +130,8 @@ class ProfileForm(QWidget):
                 row.set_problem(problem.text)
 
     def reveal(self, path: KeyPath) -> bool:
-        """Scroll to a field and focus the field. Return `False` if the form does not contain the field."""
+        """Scroll to a field and focus the field. Return `False` if the form does not contain the
+        field."""
         row = self._part_at(path, is_opening=True)
         if row is None:
             return False
@@ -232,8 +233,8 @@ class ProfileForm(QWidget):
 
 
 def _find_matches(names: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
-    """Return the path of each field that matches all search terms, by display name. Fields whose names match come
-    first, followed by fields whose help texts match."""
+    """Return the path of each field that matches all search terms, by display name. Fields whose
+    names match come first, followed by fields whose help texts match."""
     helps = {path: field.help.casefold() for path, field in iter_fields(profile_fields(protocol))}
     by_name = [path for path, name in names.items() if all(word in name.casefold() for word in terms)]
     by_help = [path for path in names if path not in by_name and all(word in helps[path] for word in terms)]
@@ -253,8 +254,8 @@ def _completer(model: QStringListModel, field: QLineEdit) -> QCompleter:
 
 
 def _with_protocols(root: FieldSpec) -> FieldSpec:
-    """Return the field specifications with all protocols as choices, instead of only the protocols with the same
-    fields."""
+    """Return the field specifications with all protocols as choices, instead of only the protocols
+    with the same fields."""
     target = root.find_field("target")
     assert target is not None
     fields = tuple(

@@ -1,4 +1,5 @@
-"""Editor for a group of profile fields: common fields, fields of the selected form, and rare fields under "More"."""
+"""Editor for a group of profile fields: common fields, fields of the selected form, and rare fields
+under "More"."""
 
 from __future__ import annotations
 
@@ -89,8 +90,8 @@ class GroupEditor(QWidget):
         self._show_more()
 
     def find_part(self, path: KeyPath, is_opening: bool) -> Any:
-        """Return the innermost row or heading of `path`. If `is_opening`, collapsed sections are expanded; otherwise
-        the heading of a collapsed section is returned."""
+        """Return the innermost row or heading of `path`. If `is_opening`, collapsed sections are
+        expanded; otherwise the heading of a collapsed section is returned."""
         if not path or not isinstance(path[0], str) or self.spec.find_field(path[0]) is None:
             return None
         if self.more_section is not None and path[0] in {field.key for field in self._rare}:
@@ -152,8 +153,8 @@ class GroupEditor(QWidget):
         return holder
 
     def _show_more(self) -> None:
-        """Show or hide the "More" section. The section expands automatically once if one of its fields is set; the
-        user can collapse it."""
+        """Show or hide the "More" section. The section expands automatically once if one of its
+        fields is set; the user can collapse it."""
         if self.more_section is None:
             return
         labels = [display_name(rare.key) for rare in self._rare if rare.key in self.value and not rare.is_required]
@@ -238,7 +239,8 @@ class NestedGroup(CollapsibleSection):
 
 
 class _FormChoice(QWidget):
-    """Selector for the alternative forms of a group. Selecting another form fills in example values."""
+    """Selector for the alternative forms of a group. Selecting another form fills in example
+    values."""
 
     def __init__(self, group: GroupEditor, subject: str, forms: tuple[str, ...], depth: int) -> None:
         super().__init__()
@@ -267,8 +269,8 @@ class _FormChoice(QWidget):
         return given is not None and key in given.split("+")
 
     def _current_form(self, value: dict[str, Any]) -> str | None:
-        """Return the current form of a group: the longest form with a key in `value`, preferring forms whose keys
-        are all set."""
+        """Return the current form of a group: the longest form with a key in `value`, preferring
+        forms whose keys are all set."""
         present = {key for key in value if value[key] not in (None, [])}
         matching = [form for form in self._forms if present & set(form.split("+"))]
         complete = [form for form in matching if set(form.split("+")) <= present]

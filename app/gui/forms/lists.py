@@ -1,4 +1,5 @@
-"""Editors for multiple values: text rows, numbers on one line, check boxes, and name-value pairs."""
+"""Editors for multiple values: text rows, numbers on one line, check boxes, and name-value
+pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Editor for a list of records with the same fields, such as stages. Records can be collapsed, moved and removed."""
+"""Editor for a list of records with the same fields, such as stages. Records can be collapsed,
+moved and removed."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ MakeGroup = Callable[[FieldSpec, KeyPath, Edits, int], Any]
 
 
 class RecordsEditor(QWidget):
-    """Editor for a list of records. `make_group` creates the editor of a record when the record is first expanded."""
+    """Editor for a list of records. `make_group` creates the editor of a record when the record is
+    first expanded."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, make_group: MakeGroup) -> None:
         super().__init__()
@@ -100,7 +102,8 @@ class RecordsEditor(QWidget):
         self.set_values([*values[: index + 1], self._named(copy.deepcopy(values[index])), *values[index + 1 :]])
 
     def _named(self, value: Any) -> Any:
-        """Return a copy of the record with an unused name. A record without a name is returned unchanged."""
+        """Return a copy of the record with an unused name. A record without a name is returned
+        unchanged."""
         if not isinstance(value, dict) or "name" not in value:
             return value
         taken = {

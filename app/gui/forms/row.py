@@ -34,8 +34,8 @@ def build_help_text(spec: FieldSpec) -> str:
 
 
 class FieldRow(QWidget):
-    """Form row of a single field. `depth` is the indentation level; the labels of indented rows are narrower, so
-    that all editors are aligned."""
+    """Form row of a single field. `depth` is the indentation level; the labels of indented rows are
+    narrower, so that all editors are aligned."""
 
     def __init__(self, editor: Editor, depth: int, name: str | None = None) -> None:
         super().__init__()

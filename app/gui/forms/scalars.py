@@ -40,8 +40,8 @@ def format_example(example: Any) -> str:
 
 
 def parse_value(spec: FieldSpec, text: str) -> Any:
-    """Parse the text of a field. Return `REMOVED` if the text is blank. Raises ProfileError if free-form YAML is
-    invalid."""
+    """Parse the text of a field. Return `REMOVED` if the text is blank. Raises ProfileError if
+    free-form YAML is invalid."""
     if not text.strip():
         return REMOVED
     if spec.kind in ("text", "path"):
@@ -53,15 +53,16 @@ def parse_value(spec: FieldSpec, text: str) -> Any:
 
 
 class TextLine(QLineEdit):
-    """Line edit without its own undo. Ctrl+Z is handled by the window, which undoes the change of the profile
-    instead of the typing."""
+    """Line edit without its own undo. Ctrl+Z is handled by the window, which undoes the change of
+    the profile instead of the typing."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
 
 
 class FreeTextEdit(QPlainTextEdit):
-    """Multi-line text edit without its own undo. Ctrl+Z is handled by the window, as for `TextLine`."""
+    """Multi-line text edit without its own undo. Ctrl+Z is handled by the window, as for
+    `TextLine`."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
@@ -115,15 +116,16 @@ class LineEditor(Editor):
             self.set_file(Path(chosen))
 
     def set_file(self, path: Path) -> None:
-        """Set the path of a file. The path is relative if the file is inside the directory of the profile."""
+        """Set the path of a file. The path is relative if the file is inside the directory of the
+        profile."""
         is_inside = path.is_relative_to(self.edits.directory)
         self.line.setText(str(path.relative_to(self.edits.directory) if is_inside else path))
         self._emit_edited()
 
 
 class ChoiceEditor(Editor):
-    """Editor for a choice. The first entry resets the field to its default. A value that is not among the choices is
-    also displayed."""
+    """Editor for a choice. The first entry resets the field to its default. A value that is not
+    among the choices is also displayed."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)

@@ -15,8 +15,8 @@ _MARKS = {"warn": "▲ ", "bad": "✕ "}
 
 
 class _TextsButton(QPushButton):
-    """Button that is as tall as the labels in its layout. The default height of a Qt button is one line, regardless
-    of its contents."""
+    """Button that is as tall as the labels in its layout. The default height of a Qt button is one
+    line, regardless of its contents."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,8 @@ class LargeAction(_TextsButton):
 
 
 class RunButton(_TextsButton):
-    """Button that opens a run. The name of the run comes from a file, so it is shown as plain text."""
+    """Button that opens a run. The name of the run comes from a file, so it is shown as plain
+    text."""
 
     chosen = Signal(object)
     """Emitted with the directory of the run (`Path`)."""
@@ -125,7 +126,8 @@ class MachineLines(QWidget):
         self._labels: list[tuple[QLabel, QLabel]] = []
 
     def show_lines(self, lines: Sequence[MachineLine]) -> None:
-        """Show the lines. The labels are reused, so that the layout does not jump with each update."""
+        """Show the lines. The labels are reused, so that the layout does not jump with each
+        update."""
         while len(self._labels) < len(lines):
             self._add()
         for index, (title, text) in enumerate(self._labels):

@@ -18,14 +18,15 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import button, card, hbox, label, scroll_area, vbox
 
 _CHECK_DELAY_MS = 400
-"""Delay, in ms, before this machine is checked. The check starts a child process, so the window is painted first."""
+"""Delay, in ms, before this machine is checked. The check starts a child process, so the window is
+painted first."""
 _NARROW_CHARACTERS = 105
 """Page width, in characters, below which the cards are stacked instead of placed side by side."""
 
 
 class HomePage(Page):
-    """Start page of the window. `set_machine` sets the source of the machine data, `set_recovery` the source of
-    unfinished runs."""
+    """Start page of the window. `set_machine` sets the source of the machine data, `set_recovery`
+    the source of unfinished runs."""
 
     key: PageKey = "home"
 
@@ -163,7 +164,8 @@ class HomePage(Page):
 
 
 def _top_aligned(frame: QFrame) -> QFrame:
-    """Add a stretch below the contents, so that they stay at the top of the card, and return the card."""
+    """Add a stretch below the contents, so that they stay at the top of the card, and return the
+    card."""
     layout = frame.layout()
     assert isinstance(layout, QVBoxLayout)
     layout.addStretch(1)

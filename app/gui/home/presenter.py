@@ -22,7 +22,8 @@ MAX_RECENT_RUNS = 5
 
 
 class MachineLine(msgspec.Struct, frozen=True):
-    """One line about this machine. For a problem, `text` describes the problem and `state` is not plain."""
+    """One line about this machine. For a problem, `text` describes the problem and `state` is not
+    plain."""
 
     title: str
     text: str
@@ -30,8 +31,8 @@ class MachineLine(msgspec.Struct, frozen=True):
 
 
 class RunLine(msgspec.Struct, frozen=True):
-    """One of the most recent runs. `outcome` and `validity` are verdict words, or empty; `state` describes a run
-    without a verdict."""
+    """One of the most recent runs. `outcome` and `validity` are verdict words, or empty; `state`
+    describes a run without a verdict."""
 
     directory: str
     name: str
@@ -139,8 +140,8 @@ def _power(machine_info: MachineInfo | None) -> MachineLine:
 
 
 def _problems(machine_info: MachineInfo | None) -> tuple[MachineLine, ...]:
-    """Return a line with a hint for each property of this machine that limits the quality of measurements. A missing
-    GPU is not a problem."""
+    """Return a line with a hint for each property of this machine that limits the quality of
+    measurements. A missing GPU is not a problem."""
     if machine_info is None:
         return ()
     warnings = [

@@ -1,4 +1,5 @@
-"""Layout shared by the smaller library tabs: description, filter, table, buttons and empty state."""
+"""Layout shared by the smaller library tabs: description, filter, table, buttons and empty
+state."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ class _Table(FrameTable):
 class ListPane(QWidget):
     """A filterable table with buttons.
 
-    `selected` returns the index of the selected row in the DataFrame. The buttons in `selection_buttons` are enabled
-    while a row is selected.
+    `selected` returns the index of the selected row in the DataFrame. The buttons in
+    `selection_buttons` are enabled while a row is selected.
     """
 
     opened = Signal()

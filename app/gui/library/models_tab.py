@@ -1,5 +1,5 @@
-"""Models tab: lists the known models. The file of the selected model is inspected but never executed; a card shows
-its contents and the GPUs with enough memory."""
+"""Models tab: lists the known models. The file of the selected model is inspected but never
+executed; a card shows its contents and the GPUs with enough memory."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Offers tab: instance types to rent or own. The user's price list overrides the catalog, as in `sizewise offers
-list`."""
+"""Offers tab: instance types to rent or own. The user's price list overrides the catalog, as in
+`sizewise offers list`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ STALE_DAYS = 30
 
 
 class Prices(msgspec.Struct, frozen=True):
-    """Offers with prices. `imported_from` is the file of the user's price list, which overrides the catalog."""
+    """Offers with prices. `imported_from` is the file of the user's price list, which overrides the
+    catalog."""
 
     rows: tuple[PriceListRow, ...]
     imported_from: str | None

@@ -89,8 +89,8 @@ class LibraryPage(Page):
         self.runs_stack.setCurrentWidget(self.runs_tab)
 
     def import_path(self, path: Path) -> bool:
-        """Import a run bundle or a run directory; return False if `path` is neither. The outcome is reported when
-        the import ends."""
+        """Import a run bundle or a run directory; return False if `path` is neither. The outcome is
+        reported when the import ends."""
         if not is_importable(path):
             return False
         self.tabs.setCurrentWidget(self.runs_stack)

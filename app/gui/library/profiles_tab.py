@@ -1,5 +1,5 @@
-"""Profiles tab: bundled profiles, profiles of stored runs and profiles that the user added, each with its validation
-result."""
+"""Profiles tab: bundled profiles, profiles of stored runs and profiles that the user added, each
+with its validation result."""
 
 from __future__ import annotations
 

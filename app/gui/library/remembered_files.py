@@ -34,8 +34,8 @@ def remember(kind: Kind, path: Path) -> None:
 
 
 def remember_opened(kind: Kind, path: Path) -> None:
-    """Add a file that the user opened to the library. Bundled files and files of a run are skipped, because the
-    library lists them already."""
+    """Add a file that the user opened to the library. Bundled files and files of a run are skipped,
+    because the library lists them already."""
     from app.profiles.bundled import DIRECTORY
 
     is_of_a_run = (path.parent / "events.jsonl").exists()
@@ -48,7 +48,8 @@ def forget(kind: Kind, path: Path) -> None:
 
 
 def relocate(kind: Kind, path: Path, new_path: Path) -> None:
-    """Replace the path of a listed file with its new location. The position in the list does not change."""
+    """Replace the path of a listed file with its new location. The position in the list does not
+    change."""
     _write(
         kind,
         [new_path.absolute() if remembered_path == path else remembered_path for remembered_path in remembered(kind)],
@@ -62,7 +63,8 @@ def _write(kind: Kind, paths: list[Path]) -> None:
 
 
 class RememberedFileActions(QObject):
-    """Buttons that remove a file from the list or update its path. Each button is visible only if it applies."""
+    """Buttons that remove a file from the list or update its path. Each button is visible only if
+    it applies."""
 
     changed = Signal()
     """Emitted when the user's list of files has changed."""
@@ -76,8 +78,8 @@ class RememberedFileActions(QObject):
         self.show_file(None, is_missing=False)
 
     def show_file(self, path: Path | None, *, is_missing: bool) -> None:
-        """Show the buttons for the file at `path`. If `path` is None, because the file is not in the user's list,
-        all buttons are hidden."""
+        """Show the buttons for the file at `path`. If `path` is None, because the file is not in
+        the user's list, all buttons are hidden."""
         self._path = path
         self.forget_button.setVisible(path is not None)
         self.relocate_button.setVisible(path is not None and is_missing)

@@ -45,7 +45,8 @@ class RunFilters(QWidget):
         return FilterValues(self.search_field.text().strip(), self.validity.currentData(), self.tag.currentData())
 
     def show_tags(self, tags: Sequence[str]) -> None:
-        """Set the tags that can be selected. The selected tag stays selected if any run still has it."""
+        """Set the tags that can be selected. The selected tag stays selected if any run still has
+        it."""
         shown = [self.tag.itemData(index) for index in range(1, self.tag.count())]
         if self.tag.count() and shown == list(tags):
             return

@@ -56,7 +56,8 @@ def build_frame(rows: Sequence[RunRow]) -> pd.DataFrame:
 def build_mask(
     listed: ListedRuns, search_text: str, validity: str | None, tag: str | None
 ) -> npt.NDArray[np.bool_] | None:
-    """Return the mask of the rows that match all filters, with the same rules as `app.reporting.run_rows.filter_rows`.
+    """Return the mask of the rows that match all filters, with the same rules as
+    `app.reporting.run_rows.filter_rows`.
 
     Returns None if no filter is set.
     """

@@ -1,4 +1,5 @@
-"""Qt model and table view of the stored runs. Rows can be ticked and dragged out, and are colored by validity.
+"""Qt model and table view of the stored runs. Rows can be ticked and dragged out, and are colored
+by validity.
 
 Enter or a double click opens a run; Space ticks a run.
 """
@@ -28,8 +29,8 @@ _NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "o
 
 
 class RunsModel(FrameModel):
-    """Qt model of the stored runs. `ticked` holds the run directories in the order in which they were checked; the
-    first checked run is the baseline of a comparison."""
+    """Qt model of the stored runs. `ticked` holds the run directories in the order in which they
+    were checked; the first checked run is the baseline of a comparison."""
 
     ticks_changed = Signal()
 

@@ -1,6 +1,7 @@
 """Presenter of the stored runs: lists and changes runs as `sizewise runs` does.
 
-Changes are executed one after another in the background, so that an undo cannot overtake the change it reverts.
+Changes are executed one after another in the background, so that an undo cannot overtake the change
+it reverts.
 """
 
 from __future__ import annotations
@@ -57,15 +58,15 @@ class TaskQueue(QObject):
 
 
 _SLICE_S = 0.5
-"""Time limit of one listing, in seconds. Runs that are not indexed within this time are read by the following
-listings."""
+"""Time limit of one listing, in seconds. Runs that are not indexed within this time are read by the
+following listings."""
 
 
 class RunsPresenter(QObject):
     """Lists and changes stored runs in the background.
 
-    `listed` is emitted repeatedly until every run has been read. The second value of `notified` is true if the change
-    can be undone.
+    `listed` is emitted repeatedly until every run has been read. The second value of `notified` is
+    true if the change can be undone.
     """
 
     listed = Signal(object)
@@ -135,8 +136,8 @@ class RunsPresenter(QObject):
         self.undo.push(_Change(text, self, (do, undo), notice))
 
     def run_change(self, change: _Change, function: Callable[[], object], notice: Notice | None) -> None:
-        """Execute or revert an undoable change in the background: `function` does the work, and `notice` is shown on
-        success."""
+        """Execute or revert an undoable change in the background: `function` does the work, and
+        `notice` is shown on success."""
 
         def failed(error: Exception) -> None:
             change.setObsolete(True)
@@ -172,7 +173,8 @@ class RunsPresenter(QObject):
         self.notified.emit(error_notice(error), False)
 
     def _on_change_error(self, error: Exception) -> None:
-        """Report an error and refresh the list, because part of the change may have been applied."""
+        """Report an error and refresh the list, because part of the change may have been
+        applied."""
         self._fail(error)
         self.refresh()
 

@@ -1,5 +1,5 @@
-"""Models, endpoints and profiles that are known from the stored runs, the bundled files and the user's list of
-files."""
+"""Models, endpoints and profiles that are known from the stored runs, the bundled files and the
+user's list of files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _LOCAL = "local"
 class ModelUsage(msgspec.Struct, frozen=True):
     """A known model and how the stored runs used it.
 
-    `path` is None if no file of the model is known, and `size_bytes` is None if the file is missing.
+    `path` is None if no file of the model is known, and `size_bytes` is None if the file is
+    missing.
     """
 
     name: str
@@ -38,8 +39,8 @@ class ModelUsage(msgspec.Struct, frozen=True):
 class EndpointUsage(msgspec.Struct, frozen=True):
     """A load-tested endpoint.
 
-    `last` is the newest run of the endpoint. `best_per_s` is the highest max rate, in req/s, of its VALID and WARN
-    runs.
+    `last` is the newest run of the endpoint. `best_per_s` is the highest max rate, in req/s, of its
+    VALID and WARN runs.
     """
 
     url: str
@@ -51,7 +52,8 @@ class EndpointUsage(msgspec.Struct, frozen=True):
 
 
 class ProfileUsage(msgspec.Struct, frozen=True):
-    """A known profile. `problem` is the first validation error; it is empty if `is_valid` or `is_missing`."""
+    """A known profile. `problem` is the first validation error; it is empty if `is_valid` or
+    `is_missing`."""
 
     name: str
     description: str
@@ -63,8 +65,8 @@ class ProfileUsage(msgspec.Struct, frozen=True):
 
 
 def find_models(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[ModelUsage, ...]:
-    """Return the known models: bundled models first, then models that the user added, then models known only from
-    runs."""
+    """Return the known models: bundled models first, then models that the user added, then models
+    known only from runs."""
     local: dict[str, list[RunRow]] = {}
     for row in rows:
         if row.protocol == _LOCAL and row.model is not None:
@@ -111,7 +113,8 @@ def _possible_names(name: str, path: Path | None) -> set[str]:
 
 
 def _path_of(name: str, local: Mapping[str, Sequence[RunRow]]) -> Path | None:
-    """Return the path of the model in the profile of the newest run, or None if that profile has no such model."""
+    """Return the path of the model in the profile of the newest run, or None if that profile has no
+    such model."""
     newest = max(local[name], key=lambda row: row.started_at or "")
     try:
         profile = load_profile(Path(newest.directory) / SPEC, files_must_exist=False)

@@ -1,5 +1,5 @@
-"""Content of the Live page while a run is shown, in a separate module because it imports the chart and table
-libraries."""
+"""Content of the Live page while a run is shown, in a separate module because it imports the chart
+and table libraries."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SIDE_WIDTH_CHARACTERS = 38
 
 
 class LiveBody(QWidget):
-    """Charts, tables and controls of a run. Changed widgets are repainted at most ten times a second, and only while
-    they are visible."""
+    """Charts, tables and controls of a run. Changed widgets are repainted at most ten times a
+    second, and only while they are visible."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""Four charts of the run over time: request rates, latency, in-flight requests, and machine telemetry."""
+"""Four charts of the run over time: request rates, latency, in-flight requests, and machine
+telemetry."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ _MIN_HEIGHT_LINES = 7
 
 
 class LiveCharts(QWidget):
-    """Linked charts of a run. `note_requested` is emitted with the time, in seconds from the start of the run, at
-    which the user wants to add a note."""
+    """Linked charts of a run. `note_requested` is emitted with the time, in seconds from the start
+    of the run, at which the user wants to add a note."""
 
     note_requested = Signal(float)
     view_selected = Signal()
@@ -83,7 +84,8 @@ class LiveCharts(QWidget):
         self.linked.follow(None)
 
     def show_local(self) -> None:
-        """Hide the charts of request rates, because for a local model the table of variants is more useful."""
+        """Hide the charts of request rates, because for a local model the table of variants is more
+        useful."""
         self.rates.hide()
         self.in_flight.hide()
 
@@ -126,7 +128,8 @@ class LiveCharts(QWidget):
         self.machine.apply_changes()
 
     def _set_marks(self, chart: Chart, presenter: LivePresenter) -> None:
-        """Set the bands and markers of a chart together with its data, so that the chart is painted only once."""
+        """Set the bands and markers of a chart together with its data, so that the chart is painted
+        only once."""
         stages = (*presenter.stages.bands(), *self._stage_band())
         chart.set_bands(_chart_bands(presenter.machine.bands() if chart is self.machine else stages))
         is_first = chart is self._first_visible()  # only the first visible chart shows the texts of the markers

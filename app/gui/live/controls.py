@@ -1,4 +1,5 @@
-"""Controls of the running run: add a note, change the rate of an open-loop stage, or extend a stage."""
+"""Controls of the running run: add a note, change the rate of an open-loop stage, or extend a
+stage."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ _MIN_NOTE_CHARACTERS = 28
 
 
 class RunControls(QWidget):
-    """Controls below the live charts. `note_entered` is emitted with a note when the user presses Enter."""
+    """Controls below the live charts. `note_entered` is emitted with a note when the user presses
+    Enter."""
 
     note_entered = Signal(str)
     rate_change_requested = Signal(float)
@@ -76,7 +78,8 @@ class RunControls(QWidget):
         self._update_tool_tips()
 
     def show_stage(self, stage: StageCell | None) -> None:
-        """Enable the controls that the running stage supports. A rate that the user is editing is preserved."""
+        """Enable the controls that the running stage supports. A rate that the user is editing is
+        preserved."""
         self._cell = stage
         for widget in (self.rate, self.change):
             widget.setEnabled(stage is not None and stage.can_change)

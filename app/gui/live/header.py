@@ -10,11 +10,13 @@ from app.gui.live.state import LiveState, RunStatus
 from app.gui.widgets import Badge, button, hbox, label, restyle, tool_tip_text, vbox
 
 _STEPS = 200
-"""Number of steps of the progress bar. The bar repaints at each step, so a higher number would cost more repaints."""
+"""Number of steps of the progress bar. The bar repaints at each step, so a higher number would cost
+more repaints."""
 
 
 class RunHeader(QFrame):
-    """Header with the progress of a run. `stop_requested` is emitted when the stop button is pressed."""
+    """Header with the progress of a run. `stop_requested` is emitted when the stop button is
+    pressed."""
 
     stop_requested = Signal()
 
@@ -99,7 +101,8 @@ def _times(state: LiveState) -> str:
 
 
 def _done_share(state: LiveState, share_of_stage: float) -> float:
-    """Return the completed share (0 to 1) of the run, or of the running stage if the number of stages is unknown."""
+    """Return the completed share (0 to 1) of the run, or of the running stage if the number of
+    stages is unknown."""
     if not state.total:
         return share_of_stage
     return min(1.0, (state.done + share_of_stage) / state.total)

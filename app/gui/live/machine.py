@@ -1,5 +1,5 @@
-"""Data of the live charts: time series of rates and latencies from snapshots, and time series of machine telemetry
-with one point per half second."""
+"""Data of the live charts: time series of rates and latencies from snapshots, and time series of
+machine telemetry with one point per half second."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 
 
 SERIES_CAPACITY = 32_768
-"""Maximum number of points per time series, enough for 2.25 h at four points per second. When it is reached, the
-oldest points are dropped from the chart; the stored run is complete."""
+"""Maximum number of points per time series, enough for 2.25 h at four points per second. When it is
+reached, the oldest points are dropped from the chart; the stored run is complete."""
 RATES = ("offered", "sent", "completed", "good")
 LATENCIES = ("p50", "p95", "p99", "lag")
 _WINDOW_NS = 1_000_000_000
 _MIN_INTERVAL_S = 0.2
-"""Minimum interval over which a rate is computed, in seconds. Over a shorter interval, the rate would be noise."""
+"""Minimum interval over which a rate is computed, in seconds. Over a shorter interval, the rate
+would be noise."""
 _Counts = tuple[int, int, int, int, int | None]
 
 
 class LiveSeries:
     """Time series of request rates and latencies.
 
-    Rates are averages over the last second of the running stage. Counters restart at 0 with each stage, so the series
-    have a gap between stages.
+    Rates are averages over the last second of the running stage. Counters restart at 0 with each
+    stage, so the series have a gap between stages.
     """
 
     def __init__(self) -> None:
@@ -67,8 +68,8 @@ def _rates(previous: _Counts, now: _Counts) -> tuple[float | None, ...]:
 
 
 MACHINE_CAPACITY = 16_384
-"""Maximum number of points per time series, enough for 2.25 h at two points per second. When it is reached, the
-oldest points are dropped."""
+"""Maximum number of points per time series, enough for 2.25 h at two points per second. When it is
+reached, the oldest points are dropped."""
 _POINT_S = 0.5
 _MAX_GAP_S = 2.0
 _MAX_BANDS = 200
@@ -180,7 +181,8 @@ _PROCESSES = {
 
 
 def views(*, has_gpus: bool) -> dict[str, str]:
-    """Return the views of the machine chart as a mapping of keys to titles. The first view is the default."""
+    """Return the views of the machine chart as a mapping of keys to titles. The first view is the
+    default."""
     gpu_views = {
         "gpu_utilization_percent": "GPU utilization (%)",
         "gpu_memory_gib": "GPU memory (GiB)",

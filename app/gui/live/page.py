@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class LivePage(Page):
-    """Page of the current run. The chart libraries are imported only when the first run is shown."""
+    """Page of the current run. The chart libraries are imported only when the first run is
+    shown."""
 
     key: PageKey = "live"
     state_changed = Signal(object)
@@ -82,11 +83,13 @@ class LivePage(Page):
         return self._body
 
     def watch(self, directory: Path) -> None:
-        """Watch a run that was not started by this window, whether the run is in progress or has ended."""
+        """Watch a run that was not started by this window, whether the run is in progress or has
+        ended."""
         self.run.engine.watch(directory)
 
     def stop(self) -> None:
-        """Stop the run. The first call only asks for confirmation in a message; the second call stops the run."""
+        """Stop the run. The first call only asks for confirmation in a message; the second call
+        stops the run."""
         if not self.is_running:
             return
         if not self.stop_strip.isHidden():

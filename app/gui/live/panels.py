@@ -18,7 +18,8 @@ _MAX_CHECKS = 60
 
 
 class ValidityPanel(QScrollArea):
-    """List of all validity checks of the run, worst first. A check that did not pass is shown with a hint."""
+    """List of all validity checks of the run, worst first. A check that did not pass is shown with
+    a hint."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,8 +86,8 @@ def _fill_row(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
 
 
 class FailureTable(QWidget):
-    """Table of errors by class. A sample error of the selected class, or of the newest class if none is selected, is
-    shown below the table, because a column is too narrow."""
+    """Table of errors by class. A sample error of the selected class, or of the newest class if
+    none is selected, is shown below the table, because a column is too narrow."""
 
     def __init__(self) -> None:
         super().__init__()

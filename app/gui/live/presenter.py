@@ -1,5 +1,5 @@
-"""Presenter of the Live page: converts the events and telemetry of a run to the state that the page displays. It
-does not depend on widgets."""
+"""Presenter of the Live page: converts the events and telemetry of a run to the state that the page
+displays. It does not depend on widgets."""
 
 from __future__ import annotations
 
@@ -41,15 +41,16 @@ Part = Literal["charts", "marks", "machine", "stages", "checks", "failures", "va
 _MAX_MARKERS = 200
 _MAX_MARKER_CHARACTERS = 60
 _STALE_S = 600.0
-"""Maximum age of the last event, in seconds. After this time, the run is assumed to use the clock of another
-machine, or to have nothing more to report."""
+"""Maximum age of the last event, in seconds. After this time, the run is assumed to use the clock
+of another machine, or to have nothing more to report."""
 
 
 class LivePresenter:
     def __init__(
         self, directory: Path | None = None, name: str = "", now_ns: Callable[[], int] = time.perf_counter_ns
     ) -> None:
-        """Create the presenter. `now_ns` returns the time on the clock of the events, in nanoseconds."""
+        """Create the presenter. `now_ns` returns the time on the clock of the events, in
+        nanoseconds."""
         self.directory, self._name, self._now_ns = directory, name, now_ns
         self._created_ns = now_ns()
         self.status: RunStatus = "idle" if directory is None else "starting"
@@ -107,8 +108,8 @@ class LivePresenter:
         return bool(self.variants.lines())
 
     def latency_limit(self) -> Objective | None:
-        """Return the first SLO objective on latency, which is drawn as a line in the latency chart; None if there is
-        none."""
+        """Return the first SLO objective on latency, which is drawn as a line in the latency chart;
+        None if there is none."""
         return next((objective for objective in self.slo if objective.metric in ("latency_ms", "service_ms")), None)
 
     def state(self) -> LiveState:
@@ -132,8 +133,8 @@ class LivePresenter:
         )
 
     def _current_ns(self) -> int:
-        """Return the current time on the clock of the run, in ns, or the time of the last event if the run has
-        ended."""
+        """Return the current time on the clock of the run, in ns, or the time of the last event if
+        the run has ended."""
         now_ns = self._now_ns()
         last_ns = self.progress.at_ns
         if last_ns is None:

@@ -16,8 +16,8 @@ _DESCRIBED_STAGES = 6
 
 
 class StageRibbon(QWidget):
-    """Ribbon of stages. A click, or the left and right arrow keys, select a stage; `stage_selected` is emitted with
-    its index."""
+    """Ribbon of stages. A click, or the left and right arrow keys, select a stage; `stage_selected`
+    is emitted with its index."""
 
     stage_selected = Signal(int)
 
@@ -96,8 +96,8 @@ class StageRibbon(QWidget):
         self.stage_selected.emit(index)
 
     def _first_x(self) -> int:
-        """Return the x position of the first displayed stage in pixels. If stages are hidden, their number is shown
-        to the left."""
+        """Return the x position of the first displayed stage in pixels. If stages are hidden, their
+        number is shown to the left."""
         metrics = self.fontMetrics()
         max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(metrics) + _GAP))
         if len(self._cells) <= max_cells:

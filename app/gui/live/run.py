@@ -1,4 +1,5 @@
-"""The run that the Live page watches: its load generator process, its events, and the commands sent to the run."""
+"""The run that the Live page watches: its load generator process, its events, and the commands sent
+to the run."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ class News(msgspec.Struct, frozen=True):
 
 
 class LiveRun(QObject):
-    """Starts, watches and controls one run at a time. The load generator keeps running if the window closes or
-    crashes."""
+    """Starts, watches and controls one run at a time. The load generator keeps running if the
+    window closes or crashes."""
 
     began = Signal()
     """Emitted when another run is watched, after `presenter` has been replaced."""
@@ -72,7 +73,8 @@ class LiveRun(QObject):
         return self.presenter.directory
 
     def stop(self) -> None:
-        """Stop the run. The first call lets in-flight requests finish; the second call cancels them."""
+        """Stop the run. The first call lets in-flight requests finish; the second call cancels
+        them."""
         directory = self.directory
         if directory is None or not self.is_running:
             return

@@ -1,7 +1,7 @@
 """Stages, variants, validity checks and errors of a run, updated with each event of the run.
 
-Checks are evaluated with the same functions as for the final result. Errors are counted by class, with the time and a
-sample of the first error of the class.
+Checks are evaluated with the same functions as for the final result. Errors are counted by class,
+with the time and a sample of the first error of the class.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
 
 class LiveChecks:
-    """Validity checks of the run so far. If a stage is attempted again, the new attempt replaces the previous
-    attempt."""
+    """Validity checks of the run so far. If a stage is attempted again, the new attempt replaces
+    the previous attempt."""
 
     def __init__(self) -> None:
         self._run_checks: dict[str, Check] = {}
@@ -71,8 +71,8 @@ class LiveChecks:
 
 
 _MAX_CLASSES, _MAX_SAMPLE_CHARACTERS = 50, 300
-"""Maximum number of error classes and maximum length of a sample. The limits are needed because events may come from
-an untrusted file."""
+"""Maximum number of error classes and maximum length of a sample. The limits are needed because
+events may come from an untrusted file."""
 
 
 class Failures:
@@ -99,8 +99,8 @@ class Failures:
         return had_any
 
     def add_sample(self, event: ErrorReported, at_s: float) -> None:
-        """Store a sample error of a class. `at_s` is the exact time of the error, whereas the time at which a count
-        changes is approximate."""
+        """Store a sample error of a class. `at_s` is the exact time of the error, whereas the time
+        at which a count changes is approximate."""
         error = event.sample.error
         self._register({error: 1}, at_s)
         if error in self._first_s and error not in self._samples:
@@ -230,8 +230,8 @@ class LiveVariants:
 
 
 def _times(stage: Stage) -> str:
-    """Format the response times of a scenario. If the calls have scheduled starts, latency is used, because it
-    includes the waiting time; otherwise service time is used."""
+    """Format the response times of a scenario. If the calls have scheduled starts, latency is used,
+    because it includes the waiting time; otherwise service time is used."""
     metric = "latency_ms" if "latency_ms" in stage.metrics else "service_ms"
     values = stage.metrics.get(metric, {})
     p50, p95 = (None if percentile not in values else values[percentile].value for percentile in ("p50", "p95"))

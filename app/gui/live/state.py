@@ -1,4 +1,5 @@
-"""State of the Live page, as immutable records. All times are in seconds from the start of the run."""
+"""State of the Live page, as immutable records. All times are in seconds from the start of the
+run."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ from app.gui.formatting import State
 from app.records.result import Validity
 
 RunStatus = Literal["idle", "starting", "running", "stopping", "finished", "lost", "failed"]
-"""State of the run. `lost`: the load generator ended without reporting the end of the run. `failed`: the load
-generator ended before reporting anything."""
+"""State of the run. `lost`: the load generator ended without reporting the end of the run.
+`failed`: the load generator ended before reporting anything."""
 
 
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
-    """State of the run for the header of the page, the docks, the toolbar and the status bar. `done` and `total`
-    count stages, or variants of a local run."""
+    """State of the run for the header of the page, the docks, the toolbar and the status bar.
+    `done` and `total` count stages, or variants of a local run."""
 
     status: RunStatus = "idle"
     run_id: str | None = None
@@ -54,7 +55,8 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the request rate of the stage can be changed."""
     rate_per_s: float | None = None
     can_extend: bool = False
-    """Whether the stage can be extended, which requires a constant rate or a fixed number of clients."""
+    """Whether the stage can be extended, which requires a constant rate or a fixed number of
+    clients."""
 
 
 class Marker(msgspec.Struct, frozen=True):

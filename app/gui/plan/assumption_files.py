@@ -1,4 +1,5 @@
-"""Files of assumptions that the Plan page writes and uses as sources of a plan. `sizewise plan` accepts them too."""
+"""Files of assumptions that the Plan page writes and uses as sources of a plan. `sizewise plan`
+accepts them too."""
 
 from __future__ import annotations
 
@@ -16,8 +17,9 @@ from app.wiring.planning import PlanRequest
 class TypedCurve(msgspec.Struct, frozen=True):
     """Load curve entered by the user.
 
-    `points` are pairs of request rate (req/s) and latency (ms). `metric` is the latency metric, such as
-    `latency_ms.p95`. `hardware` holds keys and values of `target.hardware` in the format of `--set`.
+    `points` are pairs of request rate (req/s) and latency (ms). `metric` is the latency metric,
+    such as `latency_ms.p95`. `hardware` holds keys and values of `target.hardware` in the format of
+    `--set`.
     """
 
     name: str
@@ -29,7 +31,8 @@ class TypedCurve(msgspec.Struct, frozen=True):
 
 
 class TypedModel(msgspec.Struct, frozen=True):
-    """Language model described by its architecture. `shape` has the keys of the architecture file."""
+    """Language model described by its architecture. `shape` has the keys of the architecture
+    file."""
 
     name: str
     shape: Mapping[str, float]

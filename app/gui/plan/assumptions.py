@@ -1,5 +1,5 @@
-"""Planning without a measurement, from a load curve that the user enters or from the architecture of a language
-model."""
+"""Planning without a measurement, from a load curve that the user enters or from the architecture
+of a language model."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _KNOWN_MODELS: Mapping[str, tuple[float, ...]] = {
 
 
 class Assumptions(QTabWidget):
-    """Forms for assumptions. `request_ready` is emitted with a PlanRequest whose numbers are all marked as not
-    measured."""
+    """Forms for assumptions. `request_ready` is emitted with a PlanRequest whose numbers are all
+    marked as not measured."""
 
     request_ready = Signal(object)
     failed = Signal(object)
@@ -42,12 +42,14 @@ class Assumptions(QTabWidget):
             form.failed.connect(self.failed)
 
     def load_gpus(self) -> None:
-        """Load the GPUs when the form is shown for the first time, since loading the catalog takes a moment."""
+        """Load the GPUs when the form is shown for the first time, since loading the catalog takes
+        a moment."""
         self.curve.load_gpus()
 
 
 class CurveForm(QWidget):
-    """Form for the latency of one replica at several request rates, and for the hardware of the replica."""
+    """Form for the latency of one replica at several request rates, and for the hardware of the
+    replica."""
 
     request_ready = Signal(object)
     failed = Signal(object)
@@ -120,7 +122,8 @@ class CurveForm(QWidget):
 
 
 class ModelForm(QWidget):
-    """Form for a model that has not been run. Its performance on each GPU is estimated from its architecture."""
+    """Form for a model that has not been run. Its performance on each GPU is estimated from its
+    architecture."""
 
     request_ready = Signal(object)
     failed = Signal(object)

@@ -1,5 +1,5 @@
-"""Result card of the Plan page: the recommended fleet with its reasons, risks and sensitivity, or what prevents a
-recommendation."""
+"""Result card of the Plan page: the recommended fleet with its reasons, risks and sensitivity, or
+what prevents a recommendation."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _MAX_SENTENCES = 8
 
 
 class PlanCard(SideColumn):
-    """Result card of a plan. `head` is a separate widget above the panels, with the decision, its confidence and its
-    caveats.
+    """Result card of a plan. `head` is a separate widget above the panels, with the decision, its
+    confidence and its caveats.
 
-    `change_requested` is emitted with the Change of a relaxation, `offer_requested` with the key of an offer to show
-    (an empty key for the recommended offer).
+    `change_requested` is emitted with the Change of a relaxation, `offer_requested` with the key of
+    an offer to show (an empty key for the recommended offer).
     """
 
     change_requested = Signal(object)
@@ -194,7 +194,8 @@ class PlanCard(SideColumn):
 
 
 def _headline(plan: Plan, text: str) -> str:
-    """Return the headline. If the capacity is not known, the headline starts with the measurement that is missing."""
+    """Return the headline. If the capacity is not known, the headline starts with the measurement
+    that is missing."""
     knowledge = plan.capacity_knowledge
     if knowledge is None or knowledge.state == "known":
         return text
@@ -231,8 +232,8 @@ def _caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
 
 
 def badge_text(state: PlanState) -> tuple[str, str]:
-    """Return the text and tooltip of the badge: how the result was computed, and whether a newer result is being
-    computed."""
+    """Return the text and tooltip of the badge: how the result was computed, and whether a newer
+    result is being computed."""
     if state.plan is None:
         return "", ""
     duration = f"{state.took_ms:.0f} ms"

@@ -30,9 +30,10 @@ _LABELLED = (0, 6, 12, 18, 23)
 class DayCurve(QWidget):
     """Editable curve of the request rate (req/s) for each hour of the day.
 
-    The left and right arrow keys select an hour. Up and down change its rate by 5 % of the peak (with Shift by 1 %),
-    Page Up and Page Down by 25 %. `rates_requested` is emitted with the 24 requested rates and a stroke ID, which
-    groups edits for undo. The curve does not change until the new rates are set on the widget.
+    The left and right arrow keys select an hour. Up and down change its rate by 5 % of the peak
+    (with Shift by 1 %), Page Up and Page Down by 25 %. `rates_requested` is emitted with the 24
+    requested rates and a stroke ID, which groups edits for undo. The curve does not change until
+    the new rates are set on the widget.
     """
 
     rates_requested = Signal(object, int)

@@ -23,8 +23,8 @@ DIRECTORY_KINDS: tuple[ExportKind, ...] = ("k8s", "kserve", "terraform", "csv")
 def write_export(
     kind: ExportKind, plan: Plan, plan_inputs: PlanningInputs, command: str, destination: Path
 ) -> tuple[Path, ...]:
-    """Write an export and return the paths of its files. `destination` is a file for a plan or report, otherwise a
-    directory.
+    """Write an export and return the paths of its files. `destination` is a file for a plan or
+    report, otherwise a directory.
 
     Raises UsageError if the export cannot be written.
     """

@@ -1,4 +1,5 @@
-"""Number and choice fields. A field ignores the mouse wheel unless the field has the keyboard focus."""
+"""Number and choice fields. A field ignores the mouse wheel unless the field has the keyboard
+focus."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ _MIN_CHARACTERS = 8
 
 
 class NumberField(QDoubleSpinBox):
-    """Number field that emits its value when editing is finished, and displays no trailing zeros."""
+    """Number field that emits its value when editing is finished, and displays no trailing
+    zeros."""
 
     def __init__(self, low: float, high: float, decimals: int, suffix: str = "") -> None:
         super().__init__()
@@ -78,7 +80,8 @@ class ChoiceField(WheelSafeComboBox):
 
 
 class LogSlider(QSlider):
-    """Slider with a logarithmic scale from `low` to `high`. `moved` is emitted during dragging too."""
+    """Slider with a logarithmic scale from `low` to `high`. `moved` is emitted during dragging
+    too."""
 
     moved = Signal(float)
 

@@ -16,23 +16,24 @@ _HARDWARE = "target.hardware."
 
 
 class HardwareChoice(msgspec.Struct, frozen=True):
-    """Hardware option. `name` is the value of `target.hardware`; `label` is displayed and searched."""
+    """Hardware option. `name` is the value of `target.hardware`; `label` is displayed and
+    searched."""
 
     kind: HardwareKind
     name: str
     label: str
 
     def overrides(self, count: float, replicas: int) -> tuple[str, ...]:
-        """Return values in the format of `--set`. `count` is the number of GPUs or vCPUs; it is ignored for instance
-        types."""
+        """Return values in the format of `--set`. `count` is the number of GPUs or vCPUs; it is
+        ignored for instance types."""
         known_keys = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
         keys = known_keys.get(self.kind, (f"vcpus={count:g}",))
         return tuple(f"{_HARDWARE}{key}" for key in (*keys, *([f"replicas={replicas}"] if replicas > 1 else [])))
 
 
 def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoice, ...]:
-    """Return all hardware options, including those from the price lists of the request. Each instance type is listed
-    once, even if it is available in several regions."""
+    """Return all hardware options, including those from the price lists of the request. Each
+    instance type is listed once, even if it is available in several regions."""
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.pricing.price_list import load_offers
 

@@ -16,7 +16,8 @@ _CHOICE = Qt.ItemDataRole.UserRole
 
 
 class HardwarePicker(QWidget):
-    """Hardware picker. `hardware_selected` is emitted with keys of `target.hardware`, in the format of `--set`."""
+    """Hardware picker. `hardware_selected` is emitted with keys of `target.hardware`, in the format
+    of `--set`."""
 
     hardware_selected = Signal(object)
     canceled = Signal()

@@ -1,4 +1,5 @@
-"""Table model of the offers, one row per fleet with its cost or its rejection reason. Only the price can be edited."""
+"""Table model of the offers, one row per fleet with its cost or its rejection reason. Only the
+price can be edited."""
 
 from __future__ import annotations
 
@@ -116,8 +117,8 @@ def _integer(value: object) -> str:
 
 
 class OffersModel(FrameModel):
-    """Table model of the offers. `price_requested` is emitted with the key of an offer and the requested price of
-    one instance in USD per hour, as a string."""
+    """Table model of the offers. `price_requested` is emitted with the key of an offer and the
+    requested price of one instance in USD per hour, as a string."""
 
     price_requested = Signal(str, str)
 
@@ -172,7 +173,8 @@ class OffersModel(FrameModel):
     def setData(
         self, index: QModelIndex | QPersistentModelIndex, value: object, role: int = Qt.ItemDataRole.EditRole
     ) -> bool:
-        """Request a price, which is shown once the plan uses it. Return `False` if `value` is not a valid price."""
+        """Request a price, which is shown once the plan uses it. Return `False` if `value` is not a
+        valid price."""
         from app.profiles.problems import BadValueError
         from app.profiles.units import parse_usd_per_hour
 

@@ -36,8 +36,8 @@ _NO_CARD = "none"
 
 
 class CustomOfferForm(QFrame):
-    """Form for a custom offer. `price_list_written` is emitted with the path of the price list that contains the
-    offer."""
+    """Form for a custom offer. `price_list_written` is emitted with the path of the price list that
+    contains the offer."""
 
     price_list_written = Signal(object)
 
@@ -133,8 +133,8 @@ class CustomOfferForm(QFrame):
 
 
 def write_price_list(row: dict[str, object]) -> Path:
-    """Write an offer as a price list to the `prices` directory beside the runs, named after the offer. Return the path
-    of the price list."""
+    """Write an offer as a price list to the `prices` directory beside the runs, named after the
+    offer. Return the path of the price list."""
     from app.gui.plan.assumption_files import yaml_text
     from app.storage.run_directory import runs_home, write_atomically
 
@@ -152,8 +152,8 @@ _PRICE_LIST_FILTER = "*.csv *.yaml *.yml"
 class OffersView(QWidget):
     """Table of offers.
 
-    `change_requested` is emitted with a Change, `price_list_requested` with the path of a price list, and
-    `offer_selected` with the key of an offer.
+    `change_requested` is emitted with a Change, `price_list_requested` with the path of a price
+    list, and `offer_selected` with the key of an offer.
     """
 
     change_requested = Signal(object)
@@ -216,8 +216,8 @@ class OffersView(QWidget):
         self.form.set_catalog(state.inputs.catalog)
 
     def fit_columns(self, _: object = None) -> None:
-        """Fit the columns to their contents. Long rejection reasons are truncated; the tooltip and the result card
-        show the full text."""
+        """Fit the columns to their contents. Long rejection reasons are truncated; the tooltip and
+        the result card show the full text."""
         self.table.resizeColumnsToContents()
         column = COLUMNS.index("why")
         max_width = 42 * self.fontMetrics().averageCharWidth()
@@ -240,7 +240,8 @@ class OffersView(QWidget):
         self._show_buttons()
 
     def edit_price(self, offer: str, text: str) -> bool:
-        """Edit the price of an offer as if `text` were typed into the cell. Return whether the price is valid."""
+        """Edit the price of an offer as if `text` were typed into the cell. Return whether the
+        price is valid."""
         row = self.model.find_row(offer)
         return row is not None and self.model.setData(self.model.index(row, COLUMNS.index(PRICE_COLUMN)), text)
 

@@ -74,12 +74,14 @@ class PlanPage(Page):
         submit(self, find_plannable_runs, self._show_runs, self._show_failure)
 
     def open_sources(self, sources: Sequence[Path | str]) -> None:
-        """Plan from sources that `sizewise plan` accepts: runs, results of another tool, or a plan file."""
+        """Plan from sources that `sizewise plan` accepts: runs, results of another tool, or a plan
+        file."""
         self.presenter.open(PlanRequest(tuple(map(str, sources)), offers=self._pending_prices))
         self._pending_prices = ()
 
     def open_prices(self, path: Path) -> None:
-        """Add a price list to the catalog of the current plan, or of the next plan if none is open."""
+        """Add a price list to the catalog of the current plan, or of the next plan if none is
+        open."""
         if self.presenter.state.loaded is not None:
             self.presenter.add_prices(path)
             return

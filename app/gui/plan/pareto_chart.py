@@ -1,5 +1,5 @@
-"""Chart of the cost and latency of all feasible fleets, with the Pareto front, the region that meets the SLO and the
-selected fleet."""
+"""Chart of the cost and latency of all feasible fleets, with the Pareto front, the region that
+meets the SLO and the selected fleet."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from app.gui.widgets import label, vbox
 from app.records.plan import Fleet, Plan
 
 _MAX_PROVIDERS = 4
-"""Number of providers, those with the most fleets, that have their own marker. All other providers share a marker,
-since a chart has at most six series."""
+"""Number of providers, those with the most fleets, that have their own marker. All other providers
+share a marker, since a chart has at most six series."""
 _FRONTIER = "front"
 _COSTS: dict[str, Callable[[Fleet], float | None]] = {
     "month": lambda fleet: fleet.usd_per_month.value,
@@ -104,8 +104,8 @@ class ParetoChart(QWidget):
         self._summary_label.setText(self._summary(plan, fleets))
 
     def _remove_stale(self, fleets: Sequence[Fleet]) -> None:
-        """Remove the series that are no longer needed. Remaining series are updated in place, so that the zoomed
-        view is preserved."""
+        """Remove the series that are no longer needed. Remaining series are updated in place, so
+        that the zoomed view is preserved."""
         keys = {*_groups(fleets), _FRONTIER} if fleets else set()
         for series in self.chart.series():
             if series.key not in keys:
@@ -230,7 +230,8 @@ class ParetoChart(QWidget):
 
 
 def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
-    """Group the fleets by provider, largest group first, and combine the small providers into one group."""
+    """Group the fleets by provider, largest group first, and combine the small providers into one
+    group."""
     counted = Counter(fleet.provider for fleet in fleets).most_common()
     named = [name for name, _ in counted[: _MAX_PROVIDERS + (len(counted) == _MAX_PROVIDERS + 1)]]
     groups: dict[str, list[Fleet]] = {name: [] for name in named}
@@ -240,7 +241,8 @@ def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
 
 
 def _limit_ms(state: PlanState, plan: Plan) -> float | None:
-    """Return the latency limit of the SLO for the charted metric, in ms; None if the SLO has no such limit."""
+    """Return the latency limit of the SLO for the charted metric, in ms; None if the SLO has no
+    such limit."""
     for objective in () if state.inputs is None else state.inputs.slo:
         if objective.name == plan.latency_metric and objective.level == "fail":
             return objective.limit

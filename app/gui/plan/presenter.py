@@ -1,4 +1,5 @@
-"""Presenter of the Plan page: applies edits, computes the plan in the background, and emits the state of the page."""
+"""Presenter of the Plan page: applies edits, computes the plan in the background, and emits the
+state of the page."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ def new_stroke() -> int:
 
 
 class PlanPresenter(QObject):
-    """Presenter of a plan. Analytical estimates are computed immediately, simulations after a pause in editing.
-    Results of outdated inputs are discarded."""
+    """Presenter of a plan. Analytical estimates are computed immediately, simulations after a pause
+    in editing. Results of outdated inputs are discarded."""
 
     changed = Signal(object)
     """Emitted with the new PlanState after each change."""
@@ -66,8 +67,8 @@ class PlanPresenter(QObject):
             submit(self, compile_simulator, self._on_compiled, self._on_compile_error)
 
     def open(self, request: PlanRequest) -> None:
-        """Open other sources. The previous edits and their undo history are discarded, since they refer to the
-        previous sources."""
+        """Open other sources. The previous edits and their undo history are discarded, since they
+        refer to the previous sources."""
         self._cancel_pending()
         self.undo.clear()
         self.state = PlanState(phase="loading", simulator_status=self.state.simulator_status)
@@ -77,7 +78,8 @@ class PlanPresenter(QObject):
         self._loader.request(lambda: load_sources(request, today))
 
     def set_hardware(self, hardware: tuple[str, ...]) -> None:
-        """Open the pending request with the given hardware: keys of `target.hardware` in the format of `--set`."""
+        """Open the pending request with the given hardware: keys of `target.hardware` in the format
+        of `--set`."""
         if self.state.request_without_hardware is not None:
             self.open(with_hardware(self.state.request_without_hardware, hardware))
 
@@ -132,7 +134,8 @@ class PlanPresenter(QObject):
         self._estimate()
 
     def _with_read_offers(self, plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
-        """Return the plan inputs with the price-list offers that were loaded for the last result."""
+        """Return the plan inputs with the price-list offers that were loaded for the last
+        result."""
         if not edits.prices or self.state.inputs is None:
             return plan_inputs
         return msgspec.structs.replace(plan_inputs, catalog=self.state.inputs.catalog)
@@ -207,7 +210,8 @@ class PlanPresenter(QObject):
 def _compute(
     loaded: LoadedSources, edits: Edits, today: datetime.date, preview: bool, outdated: Event | None = None
 ) -> tuple[Edits, PlanOutcome]:
-    """Compute a plan. A simulation stops early when `outdated` is set, to free the CPU for the current estimate."""
+    """Compute a plan. A simulation stops early when `outdated` is set, to free the CPU for the
+    current estimate."""
     should_continue = always_continue if outdated is None else lambda: not outdated.is_set()
     return edits, compute_plan(loaded, edits, today, is_estimate=preview, should_continue=should_continue)
 

@@ -1,7 +1,7 @@
 """Widgets of the result card: properties, bulleted sentences, rejection reasons and sensitivity.
 
-Rejection reasons are shown with their count. The sensitivity table shows the result at the low and high end of each
-input.
+Rejection reasons are shown with their count. The sensitivity table shows the result at the low and
+high end of each input.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ _MAX_REASONS = 5
 
 
 def rejection_reasons(plan: Plan) -> tuple[str, ...]:
-    """Return the most frequent rejection reasons. Reasons that differ only in a number or a name are counted
-    together and represented by one of them."""
+    """Return the most frequent rejection reasons. Reasons that differ only in a number or a name
+    are counted together and represented by one of them."""
     refusals = [
         ((fleet.rejected_by, fleet.rejection), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
     ]
@@ -89,10 +89,11 @@ def rejection_reasons(plan: Plan) -> tuple[str, ...]:
 
 
 class SensitivityTable(QWidget):
-    """Sensitivity table: monthly cost at both ends of each input range, and whether another offer becomes the cheapest.
+    """Sensitivity table: monthly cost at both ends of each input range, and whether another offer
+    becomes the cheapest.
 
-    The table is hidden if there is no data. It is made of labels, because a Qt table would not wrap its cells to the
-    available width.
+    The table is hidden if there is no data. It is made of labels, because a Qt table would not wrap
+    its cells to the available width.
     """
 
     def __init__(self) -> None:
@@ -114,8 +115,8 @@ class SensitivityTable(QWidget):
         self.hide()
 
     def show_sensitivity(self, ranges: tuple[SensitivityRange, ...], winner: str | None = None) -> None:
-        """Show the sensitivity. `winner` is the recommended offer; if a different offer wins at an end of a range,
-        its name is shown."""
+        """Show the sensitivity. `winner` is the recommended offer; if a different offer wins at an
+        end of a range, its name is shown."""
         while len(self._rows) < len(ranges):
             row = (label("", wrap=True), label("", wrap=True), label("", wrap=True))
             self._rows.append(row)

@@ -1,4 +1,5 @@
-"""Input rows of the Plan page: a label, a field with its unit, and a reset button if the value has been edited."""
+"""Input rows of the Plan page: a label, a field with its unit, and a reset button if the value has
+been edited."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from app.records.planning_inputs import PlanningInputs
 
 
 class InputRow(QWidget):
-    """Input row for one profile key, with the help text of the key. `change_requested` is emitted with a Change."""
+    """Input row for one profile key, with the help text of the key. `change_requested` is emitted
+    with a Change."""
 
     change_requested = Signal(object)
 
@@ -35,7 +37,8 @@ class InputRow(QWidget):
         self._mark(False)
 
     def set_field(self, field: QWidget, *, is_beside: bool = False) -> None:
-        """Place the field below the label, or beside it if `is_beside`. The label's mnemonic focuses the field."""
+        """Place the field below the label, or beside it if `is_beside`. The label's mnemonic
+        focuses the field."""
         self._label.setBuddy(field)
         field.setAccessibleName(self.name)
         field.setAccessibleDescription(self.help_text)

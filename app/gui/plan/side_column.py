@@ -1,4 +1,5 @@
-"""Column that scrolls vertically, independently of the page, and is never narrower than its content."""
+"""Column that scrolls vertically, independently of the page, and is never narrower than its
+content."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from app.gui.widgets import Badge, hbox, label, tool_button, tool_tip_text
 
 
 class SourceBar(QWidget):
-    """Header of the Plan page. `sources_requested` is emitted with paths, `export_requested` with a kind and a path."""
+    """Header of the Plan page. `sources_requested` is emitted with paths, `export_requested` with a
+    kind and a path."""
 
     sources_requested = Signal(object)
     assumptions_requested = Signal()
@@ -166,7 +167,8 @@ class SourceBar(QWidget):
 
 
 def _hint(tool: QToolButton, text: str) -> None:
-    """Set the tooltip of the undo or redo button. The text may contain a file name, so it is escaped."""
+    """Set the tooltip of the undo or redo button. The text may contain a file name, so it is
+    escaped."""
     tool.setToolTip(tool_tip_text(text))
 
 

@@ -25,7 +25,8 @@ class PlannableRun(msgspec.Struct, frozen=True):
 
 
 def find_plannable_runs() -> tuple[PlannableRun, ...]:
-    """Return the newest runs that a plan can be based on. Corrupted runs and runs without a max rate are skipped."""
+    """Return the newest runs that a plan can be based on. Corrupted runs and runs without a max
+    rate are skipped."""
     from app.storage.run_directory import list_stored_runs
 
     runs: list[PlannableRun] = []

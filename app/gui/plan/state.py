@@ -1,4 +1,5 @@
-"""State of the Plan page as plain records. Edits have the same format as the options of `sizewise plan`."""
+"""State of the Plan page as plain records. Edits have the same format as the options of
+`sizewise plan`."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ Values = tuple[tuple[str, str | None], ...]
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One undo step. Changes with the same `stroke` (for example while a slider is dragged) are merged, except if it
-    is -1."""
+    """One undo step. Changes with the same `stroke` (for example while a slider is dragged) are
+    merged, except if it is -1."""
 
     title: str
     values: Values = ()
@@ -30,8 +31,9 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Edits(msgspec.Struct, frozen=True):
-    """The user's edits of a plan. `values` are keys and values of `--set`, including prices of offers; `slo` is
-    `None` if unchanged; `prices` are price lists in addition to those of the request."""
+    """The user's edits of a plan. `values` are keys and values of `--set`, including prices of
+    offers; `slo` is `None` if unchanged; `prices` are price lists in addition to those of the
+    request."""
 
     values: tuple[tuple[str, str], ...] = ()
     slo: tuple[str, ...] | None = None
@@ -69,8 +71,8 @@ NO_EDITS = Edits()
 
 
 def apply_to_request(request: PlanRequest, edits: Edits) -> PlanRequest:
-    """Return the request with all edits applied, as a command line would specify them. Edits replace existing
-    values."""
+    """Return the request with all edits applied, as a command line would specify them. Edits
+    replace existing values."""
     overrides = {override.partition("=")[0]: override for override in request.overrides}
     for key, value in edits.values:
         overrides.pop(key, None)
@@ -99,7 +101,8 @@ TrafficSource = Literal["peak", "users", "trace"]
 
 
 class LoadedSources(msgspec.Struct, frozen=True):
-    """Plan inputs before any edits. `needs_refit` is true if a different SLO requires a new fit of the measurements."""
+    """Plan inputs before any edits. `needs_refit` is true if a different SLO requires a new fit of
+    the measurements."""
 
     request: PlanRequest
     inputs: PlanningInputs
@@ -112,9 +115,9 @@ class LoadedSources(msgspec.Struct, frozen=True):
 class PlanState(msgspec.Struct, frozen=True):
     """State of the Plan page.
 
-    `inputs` are the plan inputs including the edits; `plan` is the result for these inputs if `is_current`. `error` is
-    an error of the sources if the phase is failed, otherwise of the last edit. `took_ms` is the computation time of
-    the last result.
+    `inputs` are the plan inputs including the edits; `plan` is the result for these inputs if
+    `is_current`. `error` is an error of the sources if the phase is failed, otherwise of the last
+    edit. `took_ms` is the computation time of the last result.
     """
 
     phase: Phase = "empty"
@@ -127,6 +130,8 @@ class PlanState(msgspec.Struct, frozen=True):
     simulator_status: SimulatorStatus = "unknown"
     error: Exception | None = None
     request_without_hardware: PlanRequest | None = None
-    """Request whose sources do not record their hardware, so that the user must specify the hardware."""
+    """Request whose sources do not record their hardware, so that the user must specify the
+    hardware."""
     relaxations: tuple[Relaxation, ...] | None = None
-    """Changes of the inputs that would make an offer feasible; `None` until they have been computed."""
+    """Changes of the inputs that would make an offer feasible; `None` until they have been
+    computed."""

@@ -18,7 +18,8 @@ from app.records.traffic import RecurringSpike, Traffic
 
 _MAX_PER_S = 1e6
 _SLIDER_FACTOR = 30.0
-"""The slider ranges from the initial peak rate divided by this factor to the initial peak rate times this factor."""
+"""The slider ranges from the initial peak rate divided by this factor to the initial peak rate
+times this factor."""
 
 
 class PeakRow(InputRow):
@@ -60,7 +61,8 @@ class PeakRow(InputRow):
         return ("traffic.peak", "traffic.users", "traffic.trace")
 
     def reset_range(self, source: TrafficSource, peak_per_s: float) -> None:
-        """Set up the row for other plan inputs, with the slider range centered on their peak rate."""
+        """Set up the row for other plan inputs, with the slider range centered on their peak
+        rate."""
         self._source = source
         self.slider.set_bounds(max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_PER_S))
 
@@ -128,7 +130,8 @@ def format_shape(shares: tuple[float, ...]) -> str:
 
 
 class DayRow(InputRow):
-    """Input row for the daily profile, as a curve of rates. Changing the busiest hour also changes the peak rate."""
+    """Input row for the daily profile, as a curve of rates. Changing the busiest hour also changes
+    the peak rate."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__("traffic.shape", "&Daily profile")
@@ -204,8 +207,8 @@ def _preset(traffic: Traffic) -> str:
 
 
 class SpikeRow(InputRow):
-    """Input row for a spike that recurs daily. If a profile defines several spikes, they apply until a spike is set
-    in this row."""
+    """Input row for a spike that recurs daily. If a profile defines several spikes, they apply
+    until a spike is set in this row."""
 
     def __init__(self) -> None:
         super().__init__("traffic.spikes", "Daily spi&ke")

@@ -1,7 +1,8 @@
-"""Workbench of the Plan page: the decision, and below it the inputs, the cost chart, the fleet details and the offers.
+"""Workbench of the Plan page: the decision, and below it the inputs, the cost chart, the fleet
+details and the offers.
 
-The four panels are side by side if there is enough space, otherwise stacked, so that they are never wider than the
-page.
+The four panels are side by side if there is enough space, otherwise stacked, so that they are never
+wider than the page.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _MIN_LINES = 14
 
 
 class Panels(NamedTuple):
-    """Panels of the workbench. `left` and `right` scroll independently; `below` spans the full width if the other
-    panels are side by side."""
+    """Panels of the workbench. `left` and `right` scroll independently; `below` spans the full
+    width if the other panels are side by side."""
 
     left: QWidget
     center: QWidget
@@ -41,8 +42,8 @@ class Panels(NamedTuple):
 
 
 class ResponsiveLayout(QWidget):
-    """Layout that adapts to the width: three columns above the bottom panel, two columns with `right` below `left`,
-    or a single column."""
+    """Layout that adapts to the width: three columns above the bottom panel, two columns with
+    `right` below `left`, or a single column."""
 
     def __init__(self, panels: Panels) -> None:
         super().__init__()
@@ -64,8 +65,8 @@ class ResponsiveLayout(QWidget):
     def event(self, event: QEvent) -> bool:
         """Handle a change of the text size, which may require a different layout.
 
-        The layout changes in the next iteration of the event loop: while Qt sets a style sheet, it iterates over all
-        widgets, and deleting a widget meanwhile would crash the process.
+        The layout changes in the next iteration of the event loop: while Qt sets a style sheet, it
+        iterates over all widgets, and deleting a widget meanwhile would crash the process.
         """
         if event.type() == QEvent.Type.LayoutRequest:
             self._layout_timer.start()
@@ -125,7 +126,8 @@ def _min_width(part: QWidget) -> int:
 
 
 class Workbench(QWidget):
-    """Result and input panels of a plan. Selecting an offer in one panel selects it in all panels."""
+    """Result and input panels of a plan. Selecting an offer in one panel selects it in all
+    panels."""
 
     def __init__(self, presenter: PlanPresenter, theme_controller: ThemeController) -> None:
         super().__init__()

@@ -94,8 +94,8 @@ class Content(QWidget):
         self.show_evaluation(shown)
 
     def show_evaluation(self, shown: ShownRun) -> None:
-        """Show the run after an evaluation with a different SLO or time range, or unchanged after a rejected
-        request."""
+        """Show the run after an evaluation with a different SLO or time range, or unchanged after a
+        rejected request."""
         self._shown = shown
         self._shown_in_tab.clear()
         self.verdict.show_run(shown)
@@ -124,7 +124,8 @@ class Content(QWidget):
         self.drawer.hide()
 
     def _fill(self, _: int = 0) -> None:
-        """Fill the current tab, and fit the height of the tab widget to the current tab instead of the tallest tab."""
+        """Fill the current tab, and fit the height of the tab widget to the current tab instead of
+        the tallest tab."""
         tab = self.tabs.currentWidget()
         for other_tab in self.all_tabs:
             policy = QSizePolicy.Policy.Preferred if other_tab is tab else QSizePolicy.Policy.Ignored

@@ -1,6 +1,7 @@
 """Export drawer: format, file, size, and the names that the report contains, without a dialog.
 
-The table of names lists the hosts, models and prompts in the report, with the replacement of each redacted name.
+The table of names lists the hosts, models and prompts in the report, with the replacement of each
+redacted name.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ _MAX_COLUMN_CHARACTERS = 60
 
 
 class ExportContents(QWidget):
-    """Check boxes for the contents of the exported file. A checked item is included. Prompts are excluded by
-    default."""
+    """Check boxes for the contents of the exported file. A checked item is included. Prompts are
+    excluded by default."""
 
     changed = Signal()
 
@@ -81,8 +82,8 @@ class ExportContents(QWidget):
         self.show_names(())
 
     def show_prompts(self, unavailable_reason: str | None) -> None:
-        """Enable the check box for prompts, or disable it and show `unavailable_reason`, the reason why the file
-        cannot contain prompts."""
+        """Enable the check box for prompts, or disable it and show `unavailable_reason`, the reason
+        why the file cannot contain prompts."""
         self._has_prompts = unavailable_reason is None
         self.no_prompts.setText(unavailable_reason or "")
         self.prompts.setVisible(self._has_prompts)
@@ -131,7 +132,8 @@ class ExportContents(QWidget):
 
 
 class ExportDrawer(QFrame):
-    """Drawer that exports the displayed run to a file. `failed` is emitted with the error if the export fails."""
+    """Drawer that exports the displayed run to a file. `failed` is emitted with the error if the
+    export fails."""
 
     failed = Signal(object)
     saved = Signal(object)
@@ -223,8 +225,8 @@ class ExportDrawer(QFrame):
         return None if has_profile(str(self.format_box.currentData())) else "This format does not include prompts."
 
     def _show_path(self, default: Path) -> None:
-        """Show the default path. A path that the user entered is preserved, with the file extension of the new
-        format."""
+        """Show the default path. A path that the user entered is preserved, with the file extension
+        of the new format."""
         path, previous = Path(self.path_field.text()), self._default_path
         self._default_path = default
         if previous is None or path == previous:

@@ -1,4 +1,5 @@
-"""Export of the displayed run with the same functions as `sizewise report`, and the equivalent command line."""
+"""Export of the displayed run with the same functions as `sizewise report`, and the equivalent
+command line."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 
 class ExportFormat(msgspec.Struct, frozen=True):
-    """Report format. `unavailable_reason` is the reason why the format is not available on this machine, or None if
-    it is."""
+    """Report format. `unavailable_reason` is the reason why the format is not available on this
+    machine, or None if it is."""
 
     key: str
     name: str
@@ -29,8 +30,8 @@ class ExportFormat(msgspec.Struct, frozen=True):
 
 
 class ExportOptions(msgspec.Struct, frozen=True):
-    """Options of an export. `redacted` lists the kinds of names to redact. If `is_report_only`, no files with rows
-    and tables are written beside the report."""
+    """Options of an export. `redacted` lists the kinds of names to redact. If `is_report_only`, no
+    files with rows and tables are written beside the report."""
 
     format: str = "html"
     redacted: tuple[RedactedKind, ...] = ()
@@ -56,16 +57,16 @@ def _why_not(report_format: ReportFormat) -> str | None:
 
 
 def default_path(shown: ShownRun, choice: ExportOptions) -> Path:
-    """Return the default path in the directory of the run. The file name of a re-evaluated or redacted report has a
-    suffix, so that the export never overwrites the original report."""
+    """Return the default path in the directory of the run. The file name of a re-evaluated or
+    redacted report has a suffix, so that the export never overwrites the original report."""
     path = shown.directory / BY_ID[choice.format].file
     stem = path.stem if shown.request.is_as_measured else f"{path.stem}-rescored"
     return path.with_stem(f"{stem}-hidden" if choice.redacted else stem)
 
 
 def has_sidecars(shown: ShownRun, form: str) -> bool:
-    """Return whether files with rows and tables are written beside the report. Only the original report in a format
-    with links has such files."""
+    """Return whether files with rows and tables are written beside the report. Only the original
+    report in a format with links has such files."""
     return BY_ID[form].has_linked_files and shown.request.is_as_measured and shown.opened.recovery is None
 
 
@@ -110,7 +111,8 @@ def _content(report: Report, form: str) -> bytes:
 
 
 def write_report(shown: ShownRun, choice: ExportOptions, path: Path) -> Exported:
-    """Write the report atomically, with the files of rows and tables beside it, as the command line does.
+    """Write the report atomically, with the files of rows and tables beside it, as the command line
+    does.
 
     Raises UsageError if the report cannot be written.
     """
@@ -144,8 +146,8 @@ def report_command(
     choice: ExportOptions | None = None,
     out: Path | None = None,
 ) -> str:
-    """Return the command line that produces the same report. `choice` and `out` are set if the report is written to
-    a file."""
+    """Return the command line that produces the same report. `choice` and `out` are set if the
+    report is written to a file."""
     arguments = ["sizewise", "report", format_run_name(directory)]
     for text in request.slo or ():
         arguments += ["--slo", text]

@@ -1,4 +1,5 @@
-"""Tables of a report as DataFrames. Numbers remain Quantity values and are formatted as in the report."""
+"""Tables of a report as DataFrames. Numbers remain Quantity values and are formatted as in the
+report."""
 
 from __future__ import annotations
 
@@ -179,7 +180,8 @@ def batch_frame(rows: Sequence[BatchRow]) -> pd.DataFrame:
 
 
 def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], dict[int, str]]:
-    """Return the table of variants and scenarios, the row numbers of INVALID scenarios, and hints by row number."""
+    """Return the table of variants and scenarios, the row numbers of INVALID scenarios, and hints
+    by row number."""
     rows: list[dict[str, Any]] = []
     invalid: list[int] = []
     hints: dict[int, str] = {}
@@ -220,7 +222,8 @@ def _time_text(at_s: float | None) -> str:
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Build a DataFrame with object dtype, so that Quantity values are preserved. Integer-only columns become int64."""
+    """Build a DataFrame with object dtype, so that Quantity values are preserved. Integer-only
+    columns become int64."""
     frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
     integer_columns = [name for name in columns if rows and all(isinstance(row.get(name), int) for row in rows)]
     return frame.astype(dict.fromkeys(integer_columns, "int64"))

@@ -15,7 +15,8 @@ _MAX_CHARACTERS = 300
 
 
 class Header(QWidget):
-    """Header that shows and edits the labels of a run. Tags are entered as words separated by spaces or commas.
+    """Header that shows and edits the labels of a run. Tags are entered as words separated by
+    spaces or commas.
 
     `label_fields` is a separate widget, so that it can be placed below the result.
     """
@@ -72,8 +73,8 @@ class Header(QWidget):
         self.notes.setVisible(bool(labels.notes))
 
     def set_actions_enabled(self, why_no_comparison: str | None, why_no_plan: str | None) -> None:
-        """Enable the compare and plan buttons, or disable each button that has a reason and show the reason. None
-        enables a button."""
+        """Enable the compare and plan buttons, or disable each button that has a reason and show
+        the reason. None enables a button."""
         _, compare, plan, _ = self.buttons
         for action_button, why_not, description in (
             (compare, why_no_comparison, "Compare this run with another one"),

@@ -17,8 +17,8 @@ OnLabelsChanged = Callable[[Path, Labels], object]
 class LabelCommand(QUndoCommand):
     """Undoable change of the labels of a run.
 
-    The labels are changed before the command is created, because invalid tags are rejected at that point. Undo restores
-    the previous labels, even if another process has changed the labels since.
+    The labels are changed before the command is created, because invalid tags are rejected at that
+    point. Undo restores the previous labels, even if another process has changed the labels since.
     """
 
     def __init__(self, text: str, directory: Path, before: Labels, after: Labels, on_changed: OnLabelsChanged) -> None:
@@ -39,15 +39,16 @@ class LabelCommand(QUndoCommand):
 
 
 def change_title(directory: Path, title: str, on_changed: OnLabelsChanged) -> LabelCommand | None:
-    """Change the title of a run. Return None if the title is unchanged. Raises UsageError if the title is too long."""
+    """Change the title of a run. Return None if the title is unchanged. Raises UsageError if the
+    title is too long."""
     before = read_labels(directory)
     after = set_title(directory, title)
     return None if after == before else LabelCommand("Title", directory, before, after, on_changed)
 
 
 def change_tags(directory: Path, tags: frozenset[str], on_changed: OnLabelsChanged) -> LabelCommand | None:
-    """Replace the tags of a run. Return None if the tags are unchanged. Raises UsageError, without any change, if a
-    tag is invalid."""
+    """Replace the tags of a run. Return None if the tags are unchanged. Raises UsageError, without
+    any change, if a tag is invalid."""
     before = read_labels(directory)
     current = frozenset(before.tags)
     if tags == current:

@@ -56,8 +56,8 @@ class ResultsPage(Page):
         self._focus_first()
 
     def _focus_first(self) -> None:
-        """Focus the displayed run, so that keys scroll it; if no run is open, focus the button that opens the
-        Library."""
+        """Focus the displayed run, so that keys scroll it; if no run is open, focus the button that
+        opens the Library."""
         is_choosing = self._stack.currentWidget() is self.recent
         (self.recent.library if is_choosing else self._scroll).setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -71,8 +71,8 @@ class ResultsPage(Page):
         self.presenter.open_run(path)
 
     def show_time(self, seconds: float) -> None:
-        """Show this time, in seconds from the start of the run. If the run is still being opened, the time is shown
-        after it has been opened."""
+        """Show this time, in seconds from the start of the run. If the run is still being opened,
+        the time is shown after it has been opened."""
         self._pending_moment_s = seconds
         if self.presenter.shown is not None and self._content is not None:
             self._content.show_time(seconds)
@@ -87,8 +87,8 @@ class ResultsPage(Page):
         return report_command(shown.directory, shown.request, shown.opened.recovery is not None, choice, out_path)
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the directory of the displayed run, or nothing if the run was interrupted and has no result to
-        compare."""
+        """Return the directory of the displayed run, or nothing if the run was interrupted and has
+        no result to compare."""
         shown = self.presenter.shown
         return () if shown is None or shown.opened.recovery is not None else (shown.directory,)
 
@@ -116,7 +116,8 @@ class ResultsPage(Page):
         return True
 
     def content(self) -> Content:
-        """Return the content widget, created on first use because its charts and tables import many modules."""
+        """Return the content widget, created on first use because its charts and tables import many
+        modules."""
         if self._content is None:
             from app.gui.results.content import Content
 
@@ -182,8 +183,8 @@ class ResultsPage(Page):
         self.navigation.validity_changed.emit(verdict.status, "\n".join(verdict.reasons), "results")
 
     def _on_failed(self, path: Path, error: Exception) -> None:
-        """Report that the run cannot be opened, and offer to try again, since the run may be in progress or still
-        being copied."""
+        """Report that the run cannot be opened, and offer to try again, since the run may be in
+        progress or still being copied."""
         self._path, self._failed_path = None, path
         self._stack.setCurrentWidget(self.recent)
         self.recent.refresh()

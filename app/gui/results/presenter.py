@@ -1,4 +1,5 @@
-"""Presenter of the Results page: opens a run in the background, and re-evaluates the run on request."""
+"""Presenter of the Results page: opens a run in the background, and re-evaluates the run on
+request."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ _DECIMALS = 2
 class ResultsPresenter(QObject):
     """Opens and re-evaluates a run.
 
-    `opened` is emitted when another run has been opened, `reevaluated` when the same run has been evaluated with a
-    different SLO or time range, and `refused` with the error of a rejected request.
+    `opened` is emitted when another run has been opened, `reevaluated` when the same run has been
+    evaluated with a different SLO or time range, and `refused` with the error of a rejected
+    request.
     """
 
     opening = Signal(object)
@@ -42,7 +44,8 @@ class ResultsPresenter(QObject):
         return self._rescore.is_busy
 
     def open_run(self, path: Path) -> None:
-        """Open a run. If several runs are opened in quick succession, only the last run is shown."""
+        """Open a run. If several runs are opened in quick succession, only the last run is
+        shown."""
         self._path, self.shown = path, None
         self._rescore.cancel()
         self.opening.emit(path)
@@ -54,7 +57,8 @@ class ResultsPresenter(QObject):
             self._request(msgspec.structs.replace(self._requested, slo=None if is_own else slo))
 
     def request_window(self, window_s: tuple[float, float] | None) -> None:
-        """Select a time range, rounded to hundredths of a second as on the command line. None selects the whole run."""
+        """Select a time range, rounded to hundredths of a second as on the command line. None
+        selects the whole run."""
         rounded = None if window_s is None else (round(max(0.0, window_s[0]), _DECIMALS), round(window_s[1], _DECIMALS))
         self._request(msgspec.structs.replace(self._requested, window_s=rounded))
 

@@ -1,4 +1,5 @@
-"""Table model for reports: numbers are formatted as in the report, sorted by value, and struck through if INVALID."""
+"""Table model for reports: numbers are formatted as in the report, sorted by value, and struck
+through if INVALID."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _MAX_HINT_LENGTH = 2_000
 class QuantityModel(FrameModel):
     """Table model whose cells can be Quantity values.
 
-    `set_rows` marks rows whose numbers are all INVALID, and sets explanations (hints) by row number.
+    `set_rows` marks rows whose numbers are all INVALID, and sets explanations (hints) by row
+    number.
     """
 
     def __init__(self, headers: Mapping[str, str] | None = None, quantities: Sequence[str] = ()) -> None:
@@ -83,7 +85,8 @@ def format_value(value: object) -> str:
 
 
 def describe_quantity(quantity: Quantity) -> str:
-    """Describe the sample size, confidence interval, basis and validity of a quantity in one line."""
+    """Describe the sample size, confidence interval, basis and validity of a quantity in one
+    line."""
     parts = ["too few samples for a percentile"] if quantity.is_undersampled else []
     parts += [quantity.reason or ""] if quantity.value is None or quantity.reason else []
     if quantity.n is not None and quantity.value is not None:

@@ -58,8 +58,8 @@ def _recent(path: Path) -> RecentRun:
 class RecentRuns(QWidget):
     """List of the most recent runs.
 
-    `library_requested` is emitted to choose another run in the Library; `home_requested` is emitted to go to Home if
-    there are no runs yet.
+    `library_requested` is emitted to choose another run in the Library; `home_requested` is emitted
+    to go to Home if there are no runs yet.
     """
 
     run_selected = Signal(object)

@@ -27,7 +27,8 @@ IntArray = npt.NDArray[Any]
 def requests_frame(run: OpenedRun) -> pd.DataFrame:
     """Return the table of requests as a DataFrame.
 
-    `at_s` is the intended start, in seconds from the start of the run. Columns without any value are omitted.
+    `at_s` is the intended start, in seconds from the start of the run. Columns without any value
+    are omitted.
     """
     table = run.table.drop_columns([name for name in _CHUNKS if name in run.table.column_names])
     if table.num_rows == 0:
@@ -98,8 +99,8 @@ def _stage_names(stages: IntArray, names: dict[int, str]) -> pd.Categorical:
 
 
 def _known_values(values_ms: Floats, rows: StageRows, name: str) -> Floats | None:
-    """Return the values of successful requests, or of sent requests for the send lag; all other values become NaN.
-    Returns None if no request has a value."""
+    """Return the values of successful requests, or of sent requests for the send lag; all other
+    values become NaN. Returns None if no request has a value."""
     has_value = rows.was_sent if name == "send_lag_ms" else rows.is_success
     known_ms = np.where(has_value, values_ms, np.nan)
     return None if np.isnan(known_ms).all() else known_ms

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 class EvaluationRequest(msgspec.Struct, frozen=True):
-    """Requested evaluation of a run: a different SLO, or a time range in seconds from the start of the run. None
-    means as measured."""
+    """Requested evaluation of a run: a different SLO, or a time range in seconds from the start of
+    the run. None means as measured."""
 
     slo: tuple[str, ...] | None = None
     window_s: tuple[float, float] | None = None
@@ -28,8 +28,8 @@ class EvaluationRequest(msgspec.Struct, frozen=True):
 
 
 class ShownRun(msgspec.Struct, frozen=True):
-    """A displayed run. `own_report` is the report as measured, and `report` is the report of the requested
-    evaluation; both are the same object if no other evaluation was requested."""
+    """A displayed run. `own_report` is the report as measured, and `report` is the report of the
+    requested evaluation; both are the same object if no other evaluation was requested."""
 
     opened: OpenedRun
     own_report: Report

@@ -83,15 +83,15 @@ def tile_lines(tile: HeadlineTile) -> list[str]:
 
 
 class TileLayout(FlowLayout):
-    """Flow layout in which all widgets on a line have the same height, and all lines have about the same number of
-    widgets."""
+    """Flow layout in which all widgets on a line have the same height, and all lines have about the
+    same number of widgets."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, _GAP_PX)
 
     def _place(self, area: QRect, *, is_moving: bool) -> int:
-        """Arrange the items and return the total height in pixels. If `is_moving` is false, only the height is
-        computed."""
+        """Arrange the items and return the total height in pixels. If `is_moving` is false, only
+        the height is computed."""
         top, lines = area.y(), self._lines(area.width())
         for line in lines:
             height = max(item.sizeHint().height() for item in line)
@@ -109,8 +109,8 @@ class TileLayout(FlowLayout):
         return max(0, top - _GAP_PX - area.y())
 
     def _lines(self, width: int) -> list[list[QLayoutItem]]:
-        """Distribute the items evenly over the minimum number of lines, so that the last line does not contain a
-        single item."""
+        """Distribute the items evenly over the minimum number of lines, so that the last line does
+        not contain a single item."""
         lines = _fill_lines(self._items, width, len(self._items))
         if len(lines) < 2:
             return lines

@@ -1,4 +1,5 @@
-"""Charts of the run over time: request rates, latency and in-flight requests. The user can select a time range."""
+"""Charts of the run over time: request rates, latency and in-flight requests. The user can select a
+time range."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class TimeAxis(QWidget):
             self._font_changed()
 
     def _font_changed(self) -> None:
-        """Set the heights so that all three charts fit on the screen. The page scrolls, not the charts."""
+        """Set the heights so that all three charts fit on the screen. The page scrolls, not the
+        charts."""
         line = self.fontMetrics().height()
         for chart, lines in ((self.rates, 12), (self.latency, 12), (self.in_flight, 9)):
             chart.setMinimumHeight(max(lines * line, chart.minimumSizeHint().height()))
@@ -119,8 +121,8 @@ class TimeAxis(QWidget):
 
 
 def stage_bands(report: Report) -> tuple[tuple[float, float, str, State], ...]:
-    """Return one band per stage as (start, end, name, state), in seconds from the start of the run. Pooled stages
-    are excluded."""
+    """Return one band per stage as (start, end, name, state), in seconds from the start of the run.
+    Pooled stages are excluded."""
     stages = [row for row in report.stages if not row.pooled]
     return tuple((row.start_s, row.end_s, _name(row), _state(row)) for row in stages)
 

@@ -1,4 +1,5 @@
-"""Card with the verdict of the run: the decision or the max rate, its confidence and basis, caveats and reasons."""
+"""Card with the verdict of the run: the decision or the max rate, its confidence and basis, caveats
+and reasons."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ _MAX_REASONS = 4
 class VerdictCard(QFrame):
     """Card with the verdict and the caveats.
 
-    `reset_requested` is emitted to restore the SLO and the time range of the run, `validity_requested` to show all
-    validity checks.
+    `reset_requested` is emitted to restore the SLO and the time range of the run,
+    `validity_requested` to show all validity checks.
     """
 
     reset_requested = Signal()
@@ -94,14 +95,16 @@ class VerdictCard(QFrame):
 
 
 def list_caveats(report: Report) -> list[Caveat]:
-    """Return the checks of the run and its plan that are not VALID, worst first, followed by the notes."""
+    """Return the checks of the run and its plan that are not VALID, worst first, followed by the
+    notes."""
     warnings = sorted(list_warnings(report), key=_severity_rank)
     checks = [Caveat(row.name, formatting.check_finding(row), row.verdict) for row in warnings]
     return [*checks, *(Caveat("note", note) for note in report.notes)]
 
 
 def _reasons(shown: ShownRun) -> list[str]:
-    """Return the reasons of the verdict. If the run was interrupted, the missing data is listed first."""
+    """Return the reasons of the verdict. If the run was interrupted, the missing data is listed
+    first."""
     reasons = [f"– {reason}" for reason in shown.report.verdict.reasons[:_MAX_REASONS]]
     recovery = shown.opened.recovery
     return [*([recovery.text] if recovery is not None else []), *reasons]

@@ -14,8 +14,8 @@ MAX_AXIS_LENGTH = 1_000_000
 
 
 class AxisLengths(QWidget):
-    """One input field per dynamic axis; hidden if there are no dynamic axes. `changed` is emitted with the lengths
-    that are set, by axis name."""
+    """One input field per dynamic axis; hidden if there are no dynamic axes. `changed` is emitted
+    with the lengths that are set, by axis name."""
 
     changed = Signal(dict)
 

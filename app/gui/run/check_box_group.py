@@ -13,8 +13,8 @@ from app.gui.widgets import label, tool_tip_text
 
 
 class CheckBoxOption(msgspec.Struct, frozen=True):
-    """Option of a check box group. `text` is the label; `unavailable_reason` is the reason why the option is not
-    available. `is_known` is `False` while the availability is being checked."""
+    """Option of a check box group. `text` is the label; `unavailable_reason` is the reason why the
+    option is not available. `is_known` is `False` while the availability is being checked."""
 
     value: str
     text: str
@@ -23,10 +23,11 @@ class CheckBoxOption(msgspec.Struct, frozen=True):
 
 
 class CheckBoxGroup(QWidget):
-    """Group of check boxes, either in lines that wrap, or in a column with the reason below each box.
+    """Group of check boxes, either in lines that wrap, or in a column with the reason below each
+    box.
 
-    `ticked` is emitted with all selected values in the order of the options. The last selected value cannot be
-    deselected.
+    `ticked` is emitted with all selected values in the order of the options. The last selected
+    value cannot be deselected.
     """
 
     selection_changed = Signal(list)

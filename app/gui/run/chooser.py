@@ -1,4 +1,5 @@
-"""Profile menu with bundled profiles and their descriptions, recent files, a file dialog, and new profiles."""
+"""Profile menu with bundled profiles and their descriptions, recent files, a file dialog, and new
+profiles."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _MAX_RECENT = 8
 
 
 class ProfileActions(msgspec.Struct, frozen=True):
-    """Actions that open or create a profile, shared by the profile menu and the empty state of the page."""
+    """Actions that open or create a profile, shared by the profile menu and the empty state of the
+    page."""
 
     open_profile: Callable[[Path], object]
     choose_profile: Callable[[], object]

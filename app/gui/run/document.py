@@ -20,16 +20,17 @@ _COMMAND_ID = 1
 
 
 class ProfileDocument(QObject):
-    """Document of the edited profile. The text is authoritative: editing a field changes only the characters of that
-    field and preserves all comments.
+    """Document of the edited profile. The text is authoritative: editing a field changes only the
+    characters of that field and preserves all comments.
 
-    While the text is not valid YAML, `error` describes the problem, `tree` has the last valid values, and fields cannot
-    be edited.
+    While the text is not valid YAML, `error` describes the problem, `tree` has the last valid
+    values, and fields cannot be edited.
     """
 
     changed = Signal()
     comments_lost = Signal()
-    """Emitted when a change could not be made in place, so that the text was rewritten without its comments."""
+    """Emitted when a change could not be made in place, so that the text was rewritten without its
+    comments."""
     opened = Signal()
     """Emitted when another profile has been opened."""
 
@@ -45,7 +46,8 @@ class ProfileDocument(QObject):
         self._saved_text = ""
 
     def open(self, text: str, path: Path | None, directory: Path | None = None) -> None:
-        """Open a profile. `directory` is the base directory of relative paths if the profile has no file yet."""
+        """Open a profile. `directory` is the base directory of relative paths if the profile has no
+        file yet."""
         self.stack.clear()
         self.path = path
         self.directory = path.parent if path is not None else directory or Path.cwd()
@@ -72,7 +74,8 @@ class ProfileDocument(QObject):
         return None if value is REMOVED else value
 
     def set_value(self, path: KeyPath, value: Any) -> None:
-        """Set the value of a field as one undo step; consecutive edits of the same field are merged into one step."""
+        """Set the value of a field as one undo step; consecutive edits of the same field are merged
+        into one step."""
         if self.error is not None:
             return
         try:
@@ -85,7 +88,8 @@ class ProfileDocument(QObject):
             self.comments_lost.emit()
 
     def set_dotted_value(self, path: str, value: object) -> None:
-        """Set the value at a dotted path, as the special editors report it; `None` removes the key."""
+        """Set the value at a dotted path, as the special editors report it; `None` removes the
+        key."""
         self.set_value(parse_path(path), REMOVED if value is None else value)
 
     def set_tree(self, tree: dict[str, Any], title: str) -> None:

@@ -1,4 +1,5 @@
-"""Draft of the edited profile, stored every few seconds beside the runs, so that a crash does not lose any changes."""
+"""Draft of the edited profile, stored every few seconds beside the runs, so that a crash does not
+lose any changes."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ _NAME = "draft.json"
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """Stored draft. `path` is the file of the profile, if any; `directory` is the base directory of its relative
-    paths."""
+    """Stored draft. `path` is the file of the profile, if any; `directory` is the base directory of
+    its relative paths."""
 
     text: str
     path: str | None
@@ -32,7 +33,8 @@ def save_draft(draft: Draft) -> None:
 
 
 def load_draft() -> Draft | None:
-    """Return the draft that the previous window left behind, or `None` if there is none or it cannot be read."""
+    """Return the draft that the previous window left behind, or `None` if there is none or it
+    cannot be read."""
     try:
         return decode_json(draft_file().read_bytes(), Draft)
     except (OSError, msgspec.DecodeError):

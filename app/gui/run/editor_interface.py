@@ -1,4 +1,5 @@
-"""Interface of the special editors of the Run page, which read and write YAML values by dotted path."""
+"""Interface of the special editors of the Run page, which read and write YAML values by dotted
+path."""
 
 from __future__ import annotations
 
@@ -29,15 +30,15 @@ class EditedProfile(Protocol):
 
 
 class SpecialEditor(QWidget):
-    """Base class of the special editors. `edited` is emitted with a dotted path and its new value; `None` removes
-    the key."""
+    """Base class of the special editors. `edited` is emitted with a dotted path and its new value;
+    `None` removes the key."""
 
     edited = Signal(str, object)
     _is_of_use = True
 
     def show_document(self, document: EditedProfile) -> None:
-        """Show the document. Called after every change of the document, including changes by this editor. If the
-        editor does not apply to the document, the editor is hidden."""
+        """Show the document. Called after every change of the document, including changes by this
+        editor. If the editor does not apply to the document, the editor is hidden."""
         is_of_use = self.supports_protocol(find_protocol(document))
         self._is_of_use = is_of_use
         if is_of_use:
@@ -58,7 +59,8 @@ class SpecialEditor(QWidget):
         """Set the heights that depend on the font size."""
 
     def supports_protocol(self, protocol: str | None) -> bool:  # noqa: ARG002 - for editors that do not apply to all protocols
-        """Return whether the editor applies to a protocol. `protocol` is `None` if the protocol is not known yet."""
+        """Return whether the editor applies to a protocol. `protocol` is `None` if the protocol is
+        not known yet."""
         return True
 
     def show_contents(self, document: EditedProfile) -> None:
@@ -71,7 +73,8 @@ def set_min_lines(widget: QWidget, lines: int) -> None:
 
 
 def find_protocol(document: EditedProfile) -> str | None:
-    """Return the protocol of a profile. If the target has a model but no protocol, the protocol is local."""
+    """Return the protocol of a profile. If the target has a model but no protocol, the protocol is
+    local."""
     protocol = document.value("target.protocol")
     if isinstance(protocol, str):
         return protocol

@@ -8,8 +8,8 @@ from app.gui.theme import ThemeController
 
 
 def special_editors(navigation: Navigation, look: ThemeController) -> dict[str, SpecialEditor]:  # noqa: ARG001 - the page's seam
-    """Create the special editors. Each dictionary key is the profile key that the editor replaces or accompanies in
-    the form."""
+    """Create the special editors. Each dictionary key is the profile key that the editor replaces
+    or accompanies in the form."""
     from app.gui.run.connection_editor import ConnectionEditor
     from app.gui.run.lengths_editor import LengthsEditor
     from app.gui.run.model_editor import ModelEditor

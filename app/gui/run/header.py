@@ -1,5 +1,5 @@
-"""Header of the Run page with the current profile, the view selector and the actions, and the empty state of the
-page."""
+"""Header of the Run page with the current profile, the view selector and the actions, and the empty
+state of the page."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class RunHeader(QWidget):
         self.views.button(VIEWS.index(view)).setChecked(True)
 
     def set_start_state(self, blocked_reason: str) -> None:
-        """Enable the start button if `blocked_reason` is empty. Otherwise disable the button and show the reason as
-        its tooltip and accessible description."""
+        """Enable the start button if `blocked_reason` is empty. Otherwise disable the button and
+        show the reason as its tooltip and accessible description."""
         self.start.setEnabled(not blocked_reason)
         self.start.setToolTip(tool_tip_text(blocked_reason) or "Start the run in the background")
         self.start.setAccessibleDescription(blocked_reason)

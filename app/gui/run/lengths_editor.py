@@ -22,7 +22,8 @@ _LINES = 14
 
 
 class LengthsEditor(SpecialEditor):
-    """Histograms of token lengths. The histograms are read-only; the distributions are edited in the form."""
+    """Histograms of token lengths. The histograms are read-only; the distributions are edited in
+    the form."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()

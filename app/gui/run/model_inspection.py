@@ -1,6 +1,7 @@
 """Inspection of a local model in the background: its properties as a tree, and memory estimates.
 
-The inspection of the model and the check of the execution providers run in child processes with limited resources.
+The inspection of the model and the check of the execution providers run in child processes with
+limited resources.
 """
 
 from __future__ import annotations
@@ -136,8 +137,8 @@ def _gpu_text(card: GpuFit) -> str:
 def estimate_fits(
     inspection: ModelInspection, batches: Sequence[int], precisions: Sequence[str], free_bytes: int | None
 ) -> tuple[MemoryFit, ...]:
-    """Estimate the required memory for each batch size and precision. `free_bytes` is the free RAM of this machine.
-    For GPUs, which the inspection lists, 10 % of the memory is reserved."""
+    """Estimate the required memory for each batch size and precision. `free_bytes` is the free RAM
+    of this machine. For GPUs, which the inspection lists, 10 % of the memory is reserved."""
     from app.wiring.inspecting import USABLE_MEMORY_SHARE
     from app.wiring.unrunnable_variants import estimate_memory
 
@@ -178,8 +179,8 @@ def _truncated(text: str) -> str:
 
 
 class InspectionState(msgspec.Struct, frozen=True):
-    """State of the model inspection. `working_providers` is `None` until the execution providers have been tested;
-    `model_error` is the error for which the model was rejected."""
+    """State of the model inspection. `working_providers` is `None` until the execution providers
+    have been tested; `model_error` is the error for which the model was rejected."""
 
     path: Path | None = None
     is_busy: bool = False
@@ -193,8 +194,8 @@ class InspectionState(msgspec.Struct, frozen=True):
 
 
 class ModelInspector(QObject):
-    """Inspects models in the background. `changed` is emitted with the new InspectionState. Results are cached until
-    the model file changes."""
+    """Inspects models in the background. `changed` is emitted with the new InspectionState. Results
+    are cached until the model file changes."""
 
     changed = Signal(object)
 

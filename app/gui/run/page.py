@@ -167,7 +167,8 @@ class RunPage(Page):
         self._open(templates.SCRIPTED_TEMPLATE.format(name="scripted"), None)
 
     def _open(self, text: str, path: Path | None) -> None:
-        """Open a profile. Unsaved changes of the previous profile are stored as a draft and can be recovered."""
+        """Open a profile. Unsaved changes of the previous profile are stored as a draft and can be
+        recovered."""
         if self.has_unsaved_changes:
             self.presenter.save_draft()
             self._draft = drafts.load_draft()
@@ -285,7 +286,8 @@ class RunPage(Page):
         return self.presenter.command_line() if self._stack.currentIndex() == 1 else None
 
     def copy_command(self) -> None:
-        """Copy the command line to the clipboard, after writing the profile file that the command refers to."""
+        """Copy the command line to the clipboard, after writing the profile file that the command
+        refers to."""
         self.presenter.write_source()
         QGuiApplication.clipboard().setText(self.presenter.command_line())
         self.navigation.notify("news", f"Copied: {self.presenter.command_line()}")

@@ -1,4 +1,5 @@
-"""Presenter of the Run page: validation of the profile, the run to start, and the draft of unsaved changes."""
+"""Presenter of the Run page: validation of the profile, the run to start, and the draft of unsaved
+changes."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ _MAX_DRAFTS = 50
 
 
 class RunPageState(msgspec.Struct, frozen=True):
-    """State of the Run page. `blocked_reason` is the reason why the profile cannot be started; empty if it can be
-    started."""
+    """State of the Run page. `blocked_reason` is the reason why the profile cannot be started;
+    empty if it can be started."""
 
     protocol: str
     title: str
@@ -64,7 +65,8 @@ class RunPresenter(QObject):
 
     @property
     def display_path(self) -> Path:
-        """Path that identifies the profile in error messages, in the base directory of its relative paths."""
+        """Path that identifies the profile in error messages, in the base directory of its relative
+        paths."""
         document = self.document
         return document.path or document.directory / f"{document.tree.get('name') or 'profile'}.yaml"
 
@@ -79,8 +81,8 @@ class RunPresenter(QObject):
         return RunPageState(display_protocol(document.tree), title, document.is_saved, is_checked, wrong, why_not)
 
     def _unwritable_reason(self) -> str:
-        """Return the reason why the unsaved text must not be written to a file for the run; empty if it may be
-        written."""
+        """Return the reason why the unsaved text must not be written to a file for the run; empty
+        if it may be written."""
         secret = self._checked.secret if self._checked is not None else None
         if secret is None or (self.document.is_saved and self.document.path is not None):
             return ""
@@ -134,7 +136,8 @@ class RunPresenter(QObject):
     # Saving
 
     def save(self, path: Path) -> None:
-        """Save the profile. In another directory, its relative paths are adjusted. Raises OSError on failure."""
+        """Save the profile. In another directory, its relative paths are adjusted. Raises OSError
+        on failure."""
         document = self.document
         if path.parent.resolve() != document.directory.resolve() and document.error is None:
             document.set_tree(make_paths_absolute(document.tree, document.directory), "Move to another folder")
@@ -143,7 +146,8 @@ class RunPresenter(QObject):
         self._forget_draft()
 
     def save_draft(self) -> None:
-        """Store unsaved changes on disk without their secrets, so that a crash does not lose any changes."""
+        """Store unsaved changes on disk without their secrets, so that a crash does not lose any
+        changes."""
         document = self.document
         if document.is_saved:
             self._forget_draft()
@@ -169,8 +173,8 @@ class RunPresenter(QObject):
     # Starting
 
     def source(self) -> str:
-        """Return the profile argument of `sizewise run`: the name of a bundled profile, a file, or the file to which
-        unsaved changes will be written."""
+        """Return the profile argument of `sizewise run`: the name of a bundled profile, a file, or
+        the file to which unsaved changes will be written."""
         document = self.document
         if not document.is_saved or document.path is None:
             return str(self._draft_file())
@@ -187,8 +191,8 @@ class RunPresenter(QObject):
         return tuple(secrets for secrets in self._checked.unapproved_secrets if not is_allowed(secrets))
 
     def launch(self) -> Launch | None:
-        """Build the launch of a run of this profile, or return `None` if the profile is invalid or has not been
-        validated yet."""
+        """Build the launch of a run of this profile, or return `None` if the profile is invalid or
+        has not been validated yet."""
         if self.state().blocked_reason:
             return None
         name = (self._checked.name if self._checked else None) or "run"
@@ -196,7 +200,8 @@ class RunPresenter(QObject):
         return Launch(("run", self.write_source()), directory, name)
 
     def write_source(self) -> str:
-        """Write unsaved changes to the draft file if needed, and return the profile argument of `sizewise run`."""
+        """Write unsaved changes to the draft file if needed, and return the profile argument of
+        `sizewise run`."""
         source = self.source()
         if source == str(self._draft_file()):
             document, file = self.document, self._draft_file()
@@ -206,8 +211,8 @@ class RunPresenter(QObject):
         return source
 
     def _draft_file(self) -> Path:
-        """Return the path of the file for unsaved changes. Identical texts have the same path, so that a rerun finds
-        its profile."""
+        """Return the path of the file for unsaved changes. Identical texts have the same path, so
+        that a rerun finds its profile."""
         document = self.document
         digest = hashlib.sha256(f"{document.directory}\n{document.text}".encode()).hexdigest()[:8]
         stem = "".join(
@@ -217,8 +222,8 @@ class RunPresenter(QObject):
 
 
 def _self_contained_text(document: ProfileDocument) -> str:
-    """Return the text of the profile with absolute instead of relative paths, so that the profile works in any
-    directory."""
+    """Return the text of the profile with absolute instead of relative paths, so that the profile
+    works in any directory."""
     if document.error is not None:
         return document.text
     return rewrite(document.text, make_paths_absolute(document.tree, document.directory)).text or format_profile(

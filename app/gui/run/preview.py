@@ -20,8 +20,8 @@ _FILL = Qt.AlignmentFlag(0)
 
 
 class Preview(SpecialEditor):
-    """Preview of the run. The preview is updated with every change of the profile, shows validation errors, and
-    never changes values."""
+    """Preview of the run. The preview is updated with every change of the profile, shows validation
+    errors, and never changes values."""
 
     def __init__(self) -> None:
         super().__init__()

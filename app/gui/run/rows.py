@@ -11,7 +11,8 @@ from app.gui.widgets import clear, label
 
 
 class Rows(QWidget):
-    """Vertical list of names and values. Values wrap, and can be selected with the mouse and the keyboard."""
+    """Vertical list of names and values. Values wrap, and can be selected with the mouse and the
+    keyboard."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

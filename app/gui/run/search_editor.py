@@ -146,7 +146,8 @@ class SearchEditor(SpecialEditor):
         self._edit("max_duration", self.max_duration)
 
     def _edit(self, key: str, field: QLineEdit) -> None:
-        """Apply the edited text of a field. An empty text removes the key, unless the key has a default."""
+        """Apply the edited text of a field. An empty text removes the key, unless the key has a
+        default."""
         text = field.text().strip()
         field.setModified(False)
         search = self._search() or {}

@@ -15,8 +15,8 @@ _ASSUMED_FACTOR = 8.0
 
 
 class SearchView(msgspec.Struct, frozen=True):
-    """Preview of a max-rate search. `rates_per_s` are the probed rates in order, for a target with the assumed
-    capacity."""
+    """Preview of a max-rate search. `rates_per_s` are the probed rates in order, for a target with
+    the assumed capacity."""
 
     rates_per_s: tuple[float, ...] = ()
     assumed_capacity_per_s: float = 0.0

@@ -42,8 +42,8 @@ class SourceView(QWidget):
         vbox((self.text, 1), self.problem, within=self)
 
     def show_text(self, text: str) -> None:
-        """Set the text. Only the part that differs is replaced, so that the cursor and scroll position are
-        preserved."""
+        """Set the text. Only the part that differs is replaced, so that the cursor and scroll
+        position are preserved."""
         current = self.text.toPlainText()
         if current == text:
             return
@@ -57,8 +57,8 @@ class SourceView(QWidget):
         self._is_showing = False
 
     def show_errors(self, lines: tuple[int, ...], text: str) -> None:
-        """Mark erroneous lines (numbered from 1) and show `text` below the editor. Empty arguments clear the markers
-        and the text."""
+        """Mark erroneous lines (numbered from 1) and show `text` below the editor. Empty arguments
+        clear the markers and the text."""
         self.text.mark(lines)
         self.problem.setText(text)
         self.problem.setVisible(bool(text))

@@ -1,4 +1,5 @@
-"""Edits of the load stages by buttons and table cells. The results are YAML values. All functions are pure."""
+"""Edits of the load stages by buttons and table cells. The results are YAML values. All functions
+are pure."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ _COMMON_KEYS = ("name", "duration", "lead_in", "repeats")
 
 
 def convert_stage(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
-    """Convert a stage to another load shape with about the same rate. The name, durations and repeats of the stage
-    are preserved."""
+    """Convert a stage to another load shape with about the same rate. The name, durations and
+    repeats of the stage are preserved."""
     common = {key: stage[key] for key in _COMMON_KEYS if stage.get(key) is not None}
     common.setdefault("duration", "30s")
     rate = _typical_rate(stage)
@@ -93,8 +94,8 @@ def is_text_editable(stage: Stage) -> bool:
 
 
 def with_load(stage: Stage, text: str) -> dict[str, Any]:
-    """Set the load of a stage from text: a rate, a share such as `80% of steady`, a ramp such as `10/s → 50/s`, or
-    steps such as `10/s, 20/s`."""
+    """Set the load of a stage from text: a rate, a share such as `80% of steady`, a ramp such as
+    `10/s → 50/s`, or steps such as `10/s, 20/s`."""
     remaining = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think_time")}
     if (ramp := _RAMP.fullmatch(text.strip())) is not None:
         return {**remaining, "ramp": {"from": _rate_text(ramp[1]), "to": _rate_text(ramp[2])}}
@@ -104,7 +105,8 @@ def with_load(stage: Stage, text: str) -> dict[str, Any]:
 
 
 def with_clients(stage: Stage, text: str) -> dict[str, Any]:
-    """Set the number of clients of a closed-loop stage. An empty text converts the stage back to a rate."""
+    """Set the number of clients of a closed-loop stage. An empty text converts the stage back to a
+    rate."""
     digits = text.strip()
     if not digits:
         return convert_stage("poisson", stage) if find_load_key(stage) == "concurrency" else dict(stage)

@@ -1,5 +1,5 @@
-"""Load stages as a line of planned rates with draggable handles, and the edits made by moving a handle. All
-functions are pure."""
+"""Load stages as a line of planned rates with draggable handles, and the edits made by moving a
+handle. All functions are pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ TraceKey = tuple[str, str, int]
 """File, speed and number of copies of a replayed trace, which determine its rates."""
 _MIN_DURATION_S = 0.1
 _DEFAULT_DURATION_S = 60.0
-"""Duration, in seconds, drawn for a stage that replays a trace until its end if the trace has not been read yet."""
+"""Duration, in seconds, drawn for a stage that replays a trace until its end if the trace has not
+been read yet."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 
 
 class StageHandle(msgspec.Struct, frozen=True):
-    """Draggable handle that sets the value `field` of a stage. `start_s` is the start of the stage, in seconds from
-    the start of the load."""
+    """Draggable handle that sets the value `field` of a stage. `start_s` is the start of the stage,
+    in seconds from the start of the load."""
 
     stage: int
     field: Literal["rate", "from", "to", "peak", "duration"]
@@ -39,8 +40,8 @@ class StageHandle(msgspec.Struct, frozen=True):
 
 
 class DrawnStage(msgspec.Struct, frozen=True):
-    """Drawn stage of the line. `points` is empty if the rate is unknown; `problem` is the validation error of the
-    stage."""
+    """Drawn stage of the line. `points` is empty if the rate is unknown; `problem` is the
+    validation error of the stage."""
 
     name: str
     start_s: float
@@ -62,13 +63,14 @@ class StageLine(msgspec.Struct, frozen=True):
 
 
 def find_load_key(stage: Stage) -> str | None:
-    """Return the key that defines the load of a stage, such as `rate` or `ramp`; `None` if there is none."""
+    """Return the key that defines the load of a stage, such as `rate` or `ramp`; `None` if there is
+    none."""
     return next((form for form in _FORMS if stage.get(form) not in (None, [])), None)
 
 
 def build_stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
-    """Build the load timeline of the stages. Each stage is drawn once, after its lead-in, regardless of its repeats.
-    `traces` maps the traces that have been read to their rates."""
+    """Build the load timeline of the stages. Each stage is drawn once, after its lead-in,
+    regardless of its repeats. `traces` maps the traces that have been read to their rates."""
     drawn_stages: list[DrawnStage] = []
     handles: list[StageHandle] = []
     missing: list[TraceKey] = []
@@ -201,8 +203,8 @@ def _handles(index: int, stage: Stage, settings: StageSettings, drawn: DrawnStag
 
 
 def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:
-    """Return the stages after a handle has been moved. The new values are rounded to the precision that a user can
-    set by dragging."""
+    """Return the stages after a handle has been moved. The new values are rounded to the precision
+    that a user can set by dragging."""
     from app.profiles.units import format_duration, format_rate
 
     changed = [dict(stage) for stage in stages]
@@ -227,8 +229,8 @@ def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float
 
 
 def _rounded_duration(stage: Stage, requested_s: float) -> float:
-    """Round a duration to 0.1 s (below 10 s), 1 s (below 600 s) or 10 s. The result is never shorter than the spike
-    of the stage requires."""
+    """Round a duration to 0.1 s (below 10 s), 1 s (below 600 s) or 10 s. The result is never
+    shorter than the spike of the stage requires."""
     from app.profiles.units import parse_duration_s
 
     min_s = _MIN_DURATION_S
@@ -240,5 +242,6 @@ def _rounded_duration(stage: Stage, requested_s: float) -> float:
 
 
 def _rounded(rate: float) -> float:
-    """Round a rate to two significant digits (three for 100 or more), the precision that a user can set by dragging."""
+    """Round a rate to two significant digits (three for 100 or more), the precision that a user can
+    set by dragging."""
     return 0.0 if rate <= 0 else float(f"{rate:.{2 if rate < 100 else 3}g}")

@@ -19,8 +19,8 @@ ARRIVALS_BY_PROCESS = ("poisson", "constant", "gamma")
 
 
 class StageModel(QAbstractTableModel):
-    """Table model of the load stages. After an edit, `changed` is emitted with all stages as they would be; the
-    document applies the change."""
+    """Table model of the load stages. After an edit, `changed` is emitted with all stages as they
+    would be; the document applies the change."""
 
     changed = Signal(list)
 
@@ -34,8 +34,8 @@ class StageModel(QAbstractTableModel):
         return self._stages
 
     def set_stages(self, stages: Sequence[Stage], problems: Sequence[str | None]) -> None:
-        """Set the displayed stages. `problems` holds the validation error of each stage. If only contents have
-        changed, the rows and the selection are preserved."""
+        """Set the displayed stages. `problems` holds the validation error of each stage. If only
+        contents have changed, the rows and the selection are preserved."""
         if len(stages) != len(self._stages):
             self.beginResetModel()
             self._stages, self._problems = [dict(stage) for stage in stages], list(problems)

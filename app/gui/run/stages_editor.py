@@ -1,4 +1,5 @@
-"""Editor of the load stages: a chart of the planned rates with draggable handles, and an editable table."""
+"""Editor of the load stages: a chart of the planned rates with draggable handles, and an editable
+table."""
 
 from __future__ import annotations
 
@@ -88,7 +89,8 @@ class StagesEditor(SpecialEditor):
         return rows[0].row() if rows else -1
 
     def convert(self, kind: Preset) -> None:
-        """Convert the selected stage to another load shape. If there are no stages, the first stage is added."""
+        """Convert the selected stage to another load shape. If there are no stages, the first stage
+        is added."""
         trace = self._choose_trace() if kind == "trace" else ""
         if kind == "trace" and not trace:
             return

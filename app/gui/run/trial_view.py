@@ -45,8 +45,8 @@ def trial_notice(trial: ConnectionTest) -> Notice:
 
 
 def error_notice(code: int, stderr: bytes) -> Notice:
-    """Build the notice for a command that ended without a result, with the reported failure and the complete output
-    as details."""
+    """Build the notice for a command that ended without a result, with the reported failure and the
+    complete output as details."""
     failure, text = parse_reported_failure(stderr.decode(errors="replace"))
     if failure is None:
         failure = Failure(code, "The connection test ended unexpectedly.")

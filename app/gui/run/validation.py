@@ -1,5 +1,5 @@
-"""Validation of the text of a profile, with suggested corrections. The functions are pure and run in a background
-thread."""
+"""Validation of the text of a profile, with suggested corrections. The functions are pure and run
+in a background thread."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from app.wiring.secret_consent import find_secrets_to_allow
 class ProfileIssue(msgspec.Struct, frozen=True):
     """Validation error of a profile.
 
-    `path` is the path of the invalid key or value; empty if the error concerns no particular key. `instead` is the
-    nearest valid name, which replaces the key if `is_key` and the value otherwise. `cause` is the message without the
-    leading `key`.
+    `path` is the path of the invalid key or value; empty if the error concerns no particular key.
+    `instead` is the nearest valid name, which replaces the key if `is_key` and the value otherwise.
+    `cause` is the message without the leading `key`.
     """
 
     path: KeyPath
@@ -46,9 +46,9 @@ class ProfileIssue(msgspec.Struct, frozen=True):
 class ValidationResult(msgspec.Struct, frozen=True):
     """Result of the validation of a profile.
 
-    `name` is the name of the profile. `issues` is empty if the profile can be run. `secret` is the path of a secret in
-    plain text, if any. `unapproved_secrets` lists the referenced secrets that would be sent to hosts that are not
-    allowed yet.
+    `name` is the name of the profile. `issues` is empty if the profile can be run. `secret` is the
+    path of a secret in plain text, if any. `unapproved_secrets` lists the referenced secrets that
+    would be sent to hosts that are not allowed yet.
     """
 
     text: str
@@ -59,7 +59,8 @@ class ValidationResult(msgspec.Struct, frozen=True):
 
 
 def validate_profile(text: str, path: Path) -> ValidationResult:
-    """Validate the text of a profile in the same way as a run does. No network requests are made."""
+    """Validate the text of a profile in the same way as a run does. No network requests are
+    made."""
     try:
         profile = load_profile_text(text.encode(), path)
     except ProfileError as error:
@@ -72,7 +73,8 @@ def validate_profile(text: str, path: Path) -> ValidationResult:
 
 
 def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any] | None:
-    """Return a copy of the values with the suggestion of `issue` applied, or `None` if there is no suggestion."""
+    """Return a copy of the values with the suggestion of `issue` applied, or `None` if there is no
+    suggestion."""
     if issue.suggestion is None:
         return None
     if not issue.is_key:
@@ -95,8 +97,8 @@ def _to_wrong(error: ProfileError) -> ProfileIssue:
 
 
 def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[ProfileIssue, ...]:
-    """Return an error for each public address that requires permission. Host names are only resolved by the run
-    itself."""
+    """Return an error for each public address that requires permission. Host names are only
+    resolved by the run itself."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
     public = next((host for host in hosts if _is_public(host)), None)
     if is_permitted or public is None:

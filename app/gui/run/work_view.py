@@ -1,5 +1,5 @@
-"""Summary of the requests that a profile would send, as tiles and sentences, before the run starts. The functions
-are pure, except for model inspection."""
+"""Summary of the requests that a profile would send, as tiles and sentences, before the run starts.
+The functions are pure, except for model inspection."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 class WorkView(msgspec.Struct, frozen=True):
-    """Planned work of a run. `reason` is the reason why no work can be estimated, or None. `machine` is cached data,
-    to be passed to the next call."""
+    """Planned work of a run. `reason` is the reason why no work can be estimated, or None.
+    `machine` is cached data, to be passed to the next call."""
 
     work: PlannedWork | None = None
     cells: tuple[ImpossibleVariant, ...] | None = None
@@ -36,8 +36,8 @@ class WorkView(msgspec.Struct, frozen=True):
 
 
 def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | None) -> WorkView:
-    """Compute the planned work of a profile. For a local profile, the models are inspected, and also this machine if
-    `machine` is None."""
+    """Compute the planned work of a profile. For a local profile, the models are inspected, and
+    also this machine if `machine` is None."""
     from app.errors import ProfileError, SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.local import LocalProfile
@@ -88,8 +88,8 @@ def format_start_summary(view: WorkView) -> str:
 
 
 def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], ...]:
-    """Group the impossible variants by reason. Each group has the number of variants, and the reason with the first
-    variant as an example."""
+    """Group the impossible variants by reason. Each group has the number of variants, and the
+    reason with the first variant as an example."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         by_reason.setdefault((cell.hint, cell.reason), []).append(cell.cell)

@@ -16,8 +16,8 @@ NO_LABELS_HINT = "or set labels: null in the profile if there are none."
 def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:
     """Convert values to the data type of a model input. Raises UsageError if a value would change.
 
-    `source` is the file name in messages. With `is_decimal`, the values were written as decimal numbers, and are
-    rounded to the nearest number of the data type."""
+    `source` is the file name in messages. With `is_decimal`, the values were written as decimal
+    numbers, and are rounded to the nearest number of the data type."""
     dtype, kind = np.dtype(spec.dtype), values.dtype.kind
     if values.dtype == dtype:
         return values
@@ -36,7 +36,8 @@ def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool =
 
 
 def as_labels(values: Array, source: str) -> Array:
-    """Return one label per row: int64 for integers, float64 otherwise. Raises UsageError for other values."""
+    """Return one label per row: int64 for integers, float64 otherwise. Raises UsageError for other
+    values."""
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise UsageError(
             f"the labels of {source} are not one number per row",

@@ -1,7 +1,9 @@
-"""Rows from a folder of files, optionally by class: `<class>/<name>.npy` or images, one file per row.
+"""Rows from a folder of files, optionally by class: `<class>/<name>.npy` or images, one file per
+row.
 
-The class index is the position of the class folder in sorted order, as in common image training tools. Images are
-resized to the model's input, with channels where the input has them, and scaled to 0 to 1 for float inputs."""
+The class index is the position of the class folder in sorted order, as in common image training
+tools. Images are resized to the model's input, with channels where the input has them, and scaled
+to 0 to 1 for float inputs."""
 
 from __future__ import annotations
 
@@ -26,9 +28,9 @@ _MODES = {1: "L", 3: "RGB"}
 def build_image_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     """Return a function that reads an image file for an image input.
 
-    The input must be [batch, channels, height, width] or [batch, height, width, channels] with 1 or 3 channels of
-    floats or uint8. If height or width is free, that of the image is used. Raises UsageError for other inputs, and if
-    Pillow is not installed."""
+    The input must be [batch, channels, height, width] or [batch, height, width, channels] with 1 or
+    3 channels of floats or uint8. If height or width is free, that of the image is used. Raises
+    UsageError for other inputs, and if Pillow is not installed."""
     is_channels_first = len(spec.shape) == 4 and spec.shape[1] in _MODES
     if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _MODES) or not _takes_colors(spec):
         raise UsageError(
@@ -92,8 +94,9 @@ def load_class_folders(
 ) -> StoredRows:
     """Load the rows of a folder, one file per row.
 
-    Without labels, the files may also be in the folder itself, and classes are ignored. Links are rejected, because
-    they may point anywhere, and so are other kinds of files; files whose name starts with a dot are skipped."""
+    Without labels, the files may also be in the folder itself, and classes are ignored. Links are
+    rejected, because they may point anywhere, and so are other kinds of files; files whose name
+    starts with a dot are skipped."""
     if len(inputs) != 1 or not inputs[0].shape:
         raise UsageError(
             f"a folder provides rows for one input, but the model has {len(inputs)} inputs",
@@ -120,8 +123,8 @@ def load_class_folders(
 
 
 def _find_files(folder: Path, is_labeled: bool) -> tuple[list[str], list[tuple[Path, int]]]:
-    """Return the class names, and each file with its class index. There is at least one file, and all files are of the
-    same kind."""
+    """Return the class names, and each file with its class index. There is at least one file, and
+    all files are of the same kind."""
     entries = _read_entries(folder)
     if not is_labeled and any(Path(entry.name).suffix.casefold() in IMAGE_SUFFIXES | _ARRAYS for entry in entries):
         return [], _require_one_kind(folder, [(folder / entry.name, 0) for entry in entries])

@@ -1,6 +1,7 @@
 """Loads rows with or without labels from an .npz file, a .csv file or a folder.
 
-Also selects the rows of a labeled set that calibrate a model, which are then excluded from scoring."""
+Also selects the rows of a labeled set that calibrate a model, which are then excluded from
+scoring."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ _MAX_SHARE_DIVISOR = 4
 
 
 def select_calibration_rows(row_count: int, max_rows: int) -> npt.NDArray[np.int64]:
-    """Return the indices of at most `max_rows` calibration rows, and at most a quarter of all rows. They are spread
-    evenly, because rows may be sorted by class."""
+    """Return the indices of at most `max_rows` calibration rows, and at most a quarter of all rows.
+    They are spread evenly, because rows may be sorted by class."""
     count = max(1, min(max_rows, row_count // _MAX_SHARE_DIVISOR))
     return np.unique(np.linspace(0, row_count - 1, count).astype(np.int64))
 
@@ -28,11 +29,13 @@ def load_labeled_rows(
 ) -> StoredRows:
     """Load rows and their labels.
 
-    `label` is the name of the array or column with the labels; the labels of a folder are the indices of its class
-    folders. If it is `None`, there are no labels: all columns are inputs, and files may be in the folder itself.
+    `label` is the name of the array or column with the labels; the labels of a folder are the
+    indices of its class folders. If it is `None`, there are no labels: all columns are inputs, and
+    files may be in the folder itself.
 
-    Integer labels are classes, other numbers are continuous values. Values are cast to the data types of the model if
-    possible without loss. Raises UsageError for data that does not fit the model."""
+    Integer labels are classes, other numbers are continuous values. Values are cast to the data
+    types of the model if possible without loss. Raises UsageError for data that does not fit the
+    model."""
     if not path.exists():
         raise UsageError(f"no rows found at {path}", hint="Use an .npz, a .csv, or a folder of files.")
     if path.is_dir():

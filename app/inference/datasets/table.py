@@ -1,6 +1,7 @@
 """Rows from a .csv file with a header, or from an .npz file with one array per input.
 
-A .csv file has one column per input of the model, or all columns together feed the only input. Labels are optional."""
+A .csv file has one column per input of the model, or all columns together feed the only input.
+Labels are optional."""
 
 from __future__ import annotations
 
@@ -23,9 +24,10 @@ from app.inference.tensor_spec import TensorSpec, printable
 def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, max_batch: int) -> StoredRows:
     """Load rows from an .npz file.
 
-    If some inputs of the model have a free first axis, the arrays of all other inputs are passed whole to each call.
-    Otherwise, an array is passed whole if it has the shape of the input and a first axis that differs from the number
-    of rows. The number of rows is that of the labels or, without labels, of the first array larger than its input."""
+    If some inputs of the model have a free first axis, the arrays of all other inputs are passed
+    whole to each call. Otherwise, an array is passed whole if it has the shape of the input and a
+    first axis that differs from the number of rows. The number of rows is that of the labels or,
+    without labels, of the first array larger than its input."""
     has_free = any(spec.shape[:1] == (-1,) for spec in inputs)
     arrays = _read_arrays(path, [spec.name for spec in inputs], label)
     labels = None if label is None else as_labels(arrays[label], path.name)
@@ -47,7 +49,8 @@ def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, m
 
 
 def _find_rows_axis(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[int, ...]:
-    """Return the length of the row axis of unlabeled arrays, as a tuple; empty if no array can contain rows."""
+    """Return the length of the row axis of unlabeled arrays, as a tuple; empty if no array can
+    contain rows."""
     free_inputs = [spec for spec in inputs if spec.shape[:1] == (-1,)]
     fixed_inputs = [spec for spec in inputs if spec.shape]
     larger_inputs = (spec for spec in fixed_inputs if not matches_shape(arrays[spec.name].shape, spec.shape))
@@ -107,8 +110,8 @@ _MAX_FILE_BYTES = 2**30
 def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, max_batch: int) -> StoredRows:
     """Load rows from a .csv file.
 
-    If every input has a column with its name, each input is fed from its column. Otherwise, the only input is fed from
-    all columns except the labels, in the order of the file."""
+    If every input has a column with its name, each input is fed from its column. Otherwise, the
+    only input is fed from all columns except the labels, in the order of the file."""
     columns = _read_columns(path)
     if label is not None and label not in columns:
         raise UsageError(

@@ -1,5 +1,5 @@
-"""Child process that inspects one model within resource limits, without running it, and prints ModelFacts as
-MessagePack."""
+"""Child process that inspects one model within resource limits, without running it, and prints
+ModelFacts as MessagePack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Inspects a model in a child process with resource limits, so that a malicious file causes only an error message."""
+"""Inspects a model in a child process with resource limits, so that a malicious file causes only an
+error message."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from app.records.model import ModelMetadata, ShapeOverrides
 
 
 def inspect_model(model: Path, shape_overrides: ShapeOverrides) -> ModelMetadata:
-    """Inspect a model file. Raises UsageError if the file is not a valid model or is rejected, and for invalid axis
-    lengths."""
+    """Inspect a model file. Raises UsageError if the file is not a valid model or is rejected, and
+    for invalid axis lengths."""
     check_model_file(model)
     arguments = (str(model.absolute()), msgspec.json.encode(shape_overrides).decode())
     try:

@@ -33,8 +33,9 @@ _RANDOM = frozenset({"Bernoulli", "Multinomial"})
 class Dataflow(msgspec.Struct, frozen=True):
     """Dataflow of a graph.
 
-    `steps` run in each inference, in order; `weights` are the constants that they read, which remain in memory between
-    inferences. `stored_forms` are constants that kernels read in their stored form, such as dequantized weights."""
+    `steps` run in each inference, in order; `weights` are the constants that they read, which
+    remain in memory between inferences. `stored_forms` are constants that kernels read in their
+    stored form, such as dequantized weights."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -97,8 +98,8 @@ def _is_random(node: onnx.NodeProto) -> bool:
 
 
 _MAX_CONSTANT_ELEMENTS = 1024
-"""Maximum number of elements of a stored tensor that is preserved. Larger tensors are weights, on which no shape
-depends."""
+"""Maximum number of elements of a stored tensor that is preserved. Larger tensors are weights, on
+which no shape depends."""
 
 
 class ShapeMismatchError(UsageError):
@@ -106,7 +107,8 @@ class ShapeMismatchError(UsageError):
 
 
 class ValueSizes:
-    """Shapes and sizes of the values in the main graph, by name; `None` if they could not be inferred."""
+    """Shapes and sizes of the values in the main graph, by name; `None` if they could not be
+    inferred."""
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, int]) -> None:
         self._shapes = shapes
@@ -123,13 +125,15 @@ class ValueSizes:
         return None if shape is None else math.prod(shape)
 
     def bytes(self, name: str) -> int | None:
-        """Return the size in bytes; `None` if unknown. Raises UsageError if it exceeds 2^63 - 1 bytes."""
+        """Return the size in bytes; `None` if unknown. Raises UsageError if it exceeds 2^63 -
+        1 bytes."""
         shape, dtype = self.shape(name), self.dtype(name)
         return None if shape is None or dtype is None else compute_size_bytes(dtype, shape)
 
 
 def drop_weights(model: onnx.ModelProto) -> None:
-    """Reduce large stored tensors to their data types and shapes, because later steps copy the model several times."""
+    """Reduce large stored tensors to their data types and shapes, because later steps copy the
+    model several times."""
     for tensor in model.graph.initializer:
         if math.prod(tensor.dims) > _MAX_CONSTANT_ELEMENTS:  # `ByteSize` would copy the tensor.
             stub = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
@@ -144,7 +148,8 @@ def drop_weights(model: onnx.ModelProto) -> None:
 def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, is_strict: bool = True) -> ValueSizes:
     """Infer the sizes of all values for the given input shapes, which are written to `model`.
 
-    If shapes are inconsistent, raises ShapeMismatchError if `is_strict`; otherwise the affected sizes are unknown."""
+    If shapes are inconsistent, raises ShapeMismatchError if `is_strict`; otherwise the affected
+    sizes are unknown."""
     for value in model.graph.input:
         if value.name in inputs and value.type.HasField("tensor_type"):
             shape = value.type.tensor_type.shape
@@ -177,8 +182,8 @@ GetShape = Callable[[str], tuple[int, ...] | None]
 
 
 def count_multiply_adds(node: onnx.NodeProto, get_shape: GetShape) -> int | None:
-    """Return the number of multiply-adds of a node; 0 for operators without multiply-adds, `None` if the shapes are
-    unknown or no rule covers the operator."""
+    """Return the number of multiply-adds of a node; 0 for operators without multiply-adds, `None`
+    if the shapes are unknown or no rule covers the operator."""
     if node.domain not in STANDARD_DOMAINS or node.op_type in _NO_RULE or not onnx.defs.has(node.op_type):
         return None
     rule = _RULES.get(node.op_type)
@@ -192,19 +197,19 @@ def count_multiply_adds(node: onnx.NodeProto, get_shape: GetShape) -> int | None
 
 Shapes = list[tuple[int, ...] | None]
 Rule = Callable[[onnx.NodeProto, Shapes], int]
-"""Function that computes the multiply-adds of a node from the shapes of its inputs, followed by the shape of its first
-output."""
+"""Function that computes the multiply-adds of a node from the shapes of its inputs, followed by the
+shape of its first output."""
 
 
 def _convolution(weight: int) -> Rule:
-    """Return the rule for convolutions: one multiply-add per output element and weight of its channel. Weights have the
-    shape [out, in/groups, ...]."""
+    """Return the rule for convolutions: one multiply-add per output element and weight of its
+    channel. Weights have the shape [out, in/groups, ...]."""
     return lambda _, shapes: math.prod(_known(shapes[-1])) * math.prod(_known(shapes[weight])[1:])
 
 
 def _transposed_convolution(_: onnx.NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-adds of a transposed convolution: one per input element and weight of its channel. Weights
-    have the shape [in, out/groups, ...]."""
+    """Return the multiply-adds of a transposed convolution: one per input element and weight of its
+    channel. Weights have the shape [in, out/groups, ...]."""
     return math.prod(_known(shapes[0])) * math.prod(_known(shapes[1])[1:])
 
 
@@ -218,14 +223,15 @@ def _gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
 
 
 def _recurrent(_: onnx.NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-adds of a recurrent layer: each step of each row uses all weights of the input and the
-    state."""
+    """Return the multiply-adds of a recurrent layer: each step of each row uses all weights of the
+    input and the state."""
     steps, rows, _features = _known(shapes[0])
     return steps * rows * (math.prod(_known(shapes[1])) + math.prod(_known(shapes[2])))
 
 
 def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-adds of an einsum of two operands without ellipsis: one per combination of all indices."""
+    """Return the multiply-adds of an einsum of two operands without ellipsis: one per combination
+    of all indices."""
     equation = "".join(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
     first, second = equation.replace(" ", "").partition("->")[0].split(",")
     lengths = dict(zip(first, _known(shapes[0]), strict=True)) | dict(zip(second, _known(shapes[1]), strict=True))
@@ -259,11 +265,12 @@ _NO_RULE = frozenset(
 
 
 def compute_peak_activation_bytes(flow: Dataflow, get_bytes: Callable[[str], int]) -> int:
-    """Return the peak memory of activations in bytes, if the steps run in order and each value is freed after its last
-    use.
+    """Return the peak memory of activations in bytes, if the steps run in order and each value is
+    freed after its last use.
 
-    Inputs and outputs are never freed, because the caller holds them. No buffer is reused in place, so a runtime may
-    need less memory. Memory allocated by libraries (contexts, workspace, unused memory) is not included."""
+    Inputs and outputs are never freed, because the caller holds them. No buffer is reused in place,
+    so a runtime may need less memory. Memory allocated by libraries (contexts, workspace, unused
+    memory) is not included."""
     storage = _storage(flow)
     last_use = {storage.get(name, name): index for index, step in enumerate(flow.steps) for name in step.reads}
     permanent = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
@@ -318,8 +325,8 @@ def compute_operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
 
 
 def compute_batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
-    """Compute the cost of an inference at a batch size. Values of unknown size are not included in the bytes. Raises
-    UsageError if the cost exceeds 2^63 - 1."""
+    """Compute the cost of an inference at a batch size. Values of unknown size are not included in
+    the bytes. Raises UsageError if the cost exceeds 2^63 - 1."""
 
     def total(names: Iterable[str]) -> int:
         return sum(sizes.bytes(name) or 0 for name in names)
@@ -367,8 +374,8 @@ def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
 
 
 def fit_growth(points: Sequence[tuple[int, int]]) -> Growth | None:
-    """Return the line through all (batch, value) points; `None` if there are fewer than two or they are not
-    collinear."""
+    """Return the line through all (batch, value) points; `None` if there are fewer than two or they
+    are not collinear."""
     if len(points) < 2:
         return None
     (first, first_value), (second, second_value) = points[:2]

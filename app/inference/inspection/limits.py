@@ -8,27 +8,28 @@ from pathlib import Path
 MIB = 2**20
 _MEMORY_MIB = 320
 _FILE_COPIES = 4
-"""Number of copies of the file in memory: as bytes, as protobuf messages, and two more for models passed within onnx
-without weights."""
+"""Number of copies of the file in memory: as bytes, as protobuf messages, and two more for models
+passed within onnx without weights."""
 
 _SECONDS = 1.0
 _SECONDS_PER_MIB = 4.0
 _MAX_SECONDS = 20.0
 WALL_TIME_LIMIT_S = 30.0
-"""Time limit in s for a process that blocks without using CPU time, such as on a disconnected network drive."""
+"""Time limit in s for a process that blocks without using CPU time, such as on a disconnected
+network drive."""
 
 
 def compute_cpu_time_limit_s(file_bytes: int) -> float:
-    """Return the CPU time limit in s for a file of the given size. A small file that takes longer is probably
-    malicious."""
+    """Return the CPU time limit in s for a file of the given size. A small file that takes longer
+    is probably malicious."""
     return min(_SECONDS + _SECONDS_PER_MIB * file_bytes / MIB, _MAX_SECONDS)
 
 
 def limit_this_process(file_bytes: int) -> None:
     """Set resource limits on this process: memory on Linux, and CPU time on systems with signals.
 
-    On Windows, only the timeout of the parent applies. Beyond the memory limit, the process raises MemoryError or
-    aborts; beyond the time limit, it is killed by SIGPROF, even in native code."""
+    On Windows, only the timeout of the parent applies. Beyond the memory limit, the process raises
+    MemoryError or aborts; beyond the time limit, it is killed by SIGPROF, even in native code."""
     if sys.platform == "win32":
         return
     import resource

@@ -34,8 +34,8 @@ _MAX_AXIS_LENGTH = 2**40
 
 
 class InputShapes:
-    """Shapes of the inputs, completed with the user's values. A shape is `None` if even the number of axes is
-    unknown."""
+    """Shapes of the inputs, completed with the user's values. A shape is `None` if even the number
+    of axes is unknown."""
 
     def __init__(self, graph: onnx.GraphProto, shape_overrides: ShapeOverrides) -> None:
         fed_inputs = set(list_input_names(graph))
@@ -60,8 +60,8 @@ class InputShapes:
         return first if isinstance(first, int) else None
 
     def missing_message(self) -> str | None:
-        """Return a message that states which shapes the user must set before sizes are known; `None` if none is
-        missing."""
+        """Return a message that states which shapes the user must set before sizes are known;
+        `None` if none is missing."""
         for name, shape in self.shapes.items():
             if shape is None:
                 return f"input {printable(name)} has no shape in the file; set it with --shape {printable(name)}=N,3,32"
@@ -105,8 +105,8 @@ class InputShapes:
 
 
 def read_declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
-    """Return the shape declared in the file, in which dynamic axes are represented by their name or `NAME.INDEX`;
-    `None` for an unknown number of axes, and for values that are not tensors."""
+    """Return the shape declared in the file, in which dynamic axes are represented by their name or
+    `NAME.INDEX`; `None` for an unknown number of axes, and for values that are not tensors."""
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
@@ -144,8 +144,8 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 class _InferredCosts(msgspec.Struct, frozen=True):
     """Inferred sizes and costs.
 
-    `sizes` are the sizes at the smallest batch size; if shapes are missing, only sizes that do not depend on them are
-    known."""
+    `sizes` are the sizes at the smallest batch size; if shapes are missing, only sizes that do not
+    depend on them are known."""
 
     sizes: ValueSizes
     costs: tuple[BatchCost, ...]
@@ -153,7 +153,8 @@ class _InferredCosts(msgspec.Struct, frozen=True):
 
 
 def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMetadata:
-    """Inspect a model file. Raises UsageError if the file is not a valid model or is not safe to open."""
+    """Inspect a model file. Raises UsageError if the file is not a valid model or is not safe to
+    open."""
     model = read_model(path)
     files = _check_file(model, path)
     if model.functions:

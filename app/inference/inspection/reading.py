@@ -21,7 +21,8 @@ _KNOWN_DOMAINS = STANDARD_DOMAINS | {
     "com.microsoft.nchwc",
     "com.ms.internal.nhwc",
 }
-"""Operator domains defined by onnx or built into ONNX Runtime. Operators of other domains need third-party code."""
+"""Operator domains defined by onnx or built into ONNX Runtime. Operators of other domains need
+third-party code."""
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -45,7 +46,8 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 
 def _has_valid_strings(message: Any) -> bool:
-    """Return True if all strings of a message are valid UTF-8. proto2 returns invalid strings as bytes."""
+    """Return True if all strings of a message are valid UTF-8. proto2 returns invalid strings as
+    bytes."""
     if isinstance(message, onnx.TensorProto):  # The remaining fields are large and would be copied.
         return isinstance(message.name, str) and all(map(_has_valid_strings, message.external_data))
     for field, value in message.ListFields():
@@ -64,7 +66,8 @@ def _as_sequence(value: Any) -> Any:
 
 
 def check_versions(model: onnx.ModelProto, name: str) -> None:
-    """Raise UsageError if a model is newer than the installed onnx, or has duplicate opset declarations."""
+    """Raise UsageError if a model is newer than the installed onnx, or has duplicate opset
+    declarations."""
     if model.ir_version > onnx.IR_VERSION:
         raise UsageError(
             f"{name} has IR version {model.ir_version}, but the installed onnx supports up to {onnx.IR_VERSION}",
@@ -83,7 +86,8 @@ def check_versions(model: onnx.ModelProto, name: str) -> None:
 
 
 def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
-    """Raise UsageError if a domain of the model's nodes needs code that is not part of ONNX Runtime."""
+    """Raise UsageError if a domain of the model's nodes needs code that is not part of ONNX
+    Runtime."""
     function_domains = {function.domain for function in model.functions}
     for domain in sorted(domains - _KNOWN_DOMAINS - function_domains):
         raise UsageError(
@@ -105,14 +109,15 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def list_input_names(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the inputs that a caller must feed. In old files, the inputs include the initializers."""
+    """Return the names of the inputs that a caller must feed. In old files, the inputs include the
+    initializers."""
     stored = _stored_names(graph)
     return [value.name for value in graph.input if value.name not in stored]
 
 
 def build_steps(graph: onnx.GraphProto) -> list[Step]:
-    """Build the steps in the order of the file. Raises UsageError for an invalid graph (duplicate or missing values,
-    cycles)."""
+    """Build the steps in the order of the file. Raises UsageError for an invalid graph (duplicate
+    or missing values, cycles)."""
     _check(graph, frozenset())
     return [Step(node, tuple(dict.fromkeys(_node_inputs(node))), _node_outputs(node)) for node in graph.node]
 

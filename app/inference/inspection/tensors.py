@@ -1,8 +1,8 @@
 """The tensors stored in a model, and their sizes.
 
-Also checks that all external files with weights belong to the model: a malicious model may
-refer to /etc/passwd, ../secrets or a link to these files, and a runtime that reads it would expose their content as
-weights."""
+Also checks that all external files with weights belong to the model: a malicious model may refer to
+/etc/passwd, ../secrets or a link to these files, and a runtime that reads it would expose their
+content as weights."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ _TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "doubl
 
 
 def get_dtype_name(dtype: int) -> str:
-    """Return the NumPy name of an onnx data type if it has one; `unknown` for a number that onnx does not define."""
+    """Return the NumPy name of an onnx data type if it has one; `unknown` for a number that onnx
+    does not define."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
     return "unknown" if definition is None else _NAMES.get(definition.name, definition.name.lower())
 
 
 def compute_size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
-    """Return the size of a tensor in bytes; `None` for data types without a fixed size, such as strings. Raises
-    UsageError if it exceeds 2^63 - 1 bytes."""
+    """Return the size of a tensor in bytes; `None` for data types without a fixed size, such as
+    strings. Raises UsageError if it exceeds 2^63 - 1 bytes."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
     bits = None if definition is None else _BITS.get(definition.name)
     if bits is None:
@@ -55,7 +56,8 @@ def compute_size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
 
 
 def iterate_stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Yield all tensors in the file: in the graph, subgraphs, functions and training information."""
+    """Yield all tensors in the file: in the graph, subgraphs, functions and training
+    information."""
     yield from _graph_tensors(model.graph)
     for function in model.functions:
         yield from _node_tensors(function.node)
@@ -74,7 +76,8 @@ def iterate_subgraph_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
 
 
 def check_stored(tensor: TensorProto) -> None:
-    """Raise UsageError if a tensor has an axis of negative length, or if its data does not match its declared size."""
+    """Raise UsageError if a tensor has an axis of negative length, or if its data does not match
+    its declared size."""
     name = printable(tensor.name)
     if any(axis < 0 for axis in tensor.dims):
         raise UsageError(f"tensor {name!r} has an axis of negative length")
@@ -122,7 +125,8 @@ _EXPORT_HINT = "Export the model again, with its weights in plain files in its o
 def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
     """Return the external weight files of `model`, which was read from `path`.
 
-    Raises UsageError for a file outside the folder of the model, for a link, and for a tensor that exceeds its file."""
+    Raises UsageError for a file outside the folder of the model, for a link, and for a tensor that
+    exceeds its file."""
     files: dict[str, ExternalFile] = {}
     for tensor in iterate_stored_tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:

@@ -1,1 +1,2 @@
-"""Converts a model to another precision with ONNX Runtime's tools in a limited child process, and caches the result."""
+"""Converts a model to another precision with ONNX Runtime's tools in a limited child process, and
+caches the result."""

@@ -1,5 +1,5 @@
-"""Child process that converts one model within resource limits, tests the result, writes a draft, and prints a
-ConversionResult as JSON."""
+"""Child process that converts one model within resource limits, tests the result, writes a draft,
+and prints a ConversionResult as JSON."""
 
 from __future__ import annotations
 

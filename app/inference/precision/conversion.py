@@ -1,8 +1,8 @@
 """Converts a model to another precision in a limited child process, or returns a cached conversion.
 
-Cached models are named after the hash of their content, and cache entries after the key of the recipe. If two processes
-convert the same recipe, they write two models or the same model, and the later entry wins; both are always complete
-when read."""
+Cached models are named after the hash of their content, and cache entries after the key of the
+recipe. If two processes convert the same recipe, they write two models or the same model, and the
+later entry wins; both are always complete when read."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class StoredConversion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def default_cache() -> Path:
-    """Return the cache folder: in SIZEWISE_HOME if set, otherwise in the user's cache folder. The folder may be deleted
-    at any time."""
+    """Return the cache folder: in SIZEWISE_HOME if set, otherwise in the user's cache folder. The
+    folder may be deleted at any time."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "cache" / "precision"
@@ -50,7 +50,8 @@ def cached_model_path(cache: Path, entry: StoredConversion) -> Path:
 
 
 def find_cached(cache: Path, recipe: Recipe) -> StoredConversion | None:
-    """Return the cached conversion of a recipe; `None` if there is none, or if its files have changed."""
+    """Return the cached conversion of a recipe; `None` if there is none, or if its files have
+    changed."""
     try:
         entry = decode_json((cache / f"{recipe.key}.json").read_bytes(), StoredConversion)
         is_valid = entry.recipe == recipe and hash_file(cached_model_path(cache, entry)) == entry.sha256
@@ -88,12 +89,12 @@ def convert_precision(
     timeout_s: float,
     now_ns: Callable[[], int] = perf_counter_ns,
 ) -> ConvertedModel:
-    """Return the model as a single file of the given precision, with unchanged inputs and outputs; for "as-is", the
-    original file.
+    """Return the model as a single file of the given precision, with unchanged inputs and outputs;
+    for "as-is", the original file.
 
-    `calibration` maps input names to rows, which int8-static requires. Raises UsageError if the model cannot be
-    converted, and MeasurementError if the conversion process failed; both messages contain the model name and the
-    precision."""
+    `calibration` maps input names to rows, which int8-static requires. Raises UsageError if the
+    model cannot be converted, and MeasurementError if the conversion process failed; both messages
+    contain the model name and the precision."""
     if precision == "as-is":
         return ConvertedModel(path=model, sha256=hash_file(model), was_cached=False, duration_s=None)
     try:
@@ -146,7 +147,8 @@ def _run_child(
     inspect_model(model, ShapeOverrides())  # Rejects malicious files first, within narrow limits.
     rows = folder / "rows.npz"
     feeds = calibration if recipe.calibration_sha256 is not None and calibration is not None else {}
-    # Stored by index, because a name may be an argument of NumPy, such as `file`. Strings are stored without pickle.
+    # Stored by index, because a name may be an argument of NumPy, such as `file`. Strings are
+    # stored without pickle.
     np.savez(rows, *(values.astype(str) if values.dtype.hasobject else values for values in feeds.values()))
     job = ConversionJob(
         model=str(model.absolute()),

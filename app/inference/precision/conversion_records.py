@@ -14,13 +14,13 @@ _BASE_BYTES = 3 * GIB
 """Memory for the threads of the libraries, and for the activations of a calibration batch."""
 
 _COPIES = 12
-"""Number of copies of the model in memory: as bytes and protobuf messages before and after each step, and in the
-runtime."""
+"""Number of copies of the model in memory: as bytes and protobuf messages before and after each
+step, and in the runtime."""
 
 
 def limit_memory(model_bytes: int) -> None:
-    """Limit the memory of this process (Linux only). Beyond the limit, the process raises MemoryError or aborts. The
-    time limit is enforced by the parent process."""
+    """Limit the memory of this process (Linux only). Beyond the limit, the process raises
+    MemoryError or aborts. The time limit is enforced by the parent process."""
     if sys.platform == "win32":
         return
     import resource
@@ -35,21 +35,22 @@ def limit_memory(model_bytes: int) -> None:
 class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A converted model.
 
-    `duration_s` is the duration of the conversion; `None` if nothing was converted, because the result was cached or
-    the file is the user's original."""
+    `duration_s` is the duration of the conversion; `None` if nothing was converted, because the
+    result was cached or the file is the user's original."""
 
     path: Path
     sha256: str
     was_cached: bool
     duration_s: float | None
     calibration_rows: int | None = None
-    """Number of rows used to calibrate int8-static; accuracy measured on the same rows would be too optimistic."""
+    """Number of rows used to calibrate int8-static; accuracy measured on the same rows would be too
+    optimistic."""
     notes: tuple[str, ...] = ()
 
 
 class ConversionJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Job of the converting child process. `calibration` is an .npz file of unnamed arrays, in the order of
-    `inputs`."""
+    """Job of the converting child process. `calibration` is an .npz file of unnamed arrays, in the
+    order of `inputs`."""
 
     model: str
     model_bytes: int

@@ -1,4 +1,5 @@
-"""Converts weights and computation of a model to fp16, without changing the types of its inputs and outputs."""
+"""Converts weights and computation of a model to fp16, without changing the types of its inputs and
+outputs."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ _CPU_NOTE = "on the cpu provider, operators without an fp16 kernel run in fp32, 
 
 
 def convert_to_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
-    """Convert a model to fp16, write it to `draft`, and return notes on the result. Raises UsageError if no node could
-    be converted."""
+    """Convert a model to fp16, write it to `draft`, and return notes on the result. Raises
+    UsageError if no node could be converted."""
     node_count_before = _count_fp16_nodes(onnx.shape_inference.infer_shapes(model))
     converted = convert_float_to_float16(model, keep_io_types=True)
     node_count_after = _count_fp16_nodes(onnx.shape_inference.infer_shapes(converted))

@@ -1,5 +1,5 @@
-"""Converts weights, and computation where possible, of a model to 8-bit integers, following ONNX Runtime's guide for
-CPUs.
+"""Converts weights, and computation where possible, of a model to 8-bit integers, following ONNX
+Runtime's guide for CPUs.
 
 Also loads the calibration rows of a model in batches."""
 
@@ -25,8 +25,8 @@ _BATCH = 16
 
 
 def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> list[Feeds]:
-    """Load calibration rows in batches. Raises UsageError for rows that do not fit the inputs of the model. With a
-    fixed batch size, rows that do not fill the last batch are dropped."""
+    """Load calibration rows in batches. Raises UsageError for rows that do not fit the inputs of
+    the model. With a fixed batch size, rows that do not fill the last batch are dropped."""
     with np.load(path, allow_pickle=False) as archive:
         rows = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
     missing = [spec.name for spec in inputs if spec.name not in rows]
@@ -60,13 +60,13 @@ _OPSET = 13
 
 _MATRIX_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM"})
 _SCORES = frozenset({"Softmax", "Sigmoid"})
-"""Operators whose result is unsuitable as an int8 output: in steps of 1/256, most of a thousand class probabilities are
-0, and so is any small probability."""
+"""Operators whose result is unsuitable as an int8 output: in steps of 1/256, most of a thousand
+class probabilities are 0, and so is any small probability."""
 
 _RESHAPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _CLIPPING = frozenset({"Relu", "Clip"})
-"""Operators that clip. The quantization tool gives their input the range of their output, even if the input is a model
-output."""
+"""Operators that clip. The quantization tool gives their input the range of their output, even if
+the input is a model output."""
 
 _REDUCED_RANGE_NOTE = (
     "int8 weights use the reduced range of 7 bits, because 8-bit products may overflow on this processor (x86 without "
@@ -76,11 +76,12 @@ _CONVOLUTIONS_NOTE = "int8-dynamic convolutions are rarely faster than fp32 on a
 
 
 def convert_to_int8_dynamic(model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool) -> tuple[str, ...]:
-    """Convert a model to int8 with dynamic quantization, write it to `draft`, and return notes. Raises UsageError if no
-    node could be converted."""
+    """Convert a model to int8 with dynamic quantization, write it to `draft`, and return notes.
+    Raises UsageError if no node could be converted."""
     prepared_path = _prepare(model, draft.parent)
     has_convolutions = any(node.op_type == "Conv" for node in onnx.load_model(prepared_path).graph.node)
-    # ConvInteger with int8 weights is slow or not supported; for matrix products, int8 weights are the fast choice.
+    # ConvInteger with int8 weights is slow or not supported; for matrix products, int8 weights are
+    # the fast choice.
     weights = QuantType.QUInt8 if has_convolutions else QuantType.QInt8
     is_reduced = has_7_bit_weights and not has_convolutions
     quantize_dynamic(prepared_path, draft, per_channel=True, reduce_range=is_reduced, weight_type=weights)
@@ -94,8 +95,8 @@ def convert_to_int8_static(
 ) -> tuple[str, ...]:
     """Convert a model to int8 with static quantization, write it to `draft`, and return notes.
 
-    The range of an activation is its minimum and maximum over the calibration batches; weights are quantized per
-    channel. Raises UsageError if no node could be converted."""
+    The range of an activation is its minimum and maximum over the calibration batches; weights are
+    quantized per channel. Raises UsageError if no node could be converted."""
     prepared_path = _prepare(model, draft.parent)
     quantize_static(
         prepared_path,
@@ -116,8 +117,8 @@ def convert_to_int8_static(
 def _find_nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the nodes whose quantization would degrade a model output.
 
-    A Softmax inside the model must not be excluded: between quantized tensors, ONNX Runtime runs it with fixed int8
-    steps, regardless of the scales of the tensors."""
+    A Softmax inside the model must not be excluded: between quantized tensors, ONNX Runtime runs it
+    with fixed int8 steps, regardless of the scales of the tensors."""
     outputs, excluded = {value.name for value in graph.output}, []
     for node in reversed(graph.node):
         is_output = not outputs.isdisjoint(node.output)
@@ -140,10 +141,12 @@ class _BatchReader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _prepare(model: onnx.ModelProto, folder: Path) -> Path:
-    """Prepare a model for quantization: raise its opset, fold constants, infer shapes, and name all nodes."""
+    """Prepare a model for quantization: raise its opset, fold constants, infer shapes, and name all
+    nodes."""
     source, prepared_path = folder / "source.onnx", folder / "prepared.onnx"
     onnx.save_model(_raise_opset(model), str(source))
-    # Symbolic shape inference needs sympy, which is not worth a dependency; onnx infers the shapes instead.
+    # Symbolic shape inference needs sympy, which is not worth a dependency; onnx infers the shapes
+    # instead.
     quant_pre_process(source, prepared_path, skip_symbolic_shape=True)
     named_model = onnx.load_model(prepared_path)
     stored = {tensor.name for tensor in named_model.graph.initializer}
@@ -159,7 +162,8 @@ def _prepare(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Raise the opset before ONNX Runtime's tool does, because the conversion in that tool fails for Upsample."""
+    """Raise the opset before ONNX Runtime's tool does, because the conversion in that tool fails
+    for Upsample."""
     opset = get_standard_opset(model)
     if opset >= _OPSET:
         return model
@@ -183,7 +187,8 @@ def _load_checked(draft: Path, precision: str) -> onnx.ModelProto:
 
 
 def _build_unconverted_note(converted: onnx.ModelProto) -> tuple[str, ...]:
-    """Return a note on the convolutions and matrix products that are still computed in the original precision."""
+    """Return a note on the convolutions and matrix products that are still computed in the original
+    precision."""
     dequantized = {name for node in converted.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     matrix_nodes = [node for node in converted.graph.node if node.op_type in _MATRIX_OPERATORS]
     unconverted_count = sum(not dequantized.issuperset(node.input[:2]) for node in matrix_nodes)

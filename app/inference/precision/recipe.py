@@ -1,4 +1,5 @@
-"""Everything that determines the result of a conversion to another precision, and therefore its cache key."""
+"""Everything that determines the result of a conversion to another precision, and therefore its
+cache key."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from app.records.local import Precision
 from app.records.model import ShapeOverrides
 
 MAX_MODEL_BYTES = 2**31 - 2**26
-"""Maximum size of a model with its weights. The result is a single file, which protobuf limits to 2 GiB."""
+"""Maximum size of a model with its weights. The result is a single file, which protobuf limits to
+2 GiB."""
 
 _VERSION = 1
 """Version of the conversion, incremented whenever the same input would give another result."""
@@ -45,8 +47,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     calibration_sha256: str | None
     """Hash of the calibration rows; `None` except for int8-static."""
     spares_a_bit: bool
-    """Whether int8 weights are quantized to 7 bits (`reduce_range`), for processors on which 8-bit products can
-    overflow."""
+    """Whether int8 weights are quantized to 7 bits (`reduce_range`), for processors on which 8-bit
+    products can overflow."""
     tools: tuple[str, ...]
     version: int = _VERSION
 
@@ -56,7 +58,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -> Recipe:
-    """Build the recipe of a conversion. Raises UsageError if the file is not a model or is too large to convert."""
+    """Build the recipe of a conversion. Raises UsageError if the file is not a model or is too
+    large to convert."""
     check_model_file(model)
     weights = _external_weights(model)
     total_bytes = sum(path.stat().st_size for path in (model, *weights.values()))
@@ -87,8 +90,8 @@ def hash_file(path: Path) -> str:
 
 
 def products_may_overflow() -> bool:
-    """Return True if this processor may accumulate products of uint8 and int8 in 16 bits, as x86 without VNNI does.
-    Also True on x86 systems where VNNI cannot be detected."""
+    """Return True if this processor may accumulate products of uint8 and int8 in 16 bits, as x86
+    without VNNI does. Also True on x86 systems where VNNI cannot be detected."""
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
     if sys.platform != "linux":
@@ -97,8 +100,8 @@ def products_may_overflow() -> bool:
 
 
 def _external_weights(model: Path) -> dict[str, Path]:
-    """Return the external weight files by name. The model is only parsed (in a child process) if it may refer to
-    any."""
+    """Return the external weight files by name. The model is only parsed (in a child process) if it
+    may refer to any."""
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:
             return {}
@@ -116,8 +119,8 @@ def _build_digest(calibration: Feeds) -> str:
 
 
 def _read_tools() -> tuple[str, ...]:
-    """Return the installed tools with versions from package metadata, because importing them takes longer than a cache
-    lookup."""
+    """Return the installed tools with versions from package metadata, because importing them takes
+    longer than a cache lookup."""
     versions = {
         f"{package.name} {package.version}" for package in distributions() if package.name.lower().startswith("onnx")
     }

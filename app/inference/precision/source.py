@@ -1,4 +1,5 @@
-"""Prepares the source model of a conversion: complete with weights, without functions, and not quantized."""
+"""Prepares the source model of a conversion: complete with weights, without functions, and not
+quantized."""
 
 from __future__ import annotations
 
@@ -32,13 +33,14 @@ INTEGER_OPERATORS = frozenset(
 """Operators of quantized models, in addition to those whose name starts with QLinear."""
 
 _IR_VERSION = 8
-"""Minimum IR version of the converted model. From version 4, stored weights need not be inputs; from version 7, opset
-13 is available; version 8 is supported by all supported runtimes."""
+"""Minimum IR version of the converted model. From version 4, stored weights need not be inputs;
+from version 7, opset 13 is available; version 8 is supported by all supported runtimes."""
 
 
 def load_source_model(path: Path) -> onnx.ModelProto:
-    """Load a model with embedded weights and inlined functions. Weights are removed from the graph inputs, so that
-    callers cannot override them. Raises UsageError if the file is not a model or is already quantized."""
+    """Load a model with embedded weights and inlined functions. Weights are removed from the graph
+    inputs, so that callers cannot override them. Raises UsageError if the file is not a model or is
+    already quantized."""
     model = read_model(path)
     check_versions(model, path.name)
     find_weight_files(model, path)

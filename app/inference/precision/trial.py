@@ -1,4 +1,5 @@
-"""Checks that a converted model can be opened, has the inputs and outputs of the original, and produces results."""
+"""Checks that a converted model can be opened, has the inputs and outputs of the original, and
+produces results."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ def open_on_cpu(model: Path) -> ModelSession:
 
 
 def try_converted(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[str, ...]:
-    """Run the converted model on the given rows and return notes on its results. Raises UsageError if the model does
-    not run, and MeasurementError if its inputs or outputs differ from the original."""
+    """Run the converted model on the given rows and return notes on its results. Raises UsageError
+    if the model does not run, and MeasurementError if its inputs or outputs differ from the
+    original."""
     try:
         converted = open_on_cpu(draft)
         outputs = converted.run(feeds)

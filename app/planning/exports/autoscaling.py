@@ -1,4 +1,5 @@
-"""Kubernetes autoscaler manifests: an HPA by request rate, or a KEDA ScaledObject by request rate or by schedule."""
+"""Kubernetes autoscaler manifests: an HPA by request rate, or a KEDA ScaledObject by request rate
+or by schedule."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ def build_hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
 def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
     """Build a ScaledObject on the requests per second of the whole service.
 
-    The query adds the spares' share of the rate, so that the spares run at any rate. If Prometheus is unavailable, the
-    whole fleet runs.
+    The query adds the spares' share of the rate, so that the spares run at any rate. If Prometheus
+    is unavailable, the whole fleet runs.
     """
     threshold, query = format_rounded_down(scale.target_per_s), get_value(settings, "metric_query")
     trigger = {
@@ -57,7 +58,8 @@ def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Doc
 def build_keda_by_schedule(
     name: str, scale: Scale, pods_by_hour: tuple[int, ...], settings: ExportSettings
 ) -> Document:
-    """Build a ScaledObject with a cron trigger for each range of hours that needs more pods than the quietest hour.
+    """Build a ScaledObject with a cron trigger for each range of hours that needs more pods than
+    the quietest hour.
 
     If several triggers are active, KEDA applies the one with the most pods.
     """
@@ -100,8 +102,8 @@ def _build_scaled_object(
 
 
 def _list_hour_ranges(pods_by_hour: tuple[int, ...], min_pods: int) -> list[tuple[int, int, int]]:
-    """Return the ranges of consecutive hours with the same number of pods above the minimum, as (first hour, end,
-    pods).
+    """Return the ranges of consecutive hours with the same number of pods above the minimum, as
+    (first hour, end, pods).
 
     `end` is the hour after the last hour; a range may extend past midnight.
     """

@@ -22,9 +22,11 @@ _ANNOTATIONS = {
 
 
 def build_kserve_manifest(plan: Plan, settings: ExportSettings) -> str:
-    """Build the YAML of an InferenceService. Any autoscaler other than `none` means Knative's autoscaler.
+    """Build the YAML of an InferenceService. Any autoscaler other than `none` means Knative's
+    autoscaler.
 
-    Raises UsageError if the plan recommends no fleet, and for `scheduled`, which an InferenceService does not support.
+    Raises UsageError if the plan recommends no fleet, and for `scheduled`, which an
+    InferenceService does not support.
     """
     if settings.autoscaler == "scheduled":
         raise UsageError(
@@ -44,10 +46,12 @@ def build_kserve_manifest(plan: Plan, settings: ExportSettings) -> str:
 
 
 def estimate_in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
-    """Estimate the number of requests in flight in a pod at the max rate within the SLO, by Little's law.
+    """Estimate the number of requests in flight in a pod at the max rate within the SLO, by
+    Little's law.
 
-    The result is the mean plus three sigma of a Poisson distribution. It is an upper estimate, because tail latency is
-    used in place of the mean. `None` if the plan has no latency of whole requests.
+    The result is the mean plus three sigma of a Poisson distribution. It is an upper estimate,
+    because tail latency is used in place of the mean. `None` if the plan has no latency of whole
+    requests.
     """
     latency_ms, capacity = fleet.latency_at_peak.value, fleet.capacity_per_instance_per_s.value
     if plan.latency_metric.partition(".")[0] not in _LATENCY_METRICS or latency_ms is None or capacity is None:
@@ -69,8 +73,8 @@ def _build_predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSet
 
 
 def _build_scaling(plan: Plan, fleet: Fleet, scale: Scale) -> dict[str, Any]:
-    """Return the scaling metric and target: requests per second, or concurrency below one request per second per
-    pod.
+    """Return the scaling metric and target: requests per second, or concurrency below one request
+    per second per pod.
 
     Concurrency is used because targets must be integers.
     """

@@ -1,4 +1,5 @@
-"""Export of the recommended fleet as a Kubernetes Deployment, with Service, PodDisruptionBudget and autoscaler."""
+"""Export of the recommended fleet as a Kubernetes Deployment, with Service, PodDisruptionBudget and
+autoscaler."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ _RANDOM_ROUTERS = ("random",)
 
 
 def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
-    """Build the YAML of all Kubernetes documents. Raises UsageError if the plan recommends no fleet."""
+    """Build the YAML of all Kubernetes documents. Raises UsageError if the plan recommends no
+    fleet."""
     fleet, scale, name = get_recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
     documents = [
         _build_deployment(name, fleet, scale, settings),
@@ -95,8 +97,8 @@ def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSet
 def _build_rolling_update(scale: Scale) -> dict[str, int]:
     """Return the limits of a rolling update.
 
-    The nodes are full, so the pods of a spare instance are replaced first; without a spare, an additional pod is
-    needed.
+    The nodes are full, so the pods of a spare instance are replaced first; without a spare, an
+    additional pod is needed.
     """
     if scale.max_unavailable:
         return {"maxUnavailable": scale.max_unavailable, "maxSurge": 0}
@@ -119,7 +121,8 @@ def _build_service(name: str, settings: ExportSettings) -> Document:
 def _build_disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Document:
     """Build the PodDisruptionBudget.
 
-    It allows one unavailable pod even without spares, because otherwise nodes could never be drained.
+    It allows one unavailable pod even without spares, because otherwise nodes could never be
+    drained.
     """
     return {
         "apiVersion": "policy/v1",

@@ -1,4 +1,5 @@
-"""Kubernetes names and label values from arbitrary strings, and YAML documents with a leading comment."""
+"""Kubernetes names and label values from arbitrary strings, and YAML documents with a leading
+comment."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # other YAML readers parse 1e3, 0o7 and 1_0 as numbers; PyYAML does not, so it would leave them unquoted
+    # other YAML readers parse 1e3, 0o7 and 1_0 as numbers; PyYAML does not, so it would leave them
+    # unquoted
     style = None if _PLAIN.match(text) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
@@ -60,7 +62,8 @@ _Dumper.add_representer(str, _represent_string)
 def to_one_line(text: str) -> str:
     """Convert a string to a single line for a comment.
 
-    Non-printable characters, such as line breaks, become spaces; lines over 400 characters are truncated.
+    Non-printable characters, such as line breaks, become spaces; lines over 400 characters are
+    truncated.
     """
     printable = "".join(character if character.isprintable() else " " for character in text)
     line = " ".join(printable.split())

@@ -1,4 +1,5 @@
-"""Pod of one replica (resource requests, placement and probes), and the comment at the top of a manifest."""
+"""Pod of one replica (resource requests, placement and probes), and the comment at the top of a
+manifest."""
 
 from __future__ import annotations
 
@@ -89,8 +90,8 @@ _PROBE_S = 10
 def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[str, Any]]:
     """Build the resource requests and limits of a pod: its share of the node.
 
-    There is no CPU limit, because throttling would delay requests, and the other pods of the node have requests of
-    their own.
+    There is no CPU limit, because throttling would delay requests, and the other pods of the node
+    have requests of their own.
     """
     pods = fleet.replicas_per_instance or 1
     requests: dict[str, Any] = {}
@@ -199,5 +200,6 @@ def _list_accelerator_notes(fleet: Fleet, settings: ExportSettings, pods: int) -
 
 
 def _count_devices(fleet: Fleet) -> int:
-    """Return the number of devices per instance; to its node, a fraction of an accelerator is one device."""
+    """Return the number of devices per instance; to its node, a fraction of an accelerator is one
+    device."""
     return max(1, math.ceil(fleet.accelerator_count - 1e-9))

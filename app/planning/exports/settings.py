@@ -12,8 +12,8 @@ from app.errors import UsageError
 Autoscaler = Literal["none", "hpa", "keda", "scheduled"]
 """Autoscaler of the exported fleet.
 
-`none` runs the whole fleet all the time, which is what the plan's monthly cost includes. `scheduled` is KEDA with cron
-triggers.
+`none` runs the whole fleet all the time, which is what the plan's monthly cost includes.
+`scheduled` is KEDA with cron triggers.
 """
 Predictor = Literal["onnx", "container"]
 
@@ -41,11 +41,13 @@ _MEANINGS = {
 
 
 class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of an export; `None` is exported as a placeholder, which the comment at the top of the file lists.
+    """Settings of an export; `None` is exported as a placeholder, which the comment at the top of
+    the file lists.
 
-    Raises UsageError for invalid values. Names in the manifests are derived from `name`, which may be any string.
-    `node_share` is the share of a node's CPU and memory that pods may request; the rest is reserved for the system.
-    Replicas are started `start_early_minutes` before the hour that needs them.
+    Raises UsageError for invalid values. Names in the manifests are derived from `name`, which may
+    be any string. `node_share` is the share of a node's CPU and memory that pods may request; the
+    rest is reserved for the system. Replicas are started `start_early_minutes` before the hour that
+    needs them.
     """
 
     name: str = "sizewise"

@@ -1,7 +1,7 @@
 """Cost per hour, month, inference and token.
 
-Unit costs are reported at three rates: at saturation, as vendors quote them; at the max rate within the SLO; and at the
-mean rate of the traffic, which is what the user pays.
+Unit costs are reported at three rates: at saturation, as vendors quote them; at the max rate within
+the SLO; and at the mean rate of the traffic, which is what the user pays.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class UnitCost(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Request rates: of one instance at saturation and within the SLO, and the mean rate of the entire traffic."""
+    """Request rates: of one instance at saturation and within the SLO, and the mean rate of the
+    entire traffic."""
 
     saturation_per_s: float | None
     slo_per_s: float | None
@@ -37,8 +38,8 @@ class Rates(msgspec.Struct, frozen=True):
 class TokenWork(msgspec.Struct, frozen=True):
     """Mean engine time per request, split into prefill and decode.
 
-    `prefill_s` is the prefill time of the prompt. Each output token takes `step_s` / `batch`, its share of a step that
-    decodes `batch` sequences.
+    `prefill_s` is the prefill time of the prompt. Each output token takes `step_s` / `batch`, its
+    share of a step that decodes `batch` sequences.
     """
 
     input_tokens: float
@@ -49,7 +50,8 @@ class TokenWork(msgspec.Struct, frozen=True):
 
     @property
     def input_share(self) -> float:
-        """Share of the engine time that is spent on the prompt, whose tokens are processed in parallel."""
+        """Share of the engine time that is spent on the prompt, whose tokens are processed in
+        parallel."""
         decode_s = self.output_tokens * self.step_s / self.batch
         engine_s = self.prefill_s + decode_s
         return self.prefill_s / engine_s if engine_s > 0 else 0.0
@@ -67,8 +69,8 @@ class TokenCosts(msgspec.Struct, frozen=True):
 
 
 def compute_request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
-    """Return the cost in USD per request: of one instance at saturation and within the SLO, and of the fleet at the
-    mean rate.
+    """Return the cost in USD per request: of one instance at saturation and within the SLO, and of
+    the fleet at the mean rate.
     """
     return UnitCost(
         _compute_usd_per_request(usd_per_hour_each, rates.saturation_per_s),
@@ -82,7 +84,8 @@ def compute_cost_per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour:
 
 
 def compute_token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
-    """Split the cost of a request between input and output tokens, in proportion to the engine time spent on them."""
+    """Split the cost of a request between input and output tokens, in proportion to the engine time
+    spent on them."""
     shares = (work.input_share, 1 - work.input_share, 1.0)
     counts = (work.input_tokens, work.output_tokens, work.input_tokens + work.output_tokens)
     return TokenCosts(

@@ -1,7 +1,7 @@
 """Cost of a fleet per inference and per token, and monthly power, energy and carbon emissions.
 
-A value has the basis "measured" if power was measured, otherwise it is assumed from the accelerator's TDP. A month has
-730 hours.
+A value has the basis "measured" if power was measured, otherwise it is assumed from the
+accelerator's TDP. A month has 730 hours.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from app.records.planning_inputs import PlanningInputs
 from app.records.service import UNLIMITED_TOKENS, ServiceFit, TokenService
 
 ASSUMED_IDLE_SHARE = 0.2
-"""Assumed idle power with a loaded model, as a share of the TDP; measured values of accelerators are 0.1 to 0.3."""
+"""Assumed idle power with a loaded model, as a share of the TDP; measured values of accelerators
+are 0.1 to 0.3."""
 ASSUMED_PUE = 1.2
-"""Assumed power usage effectiveness. Large clouds publish 1.1 to 1.2; private server rooms are closer to 1.5."""
+"""Assumed power usage effectiveness. Large clouds publish 1.1 to 1.2; private server rooms are
+closer to 1.5."""
 
 
 class PowerModel(msgspec.Struct, frozen=True):
-    """Linear power model of an accelerator: W(u) = idle + (max − idle) × u, where u is the utilization."""
+    """Linear power model of an accelerator: W(u) = idle + (max − idle) × u, where u is the
+    utilization."""
 
     idle_w: float
     max_w: float
@@ -53,7 +56,8 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class EnergyBill(msgspec.Struct, frozen=True):
-    """Monthly energy, cost and carbon emissions, including PUE but not the emissions of manufacturing.
+    """Monthly energy, cost and carbon emissions, including PUE but not the emissions of
+    manufacturing.
 
     `mean_w` is the mean power without PUE.
     """
@@ -68,8 +72,8 @@ class EnergyBill(msgspec.Struct, frozen=True):
 def build_power_model(
     accelerator: Accelerator | None, idle_w: float | None = None, max_w: float | None = None
 ) -> PowerModel | None:
-    """Build the power model from measured idle and maximum power; missing values are taken from the catalog or
-    assumed.
+    """Build the power model from measured idle and maximum power; missing values are taken from the
+    catalog or assumed.
 
     Returns `None` if the maximum power is unknown.
     """
@@ -83,7 +87,8 @@ def build_power_model(
 def compute_fleet_power(
     power_model: PowerModel | None, accelerators: float, utilization: float, host_w: float = 0.0
 ) -> Estimate:
-    """Return the mean power of the fleet in W; `host_w` is the power of everything except the accelerators."""
+    """Return the mean power of the fleet in W; `host_w` is the power of everything except the
+    accelerators."""
     if power_model is None:
         return _build_unknown_estimate("neither measured power nor TDP is known")
     return Estimate(power_model.compute_power_w(utilization) * accelerators + host_w, basis=power_model.basis)
@@ -165,8 +170,8 @@ def add_costs(fleet: Fleet, option: Option, demand: Demand, plan_inputs: Plannin
 def _compute_rates(option: Option, demand: Demand) -> Rates:
     """Return the request rates of an option.
 
-    At saturation, all replicas of an instance run at max throughput. This rate is unknown without a service model, and
-    for a language model that was never observed at full load.
+    At saturation, all replicas of an instance run at max throughput. This rate is unknown without a
+    service model, and for a language model that was never observed at full load.
     """
     candidate, fit = get_candidate(option), option.target.fit
     replica_per_s = None if fit is None else _compute_saturation_per_s(fit, candidate.capacity.speed)
@@ -210,8 +215,8 @@ class _Energy(msgspec.Struct, frozen=True):
 
 
 def _compute_energy(option: Option, demand: Demand, plan_inputs: PlanningInputs) -> _Energy:
-    """Return the energy of the accelerators only, or of the entire instance if it is owned and its power is
-    specified.
+    """Return the energy of the accelerators only, or of the entire instance if it is owned and its
+    power is specified.
 
     The energy of a rented CPU instance is unknown.
     """

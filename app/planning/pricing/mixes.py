@@ -1,10 +1,11 @@
-"""Fleets of several instance types, each for the requests that it serves at the lowest cost, by mixed-integer
-programming.
+"""Fleets of several instance types, each for the requests that it serves at the lowest cost, by
+mixed-integer programming.
 
-The traffic is divided into buckets by request size. An instance type has a request rate for each bucket if it serves
-only that bucket. If it serves several buckets, its load is the sum over buckets of rate / capacity. Each bucket is
-divided into equal slices, which are assigned to instance types at the lowest total cost. The result is valid only with
-a router that knows the size of a request and routes it as planned.
+The traffic is divided into buckets by request size. An instance type has a request rate for each
+bucket if it serves only that bucket. If it serves several buckets, its load is the sum over buckets
+of rate / capacity. Each bucket is divided into equal slices, which are assigned to instance types
+at the lowest total cost. The result is valid only with a router that knows the size of a request
+and routes it as planned.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ _SLACK = 1e-9
 class MixOffer(msgspec.Struct, frozen=True):
     """Offer in a mix.
 
-    `per_s` is the rate of one instance within the SLO by bucket, if it serves only that bucket; buckets that it cannot
-    serve are missing. `max_instances` is the number of available instances; `None` means unlimited.
+    `per_s` is the rate of one instance within the SLO by bucket, if it serves only that bucket;
+    buckets that it cannot serve are missing. `max_instances` is the number of available instances;
+    `None` means unlimited.
     """
 
     key: str
@@ -40,8 +42,8 @@ class MixOffer(msgspec.Struct, frozen=True):
 class MixLimits(msgspec.Struct, frozen=True):
     """Limits of a mix.
 
-    `spares` instances are added for every type in use. `slices` is the number of slices per bucket, `max_load` the
-    maximum load of an instance, and `time_limit_s` the time limit of the solver.
+    `spares` instances are added for every type in use. `slices` is the number of slices per bucket,
+    `max_load` the maximum load of an instance, and `time_limit_s` the time limit of the solver.
     """
 
     max_types: int = 2
@@ -55,8 +57,9 @@ class MixLimits(msgspec.Struct, frozen=True):
 class MixedFleet(msgspec.Struct, frozen=True):
     """Fleet of one or several instance types.
 
-    `counts` and `spares` are numbers of instances by offer; `counts` includes spares. `shares` is the share of requests
-    by bucket and offer. `is_best` is False if the solver hit its time limit, so that a cheaper mix may exist.
+    `counts` and `spares` are numbers of instances by offer; `counts` includes spares. `shares` is
+    the share of requests by bucket and offer. `is_best` is False if the solver hit its time limit,
+    so that a cheaper mix may exist.
     """
 
     count_by_offer: dict[str, int]
@@ -72,7 +75,8 @@ class MixedFleet(msgspec.Struct, frozen=True):
 def solve_mix(
     demand_per_s: Mapping[str, float], offers: Sequence[MixOffer], limits: MixLimits | None = None
 ) -> MixedFleet | None:
-    """Return the cheapest fleet for these request rates by bucket; `None` if no fleet meets the limits."""
+    """Return the cheapest fleet for these request rates by bucket; `None` if no fleet meets the
+    limits."""
     limits = limits or MixLimits()
     demand = {bucket: per_s for bucket, per_s in demand_per_s.items() if per_s > 0}
     if not demand:
@@ -94,7 +98,8 @@ def solve_mix(
 
 
 def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> list[MixOffer]:
-    """Drop offers for which another unlimited offer has at least the same rate in every bucket at no higher price."""
+    """Drop offers for which another unlimited offer has at least the same rate in every bucket at
+    no higher price."""
 
     def dominates(candidate: MixOffer, other_offer: MixOffer) -> bool:
         return (
@@ -146,8 +151,8 @@ def _build_fleet_within_budget(
 def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
     """Solve the mixed-integer program.
 
-    The variables are, in this order: slices by bucket and offer, instances by offer, and whether each offer is used (0
-    or 1).
+    The variables are, in this order: slices by bucket and offer, instances by offer, and whether
+    each offer is used (0 or 1).
     """
     # deferred, so that plans without mixes do not pay for the import
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -187,7 +192,8 @@ def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixL
 def _compute_slice_loads(
     offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits
 ) -> npt.NDArray[np.float64]:
-    """Return the number of instances that one slice utilizes, with shape buckets × offers; infinity if not servable."""
+    """Return the number of instances that one slice utilizes, with shape buckets × offers; infinity
+    if not servable."""
     return np.array(
         [
             [
@@ -247,7 +253,8 @@ def _read_solution(
 ) -> MixedFleet | None:
     """Build the fleet from the solution.
 
-    Instances are recounted from the slices, so that the solver's tolerance cannot overload an instance.
+    Instances are recounted from the slices, so that the solver's tolerance cannot overload an
+    instance.
     """
     bucket_count, offer_count = len(demand), len(offers)
     slices = solution[: bucket_count * offer_count].reshape(bucket_count, offer_count)

@@ -1,4 +1,5 @@
-"""Cost per hour of owned hardware, and the break-even points of buying hardware and of self-hosting."""
+"""Cost per hour of owned hardware, and the break-even points of buying hardware and of
+self-hosting."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ MONTHS_PER_YEAR = 12
 class OwnedCost(msgspec.Struct, frozen=True):
     """Cost of one owned instance; the values of `parts_usd_per_year` sum to `usd_per_year`.
 
-    `usd_per_hour` is the cost per hour of the year. The cost per accelerator-hour counts only the hours in which an
-    accelerator is available, or does useful work; `None` if there are no such hours.
+    `usd_per_hour` is the cost per hour of the year. The cost per accelerator-hour counts only the
+    hours in which an accelerator is available, or does useful work; `None` if there are no such
+    hours.
     """
 
     parts_usd_per_year: dict[str, float]
@@ -27,15 +29,16 @@ class OwnedCost(msgspec.Struct, frozen=True):
 
 
 def compute_capital_recovery_factor(interest_per_year: float, years: float) -> float:
-    """Return the share of a loan that is due each year to repay it with interest in `years` equal payments."""
+    """Return the share of a loan that is due each year to repay it with interest in `years` equal
+    payments."""
     if interest_per_year == 0:
         return 1 / years
     return interest_per_year + compute_sinking_fund_factor(interest_per_year, years)
 
 
 def compute_sinking_fund_factor(interest_per_year: float, years: float) -> float:
-    """Return the share of a sum that must be saved each year to accumulate the sum, with interest, after `years`
-    years.
+    """Return the share of a sum that must be saved each year to accumulate the sum, with interest,
+    after `years` years.
     """
     if interest_per_year == 0:
         return 1 / years
@@ -45,7 +48,8 @@ def compute_sinking_fund_factor(interest_per_year: float, years: float) -> float
 def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: float | None = None) -> OwnedCost:
     """Compute the cost of owned hardware.
 
-    `utilization` is the share of the available hours in which the hardware does useful work; `None` if unknown.
+    `utilization` is the share of the available hours in which the hardware does useful work; `None`
+    if unknown.
     """
     recovery_factor = compute_capital_recovery_factor(owned.interest_per_year, owned.life_years)
     residual_usd = owned.residual_usd * compute_sinking_fund_factor(owned.interest_per_year, owned.life_years)
@@ -79,7 +83,8 @@ def compute_running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
 
 
 def price_catalog(catalog: Catalog) -> Catalog:
-    """Return the catalog with hourly costs as on-demand prices of owned hardware; other offers are unchanged."""
+    """Return the catalog with hourly costs as on-demand prices of owned hardware; other offers are
+    unchanged."""
     return msgspec.structs.replace(catalog, offers=tuple(price_owned(offer) for offer in catalog.offers))
 
 
@@ -97,13 +102,15 @@ def price_owned(offer: Offer) -> Offer:
 def compute_break_even_months(
     capex_usd: float, running_usd_per_month_owned: float, rented_usd_per_month: float
 ) -> float | None:
-    """Return the number of months after which buying has cost as much as renting; `None` if it never does."""
+    """Return the number of months after which buying has cost as much as renting; `None` if it
+    never does."""
     saving_usd_per_month = rented_usd_per_month - running_usd_per_month_owned
     return capex_usd / saving_usd_per_month if saving_usd_per_month > 0 else None
 
 
 def compute_owned_break_even_months(owned: OwnedHardware, rented_usd_per_month: float) -> float | None:
-    """Return the break-even in months, without interest; `None` if it is beyond the lifetime of the hardware."""
+    """Return the break-even in months, without interest; `None` if it is beyond the lifetime of the
+    hardware."""
     purchase_usd = owned.capex_usd + owned.network_usd
     months = compute_break_even_months(
         purchase_usd, sum(compute_running_usd_per_month(owned).values()), rented_usd_per_month
@@ -116,8 +123,8 @@ def compute_break_even_volume(
 ) -> float | None:
     """Return the number of units per month above which self-hosting is cheaper than the API.
 
-    Units are requests or 1M tokens, depending on the prices. `None` if a self-hosted unit costs at least as much as a
-    unit of the API.
+    Units are requests or 1M tokens, depending on the prices. `None` if a self-hosted unit costs at
+    least as much as a unit of the API.
     """
     saving_usd_per_unit = api_usd_per_unit - own_usd_per_unit
     return fixed_usd_per_month / saving_usd_per_unit if saving_usd_per_unit > 0 else None

@@ -1,8 +1,9 @@
-"""Fluid simulation of a year of traffic: requests beyond the capacity of a minute wait until the next minute.
+"""Fluid simulation of a year of traffic: requests beyond the capacity of a minute wait until the
+next minute.
 
-In each bin, q += (rate − min(capacity, q / bin + rate)) × bin. The simulation covers queues from overload, not queues
-from random variation within a minute, which the request-level simulation covers. The module also computes the 12-month
-forecast of the recommended fleet.
+In each bin, q += (rate − min(capacity, q / bin + rate)) × bin. The simulation covers queues from
+overload, not queues from random variation within a minute, which the request-level simulation
+covers. The module also computes the 12-month forecast of the recommended fleet.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _Kernel = Callable[[Floats, Floats, int, Ints, Floats, Floats], _Totals]
 class YearResult(msgspec.Struct, frozen=True):
     """Results of a simulated year, one row per fleet, in the order of the capacities.
 
-    `worst_bins` is the index of the worst minute in each of the worst hours, worst first: sorted by wait, then by rate
-    minus capacity; −1 if the rates cover fewer hours. `delayed_share` is the share of requests that arrive while there
-    is a backlog. Waits are infinite if the capacity is 0.
+    `worst_bins` is the index of the worst minute in each of the worst hours, worst first: sorted by
+    wait, then by rate minus capacity; −1 if the rates cover fewer hours. `delayed_share` is the
+    share of requests that arrive while there is a backlog. Waits are infinite if the capacity is 0.
     """
 
     hours_over: Floats
@@ -51,9 +52,9 @@ class YearResult(msgspec.Struct, frozen=True):
 def simulate_year(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> YearResult:
     """Simulate one or several fleets under `rates` in req/s, one per bin.
 
-    `capacities_per_s` has one capacity per fleet, or one row per fleet with a capacity for each hour. An hour must be a
-    multiple of `bin_s`. Takes about 1 ms per fleet and year. Raises ValueError if the number of hours of capacities and
-    rates differs.
+    `capacities_per_s` has one capacity per fleet, or one row per fleet with a capacity for each
+    hour. An hour must be a multiple of `bin_s`. Takes about 1 ms per fleet and year. Raises
+    ValueError if the number of hours of capacities and rates differs.
     """
     per_hour = round(_HOUR_S / bin_s)
     hours = -(-len(rates) // per_hour)
@@ -96,7 +97,8 @@ def _simulate_fleet(
 
 
 def count_replicas_by_hour(rates: Floats, per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
-    """Return the number of replicas that each hour's busiest bin needs, at least 1, with shape fleets × hours.
+    """Return the number of replicas that each hour's busiest bin needs, at least 1, with shape
+    fleets × hours.
 
     It is the demand for which reserved and on-demand instances are compared.
     """
@@ -126,10 +128,10 @@ def _simulate_queue(
 ) -> _Totals:
     """Simulate the queue of each bin against its capacity, and fill in the worst bin of each hour.
 
-    The worst bin is the one with the longest queue or, without queues, the highest load; `worst_scores` is its rate of
-    arrivals minus the capacity, and `backlogs` its queue. Returns the number of bins above the capacity, the number of
-    bins that end with a queue, the requests that arrived in the latter, the remaining queue, and the number of served
-    requests.
+    The worst bin is the one with the longest queue or, without queues, the highest load;
+    `worst_scores` is its rate of arrivals minus the capacity, and `backlogs` its queue. Returns the
+    number of bins above the capacity, the number of bins that end with a queue, the requests that
+    arrived in the latter, the remaining queue, and the number of served requests.
     """
     bins_over, delayed_bins, delayed_requests, queue, served = 0, 0, 0.0, 0.0, 0.0
     for hour in range(capacity.shape[0]):

@@ -1,4 +1,5 @@
-"""Arrivals of a day and the standard normals of their service times, minute by minute; they depend only on the seed."""
+"""Arrivals of a day and the standard normals of their service times, minute by minute; they depend
+only on the seed."""
 
 from __future__ import annotations
 
@@ -51,11 +52,12 @@ def iterate_arrivals(
 def iterate_trace(
     rates_per_s: Floats, bin_s: float, start_s: float, seed: int, rows: TraceRows, by_size: bool = False
 ) -> Iterator[Arrivals]:
-    """Yield the arrivals of a trace minute by minute, replayed in a loop and scaled to the rate of each bin.
+    """Yield the arrivals of a trace minute by minute, replayed in a loop and scaled to the rate of
+    each bin.
 
-    To scale it, a random part of the trace is used, or independent copies are added. Above 64 copies, each request is
-    repeated several times within a second. With `by_size`, the normals are ranked by output tokens if the trace has
-    them.
+    To scale it, a random part of the trace is used, or independent copies are added. Above 64
+    copies, each request is repeated several times within a second. With `by_size`, the normals are
+    ranked by output tokens if the trace has them.
     """
     tokens = unpack_token_pairs(rows)
     normals_by_row = None if tokens is None or not by_size else rank_normals(tokens[:, 1])
@@ -90,7 +92,8 @@ def iterate_trace(
 
 
 def _repeat_window(recorded_s: Floats, window_s: float, begin_s: float, end_s: float) -> tuple[Floats, Ints]:
-    """Return the arrival times from `begin_s` to `end_s` and their row numbers, for a trace that repeats forever."""
+    """Return the arrival times from `begin_s` to `end_s` and their row numbers, for a trace that
+    repeats forever."""
     arrival_times, row_numbers = [], []
     for repeat in range(math.floor(begin_s / window_s), math.floor(end_s / window_s) + 1):
         span = np.searchsorted(recorded_s, (begin_s - repeat * window_s, end_s - repeat * window_s))

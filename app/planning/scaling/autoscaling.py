@@ -25,10 +25,11 @@ def build_autoscaler(
     bin_s: float,
     start_s: float = 0.0,
 ) -> Decide:
-    """Build a function that returns the requested number of replicas; call it at the end of every time slot, in
-    order.
+    """Build a function that returns the requested number of replicas; call it at the end of every
+    time slot, in order.
 
-    `replicas` is the number of replicas at `start_s`. `rates_per_s` is the forecast for predictive autoscaling.
+    `replicas` is the number of replicas at `start_s`. `rates_per_s` is the forecast for predictive
+    autoscaling.
     """
     match settings:
         case Fixed(replicas=fixed):
@@ -54,7 +55,8 @@ def count_initial_replicas(
     bin_s: float,
     start_s: float = 0.0,
 ) -> int:
-    """Return the number of replicas that the autoscaler would have reached at a constant first rate.
+    """Return the number of replicas that the autoscaler would have reached at a constant first
+    rate.
 
     A replica is assumed to serve at most `per_replica_per_s`.
     """
@@ -74,7 +76,8 @@ def count_initial_replicas(
 
 
 def _get_target_utilization(settings: Hpa | Keda | Knative) -> float:
-    """Return the target utilization; for metrics that do not state a utilization, 0.7 is assumed."""
+    """Return the target utilization; for metrics that do not state a utilization, 0.7 is
+    assumed."""
     match settings:
         case Hpa(metric="busy"):
             return settings.target
@@ -85,7 +88,8 @@ def _get_target_utilization(settings: Hpa | Keda | Knative) -> float:
 
 
 def get_max_replicas(settings: Autoscaler) -> int | None:
-    """Return the maximum number of replicas that the autoscaler can request; `None` means unlimited."""
+    """Return the maximum number of replicas that the autoscaler can request; `None` means
+    unlimited."""
     match settings:
         case Fixed(replicas=replicas):
             return replicas

@@ -1,7 +1,7 @@
 """Cells of a large fleet: a smaller fleet with rates and replicas divided by the same integer.
 
-With power-of-two-choices routing, p99 of a cell is higher than that of a fleet of 256 replicas, by up to 2 % at 64
-replicas, 4 % at 32 replicas and 7 % at 16 replicas.
+With power-of-two-choices routing, p99 of a cell is higher than that of a fleet of 256 replicas, by
+up to 2 % at 64 replicas, 4 % at 32 replicas and 7 % at 16 replicas.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ MIN_REPLICAS = 32
 MANY_REQUESTS, MIN_REPLICAS_IF_MANY_REQUESTS = 1e8, 16
 """Number of requests in a cell above which cells may be smaller than `MIN_REPLICAS` replicas.
 
-Such cells may have down to `MIN_REPLICAS_IF_MANY_REQUESTS` replicas, because the simulation would take more than a
-minute.
+Such cells may have down to `MIN_REPLICAS_IF_MANY_REQUESTS` replicas, because the simulation would
+take more than a minute.
 """
 
 
 def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: int) -> int:
-    """Return the integer by which to divide a fleet into cells; 1 means that the fleet is not divided.
+    """Return the integer by which to divide a fleet into cells; 1 means that the fleet is not
+    divided.
 
-    The divisor limits the number of simulated requests, but leaves at least 32 replicas, or 16 if too many requests
-    would remain. Replica counts that are set explicitly (fixed or scheduled) are divided only by a common divisor.
+    The divisor limits the number of simulated requests, but leaves at least 32 replicas, or 16 if
+    too many requests would remain. Replica counts that are set explicitly (fixed or scheduled) are
+    divided only by a common divisor.
     """
     needed = math.ceil(requests / MAX_REQUESTS)
     explicit_counts = _list_explicit_replicas(autoscaler)
@@ -56,7 +58,8 @@ def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: in
 
 
 def divide_autoscaler(autoscaler: Autoscaler, divisor: int) -> Autoscaler:
-    """Return the autoscaler with replica bounds and scaling policies divided by `divisor`, rounded up."""
+    """Return the autoscaler with replica bounds and scaling policies divided by `divisor`, rounded
+    up."""
     match autoscaler:
         case Fixed():
             return Fixed(autoscaler.replicas // divisor)

@@ -1,6 +1,7 @@
 """Kubernetes HorizontalPodAutoscaler, simulated as its controller decides at each sync; and KEDA.
 
-KEDA activates and deactivates a workload in its own polls, and delegates to an HPA on an external metric in between.
+KEDA activates and deactivates a workload in its own polls, and delegates to an HPA on an external
+metric in between.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class HpaState:
         self._synced_s: float | None = None
 
     def decide(self, view: FleetView) -> int:
-        """Return the requested number of replicas; unchanged between syncs and for a fleet scaled to 0."""
+        """Return the requested number of replicas; unchanged between syncs and for a fleet scaled
+        to 0."""
         settings = self._settings
         if view.ready:
             self._metric.add(view.now_s, view.get_metric(settings.metric) / view.ready)
@@ -40,9 +42,10 @@ class HpaState:
 def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
     """Return the number of replicas that the HPA algorithm proposes.
 
-    `ratio` is the mean metric of the ready replicas divided by its target. When scaling up, replicas that are not ready
-    count as idle. When scaling down, running replicas without a metric count as at their target, and replicas without a
-    node are ignored. The number is unchanged if this correction reverses the direction.
+    `ratio` is the mean metric of the ready replicas divided by its target. When scaling up,
+    replicas that are not ready count as idle. When scaling down, running replicas without a metric
+    count as at their target, and replicas without a node are ignored. The number is unchanged if
+    this correction reverses the direction.
     """
     idle = view.pending + view.starting if ratio > 1 else 0
     at_target = view.starting if ratio < 1 else 0
@@ -60,7 +63,8 @@ def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
 
 
 class ScalingHistory:
-    """Stabilization windows and rate policies of an HPA, with the history of recommendations and changes."""
+    """Stabilization windows and rate policies of an HPA, with the history of recommendations and
+    changes."""
 
     def __init__(self, up: ScalingRules, down: ScalingRules) -> None:
         self._up, self._down = up, down
@@ -70,7 +74,8 @@ class ScalingHistory:
         self._max_period_s = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
 
     def limit(self, now_s: float, current: int, proposed: int, min_replicas: int, max_replicas: int) -> int:
-        """Return the number of replicas that policies and stabilization allow now, and record it as applied."""
+        """Return the number of replicas that policies and stabilization allow now, and record it as
+        applied."""
         stabilized = self._stabilize(now_s, current, proposed)
         if stabilized > current:
             allowed = min(stabilized, max(current, self._compute_upper_limit(now_s, current)), max_replicas)
@@ -88,8 +93,8 @@ class ScalingHistory:
     def _stabilize(self, now_s: float, current: int, proposed: int) -> int:
         """Return the proposal after stabilization.
 
-        The number is raised at most to the minimum of the recommendations in the scale-up window, and lowered at most
-        to their maximum in the scale-down window.
+        The number is raised at most to the minimum of the recommendations in the scale-up window,
+        and lowered at most to their maximum in the scale-down window.
         """
         lowest = min([proposed, *self._list_recommended_since(now_s - self._up.stabilization_s)])
         highest = max([proposed, *self._list_recommended_since(now_s - self._down.stabilization_s)])
@@ -132,7 +137,8 @@ def _round_up(replicas: float) -> int:
 
 
 class KedaState:
-    """State of a KEDA autoscaler, which starts active; `decide` must be called with ascending times."""
+    """State of a KEDA autoscaler, which starts active; `decide` must be called with ascending
+    times."""
 
     def __init__(self, settings: Keda, slot_s: float) -> None:
         self._settings = settings

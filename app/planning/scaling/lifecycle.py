@@ -17,7 +17,8 @@ from app.records.scaling import ColdStartModel, FailureModel
 class ColdStartDraw(msgspec.Struct, frozen=True):
     """Random durations of one cold start in seconds.
 
-    `stock_wait_s` is the wait for capacity at the provider, during which there is no node to pay for.
+    `stock_wait_s` is the wait for capacity at the provider, during which there is no node to pay
+    for.
     """
 
     stock_wait_s: float
@@ -39,8 +40,8 @@ class ColdStartDraw(msgspec.Struct, frozen=True):
 def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) -> ColdStartDraw:
     """Draw the durations of a cold start.
 
-    The number of random numbers used is the same for all settings, so that settings can be compared with common random
-    numbers.
+    The number of random numbers used is the same for all settings, so that settings can be compared
+    with common random numbers.
     """
     sigma = math.sqrt(math.log1p(settings.cv * settings.cv))
     node, image, weights, engine, warm_up = np.exp(sigma * generator.standard_normal(5)).tolist()
@@ -57,7 +58,8 @@ def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) ->
 def _draw_rejection_count(probability: float, uniform: float) -> int:
     """Draw the number of rejected capacity requests from a geometric distribution, by inversion.
 
-    `probability`, that of a rejection, must be less than 1; `uniform` is a uniform random number in [0, 1).
+    `probability`, that of a rejection, must be less than 1; `uniform` is a uniform random number in
+    [0, 1).
     """
     if probability <= 0:
         return 0
@@ -70,8 +72,8 @@ _SECONDS_PER_HOUR = 3600.0
 class Phase(StrEnum):
     """Phase of a replica's lifecycle.
 
-    A replica is `WAITING` while the provider has no capacity, `PULLING` while its image is pulled, and `GONE` once it
-    is removed.
+    A replica is `WAITING` while the provider has no capacity, `PULLING` while its image is pulled,
+    and `GONE` once it is removed.
     """
 
     WAITING = "waiting"
@@ -102,8 +104,8 @@ class PhaseChange(NamedTuple):
 class ReplicaState:
     """State of one replica; its `number` is never reused.
 
-    Future phases are known in advance: the current phase ends at `phase_end_s`, followed by `next_phases` with their
-    durations in seconds.
+    Future phases are known in advance: the current phase ends at `phase_end_s`, followed by
+    `next_phases` with their durations in seconds.
     """
 
     number: int
@@ -141,14 +143,15 @@ class ReplicaState:
 class ReplicaPool:
     """All replicas and warm nodes of a fleet.
 
-    Random numbers depend only on the seed, the replica's number and its number of starts, so they are independent of
-    other replicas.
+    Random numbers depend only on the seed, the replica's number and its number of starts, so they
+    are independent of other replicas.
     """
 
     def __init__(
         self, cold_start: ColdStartModel, failures: FailureModel | None, seed: int, *, replicas: int, now_s: float = 0.0
     ) -> None:
-        """Create the pool, with `replicas` replicas that are ready at `now_s` and all warm nodes available."""
+        """Create the pool, with `replicas` replicas that are ready at `now_s` and all warm nodes
+        available."""
         self._cold_start, self._failures, self._seed = cold_start, failures, seed
         self.states: list[ReplicaState] = []
         self._removed_s = {phase.value: 0.0 for phase in BILLED_PHASES}
@@ -170,7 +173,8 @@ class ReplicaPool:
         return sum(1 for replica in self.states if replica.phase in phases)
 
     def start_replica(self, version: int, now_s: float) -> PhaseChange:
-        """Start a replica, on a warm node if one is ready, otherwise on a node that must be provisioned."""
+        """Start a replica, on a warm node if one is ready, otherwise on a node that must be
+        provisioned."""
         replica = self._add_replica(version, now_s)
         draw = self._draw_cold_start(replica)
         if self._take_warm_node(now_s, draw):
@@ -178,7 +182,8 @@ class ReplicaPool:
         return self._begin(replica, draw, now_s, is_cached=False)
 
     def advance(self, now_s: float) -> list[PhaseChange]:
-        """Apply and return all phase changes until `now_s` that need no command, in order of time."""
+        """Apply and return all phase changes until `now_s` that need no command, in order of
+        time."""
         if now_s < self._next_change_s:
             return []
         changes = []
@@ -261,7 +266,8 @@ class ReplicaPool:
     def _take_warm_node(self, now_s: float, draw: ColdStartDraw) -> bool:
         """Take a warm node if one is ready; return whether a node was taken.
 
-        The node continues to be billed. Its replacement takes as long as the replica would have waited for a node.
+        The node continues to be billed. Its replacement takes as long as the replica would have
+        waited for a node.
         """
         for index, (billed_from_s, ready_s) in enumerate(self._warm_nodes_from_s):
             if ready_s <= now_s:

@@ -1,4 +1,5 @@
-"""Measurements of a simulated fleet: once per time slot for the autoscaler, and once per minute for the timeline."""
+"""Measurements of a simulated fleet: once per time slot for the autoscaler, and once per minute for
+the timeline."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from app.records.day import DayMinute, DayTotals
 
 
 class SlotMeter:
-    """Meter of means over a time slot: requests in flight by Little's law, and utilization from busy seconds."""
+    """Meter of means over a time slot: requests in flight by Little's law, and utilization from
+    busy seconds."""
 
     def __init__(self, fleet: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
         self._fleet, self._outside_s = fleet, outside_s
@@ -28,7 +30,8 @@ class SlotMeter:
         self._busy_s = compute_busy_s(fleet, start_s)
 
     def read(self, operated: OperatedFleet, now_s: float, requested: int) -> FleetView:
-        """Return the view of the time since the last reading; the fleet must have been advanced to `now_s`."""
+        """Return the view of the time since the last reading; the fleet must have been advanced to
+        `now_s`."""
         slot_s, counts, total_busy_s = now_s - self._at_s, get_totals(self._fleet), compute_busy_s(self._fleet, now_s)
         utilizations = (total_busy_s - self._busy_s) / slot_s
         ready_slots = operated.ready_slots
@@ -52,8 +55,8 @@ class SlotMeter:
         self._counts = get_totals(self._fleet)
 
     def _compute_in_flight(self, operated: OperatedFleet, now_s: float, counts: DayTotals) -> float:
-        """Return the mean number of requests in flight since the last reading, from the time that requests spent in
-        the fleet.
+        """Return the mean number of requests in flight since the last reading, from the time that
+        requests spent in the fleet.
 
         Requests that have left in the meantime are included; requests of draining replicas are not.
         """
@@ -72,7 +75,8 @@ class MinuteMeter:
     """Meter of the changes of all counts from one reading to the next, usually a minute."""
 
     def __init__(self, fleet: Fleet, usd_per_hour: float, start_s: float, cell_count: int) -> None:
-        """Create the meter. All counts are multiplied by `cell_count`, since only one cell is simulated."""
+        """Create the meter. All counts are multiplied by `cell_count`, since only one cell is
+        simulated."""
         self._fleet, self._usd_per_hour, self._cell_count = fleet, usd_per_hour, cell_count
         self._at_s = start_s
         self._counts = get_totals(fleet)

@@ -1,5 +1,5 @@
-"""Lifecycle of the replicas of a simulated fleet: assignment to replica slots, routing, failures, draining and
-rollouts.
+"""Lifecycle of the replicas of a simulated fleet: assignment to replica slots, routing, failures,
+draining and rollouts.
 
 Replicas are started and removed in the same order as by Kubernetes Deployments.
 """
@@ -21,7 +21,8 @@ from app.records.scaling import Operations, RollingUpdate
 
 
 class RolloutSteps(NamedTuple):
-    """Next steps of a rollout: number of new replicas of the latest version, and numbers of the replicas to remove."""
+    """Next steps of a rollout: number of new replicas of the latest version, and numbers of the
+    replicas to remove."""
 
     new_count: int
     leaving_numbers: tuple[int, ...]
@@ -30,10 +31,11 @@ class RolloutSteps(NamedTuple):
 def plan_steps(
     replicas: Sequence[ReplicaState], requested: int, version: int, update: RollingUpdate | None
 ) -> RolloutSteps:
-    """Return the next steps from the current replicas to the requested number, all of `version` in the end.
+    """Return the next steps from the current replicas to the requested number, all of `version` in
+    the end.
 
-    `update` is the update in progress, if any. Draining replicas are not counted. Replicas that are not ready are
-    removed first, then the newest ones.
+    `update` is the update in progress, if any. Draining replicas are not counted. Replicas that are
+    not ready are removed first, then the newest ones.
     """
     remaining = [replica for replica in replicas if not replica.is_leaving]
     outdated = [replica for replica in remaining if replica.version != version]
@@ -54,7 +56,8 @@ def plan_steps(
 
 
 def compute_rollout_limits(update: RollingUpdate, requested: int) -> tuple[int, int]:
-    """Return the maximum surge and the maximum number of unavailable replicas; if both are 0, the latter is 1."""
+    """Return the maximum surge and the maximum number of unavailable replicas; if both are 0, the
+    latter is 1."""
     surge, unavailable = math.ceil(update.surge * requested - 1e-9), math.floor(update.unavailable * requested + 1e-9)
     return (surge, unavailable) if surge or unavailable else (0, 1)
 
@@ -73,9 +76,9 @@ def _select_leaving(replicas: Sequence[ReplicaState], count: int) -> list[Replic
 class OperatedFleet:
     """Simulated fleet whose replicas start, fail, drain and are updated.
 
-    `step` is called between time slots, after the fleet has been advanced to the end of the time slot.
-    `activator_slot` is the replica slot that queues requests while no replica is ready; if `None`, such requests are
-    dropped.
+    `step` is called between time slots, after the fleet has been advanced to the end of the time
+    slot. `activator_slot` is the replica slot that queues requests while no replica is ready; if
+    `None`, such requests are dropped.
     """
 
     def __init__(
@@ -111,7 +114,8 @@ class OperatedFleet:
         return [self._slot_by_number[number] for number in self._drain_end_by_number]
 
     def step(self, now_s: float, requested: int) -> bool:
-        """Apply everything that is due at `now_s`; return whether any replica was added, removed or failed."""
+        """Apply everything that is due at `now_s`; return whether any replica was added, removed or
+        failed."""
         changes = self.replicas.advance(now_s)
         for change in changes:
             if change.phase is Phase.READY:

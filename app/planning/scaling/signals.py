@@ -18,11 +18,13 @@ from app.records.scaling import Predictive, ScalingMetric, Scheduled
 class FleetView(msgspec.Struct, frozen=True):
     """State of the fleet at the end of a time slot, as an autoscaler sees it.
 
-    `requested` is the number of replicas that the autoscaler requested last. `pending` replicas have no container yet,
-    and `starting` replicas have a container but are not ready. Draining replicas are not included in any count.
+    `requested` is the number of replicas that the autoscaler requested last. `pending` replicas
+    have no container yet, and `starting` replicas have a container but are not ready. Draining
+    replicas are not included in any count.
 
-    `in_flight` is the number of requests in the ready replicas or queued for them, and `busy` is the sum of the
-    replicas' utilizations, both as means over the time slot. `rate_per_s` is the arrival rate in the time slot.
+    `in_flight` is the number of requests in the ready replicas or queued for them, and `busy` is
+    the sum of the replicas' utilizations, both as means over the time slot. `rate_per_s` is the
+    arrival rate in the time slot.
     """
 
     now_s: float
@@ -87,7 +89,8 @@ DAY_S = 86_400.0
 
 
 def count_scheduled_replicas(settings: Scheduled, at_s: float) -> int:
-    """Return the number of replicas in the schedule; `at_s` counts in seconds from midnight of any day."""
+    """Return the number of replicas in the schedule; `at_s` counts in seconds from midnight of any
+    day."""
     time_s = at_s % DAY_S
     rows = [row for row in settings.table if row.at_s <= time_s]
     return (rows or settings.table)[-1].replicas
@@ -96,9 +99,11 @@ def count_scheduled_replicas(settings: Scheduled, at_s: float) -> int:
 def count_predicted_replicas(
     settings: Predictive, now_s: float, rates_per_s: npt.NDArray[np.float64], bin_s: float, start_s: float = 0.0
 ) -> int:
-    """Return the number of replicas for the highest rate of all bins that overlap with [now, now + lead].
+    """Return the number of replicas for the highest rate of all bins that overlap with [now, now +
+    lead].
 
-    After the last bin, the rate of that bin is assumed to continue. The first bin begins at `start_s`.
+    After the last bin, the rate of that bin is assumed to continue. The first bin begins at
+    `start_s`.
     """
     last_bin = rates_per_s.size - 1
     first, until = (

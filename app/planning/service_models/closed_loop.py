@@ -1,4 +1,5 @@
-"""Fit of the service model of one replica to closed-loop load points, in which each client waits for its response.
+"""Fit of the service model of one replica to closed-loop load points, in which each client waits
+for its response.
 
 The fit uses the method of simulated moments, as `service_fit` does for an open loop. Simulations are compared with the
 measured latencies and the mean time between responses. With many clients, the latter is that of a saturated replica:
@@ -37,8 +38,8 @@ RESPONSE_GAP = "between responses"
 _MEAN = "mean"
 _SCREENED_LOADS = 8
 _SCREENING, _REFINING = (8, 40_000), (16, 100_000)
-"""Simulation budget of each phase: maximum number of simulations per stage, and approximate number of requests in
-total.
+"""Simulation budget of each phase: maximum number of simulations per stage, and approximate number
+of requests in total.
 """
 _MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 5_000
@@ -48,7 +49,8 @@ _MAX_REFINED = 3
 class ClosedLoopSimulation(msgspec.Struct, frozen=True):
     """Repeated simulation of a closed-loop stage with fixed random numbers.
 
-    `normals` are standard normals with shape simulations × requests; `names` are the moments to compute.
+    `normals` are standard normals with shape simulations × requests; `names` are the moments to
+    compute.
     """
 
     clients: int
@@ -80,7 +82,8 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
 
 
 class _Point(msgspec.Struct, frozen=True):
-    """All load points with the same number of clients; the rate of `observed` is the response rate."""
+    """All load points with the same number of clients; the rate of `observed` is the response
+    rate."""
 
     clients: int
     observed: ObservedLoad
@@ -108,7 +111,8 @@ def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -
 
 
 def _group_by_clients(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
-    """Return one combined load point per number of clients, in ascending order; too short load points are dropped."""
+    """Return one combined load point per number of clients, in ascending order; too short load
+    points are dropped."""
     by_clients: dict[int, list[MeasuredLoadPoint]] = defaultdict(list)
     for load_point in load_points:
         if load_point.clients and load_point.achieved_per_s > 0 and count_requests(load_point) >= MIN_REQUESTS:

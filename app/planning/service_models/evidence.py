@@ -1,9 +1,10 @@
-"""Evidence on the max rate from load points: rates at which a single replica met the SLO, and rates at which it
-missed it.
+"""Evidence on the max rate from load points: rates at which a single replica met the SLO, and rates
+at which it missed it.
 
-A service model summarizes all percentiles at all rates, so it can be wrong exactly at the SLO. Load points near the SLO
-are therefore used directly: the max rate is between the highest rate that met the SLO and the lowest rate that missed
-it. If these rates overlap, it is in the 10–90 % interval of the posterior (`app.analysis.search.CapacityPosterior`).
+A service model summarizes all percentiles at all rates, so it can be wrong exactly at the SLO. Load
+points near the SLO are therefore used directly: the max rate is between the highest rate that met
+the SLO and the lowest rate that missed it. If these rates overlap, it is in the 10–90 % interval of
+the posterior (`app.analysis.search.CapacityPosterior`).
 """
 
 from __future__ import annotations
@@ -36,21 +37,24 @@ LATENCY_KEY_BY_METRIC = {
 MIN_REQUESTS = 30
 Z80 = 1.281552
 _DEGREES_OF_FREEDOM = 4.0
-"""Degrees of freedom of the Student t prior around the model; few, so that measurements can overrule the model."""
+"""Degrees of freedom of the Student t prior around the model; few, so that measurements can
+overrule the model."""
 _STUDENT_Z80 = 1.533206
 """90th percentile of the Student t distribution with `_DEGREES_OF_FREEDOM`."""
 _MODEL_FAILURE_PROBABILITY = 0.2
-"""Prior probability that a service model contains no information about the max rate, regardless of its own sigma."""
+"""Prior probability that a service model contains no information about the max rate, regardless of
+its own sigma."""
 _INTERVAL_MARGIN = 1.15
-"""Factor by which a posterior's interval extends beyond the measured rates, since a stage may meet or miss by
-chance.
+"""Factor by which a posterior's interval extends beyond the measured rates, since a stage may meet
+or miss by chance.
 """
 _MODEL_ERROR = 0.03
 """Sigma of the log rate: error of a good service model's prediction for the limit of a stage."""
 _MIN_STEADY_FACTOR = 0.8
 _MIN_SHARE_OF_PASSED = 0.8
 RUN_TO_RUN_SIGMA = 0.02
-"""Sigma of the log rate between repeated measurements of the same machine, for unobserved reasons."""
+"""Sigma of the log rate between repeated measurements of the same machine, for unobserved
+reasons."""
 _MAX_SPREAD = 0.2
 _GRID_SIZE = 12_000
 _MAX_SIGMA = 4.0
@@ -67,8 +71,8 @@ class RatePosterior(msgspec.Struct, frozen=True):
 class StageEffect(msgspec.Struct, frozen=True):
     """Prediction of a service model for stages with as few requests as the measured ones.
 
-    Half of such stages meet the SLO at the rate `stage_rate_per_s`. `spread` is the scale, in log rate, of the logistic
-    probability that a stage meets the SLO.
+    Half of such stages meet the SLO at the rate `stage_rate_per_s`. `spread` is the scale, in log
+    rate, of the logistic probability that a stage meets the SLO.
     """
 
     stage_rate_per_s: float
@@ -78,12 +82,13 @@ class StageEffect(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True):
     """Evidence from load points on the max rate of a single replica under Poisson arrivals.
 
-    `tested_rates` holds pairs of rate and whether the SLO was met, in ascending order. `max_throughput_per_s` is the
-    maximum rate of the replica, from its slots and its latency at low load; it applies if no rate missed the SLO.
-    `stage_requests` is the median number of requests of the load points; `None` if they are long-run values. `lengths`
-    are the measured pairs of input and output tokens; empty if unknown. `spread` is the scale, in log rate, of the
-    logistic probability that a stage meets the SLO. `passed_per_s` is the highest rate at which all repeats met the
-    SLO; 0 if there is none. No plan exceeds `max_rate_per_s`.
+    `tested_rates` holds pairs of rate and whether the SLO was met, in ascending order.
+    `max_throughput_per_s` is the maximum rate of the replica, from its slots and its latency at low
+    load; it applies if no rate missed the SLO. `stage_requests` is the median number of requests of
+    the load points; `None` if they are long-run values. `lengths` are the measured pairs of input
+    and output tokens; empty if unknown. `spread` is the scale, in log rate, of the logistic
+    probability that a stage meets the SLO. `passed_per_s` is the highest rate at which all repeats
+    met the SLO; 0 if there is none. No plan exceeds `max_rate_per_s`.
     """
 
     tested_rates: tuple[tuple[float, bool], ...] = ()
@@ -111,8 +116,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
     @property
     def min_rate_per_s(self) -> float:
-        """Lower bound of the planned rate with 90 % confidence: 80 % of the highest rate at which all repeats met
-        the SLO.
+        """Lower bound of the planned rate with 90 % confidence: 80 % of the highest rate at which
+        all repeats met the SLO.
         """
         return _MIN_SHARE_OF_PASSED * self.passed_rate_per_s
 
@@ -120,8 +125,8 @@ class Evidence(msgspec.Struct, frozen=True):
     def interval(self) -> tuple[float, float]:
         """Lower and upper bound of the max rate in req/s; 0 or infinity if a bound is unknown.
 
-        The upper bound is at least the rate that a plan with `min_rate_per_s` as lower bound assumes, since runs
-        differ.
+        The upper bound is at least the rate that a plan with `min_rate_per_s` as lower bound
+        assumes, since runs differ.
         """
         if self.is_contradictory:
             posterior = CapacityPosterior(self.tested_rates, self.spread)
@@ -144,12 +149,14 @@ class Evidence(msgspec.Struct, frozen=True):
     def to_steady_state(
         self, effect: StageEffect | None, steady_rate_per_s: float, fit_spread: float = 1.0
     ) -> Evidence:
-        """Return the evidence corrected from short stages to steady state, based on a service model's prediction.
+        """Return the evidence corrected from short stages to steady state, based on a service
+        model's prediction.
 
-        `effect` is the prediction for stages as short as the measured ones, and `steady_rate_per_s` the model's rate in
-        steady state. `fit_spread` is the ratio of the model's error at the load points to their scatter. The correction
-        is weaker the worse the model fits, and the more its prediction for such stages differs from the measurement. No
-        rate changes by more than a fifth, so that a plan stays close to the measurement.
+        `effect` is the prediction for stages as short as the measured ones, and `steady_rate_per_s`
+        the model's rate in steady state. `fit_spread` is the ratio of the model's error at the load
+        points to their scatter. The correction is weaker the worse the model fits, and the more its
+        prediction for such stages differs from the measurement. No rate changes by more than a
+        fifth, so that a plan stays close to the measurement.
         """
         if effect is None:
             return self
@@ -165,10 +172,11 @@ class Evidence(msgspec.Struct, frozen=True):
         )
 
     def compute_posterior(self, model_rate_per_s: float, sigma: float) -> RatePosterior:
-        """Return the posterior of the max rate from a service model's prediction and the load points.
+        """Return the posterior of the max rate from a service model's prediction and the load
+        points.
 
-        `model_rate_per_s` and `sigma` are median and sigma of the predicted log-normal; a rate of 0 adds no
-        information.
+        `model_rate_per_s` and `sigma` are median and sigma of the predicted log-normal; a rate of 0
+        adds no information.
         """
         low, high = self.interval
         if not self.tested_rates or (model_rate_per_s <= 0 and low <= 0):
@@ -197,7 +205,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 def _compute_prior(logs: Floats, log_model: float, sigma: float) -> Floats:
-    """Return the prior density over `logs`: a Student t around the model, plus a constant in case the model fails."""
+    """Return the prior density over `logs`: a Student t around the model, plus a constant in case
+    the model fails."""
     scale = sigma * Z80 / _STUDENT_Z80
     density = (1 + ((logs - log_model) / scale) ** 2 / _DEGREES_OF_FREEDOM) ** (-(_DEGREES_OF_FREEDOM + 1) / 2)
     return np.asarray(
@@ -208,8 +217,9 @@ def _compute_prior(logs: Floats, log_model: float, sigma: float) -> Floats:
 def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Evidence:
     """Return what the load points of a target show about the rate at which the SLO is met.
 
-    The result is empty if the load points do not show whether the SLO was met, or if their arrivals were not Poisson.
-    Constant-rate arrivals are easier to serve than Poisson arrivals, so they count only if they missed the SLO.
+    The result is empty if the load points do not show whether the SLO was met, or if their arrivals
+    were not Poisson. Constant-rate arrivals are easier to serve than Poisson arrivals, so they
+    count only if they missed the SLO.
     """
     tested_rates, counts = [], []
     for point in target.load_points:
@@ -264,13 +274,14 @@ def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool |
 
 
 def get_latency_s(load_point: MeasuredLoadPoint, objective: Objective) -> float | None:
-    """Return the latency in seconds that an objective limits; `None` if the load point does not report it."""
+    """Return the latency in seconds that an objective limits; `None` if the load point does not
+    report it."""
     return load_point.latencies_s.get(LATENCY_KEY_BY_METRIC[objective.metric], {}).get(objective.aggregate or "")
 
 
 def _compute_max_throughput_per_s(fit: ServiceFit) -> float:
-    """Return the highest throughput over all likely service models; infinity if a model has no fixed number of
-    slots.
+    """Return the highest throughput over all likely service models; infinity if a model has no
+    fixed number of slots.
     """
     typical_latencies_s = [error.measured_s for error in fit.errors if error.aggregate in ("p50", "mean")]
     if not typical_latencies_s:

@@ -16,8 +16,8 @@ _MAX_BATCHES = (4, 8, 16, 32, 64)
 _MAX_RELATIVE_BATCH = 16.0
 """Largest batch size that is tried, relative to the requests in flight at the unloaded latency.
 
-Larger batch sizes can hardly be distinguished, because the throughput then depends on the time per item, not on the
-batch size.
+Larger batch sizes can hardly be distinguished, because the throughput then depends on the time per
+item, not on the batch size.
 """
 _FIXED_SHARES = (0.4, 0.75)
 """Starting values for the fixed time of a batch model, as shares of the unloaded latency.
@@ -28,11 +28,13 @@ With a single starting value, a search often ends in a nearby local minimum.
 
 ADMISSION_LIMITS = ("max_sequences", "kv_tokens")
 LIMITS = (*ADMISSION_LIMITS, "chunk_tokens")
-"""Integer parameters: maximum number of sequences, cached tokens, and tokens per step of a language model."""
+"""Integer parameters: maximum number of sequences, cached tokens, and tokens per step of a language
+model."""
 
 
 class Prior(msgspec.Struct, frozen=True):
-    """Log-normal prior of a parameter, with the standard deviation of its logarithm, and its bounds."""
+    """Log-normal prior of a parameter, with the standard deviation of its logarithm, and its
+    bounds."""
 
     median: float
     log_sd: float
@@ -41,15 +43,16 @@ class Prior(msgspec.Struct, frozen=True):
 
 
 class ServiceFamily(msgspec.Struct, frozen=True):
-    """Service model with the parameters that a fit may change, all of them positive and fitted as logarithms."""
+    """Service model with the parameters that a fit may change, all of them positive and fitted as
+    logarithms."""
 
     service: ServiceModel
     priors: dict[str, Prior]
 
     @property
     def kind(self) -> ServiceModel:
-        """Service model with free parameters set to 1; equal for families that differ only in the values of free
-        parameters.
+        """Service model with free parameters set to 1; equal for families that differ only in the
+        values of free parameters.
         """
         return self.with_values(np.zeros(len(self.priors)))
 
@@ -99,7 +102,8 @@ def with_parameters(service: ServiceModel, parameters: Sequence[str], logs: Floa
 
 
 def list_candidate_families(unloaded_s: float, max_per_s: float) -> list[ServiceFamily]:
-    """Return the service models that can sustain `max_per_s` at this unloaded latency: request slots, or batches.
+    """Return the service models that can sustain `max_per_s` at this unloaded latency: request
+    slots, or batches.
 
     Plausible numbers of slots and batch sizes follow from Little's law.
     """
@@ -140,7 +144,8 @@ def share_cores(family: ServiceFamily) -> ServiceFamily:
 
 
 def add_slow_phase(family: ServiceFamily) -> list[ServiceFamily]:
-    """Return the model with a share of slow requests, starting from the fit without them; empty for other models."""
+    """Return the model with a share of slow requests, starting from the fit without them; empty for
+    other models."""
     if not isinstance(family.service, RequestService) or family.service.slow_share > 0 or family.service.is_shared:
         return []
     service = msgspec.structs.replace(family.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
@@ -149,7 +154,8 @@ def add_slow_phase(family: ServiceFamily) -> list[ServiceFamily]:
 
 
 def vary_slots(family: ServiceFamily) -> list[ServiceFamily]:
-    """Return the model with one slot fewer and one slot more, at the same max throughput; empty for other models."""
+    """Return the model with one slot fewer and one slot more, at the same max throughput; empty for
+    other models."""
     if not isinstance(family.service, RequestService):
         return []
     return [

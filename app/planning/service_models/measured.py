@@ -1,8 +1,8 @@
 """Measured targets of a plan: capacity, and service model of one replica.
 
-The module also builds targets from load points of other tools, and from the variants of a local model: their batch
-times, served with dynamic batching. No server was measured for the latter, so they count as assumed, without any server
-overhead.
+The module also builds targets from load points of other tools, and from the variants of a local
+model: their batch times, served with dynamic batching. No server was measured for the latter, so
+they count as assumed, without any server overhead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from app.records.traffic import TokenLengths
 def build_measured_target(
     name: str, hardware: Hardware, curve: CapacityCurve, load_points: Sequence[MeasuredLoadPoint]
 ) -> MeasuredTarget:
-    """Build a target from the load points of a single replica; fitting a service model takes one to two seconds."""
+    """Build a target from the load points of a single replica; fitting a service model takes one to
+    two seconds."""
     from app.planning.service_models.moments import CannotFitError
     from app.planning.service_models.token_fit import compute_mean_lengths, merge_load_point_samples
 
@@ -50,8 +51,8 @@ _DISTURBANCE_SIGMA: dict[Validity, float] = {"VALID": 0.0, "WARN": 0.1, "INVALID
 
 
 def lower_trust(target: MeasuredTarget, validity: Validity) -> MeasuredTarget:
-    """Return the target with a capacity that is as uncertain as the validity of its measurement suggests. What an
-    INVALID measurement gives is assumed."""
+    """Return the target with a capacity that is as uncertain as the validity of its measurement
+    suggests. What an INVALID measurement gives is assumed."""
     sigma = _DISTURBANCE_SIGMA[validity]
     if not sigma:
         return target
@@ -68,12 +69,14 @@ def lower_trust(target: MeasuredTarget, validity: Validity) -> MeasuredTarget:
 
 
 def _drop_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoadPoint, ...]:
-    """Drop the token lengths of each load point, because the target stores a merged sample of them."""
+    """Drop the token lengths of each load point, because the target stores a merged sample of
+    them."""
     return tuple(msgspec.structs.replace(load_point, lengths=None) for load_point in load_points)
 
 
 def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
-    """Return whether a fleet may meet the SLO although a single replica misses it, because a fleet pools its queues."""
+    """Return whether a fleet may meet the SLO although a single replica misses it, because a fleet
+    pools its queues."""
     from app.planning.formulas import meets_without_waiting
 
     return target.fit is not None and meets_without_waiting(target.fit.services[0].service, build_goals(slo))
@@ -85,9 +88,11 @@ def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, .
 
 
 def add_measured_tokens(plan_inputs: PlanningInputs) -> PlanningInputs:
-    """Return the plan inputs with the measured distribution of token lengths, scaled to the specified means, if any.
+    """Return the plan inputs with the measured distribution of token lengths, scaled to the
+    specified means, if any.
 
-    The plan inputs are unchanged if their traffic already has a sample, several lengths, or a trace with tokens.
+    The plan inputs are unchanged if their traffic already has a sample, several lengths, or a trace
+    with tokens.
     """
     traffic = plan_inputs.traffic
     if traffic.token_sample is not None or len(traffic.tokens) > 1:
@@ -128,8 +133,8 @@ _FORMULA_SIGMA = 0.1
 def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
     """Build a target from load points of the whole system, all replicas combined.
 
-    Raises UsageError if the SLO limits a latency that no load point reports, or if even a fitted model does not meet
-    it.
+    Raises UsageError if the SLO limits a latency that no load point reports, or if even a fitted
+    model does not meet it.
     """
     goals = build_goals(slo)
     points = tuple(
@@ -175,7 +180,8 @@ def _build_curve_from_fit(
 
 
 def _estimate_rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
-    """Return the rate at which the service model meets the SLO, limited to rates that the load points allow."""
+    """Return the rate at which the service model meets the SLO, limited to rates that the load
+    points allow."""
     from app.planning.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
@@ -199,7 +205,8 @@ def _divide_by_replicas(load_point: MeasuredLoadPoint, replicas: int) -> Measure
 
 
 def _build_curve_point(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> CurvePoint | None:
-    """Return the point of the capacity curve; `None` without load. For a closed loop, its rate is the response rate."""
+    """Return the point of the capacity curve; `None` without load. For a closed loop, its rate is
+    the response rate."""
     rate = load_point.offered_per_s or load_point.achieved_per_s
     if rate <= 0:
         return None
@@ -248,10 +255,12 @@ _MIN_TIME_S = 1e-6
 def build_local_targets(
     name: str, result: Result, hardware: Hardware, slo: Sequence[Objective]
 ) -> tuple[MeasuredTarget, ...]:
-    """Build a target for each variant of a local model that retains 99 % of the reference accuracy, as far as known.
+    """Build a target for each variant of a local model that retains 99 % of the reference accuracy,
+    as far as known.
 
-    A target uses the variant's batch model, with the measured batch size that has the highest rate within the SLO.
-    Without a batch model, requests are served one at a time, with the latencies of batch size 1.
+    A target uses the variant's batch model, with the measured batch size that has the highest rate
+    within the SLO. Without a batch model, requests are served one at a time, with the latencies of
+    batch size 1.
     """
     if result.local is None:
         return ()
@@ -306,7 +315,8 @@ def _fit_batches(batch_model: BatchModel, goals: Goals) -> FittedService | None:
 
 
 def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
-    """Fit a log-normal to mean, p50 and p95 of sequential calls with one row; `None` if these were not measured."""
+    """Fit a log-normal to mean, p50 and p95 of sequential calls with one row; `None` if these were
+    not measured."""
     single_row = msgspec.structs.replace(variant, batch=1)
     calls = [stage for stage in stages if stage.variant == single_row and "single-stream" in stage.tags.values()]
     estimates = calls[0].metrics.get("service_ms", {}) if calls else {}
@@ -333,7 +343,8 @@ def _build_covariance(batch_model: BatchModel) -> tuple[tuple[float, ...], ...]:
 
 
 def _compute_sigma(estimate: Estimate) -> float:
-    """Return the sigma of the logarithm from the confidence interval; at most 0.5, in case t0 is close to 0."""
+    """Return the sigma of the logarithm from the confidence interval; at most 0.5, in case t0 is
+    close to 0."""
     if estimate.ci95 is None or not estimate.value:
         return _UNKNOWN_SIGMA
     low, high = (max(end, estimate.value / 10) for end in estimate.ci95)

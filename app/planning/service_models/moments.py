@@ -1,9 +1,11 @@
-"""Method of simulated moments: fit the parameters of a service model so that its simulations match the measurement.
+"""Method of simulated moments: fit the parameters of a service model so that its simulations match
+the measurement.
 
-A model is simulated several times in the way that each stage was measured. The logarithms of the results are compared
-with the measured logarithms, in units of their standard deviation between simulations. The underlying random numbers
-are the same for all parameters, so that the objective function is smooth. All models that explain the measurement about
-equally well are returned, with their probabilities.
+A model is simulated several times in the way that each stage was measured. The logarithms of the
+results are compared with the measured logarithms, in units of their standard deviation between
+simulations. The underlying random numbers are the same for all parameters, so that the objective
+function is smooth. All models that explain the measurement about equally well are returned, with
+their probabilities.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ Point = TypeVar("Point")
 MIN_LOAD_POINTS = 3
 MIN_REQUESTS = 30
 ASSUMED_REQUESTS = 1000
-"""Assumed number of requests of a load point that reports neither a number of requests nor a duration."""
+"""Assumed number of requests of a load point that reports neither a number of requests nor a
+duration."""
 _MIN_SCATTER = 0.02
-"""Minimum standard deviation of a log latency; repeated measurements differ by this much for reasons other than
-queueing.
+"""Minimum standard deviation of a log latency; repeated measurements differ by this much for
+reasons other than queueing.
 """
 _SCREENING_SCATTER = 0.1
 """Standard deviation of a log latency that screening assumes for all models.
@@ -48,19 +51,20 @@ _MAX_RICHER = 2
 _SLOPE_STEPS = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
 """Finite-difference step for the logarithm of a parameter, by type of service model.
 
-Simulated latencies of a batch model are a rough function of the parameters, because one batch more or less changes all
-later batches. Over a step of a thousandth only this roughness would be visible, and the search would not move.
+Simulated latencies of a batch model are a rough function of the parameters, because one batch more
+or less changes all later batches. Over a step of a thousandth only this roughness would be visible,
+and the search would not move.
 """
 _LIMIT_SLOPE_STEP = 0.05
-"""Finite-difference step for the logarithm of a limit; a step below one sequence or the tokens of a request has no
-effect.
+"""Finite-difference step for the logarithm of a limit; a step below one sequence or the tokens of a
+request has no effect.
 """
 _ROBUST_SCALE = 2.0
 _ERROR_FACTORS = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
 """Factors by which actual fit errors exceed those that the information of the moments predicts.
 
-They were determined with fits of simulated models (docs/explanation/planning.md); for token services from the error of
-the saturation rate.
+They were determined with fits of simulated models (docs/explanation/planning.md); for token
+services from the error of the saturation rate.
 """
 _MIN_PROBABILITY = 0.02
 _MAX_COST_BEHIND = 30.0
@@ -88,14 +92,14 @@ class ObservedLoad(msgspec.Struct, frozen=True):
     logs: tuple[float, ...]
     gaps: GapDistribution = "random"
     is_steady: bool = False
-    """Whether the latencies are long-run values; if False, they are from a stage of `requests` requests that started
-    empty.
+    """Whether the latencies are long-run values; if False, they are from a stage of `requests`
+    requests that started empty.
     """
 
 
 class SimulatedStatistics(msgspec.Struct, frozen=True):
-    """Results of repeated simulations of a stage: logarithms of the measured statistics, with shape simulations ×
-    names.
+    """Results of repeated simulations of a stage: logarithms of the measured statistics, with shape
+    simulations × names.
     """
 
     logs: Floats
@@ -123,7 +127,8 @@ class ObservedStage(msgspec.Struct, frozen=True):
 class Fitted(msgspec.Struct, frozen=True):
     family: ServiceFamily
     cost: float
-    """Twice the robust sum of squares, including the prior: −2 × log-likelihood, up to a constant."""
+    """Twice the robust sum of squares, including the prior: −2 × log-likelihood, up to a
+    constant."""
     jacobian: Floats
     residuals: Floats
     held_out: float | None = None
@@ -153,16 +158,18 @@ def find_best_fits(
     max_cost_behind: float = math.inf,
     use_held_out: bool = False,
 ) -> list[Fitted]:
-    """Fit all models roughly to the screening stages and the best ones to all stages; return the most likely model
-    first.
+    """Fit all models roughly to the screening stages and the best ones to all stages; return the
+    most likely model first.
 
-    `derive_additional` derives additional models to screen from the screened ones, sorted best first. `derive_richer`
-    derives models with more parameters from a fitted model; the first two of them are tried. `derive_nearby` derives
-    models with other integer parameters from the final best model; they are fitted without screening.
+    `derive_additional` derives additional models to screen from the screened ones, sorted best
+    first. `derive_richer` derives models with more parameters from a fitted model; the first two of
+    them are tried. `derive_nearby` derives models with other integer parameters from the final best
+    model; they are fitted without screening.
 
-    A model is not fitted to the stages if its screening cost exceeds that of the best model by more than
-    `max_cost_behind`, or if it has a limit that the screening does not support. With `use_held_out`, models are
-    compared by how well they predict load points that were left out of the fit, otherwise by how well they fit.
+    A model is not fitted to the stages if its screening cost exceeds that of the best model by more
+    than `max_cost_behind`, or if it has a limit that the screening does not support. With
+    `use_held_out`, models are compared by how well they predict load points that were left out of
+    the fit, otherwise by how well they fit.
     """
     whiteners = [np.eye(len(stage.observed.names)) / _SCREENING_SCATTER for stage in screening]
     screened = _select_best_by_kind(sorted((_fit(family, screening, whiteners) for family in families), key=_get_cost))
@@ -209,10 +216,11 @@ def compute_rough_cost(family: ServiceFamily, screening: Sequence[ObservedStage]
 
 
 def _supports_limits(fitted: Fitted, unlimited_cost: float) -> bool:
-    """Return whether the screening supports a model's admission limits; True for models without such limits.
+    """Return whether the screening supports a model's admission limits; True for models without
+    such limits.
 
-    The model must fit better than the best model without limits, and the load points must determine each limit better
-    than its prior does, at the minimum scatter.
+    The model must fit better than the best model without limits, and the load points must determine
+    each limit better than its prior does, at the minimum scatter.
     """
     parameters = fitted.family.parameters
     if set(parameters).isdisjoint(ADMISSION_LIMITS):
@@ -236,11 +244,12 @@ def _select_best_by_kind(screened: Sequence[Fitted]) -> list[Fitted]:
 
 
 def _select_leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], max_count: int) -> list[Fitted]:
-    """Select the fits to refine, including the best one of each family, since screening is only a rough fit.
+    """Select the fits to refine, including the best one of each family, since screening is only a
+    rough fit.
 
-    If batch models lead, their batch sizes are hard to distinguish by a rough fit, especially with a batching window.
-    Each batch size is therefore fitted to the screening stages again, as accurately as to all stages, before any is
-    dropped.
+    If batch models lead, their batch sizes are hard to distinguish by a rough fit, especially with
+    a batching window. Each batch size is therefore fitted to the screening stages again, as
+    accurately as to all stages, before any is dropped.
     """
     if any(isinstance(fitted.family.service, BatchService) for fitted in screened[: max_count - 1]):
         batches = [fitted for fitted in screened if isinstance(fitted.family.service, BatchService)]
@@ -287,8 +296,8 @@ def _round_limits(family: ServiceFamily) -> ServiceModel:
 
 
 def _compute_median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
-    """Return the median relative error at loads below 90 % of the highest observed rate, or at all loads if there
-    are none.
+    """Return the median relative error at loads below 90 % of the highest observed rate, or at all
+    loads if there are none.
 
     At higher loads, latencies depend on the length of a stage.
     """
@@ -320,8 +329,8 @@ def _fit_by_own_scatter(family: ServiceFamily, stages: Sequence[ObservedStage]) 
 
 
 def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[ObservedStage]) -> list[Fitted]:
-    """Fit all models with the scatter that the first model predicts, so that no model benefits from predicting more
-    scatter.
+    """Fit all models with the scatter that the first model predicts, so that no model benefits from
+    predicting more scatter.
     """
     whiteners = _build_whiteners(families[0], stages)
     return [_fit(family, stages, whiteners) for family in families]
@@ -330,9 +339,10 @@ def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[
 def _compute_held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
     """Return the cost of all load points if each one in turn is held out of the fit.
 
-    Each held-out load point takes one Gauss-Newton step within the model's bounds, without another simulation. The last
-    rows of the Jacobian belong to the prior and are never held out. For the soft_l1 loss, scipy scales the rows of the
-    Jacobian by (1 + z)^(−3/4), where z is the squared residual relative to the scale of the loss.
+    Each held-out load point takes one Gauss-Newton step within the model's bounds, without another
+    simulation. The last rows of the Jacobian belong to the prior and are never held out. For the
+    soft_l1 loss, scipy scales the rows of the Jacobian by (1 + z)^(−3/4), where z is the squared
+    residual relative to the scale of the loss.
     """
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
@@ -363,7 +373,8 @@ def _build_whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> 
 def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> Fitted:
     """Fit one model.
 
-    `whiteners` are matrices that turn differences of logarithms into independent standardized residuals.
+    `whiteners` are matrices that turn differences of logarithms into independent standardized
+    residuals.
     """
 
     def compute_residuals(logs: Floats) -> Floats:
@@ -398,7 +409,8 @@ def _compute_slope_steps(family: ServiceFamily) -> list[float]:
 def _build_whitener(stage: ObservedStage, simulated: SimulatedStatistics) -> Floats:
     """Return L⁻¹, where L is the Cholesky factor of the covariance of a measured mean.
 
-    Covariances between different statistics are halved, because few simulations estimate them poorly.
+    Covariances between different statistics are halved, because few simulations estimate them
+    poorly.
     """
     covariance, identity = simulated.log_covariance * stage.variance_share, np.eye(len(stage.observed.names))
     scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + identity * _MIN_SCATTER**2
@@ -416,7 +428,8 @@ def _compute_spread(best: Fitted) -> float:
 def _compute_covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
     """Return the covariance matrix of the parameters' logarithms.
 
-    The spread reduces the information of the measurement, but not that of the prior, which is in the last rows.
+    The spread reduces the information of the measurement, but not that of the prior, which is in
+    the last rows.
     """
     scale = np.ones(len(fitted.jacobian))
     scale[: -len(fitted.family.parameters)] /= spread

@@ -1,8 +1,9 @@
-"""Fit of the service model of one replica to open-loop load points, with Poisson arrivals at known rates.
+"""Fit of the service model of one replica to open-loop load points, with Poisson arrivals at known
+rates.
 
-The fit uses the method of simulated moments (`moments`): a model is simulated at the measured rates and with the
-measured numbers of requests, starting empty as a stage does. The simulated percentiles are compared with the measured
-ones.
+The fit uses the method of simulated moments (`moments`): a model is simulated at the measured rates
+and with the measured numbers of requests, starting empty as a stage does. The simulated percentiles
+are compared with the measured ones.
 """
 
 from __future__ import annotations
@@ -39,23 +40,25 @@ from app.records.service import RequestService, ServiceFit
 
 AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _SAME_RATE_FACTOR = 1.004
-"""Factor within which rates count as equal, because a rate search ends with many stages at almost the same rate."""
+"""Factor within which rates count as equal, because a rate search ends with many stages at almost
+the same rate."""
 _SCREENED_RATES = 8
 _SCREENING = (10, 60_000, 2_000)
 _REFINING = (32, 200_000, 8_000)
-"""Simulation budget of the phase, like `_SCREENING`: simulations per stage, requests in total, steady-state
-requests.
+"""Simulation budget of the phase, like `_SCREENING`: simulations per stage, requests in total,
+steady-state requests.
 
-The first is a maximum, and the second an approximate maximum. The third is the number of requests per simulation if
-neither duration nor number of requests is known, because such percentiles were entered as long-run values. They are
-weighted like percentiles of `ASSUMED_REQUESTS` requests.
+The first is a maximum, and the second an approximate maximum. The third is the number of requests
+per simulation if neither duration nor number of requests is known, because such percentiles were
+entered as long-run values. They are weighted like percentiles of `ASSUMED_REQUESTS` requests.
 """
 _MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 20_000
-"""Maximum number of requests of one simulation; the variance of longer stages is extrapolated by their length."""
+"""Maximum number of requests of one simulation; the variance of longer stages is extrapolated by
+their length."""
 _LEAD_IN_SHARE = 0.25
-"""Number of lead-in requests for long-run values, which fill the queue and are not counted, as a share of the
-counted ones.
+"""Number of lead-in requests for long-run values, which fill the queue and are not counted, as a
+share of the counted ones.
 """
 _MAX_REFINED = 3
 _MAX_SHARED_COST_BEHIND = 15.0
@@ -63,7 +66,8 @@ _MAX_SHARED_COST_BEHIND = 15.0
 _MAX_COST_BEHIND = 10.0
 """Maximum screening cost above the best model at which a model is still fitted to all stages.
 
-In tests with 17 random models, the model that fitted the stages best had a screening cost of at most 4 above the best.
+In tests with 17 random models, the model that fitted the stages best had a screening cost of at
+most 4 above the best.
 """
 
 
@@ -90,9 +94,11 @@ def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) 
 
 
 def add_shared_cores(screened: Sequence[Fitted]) -> list[ServiceFamily]:
-    """Return candidate models with processor sharing, on as many cores as the best request model has slots.
+    """Return candidate models with processor sharing, on as many cores as the best request model
+    has slots.
 
-    A second candidate has as many cores as the model with the most slots among about equally good models.
+    A second candidate has as many cores as the model with the most slots among about equally good
+    models.
     """
     request_fits = [fitted for fitted in screened if isinstance(fitted.family.service, RequestService)]
     equal_families = [
@@ -108,7 +114,8 @@ def add_shared_cores(screened: Sequence[Fitted]) -> list[ServiceFamily]:
 
 
 def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[ObservedLoad]:
-    """Combine open-loop load points with percentiles by rate, and return them in ascending order of rate."""
+    """Combine open-loop load points with percentiles by rate, and return them in ascending order of
+    rate."""
     by_rate: dict[tuple[GapDistribution, float], list[MeasuredLoadPoint]] = defaultdict(list)
     for load_point in load_points:
         latencies = load_point.latencies_s.get("latency", {})
@@ -128,7 +135,8 @@ def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[Observed
 def count_requests(load_point: MeasuredLoadPoint) -> int:
     """Return the number of requests of a load point.
 
-    If it is not reported, it is the rate times the duration, or `ASSUMED_REQUESTS` for long-run values.
+    If it is not reported, it is the rate times the duration, or `ASSUMED_REQUESTS` for long-run
+    values.
     """
     if load_point.completed is not None:
         return load_point.completed + (load_point.failed or 0)
@@ -167,8 +175,8 @@ def _build_stages(
 
 
 def _build_stage(load: ObservedLoad, simulation: StageSimulation, requests: int) -> ObservedStage:
-    """Build a stage; the variance of the measurement is smaller if it is a mean of several points or of a longer
-    stage.
+    """Build a stage; the variance of the measurement is smaller if it is a mean of several points
+    or of a longer stage.
     """
     quantiles = np.array([AGGREGATES[name] for name in load.names])
     share = requests / load.requests / load.points

@@ -1,8 +1,9 @@
 """Service times of single requests as factors of their mean.
 
-Factors are computed from standard normals, so that simulations are smooth functions of the parameters. They are
-log-normal, or have two phases (fast and slow requests), each with gamma-distributed times. The module also scales
-services and targets to another speed, such as that of another precision, runtime or model.
+Factors are computed from standard normals, so that simulations are smooth functions of the
+parameters. They are log-normal, or have two phases (fast and slow requests), each with
+gamma-distributed times. The module also scales services and targets to another speed, such as that
+of another precision, runtime or model.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def compute_lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
 def compute_fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
     """Return the normals that the fleet simulation uses in place of standard normals.
 
-    For a two-phase service, they are chosen so that exp(z − 1/2) is the service time factor (sigma is `FLEET_SIGMA`);
-    otherwise they are unchanged.
+    For a two-phase service, they are chosen so that exp(z − 1/2) is the service time factor (sigma
+    is `FLEET_SIGMA`); otherwise they are unchanged.
     """
     if not is_two_phase(service):
         return unit_normals
@@ -72,8 +73,8 @@ def compute_total_cv(service: RequestService) -> float:
 def build_two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
     """Return evenly spaced normals and the service time factor at each of them.
 
-    Where the distribution changes from fast to slow requests, interpolation is wrong for about one in a thousand
-    requests.
+    Where the distribution changes from fast to slow requests, interpolation is wrong for about one
+    in a thousand requests.
     """
     return _EVEN_NORMALS_GRID, _tabulate_factors(*_get_phase_parameters(service))
 
@@ -93,7 +94,8 @@ def _tabulate_factors(share: float, factor: float, cv: float) -> Floats:
 
 @lru_cache(64)
 def _tabulate_normals(share: float, factor: float, cv: float) -> Floats:
-    """Return the standard normal with the same cumulative probability as each factor of the grid; non-decreasing."""
+    """Return the standard normal with the same cumulative probability as each factor of the grid;
+    non-decreasing."""
     fast_mean = 1 / (1 - share + share * factor)
     order, factors = 1 / cv**2, np.exp(_GRID)
     below = (1 - share) * special.gammainc(order, order * factors / fast_mean)
@@ -106,8 +108,8 @@ def _tabulate_normals(share: float, factor: float, cv: float) -> Floats:
 
 
 def speed_up(service: ServiceModel, speed: float) -> ServiceModel:
-    """Return the service model of a replica that is `speed` times as fast; the time outside the replica is
-    unchanged.
+    """Return the service model of a replica that is `speed` times as fast; the time outside the
+    replica is unchanged.
     """
     if speed == 1:
         return service

@@ -1,9 +1,10 @@
 """Effect of the length of a measured stage on the highest rate at which the stage meets an SLO.
 
-A stage begins with an empty server. Near saturation, queues take many service times to build up, so a short stage meets
-an SLO at rates that the server misses in steady state. By chance, one of two equal stages may meet the SLO and the
-other miss it. Both effects are predicted by simulating the stage several times with the service model. The module also
-finds the rate at which a simulated latency just reaches its limit.
+A stage begins with an empty server. Near saturation, queues take many service times to build up, so
+a short stage meets an SLO at rates that the server misses in steady state. By chance, one of two
+equal stages may meet the SLO and the other miss it. Both effects are predicted by simulating the
+stage several times with the service model. The module also finds the rate at which a simulated
+latency just reaches its limit.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ _MAX_CROSSING_EVALUATIONS = 14
 def find_crossing(
     compute_excess: Callable[[float], float], rates: tuple[float, float, float], precision: float
 ) -> tuple[float, float]:
-    """Find the highest rate at which `compute_excess` is at most 0; return the rate and the sigma of its logarithm.
+    """Find the highest rate at which `compute_excess` is at most 0; return the rate and the sigma
+    of its logarithm.
 
-    `rates` are the lowest, the initial and the highest rate to try. The search first brackets the crossing in log rate,
-    then uses regula falsi with halving (Illinois algorithm) until the rate's logarithm is known to `precision`. The
-    rate is 0 if `compute_excess` is positive even at the lowest rate. The sigma is the remaining uncertainty of the
-    search.
+    `rates` are the lowest, the initial and the highest rate to try. The search first brackets the
+    crossing in log rate, then uses regula falsi with halving (Illinois algorithm) until the rate's
+    logarithm is known to `precision`. The rate is 0 if `compute_excess` is positive even at the
+    lowest rate. The sigma is the remaining uncertainty of the search.
     """
     min_rate, rate, max_rate = rates
     low, high, at_low, at_high = None, None, 0.0, 0.0
@@ -71,8 +73,8 @@ _SEED = 20_26
 _REQUESTS, _TOKEN_REQUESTS = 60_000, 16_000
 _MIN_SIMULATIONS, _MAX_SIMULATIONS = 8, 32
 _MAX_STAGE_REQUESTS = 20_000
-"""Maximum number of simulated requests of a stage; the effect of the length of longer stages is too small to
-measure.
+"""Maximum number of simulated requests of a stage; the effect of the length of longer stages is too
+small to measure.
 """
 _MAX_RATE_FACTOR = 1.6
 """Factor around the steady-state rate within which the rate of a stage is searched."""
@@ -90,8 +92,8 @@ def compute_stage_effect(
 ) -> StageEffect | None:
     """Compute the effect of short stages, which have `requests` requests each.
 
-    In steady state, the server meets the SLO up to `steady_per_s`. Returns `None` if the SLO does not consist of
-    percentiles only, or if the rate of a stage is not near the steady-state rate.
+    In steady state, the server meets the SLO up to `steady_per_s`. Returns `None` if the SLO does
+    not consist of percentiles only, or if the rate of a stage is not near the steady-state rate.
     """
     if not goals.latency_goals or goals.share is not None or any(goal.quantile is None for goal in goals.latency_goals):
         return None
@@ -114,8 +116,8 @@ def compute_stage_effect(
 def _build_stage_simulator(
     service: ServiceModel, goals: tuple[Goal, ...], lengths: tuple[tuple[int, int], ...], requests: int
 ) -> Callable[[float], Floats]:
-    """Return a function of the rate that returns the largest log ratio of a latency to its limit, for each
-    simulation.
+    """Return a function of the rate that returns the largest log ratio of a latency to its limit,
+    for each simulation.
     """
     limits = np.log([goal.limit_s for goal in goals])
     seed = np.random.SeedSequence(_SEED)

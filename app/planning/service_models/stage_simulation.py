@@ -1,8 +1,9 @@
-"""Repeated simulation of a measured stage with a service model, at the measured rate and number of requests.
+"""Repeated simulation of a measured stage with a service model, at the measured rate and number of
+requests.
 
-A fit changes one parameter at a time, so intermediate results that do not depend on this parameter are cached: service
-time factors, and percentiles before the time outside the queue is added. Stages of a language model are simulated with
-a token service, in an open or a closed loop.
+A fit changes one parameter at a time, so intermediate results that do not depend on this parameter
+are cached: service time factors, and percentiles before the time outside the queue is added. Stages
+of a language model are simulated with a token service, in an open or a closed loop.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 def draw_arrivals(
     offered_per_s: float, shape: tuple[int, int], gaps: GapDistribution, rng: np.random.Generator
 ) -> Floats:
-    """Draw arrival times in seconds, with shape simulations × requests; constant-rate if `gaps` is "even", else
-    Poisson.
+    """Draw arrival times in seconds, with shape simulations × requests; constant-rate if `gaps` is
+    "even", else Poisson.
     """
     if gaps == "even":
         return np.broadcast_to(np.arange(1, shape[1] + 1) / offered_per_s, shape).copy()
@@ -62,8 +63,8 @@ class RecentCache(Generic[Value]):
 class StageSimulation(msgspec.Struct, frozen=True, eq=False):
     """Repeated simulation of a stage with fixed random numbers.
 
-    `arrivals_s` and `normals` have the shape simulations × requests. The first `lead_in` requests of each simulation
-    fill the queue and are not counted.
+    `arrivals_s` and `normals` have the shape simulations × requests. The first `lead_in` requests
+    of each simulation fill the queue and are not counted.
     """
 
     arrivals_s: Floats
@@ -88,7 +89,8 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
     def simulate(self, service: ServiceModel, quantiles: Floats) -> SimulatedStatistics:
         """Simulate the stage and return the logarithms of its latency percentiles.
 
-        A percentile is the smallest value for which at least the given share of values is not larger.
+        A percentile is the smallest value for which at least the given share of values is not
+        larger.
         """
         if isinstance(service, TokenService):
             raise TypeError("a token service requires TokenSimulation")
@@ -115,8 +117,8 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
 def select_sorted(values: Floats, ranks: Ints) -> Floats:
     """Return the values with these ranks in each row's sorted order; reorders the rows in place.
 
-    Rank by rank, it partitions the part of the row above the previous rank. This takes half the time of sorting, and a
-    fifth of the time of a partition at several ranks at once.
+    Rank by rank, it partitions the part of the row above the previous rank. This takes half the
+    time of sorting, and a fifth of the time of a partition at several ranks at once.
     """
     selected, sorted_until = np.empty((values.shape[0], ranks.size)), 0
     for index in np.argsort(ranks):
@@ -135,11 +137,13 @@ def _get_factor_key(service: RequestService | BatchService) -> Hashable:
 
 
 RESPONSE_GAP = "between responses"
-"""Name of the mean time between responses of the whole stage, which a closed loop measures in addition to latencies."""
+"""Name of the mean time between responses of the whole stage, which a closed loop measures in
+addition to latencies."""
 
 
 class TokenLoad(msgspec.Struct, frozen=True):
-    """Load of a language model stage: a rate or a number of clients, and rows of input and output tokens."""
+    """Load of a language model stage: a rate or a number of clients, and rows of input and output
+    tokens."""
 
     offered_per_s: float | None
     clients: int | None
@@ -158,8 +162,8 @@ class TokenLoad(msgspec.Struct, frozen=True):
 class TokenSimulation(msgspec.Struct, frozen=True):
     """Repeated simulation of a language model stage with fixed random numbers and lengths.
 
-    All arrays have the shape simulations × requests. Each simulation has the requests of the sample in a different
-    order, so that simulations differ as repeated stages do.
+    All arrays have the shape simulations × requests. Each simulation has the requests of the sample
+    in a different order, so that simulations differ as repeated stages do.
     """
 
     clients: int | None
@@ -178,10 +182,11 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         return TokenSimulation(clients, arrivals_s, normals, load.pairs.T[:, order])
 
     def simulate(self, service: ServiceModel, names: Sequence[str]) -> SimulatedStatistics:
-        """Simulate the stage and return the logarithms of the named statistics, such as `ttft p95`, `itl mean` and
-        RESPONSE_GAP.
+        """Simulate the stage and return the logarithms of the named statistics, such as `ttft p95`,
+        `itl mean` and RESPONSE_GAP.
 
-        A fit may try a fractional limit of sequences, which is interpolated between the neighboring integers.
+        A fit may try a fractional limit of sequences, which is interpolated between the neighboring
+        integers.
         """
         assert isinstance(service, TokenService)
         integer_limit = math.floor(service.max_sequences)
@@ -218,7 +223,8 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         return np.asarray(np.log(np.column_stack([columns[name] for name in names])))
 
     def _simulate_once(self, service: TokenService) -> tuple[Floats, Floats, Floats]:
-        """Return the latencies to the first and last token, and the end of the last response of each simulation."""
+        """Return the latencies to the first and last token, and the end of the last response of
+        each simulation."""
         shape = self.normals.shape
         if self.clients is None:
             starts = np.arange(shape[0], dtype=np.int64) * shape[1]
@@ -242,7 +248,8 @@ class TokenSimulation(msgspec.Struct, frozen=True):
 def _draw_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
     """Draw the row of `pairs` for each request: all rows in random order, repeated as needed.
 
-    The order must be random because samples are sorted, so the first rows of a sample are not representative.
+    The order must be random because samples are sorted, so the first rows of a sample are not
+    representative.
     """
     permutations = [rng.permutation(pairs) for _ in range(math.ceil(requests / pairs))]
     return np.concatenate(permutations)[:requests]

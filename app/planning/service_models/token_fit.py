@@ -1,16 +1,18 @@
 """Fit of a token service model of one replica to load points with TTFT and TPOT.
 
-A regression of TPOT on the number of running sequences, which follows from Little's law, provides starting values. The
-method of simulated moments (`moments`) then refines them by simulating the stages as measured, in an open or a closed
-loop, with the measured joint distribution of input and output lengths.
+A regression of TPOT on the number of running sequences, which follows from Little's law, provides
+starting values. The method of simulated moments (`moments`) then refines them by simulating the
+stages as measured, in an open or a closed loop, with the measured joint distribution of input and
+output lengths.
 
-The admission limit is fitted as well. There are three candidate models: almost no limit, a limit on running sequences,
-and a limit on tokens in the KV cache. Each has the probability that follows from the load points.
+The admission limit is fitted as well. There are three candidate models: almost no limit, a limit on
+running sequences, and a limit on tokens in the KV cache. Each has the probability that follows from
+the load points.
 
-If a source reports only mean lengths, or none, all prompts of a load point are simulated with the same length.
-Responses also have the same length, unless the latency at the lowest load has a wider spread than TPOT. If lengths
-hardly vary, the cost of a cached token cannot be distinguished from that of a sequence, so all of it is attributed to
-the sequence.
+If a source reports only mean lengths, or none, all prompts of a load point are simulated with the
+same length. Responses also have the same length, unless the latency at the lowest load has a wider
+spread than TPOT. If lengths hardly vary, the cost of a cached token cannot be distinguished from
+that of a sequence, so all of it is attributed to the sequence.
 """
 
 from __future__ import annotations
@@ -46,11 +48,12 @@ from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, ServiceModel, TokenService
 
 _COMPARED_AGGREGATES = (("p50", "mean"), ("p95", "p90"), ("p99",))
-"""Aggregates that are compared with simulations; in each group, the first one that is reported is used."""
+"""Aggregates that are compared with simulations; in each group, the first one that is reported is
+used."""
 _TYPICAL, _TAIL = _COMPARED_AGGREGATES[:2]
 _SCREENING, _REFINING = (6, 9_000), (12, 36_000)
-"""Simulation budget of each phase: maximum number of simulations per stage, and approximate number of requests in
-total.
+"""Simulation budget of each phase: maximum number of simulations per stage, and approximate number
+of requests in total.
 """
 _SCREENED_LOADS, _MIN_SIMULATIONS = 6, 4
 _MAX_REQUESTS = 1_500
@@ -60,18 +63,21 @@ _MAX_REFINED, _MAX_COST_BEHIND = 3, 10.0
 No model with a higher screening cost has turned out best.
 """
 _CHUNK, _SMALL_CHUNK = 2048, 512
-"""Prompt tokens processed per step: the usual number, and a smaller one that has an effect only on longer prompts."""
+"""Prompt tokens processed per step: the usual number, and a smaller one that has an effect only on
+longer prompts."""
 _USUAL_LIMIT = 256
 _MIN_OUTPUT_SIGMA = 0.05
 _Z95 = 1.644854
 _LIMIT_START, _LIMIT_SIGMA, _MAX_LIMIT = 1.1, 1.0, 16.0
-"""Starting value, prior sigma and maximum of a fitted limit, relative to the maximum number in flight.
+"""Starting value, prior sigma and maximum of a fitted limit, relative to the maximum number in
+flight.
 
 The starting value is low, so that the limit has an effect on the load points.
 """
 _PROMPT_SHARES = (0.3,)
 _MAX_VARIANCE_SHARE = 0.5
-"""Maximum variance of a fitted limit relative to that of its prior; above it, load points do not support the limit."""
+"""Maximum variance of a fitted limit relative to that of its prior; above it, load points do not
+support the limit."""
 
 
 class _Point(msgspec.Struct, frozen=True):
@@ -95,7 +101,8 @@ def has_token_latencies(load_point: MeasuredLoadPoint) -> bool:
 
 
 def compute_mean_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[float, float] | None:
-    """Return the mean input and output tokens over all load points that report them; `None` if none does."""
+    """Return the mean input and output tokens over all load points that report them; `None` if none
+    does."""
     inputs = [load_point.input_tokens_mean for load_point in load_points if load_point.input_tokens_mean]
     outputs = [tokens for load_point in load_points if (tokens := _estimate_output_tokens(load_point))]
     return (fmean(inputs), fmean(outputs)) if inputs and outputs else None
@@ -106,9 +113,10 @@ def fit_tokens(
 ) -> ServiceFit:
     """Fit a token service model. `max_sequences` is the server's own limit, if known.
 
-    If requests were queued, it is unknown whether the number of sequences or the KV cache limited them, so the model
-    assumes that longer requests cannot reserve more cached tokens than the longest measured ones. Raises CannotFitError
-    if fewer than three loads have the required latencies, or if the numbers of tokens are unknown.
+    If requests were queued, it is unknown whether the number of sequences or the KV cache limited
+    them, so the model assumes that longer requests cannot reserve more cached tokens than the
+    longest measured ones. Raises CannotFitError if fewer than three loads have the required
+    latencies, or if the numbers of tokens are unknown.
     """
     token_load_points = [
         load_point for load_point in load_points if has_token_latencies(load_point) and load_point.gaps != "other"
@@ -123,9 +131,11 @@ def fit_tokens(
     unlimited = [_build_unlimited_family(start, points, max_sequences) for start in _build_starts(points)]
 
     def derive_limited(_: ServiceFamily) -> list[ServiceFamily]:
-        """Return the models with a limit, each with the starting values that match the screening best.
+        """Return the models with a limit, each with the starting values that match the screening
+        best.
 
-        The model fitted without a limit is not used, because its time per sequence would include queueing.
+        The model fitted without a limit is not used, because its time per sequence would include
+        queueing.
         """
         model_groups = zip(
             *(_build_limited_families(family, points, max_sequences) for family in unlimited), strict=True
@@ -147,7 +157,8 @@ def fit_tokens(
 
 
 def merge_load_point_samples(load_points: Sequence[MeasuredLoadPoint]) -> TokenSample | None:
-    """Merge the samples of token lengths of all load points; `None` if no load point reports them."""
+    """Merge the samples of token lengths of all load points; `None` if no load point reports
+    them."""
     return merge_samples([load_point.lengths for load_point in load_points if load_point.lengths is not None])
 
 
@@ -168,7 +179,8 @@ def _group_by_load(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
 
 
 def _combine(load_points: list[MeasuredLoadPoint], default_pairs: Ints) -> _Point:
-    """Combine load points at the same load. `default_pairs` are token lengths for load points that report none."""
+    """Combine load points at the same load. `default_pairs` are token lengths for load points that
+    report none."""
     first, achieved = load_points[0], fmean(load_point.achieved_per_s for load_point in load_points)
     offered = fmean(load_point.offered_per_s or 0.0 for load_point in load_points) if first.offered_per_s else None
     latencies_by_name = {
@@ -228,7 +240,8 @@ def _list_per_token(load_point: MeasuredLoadPoint) -> list[float]:
 
 
 def _build_pairs(means: tuple[float, float], output_sigma: float) -> Ints:
-    """Return pairs of input and output tokens with these means: constant inputs and log-normal outputs."""
+    """Return pairs of input and output tokens with these means: constant inputs and log-normal
+    outputs."""
     from scipy import special  # deferred, because the import would delay the start of a run
 
     count = MAX_PAIRS if output_sigma else 1
@@ -239,7 +252,8 @@ def _build_pairs(means: tuple[float, float], output_sigma: float) -> Ints:
 
 
 def _estimate_output_tokens(load_point: MeasuredLoadPoint) -> float | None:
-    """Return the mean output tokens; if they were not reported, estimate them from the mean latencies."""
+    """Return the mean output tokens; if they were not reported, estimate them from the mean
+    latencies."""
     means = [load_point.latencies_s.get(metric, {}).get("mean") for metric in ("latency", "ttft", "tpot")]
     latency, ttft, tpot = means
     if load_point.output_tokens_mean or not (latency and ttft and tpot):
@@ -270,8 +284,9 @@ def _compute_sigma(load_point: MeasuredLoadPoint, metric: str) -> float | None:
 def _fit_regression(points: Sequence[_Point]) -> TokenService:
     """Fit a service without limits by non-negative least squares of relative errors.
 
-    TPOT is the duration of a step with this number of sequences, plus the prefill of prompts in the meantime. At the
-    lowest load, TTFT is the duration of the prompt's own steps plus the remainder of the step in progress.
+    TPOT is the duration of a step with this number of sequences, plus the prefill of prompts in the
+    meantime. At the lowest load, TTFT is the duration of the prompt's own steps plus the remainder
+    of the step in progress.
     """
     rows, lowest = [], points[0]
     for point in points:
@@ -298,7 +313,8 @@ def _fit_regression(points: Sequence[_Point]) -> TokenService:
 def _build_starts(points: Sequence[_Point]) -> list[TokenService]:
     """Return starting values: the regression, and variants with faster prefill.
 
-    If steps become slower under load, the effects of prefill and of running sequences are hard to distinguish.
+    If steps become slower under load, the effects of prefill and of running sequences are hard to
+    distinguish.
     """
     start = _fit_regression(points)
     tpot_s = np.array([point.tpot_s for point in points])
@@ -343,7 +359,8 @@ def _build_limited_families(
 
 
 def _estimate_max_in_flight(points: Sequence[_Point], service: TokenService) -> tuple[float, float]:
-    """Return the maximum numbers of running sequences and of the tokens that they reserve, by Little's law."""
+    """Return the maximum numbers of running sequences and of the tokens that they reserve, by
+    Little's law."""
     in_flight = []
     for point in points:
         inputs, outputs = point.load.pairs.T
@@ -407,7 +424,8 @@ def _build_stage(point: _Point, simulation: TokenSimulation) -> ObservedStage:
 
 
 def _drop_unsupported_limits(fit: ServiceFit, unlimited: ServiceModel) -> ServiceFit:
-    """Replace each model whose limit remains as uncertain as its prior with the model without a limit."""
+    """Replace each model whose limit remains as uncertain as its prior with the model without a
+    limit."""
     merged: dict[tuple[str, ...], FittedService] = {}
     for fitted in fit.services:
         limits = [index for index, name in enumerate(fitted.parameters) if name in ADMISSION_LIMITS]
@@ -421,7 +439,8 @@ def _drop_unsupported_limits(fit: ServiceFit, unlimited: ServiceModel) -> Servic
 
 
 def _without_parameter(fitted: FittedService, index: int, unlimited: ServiceModel) -> FittedService:
-    """Return the model without the parameter at this index, which takes its value from `unlimited`."""
+    """Return the model without the parameter at this index, which takes its value from
+    `unlimited`."""
     name = fitted.parameters[index]
     remaining = [position for position in range(len(fitted.parameters)) if position != index]
     return msgspec.structs.replace(
@@ -435,8 +454,9 @@ def _without_parameter(fitted: FittedService, index: int, unlimited: ServiceMode
 def _limit_cached_tokens(fit: ServiceFit, points: Sequence[_Point]) -> ServiceFit:
     """Limit the cached tokens for requests that are longer than the measured ones.
 
-    A fitted limit on sequences applies to requests of the measured lengths; longer requests may fill the KV cache
-    first. So the limit on cached tokens is that of the maximum number of sequences of the longest measured length.
+    A fitted limit on sequences applies to requests of the measured lengths; longer requests may
+    fill the KV cache first. So the limit on cached tokens is that of the maximum number of
+    sequences of the longest measured length.
     """
     tokens = max(int(point.load.pairs.sum(axis=1).max()) for point in points)
     services = []

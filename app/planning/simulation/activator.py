@@ -1,8 +1,8 @@
 """Activator: a replica slot of the simulated fleet that queues requests while no replica is ready.
 
-The activator is a row of the fleet with a single service slot that is always busy, so requests wait there as in any
-queue, may time out, and are dropped if the queue is full. The module also sums latencies and ages of requests, which
-autoscalers need.
+The activator is a row of the fleet with a single service slot that is always busy, so requests wait
+there as in any queue, may time out, and are dropped if the queue is full. The module also sums
+latencies and ages of requests, which autoscalers need.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ _MOVED_OFFSET = 1 << 40  # offset that separates the random numbers of moved req
 
 
 def make_activator(fleet: Fleet, replica: int) -> None:
-    """Turn this replica, which must have a single slot, into an activator that never serves requests."""
+    """Turn this replica, which must have a single slot, into an activator that never serves
+    requests."""
     fleet.floats[replica, DONE] = np.inf
 
 
 def release_queued(fleet: Fleet, activator: int, now_s: float) -> None:
-    """Move all queued requests of the activator to routable replicas, oldest first; none starts earlier than
-    `now_s`.
+    """Move all queued requests of the activator to routable replicas, oldest first; none starts
+    earlier than `now_s`.
     """
     if fleet.counts[activator, WAITING]:
         _move_queued(fleet, activator, now_s)

@@ -23,8 +23,8 @@ _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 class Arrivals(msgspec.Struct, frozen=True, eq=False):
     """Arrival times up to `end_s`, in ascending order.
 
-    `normals` holds a standard normal per arrival, which determines the service time; `rows` holds row numbers in a
-    trace or in the design's lengths. Either is empty if it is drawn later.
+    `normals` holds a standard normal per arrival, which determines the service time; `rows` holds
+    row numbers in a trace or in the design's lengths. Either is empty if it is drawn later.
     """
 
     end_s: float
@@ -33,8 +33,8 @@ class Arrivals(msgspec.Struct, frozen=True, eq=False):
     rows: Ints = _NO_ROWS
 
     def compress(self, factor: float) -> Arrivals:
-        """Return the same requests within `1/factor` of the time, which is equivalent to slower replicas with longer
-        limits.
+        """Return the same requests within `1/factor` of the time, which is equivalent to slower
+        replicas with longer limits.
         """
         return Arrivals(self.end_s / factor, self.at_s / factor, self.normals, self.rows)
 
@@ -47,11 +47,12 @@ def iterate_poisson_arrivals(
     modulation_window_s: float = 30.0,
     chunk: int = CHUNK,
 ) -> Iterator[Floats]:
-    """Yield arrival times in ascending order, in chunks of `chunk` times; the last chunk may be shorter or empty.
+    """Yield arrival times in ascending order, in chunks of `chunk` times; the last chunk may be
+    shorter or empty.
 
-    If `modulation_shape` is set to k, the rates are multiplied by a gamma variate with mean 1 and shape k, redrawn
-    every `modulation_window_s` seconds. The index of dispersion of the counts per window is then 1 + rate ×
-    modulation_window_s / k.
+    If `modulation_shape` is set to k, the rates are multiplied by a gamma variate with mean 1 and
+    shape k, redrawn every `modulation_window_s` seconds. The index of dispersion of the counts per
+    window is then 1 + rate × modulation_window_s / k.
 
     A single bin may be infinitely long, but not with modulation.
     """
@@ -78,9 +79,9 @@ def iterate_poisson_arrivals(
 def superpose(times_s: Floats, copies: float, window_s: float, seed: np.random.SeedSequence) -> tuple[Floats, Ints]:
     """Return arrival times and row numbers of `copies` superposed copies of a trace.
 
-    A fractional copy is a random sample of the requests. The first copy arrives as recorded. Each additional copy has a
-    random offset in the window and wraps around. This models users with the same behavior, so bursts keep their
-    duration but rarely coincide.
+    A fractional copy is a random sample of the requests. The first copy arrives as recorded. Each
+    additional copy has a random offset in the window and wraps around. This models users with the
+    same behavior, so bursts keep their duration but rarely coincide.
     """
     rng = np.random.default_rng(seed)
     copy_count = max(1, math.ceil(copies - 1e-6))
@@ -122,7 +123,8 @@ def _convert_to_times(
     clock: Floats,
     position: Ints,
 ) -> int:
-    """Convert unit exponentials to arrival times in place, and return how many are before the end of the last bin.
+    """Convert unit exponentials to arrival times in place, and return how many are before the end
+    of the last bin.
 
     Each exponential is the integral of the rate between two arrivals.
     """

@@ -1,4 +1,5 @@
-"""Simulated replica that serves all queued requests as a batch; a replica with one slot is a batch size of one."""
+"""Simulated replica that serves all queued requests as a batch; a replica with one slot is a batch
+size of one."""
 
 from __future__ import annotations
 

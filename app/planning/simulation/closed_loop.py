@@ -1,9 +1,10 @@
-"""Simulation of one replica in a closed loop: each client sends its next request as soon as it receives the
-response.
+"""Simulation of one replica in a closed loop: each client sends its next request as soon as it
+receives the response.
 
-All clients send their first request at time 0. `unit_normals` holds a standard normal per request, so its size is the
-number of requests. The functions return arrival times at the replica and end times at the replica. A client receives
-the response, and sends again, `outside_s` seconds after the end, so the latency is `end − arrival + outside_s`.
+All clients send their first request at time 0. `unit_normals` holds a standard normal per request,
+so its size is the number of requests. The functions return arrival times at the replica and end
+times at the replica. A client receives the response, and sends again, `outside_s` seconds after the
+end, so the latency is `end − arrival + outside_s`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from app.records.service import BatchService, RequestService, TokenService
 
 
 def simulate_closed_requests(clients: int, unit_normals: Floats, service: RequestService) -> tuple[Floats, Floats]:
-    """Simulate a replica with request slots or shared cores; return arrival and end times, in order of arrival."""
+    """Simulate a replica with request slots or shared cores; return arrival and end times, in order
+    of arrival."""
     arrivals_s, ends_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
     services_s = compute_service_factors(unit_normals, service) * service.mean_s
     if service.is_shared:
@@ -53,7 +55,8 @@ def simulate_closed_batches(clients: int, unit_normals: Floats, service: BatchSe
 def simulate_closed_tokens(
     clients: int, input_tokens: Ints, output_tokens: Ints, unit_normals: Floats, service: TokenService
 ) -> tuple[Floats, Floats, Floats]:
-    """Simulate a language model replica; return arrival, first token and end times, in order of arrival."""
+    """Simulate a language model replica; return arrival, first token and end times, in order of
+    arrival."""
     arrivals_s = _initialize_arrivals(clients, unit_normals.size)
     first_s, last_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
     requests, service_tuple = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
@@ -66,15 +69,15 @@ def simulate_closed_tokens(
 
 
 def _allocate_arrays(size: int) -> tuple[Floats, Ints, Floats]:
-    """Allocate arrays for the end times, the requests that they belong to, and the times at which clients send
-    again.
+    """Allocate arrays for the end times, the requests that they belong to, and the times at which
+    clients send again.
     """
     return np.empty(size), np.empty(size, dtype=np.int64), np.zeros(size)
 
 
 def _initialize_arrivals(clients: int, requests: int) -> Floats:
-    """Return the arrival times: 0 for the first request of each client, infinity for later requests, which are not
-    known yet.
+    """Return the arrival times: 0 for the first request of each client, infinity for later
+    requests, which are not known yet.
     """
     arrivals_s = np.full(requests, np.inf)
     arrivals_s[:clients] = 0.0
@@ -87,7 +90,8 @@ def _simulate_requests(
 ) -> None:
     """Simulate request slots.
 
-    `clients_s` and `free_s` are heaps of the times at which each client sends next and each slot becomes free.
+    `clients_s` and `free_s` are heaps of the times at which each client sends next and each slot
+    becomes free.
     """
     for index in range(services_s.size):
         arrivals_s[index] = clients_s[0]
@@ -141,7 +145,8 @@ def _simulate_batches(
 ) -> None:
     """Simulate batches.
 
-    When no batch is running, the next arrival of every client is known, and arrivals are known in ascending order.
+    When no batch is running, the next arrival of every client is known, and arrivals are known in
+    ascending order.
     """
     fixed_s, per_item_s, window_s, outside_s = parameters
     free_s, start, known_count = 0.0, 0, min(clients, arrivals_s.size)

@@ -1,9 +1,10 @@
 """Decorators that compile functions with numba while keeping their static types.
 
-numba takes 0.6 s to import, so only the simulation imports this module. Machine code is cached next to the source file,
-or in the user's cache directory if the former is not writable. numba invalidates the cache only if the file of the
-function itself changes, although functions in other files that it calls may change too, so the cache stamp is a hash of
-all source files in this package and of the records that they read.
+numba takes 0.6 s to import, so only the simulation imports this module. Machine code is cached next
+to the source file, or in the user's cache directory if the former is not writable. numba
+invalidates the cache only if the file of the function itself changes, although functions in other
+files that it calls may change too, so the cache stamp is a hash of all source files in this package
+and of the records that they read.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ def compiled(function: Function) -> Function:
 
 
 def inlined(function: Function) -> Function:
-    """Compile the function and inline it into its callers; intended for short functions and those with a single
-    caller.
+    """Compile the function and inline it into its callers; intended for short functions and those
+    with a single caller.
     """
     return _compile(function, forceinline=True)
 
 
 def _compile(function: Function, forceinline: bool) -> Function:
-    # _nrt=False disables reference counting of arrays, which would cost more time than the simulation itself
+    # _nrt=False disables reference counting of arrays, which would cost more time than the
+    # simulation itself
     compiler = partial(numba.njit, nogil=True, forceinline=forceinline, _nrt=False)
     try:
         dispatcher = cast(Any, compiler(cache=True)(function))

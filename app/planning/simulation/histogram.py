@@ -1,7 +1,8 @@
-"""Histogram of latencies with a fixed number of log-scale buckets: 256 per factor of 2, so at most 0.4 % wide.
+"""Histogram of latencies with a fixed number of log-scale buckets: 256 per factor of 2, so at most
+0.4 % wide.
 
-The bucket number consists of the exponent and the first 8 bits of the mantissa of a double. Latencies below 10 µs or
-above an hour are counted in the first or last bucket.
+The bucket number consists of the exponent and the first 8 bits of the mantissa of a double.
+Latencies below 10 µs or above an hour are counted in the first or last bucket.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def find_bucket(time_s: float) -> int:
 
 @cache
 def get_bucket_edges_s() -> Floats:
-    """Return the lower edge of each bucket and the upper edge of the last bucket in seconds, as a read-only array."""
+    """Return the lower edge of each bucket and the upper edge of the last bucket in seconds, as a
+    read-only array."""
     bits: Ints = (np.arange(BUCKETS + 1, dtype=np.int64) + _FIRST) << _DISCARDED_BITS
     edges_s = bits.view(np.float64)
     edges_s.flags.writeable = False
@@ -35,12 +37,14 @@ def get_bucket_edges_s() -> Floats:
 
 
 def compute_quantile_s(counts: Ints, share: float) -> float | None:
-    """Return a quantile in seconds, interpolated linearly within a bucket; `None` if the histogram is empty."""
+    """Return a quantile in seconds, interpolated linearly within a bucket; `None` if the histogram
+    is empty."""
     return compute_quantiles_s(counts, (share,))[0]
 
 
 def compute_quantiles_s(counts: Ints, shares: Sequence[float]) -> tuple[float | None, ...]:
-    """Return several quantiles of a histogram in seconds; `None` for each if the histogram is empty."""
+    """Return several quantiles of a histogram in seconds; `None` for each if the histogram is
+    empty."""
     below = np.cumsum(counts)
     total = int(below[-1])
     return tuple(_interpolate_quantile_s(counts, below, share * total) if total else None for share in shares)

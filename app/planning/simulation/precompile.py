@@ -26,7 +26,8 @@ _TIMES_S, _NORMALS = np.arange(3.0), np.zeros(3)
 
 
 def compile_planner() -> None:
-    """Compile the kernels that a plan needs: steady fleets, bursts, and measured stages of one replica."""
+    """Compile the kernels that a plan needs: steady fleets, bursts, and measured stages of one
+    replica."""
     simulate_steady(_DESIGN, 0.1, 40, seeds=(1,))
     next(iterate_poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
     simulate_request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))

@@ -55,7 +55,8 @@ def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, wo
 
 @inlined
 def pop_waiting(fleet: Fleet, replica: int) -> None:
-    """Remove the oldest request. An empty queue restarts at index 0, which keeps it in the CPU cache."""
+    """Remove the oldest request. An empty queue restarts at index 0, which keeps it in the CPU
+    cache."""
     head = fleet.counts[replica, HEAD]
     waiting = fleet.counts[replica, WAITING] - 1
     fleet.counts[replica, WAITING] = waiting
@@ -69,7 +70,8 @@ def pop_waiting(fleet: Fleet, replica: int) -> None:
 
 @inlined
 def get_expiry_s(fleet: Fleet, replica: int) -> float:
-    """Return the time at which the oldest waiting request times out; infinity if no request is waiting."""
+    """Return the time at which the oldest waiting request times out; infinity if no request is
+    waiting."""
     if fleet.counts[replica, WAITING] == 0:
         return math.inf
     return float(fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL] + fleet.floats[replica, TIMEOUT])

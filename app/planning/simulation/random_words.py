@@ -1,6 +1,8 @@
-"""Compiled counter-based random numbers (splitmix64): the n-th word of a stream depends only on the seed and n.
+"""Compiled counter-based random numbers (splitmix64): the n-th word of a stream depends only on the
+seed and n.
 
-Simulations that draw more or fewer words for a request therefore still use the same words for all other requests.
+Simulations that draw more or fewer words for a request therefore still use the same words for all
+other requests.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 def branch(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
-    """Return the child seed with this number, as `seed.spawn` would, without changing the state of `seed`."""
+    """Return the child seed with this number, as `seed.spawn` would, without changing the state of
+    `seed`."""
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
 
 
@@ -36,11 +39,13 @@ def to_unit_interval(word: np.uint64) -> float:
 
 @inlined
 def draw_high_below(word: np.uint64, bound: int) -> int:
-    """Return an integer in [0, bound) from the word's upper half, which is independent of `draw_low_below`."""
+    """Return an integer in [0, bound) from the word's upper half, which is independent of
+    `draw_low_below`."""
     return int(np.int64(((word >> _32) * np.uint64(bound)) >> _32))
 
 
 @inlined
 def draw_low_below(word: np.uint64, bound: int) -> int:
-    """Return an integer in [0, bound) from the word's lower half, which is independent of `draw_high_below`."""
+    """Return an integer in [0, bound) from the word's lower half, which is independent of
+    `draw_high_below`."""
     return int(np.int64(((word & _LOW) * np.uint64(bound)) >> _32))

@@ -20,8 +20,8 @@ from app.planning.simulation.steady import SteadyOutcome, run_parallel, summariz
 from app.records.service import RequestService
 
 BLOCK_COUNT = 20
-"""Number of equally long time blocks whose late requests are counted separately, to estimate the influence of
-bursts.
+"""Number of equally long time blocks whose late requests are counted separately, to estimate the
+influence of bursts.
 """
 
 
@@ -44,8 +44,8 @@ def replay(
 ) -> ReplayResult:
     """Simulate every request, from an empty fleet until all requests are finished.
 
-    `arrivals` has one entry per seed, starting at 0 s. `design` is the simulated fleet, which may be a part of a larger
-    fleet; `replicas` and `rate_per_s` are those of the larger fleet.
+    `arrivals` has one entry per seed, starting at 0 s. `design` is the simulated fleet, which may
+    be a part of a larger fleet; `replicas` and `rate_per_s` are those of the larger fleet.
     """
     varies = any(service.cv > 0 for service in design.services)
     has_slots = isinstance(design.services[0], RequestService)

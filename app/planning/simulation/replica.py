@@ -1,8 +1,9 @@
 """Latencies of one replica, given arrivals and one standard normal per request.
 
-All random numbers are arguments, so that latencies are continuous functions of the service's parameters, as a fit
-requires. Arrivals are in ascending order. `starts` holds the first index of each of several independent, concatenated
-simulations, which begin and end with an empty replica; `None` means a single simulation.
+All random numbers are arguments, so that latencies are continuous functions of the service's
+parameters, as a fit requires. Arrivals are in ascending order. `starts` holds the first index of
+each of several independent, concatenated simulations, which begin and end with an empty replica;
+`None` means a single simulation.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ def simulate_request_latencies(
     starts: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
-    """Simulate a first-come first-served queue of identical `slots`, or processor sharing; return latencies in
-    seconds.
+    """Simulate a first-come first-served queue of identical `slots`, or processor sharing; return
+    latencies in seconds.
 
-    The service time of a request is the mean times its factor. `factors` belong to `unit_normals`, and are computed if
-    `None`.
+    The service time of a request is the mean times its factor. `factors` belong to `unit_normals`,
+    and are computed if `None`.
     """
     latencies, ends = np.empty(arrivals_s.size), _get_ends(starts, arrivals_s)
     services_s = (look_up_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
@@ -52,7 +53,8 @@ def simulate_batch_latencies(
 ) -> Floats:
     """Simulate batches of all waiting requests, up to `max_batch`; return latencies in seconds.
 
-    The factor of a batch is that of its first request. `factors` belong to `unit_normals`, and are computed if `None`.
+    The factor of a batch is that of its first request. `factors` belong to `unit_normals`, and are
+    computed if `None`.
     """
     latencies = np.empty(arrivals_s.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
@@ -69,12 +71,14 @@ def simulate_token_latencies(
     service: TokenService,
     starts: Ints | None = None,
 ) -> tuple[Floats, Floats]:
-    """Simulate continuous batching; return the latencies to the first and to the last token in seconds.
+    """Simulate continuous batching; return the latencies to the first and to the last token in
+    seconds.
 
-    Requests are admitted in order, between steps, if a sequence is free and the KV cache has space for the entire input
-    and output, so no request is ever preempted. A request too large for the cache is served on its own. Prompts are
-    prefilled in order, `chunk_tokens` per step, together with decoding. The step that completes a prompt returns the
-    first token. The factor of a step is that of the request that was admitted last.
+    Requests are admitted in order, between steps, if a sequence is free and the KV cache has space
+    for the entire input and output, so no request is ever preempted. A request too large for the
+    cache is served on its own. Prompts are prefilled in order, `chunk_tokens` per step, together
+    with decoding. The step that completes a prompt returns the first token. The factor of a step is
+    that of the request that was admitted last.
     """
     first_s, last_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
     requests, service_tuple = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)

@@ -81,8 +81,8 @@ def simulate_shared(
 ) -> None:
     """Simulate processor sharing.
 
-    `heap` holds the end of each running request on a clock of the work that each request has received. Its size is at
-    least the number of requests in the largest simulation.
+    `heap` holds the end of each running request on a clock of the work that each request has
+    received. Its size is at least the number of requests in the largest simulation.
     """
     begin = 0
     for end in ends:

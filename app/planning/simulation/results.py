@@ -34,7 +34,8 @@ from app.planning.simulation.state import (
 
 
 class LatencyStatistics(msgspec.Struct, frozen=True):
-    """Mean and percentiles of a latency in seconds, in the requested order; `None` if no request was counted.
+    """Mean and percentiles of a latency in seconds, in the requested order; `None` if no request
+    was counted.
 
     `per_seed_s` holds the same percentiles for each seed.
     """
@@ -47,8 +48,8 @@ class LatencyStatistics(msgspec.Struct, frozen=True):
 class ClassOutcome(msgspec.Struct, frozen=True):
     """Results of a request class.
 
-    `good_share` is the share of good requests among those that were answered, dropped, timed out or failed.
-    `first_token` and `per_token` are `None` if requests have no tokens.
+    `good_share` is the share of good requests among those that were answered, dropped, timed out or
+    failed. `first_token` and `per_token` are `None` if requests have no tokens.
     """
 
     good_share: float | None
@@ -68,7 +69,8 @@ def reset_counts(fleet: Fleet) -> None:
 
 
 def get_histogram(fleet: Fleet, latency_index: int = LATENCY) -> Ints:
-    """Return the histogram over all classes of LATENCY or, if requests have tokens, of FIRST_TOKEN or PER_TOKEN."""
+    """Return the histogram over all classes of LATENCY or, if requests have tokens, of FIRST_TOKEN
+    or PER_TOKEN."""
     start = HISTOGRAMS + latency_index * BUCKETS
     return np.asarray(fleet.tallies[:, start : start + BUCKETS].sum(axis=0))
 
@@ -90,7 +92,8 @@ def compute_good_share(tallies: Sequence[Ints]) -> float | None:
 
 
 def compute_mean_batch(fleets: Sequence[Fleet]) -> float | None:
-    """Return the mean batch size: requests per batch, sequences per step for token services, or 1 for slots."""
+    """Return the mean batch size: requests per batch, sequences per step for token services, or 1
+    for slots."""
     batches = sum(int(fleet.counts[:, BATCHES].sum()) for fleet in fleets)
     return sum(int(fleet.counts[:, ITEMS].sum()) for fleet in fleets) / batches if batches else None
 
@@ -98,8 +101,8 @@ def compute_mean_batch(fleets: Sequence[Fleet]) -> float | None:
 def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
     """Return the busy time of each replica up to `now_s`, in seconds of the entire replica.
 
-    Work in progress counts up to `now_s`. The fleet must have been advanced to `now_s`. The increase over a time span,
-    divided by the span, is the utilization that an autoscaler reads.
+    Work in progress counts up to `now_s`. The fleet must have been advanced to `now_s`. The
+    increase over a time span, divided by the span, is the utilization that an autoscaler reads.
     """
     busy_s = np.empty(fleet.floats.shape[0])
     _write_busy_s(fleet, now_s, busy_s)
@@ -110,8 +113,8 @@ def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
 def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
     """Write the busy time of each replica to `busy_s`.
 
-    Batches and requests in slots are counted in full when they start, so the part after `now_s` is subtracted. Steps
-    are counted when they end.
+    Batches and requests in slots are counted in full when they start, so the part after `now_s` is
+    subtracted. Steps are counted when they end.
     """
     for replica in range(fleet.floats.shape[0]):
         working, kind, width = (

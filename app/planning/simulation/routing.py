@@ -135,7 +135,8 @@ def _choose_of_two(fleet: Fleet, choices: int, now_s: float) -> int:
 def _choose_least_loaded(fleet: Fleet, router: int, choices: int, now_s: float) -> int:
     """Return the replica with the lowest load.
 
-    Each search starts one position later than the previous one, so that equally loaded replicas alternate.
+    Each search starts one position later than the previous one, so that equally loaded replicas
+    alternate.
     """
     begin = _advance_turn(fleet, choices)
     best, lowest_load = -1, math.inf

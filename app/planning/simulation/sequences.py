@@ -1,5 +1,5 @@
-"""Running requests of a replica with continuous batching: a queue of prompts, and a heap of sequences ordered by
-last step.
+"""Running requests of a replica with continuous batching: a queue of prompts, and a heap of
+sequences ordered by last step.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def count_output_tokens(fleet: Fleet, packed_class: int) -> int:
 
 @compiled
 def count_reserved_tokens(fleet: Fleet, replica: int, packed_class: int) -> int:
-    """Return the number of cached tokens that a request reserves: input and output, at most the entire cache."""
+    """Return the number of cached tokens that a request reserves: input and output, at most the
+    entire cache."""
     return min(
         count_input_tokens(fleet, packed_class) + count_output_tokens(fleet, packed_class),
         int(fleet.counts[replica, KV_TOKENS]),
@@ -108,7 +109,8 @@ def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, packed_class: in
 
 @compiled
 def process_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
-    """Process `tokens` prompt tokens; a completed prompt returns its first token and decodes from this step on."""
+    """Process `tokens` prompt tokens; a completed prompt returns its first token and decodes from
+    this step on."""
     while fleet.counts[replica, PREFILLING] > 0:
         if fleet.counts[replica, UNPROCESSED] > tokens:
             fleet.counts[replica, UNPROCESSED] -= tokens

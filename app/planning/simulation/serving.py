@@ -1,6 +1,7 @@
 """Simulation of a fleet's arrivals, chunk by chunk, and operations on the fleet between chunks.
 
-Requests are not stored after their response, so memory usage is independent of the number of requests.
+Requests are not stored after their response, so memory usage is independent of the number of
+requests.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ _NO_LENGTHS: Ints = np.empty(0, dtype=np.int64)
 def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
     """Simulate arrivals, which must be ascending within and across calls.
 
-    If `unit_normals` is empty, service times do not vary. `lengths` holds row numbers in the design's pairs of lengths,
-    one per arrival; if it is empty, lengths are drawn. Raises ValueError if there are fewer normals than arrivals.
+    If `unit_normals` is empty, service times do not vary. `lengths` holds row numbers in the
+    design's pairs of lengths, one per arrival; if it is empty, lengths are drawn. Raises ValueError
+    if there are fewer normals than arrivals.
     """
     if 0 < unit_normals.size < arrivals_s.size:
         raise ValueError(f"{arrivals_s.size} arrivals have {unit_normals.size} normals")
@@ -76,7 +78,8 @@ def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints 
 
 
 def advance_to(fleet: Fleet, now_s: float) -> None:
-    """Advance all replicas to `now_s`. Without this call, a replica is advanced only when it is accessed."""
+    """Advance all replicas to `now_s`. Without this call, a replica is advanced only when it is
+    accessed."""
     _advance_all(fleet, now_s)
 
 
@@ -89,8 +92,8 @@ def get_totals(fleet: Fleet) -> DayTotals:
 
 @compiled
 def _sum_counts(fleet: Fleet, totals: Ints) -> None:
-    """Write the column sums of `tallies` over all classes, followed by the number of requests in flight, to
-    `totals`.
+    """Write the column sums of `tallies` over all classes, followed by the number of requests in
+    flight, to `totals`.
     """
     totals[:] = 0
     for class_index in range(fleet.tallies.shape[0]):
@@ -115,7 +118,8 @@ def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
 
 
 def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
-    """Fail all requests of the replica and empty it. It still gets new requests, unless excluded by `set_routable`."""
+    """Fail all requests of the replica and empty it. It still gets new requests, unless excluded by
+    `set_routable`."""
     _fail(fleet, replica, now_s)
 
 
@@ -155,8 +159,9 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> 
 def _update_after_arrival(fleet: Fleet, replica: int, now_s: float) -> None:
     """Update the replica after an arrival.
 
-    A replica with a free slot or shared cores starts the request at once. A token replica or idle batch replica starts
-    it the next time the replica is accessed. Otherwise only the time of the next timeout may change.
+    A replica with a free slot or shared cores starts the request at once. A token replica or idle
+    batch replica starts it the next time the replica is accessed. Otherwise only the time of the
+    next timeout may change.
     """
     kind, working = fleet.counts[replica, KIND], fleet.counts[replica, RUNNING]
     if kind == SLOTS and working < fleet.counts[replica, WIDTH]:
@@ -192,8 +197,8 @@ def _draw_packed_class(fleet: Fleet) -> int:
 
 @inlined
 def is_full(fleet: Fleet, replica: int) -> bool:
-    """Return whether the replica's queue is full; requests that fit into free slots or the next batch are not
-    queued.
+    """Return whether the replica's queue is full; requests that fit into free slots or the next
+    batch are not queued.
     """
     free_slots, working = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
     if fleet.counts[replica, KIND] == BATCH:
@@ -205,7 +210,8 @@ def is_full(fleet: Fleet, replica: int) -> bool:
 
 @inlined
 def estimate_request_work_s(fleet: Fleet, replica: int, normal: float, packed_class: int) -> float:
-    """Return the work in seconds that a request adds to its replica; 0 if the router does not use it."""
+    """Return the work in seconds that a request adds to its replica; 0 if the router does not use
+    it."""
     if fleet.settings[ROUTER] != LEAST_WORK:
         return 0.0
     kind, width = fleet.counts[replica, KIND], fleet.counts[replica, WIDTH]

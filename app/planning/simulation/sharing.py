@@ -1,7 +1,7 @@
 """Simulated replica with processor sharing: all requests run at once and share the cores equally.
 
-All running requests receive work at the same rate, so the end of each request is known on a clock of work per request,
-regardless of later arrivals. No request waits, so no request times out.
+All running requests receive work at the same rate, so the end of each request is known on a clock
+of work per request, regardless of later arrivals. No request waits, so no request times out.
 """
 
 from __future__ import annotations

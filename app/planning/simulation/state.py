@@ -1,4 +1,5 @@
-"""State of a simulated fleet: arrays whose size depends on the design, not on the number of requests."""
+"""State of a simulated fleet: arrays whose size depends on the design, not on the number of
+requests."""
 
 from __future__ import annotations
 
@@ -13,16 +14,18 @@ from app.planning.simulation.design import ROUTERS, FleetDesign, compute_max_thr
 from app.planning.simulation.histogram import BUCKETS
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
-# Columns of `floats`: time of the next state change; end of the current or last work (tokens: start of the current
-# step); sum of these ends over slots (tokens: remaining work in s); waiting work in s; busy time in s; factor of the
-# steps; then the service model (batch: fixed and per item; step: fixed, per sequence, per cached token and per prompt
-# token); timeout of waiting requests in s; and, for processor sharing, the work that each request has received since
-# the replica was idle, as of DONE (the clock on which ends are measured).
+# Columns of `floats`: time of the next state change; end of the current or last work (tokens: start
+# of the current step); sum of these ends over slots (tokens: remaining work in s); waiting work in
+# s; busy time in s; factor of the steps; then the service model (batch: fixed and per item; step:
+# fixed, per sequence, per cached token and per prompt token); timeout of waiting requests in s;
+# and, for processor sharing, the work that each request has received since the replica was idle, as
+# of DONE (the clock on which ends are measured).
 NEXT, DONE, DONE_SUM, WAITING_WORK, BUSY, FACTOR = range(6)
 FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT, CLOCK = range(6, 16)
-# Columns of `counts`: start and size of the queue; running requests; batches and the requests in them (tokens: steps
-# and sequences); steps so far; tokens reserved and in the cache; start and size of the queue of prompts being
-# prefilled, and unprocessed tokens of the first prompt; decoding sequences; then the limits of the service model.
+# Columns of `counts`: start and size of the queue; running requests; batches and the requests in
+# them (tokens: steps and sequences); steps so far; tokens reserved and in the cache; start and size
+# of the queue of prompts being prefilled, and unprocessed tokens of the first prompt; decoding
+# sequences; then the limits of the service model.
 HEAD, WAITING, RUNNING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, PREFILL_HEAD, PREFILLING, UNPROCESSED, DECODING = (
     range(12)
 )
@@ -31,8 +34,8 @@ SLOTS, BATCH, TOKENS, SHARED = range(4)
 # Columns of waiting and running requests; MARK is class + 256 × index of the lengths.
 ARRIVAL, PACKED_CLASS, NORMAL, WORK_S = range(4)
 ENDS = 2  # end of a running request; tokens: time of the first token
-# Columns of `heaps`: heap of last steps, with the slots of the sequences; queue of the slots of prompts being
-# prefilled; stack of free slots.
+# Columns of `heaps`: heap of last steps, with the slots of the sequences; queue of the slots of
+# prompts being prefilled; stack of free slots.
 LAST_STEP, SLOT, PREFILL, FREE = range(4)
 # Columns of `classes`
 SHARE, WORK, LIMIT, FIRST_LIMIT, TOKEN_LIMIT, SUM = range(6)
@@ -45,8 +48,8 @@ ROUTING, CLASSES, SESSION, LENGTHS, ROUTABLE_AT = range(8, 13)
 
 
 class Fleet(NamedTuple):
-    """Arrays of a simulated fleet. Rows are replicas, except in `classes` and `tallies`, where rows are request
-    classes.
+    """Arrays of a simulated fleet. Rows are replicas, except in `classes` and `tallies`, where rows
+    are request classes.
 
     There are few arrays, because each one makes every compiled call slower.
     """

@@ -29,21 +29,23 @@ from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, create_flee
 CELL = 64
 """Default maximum number of simulated replicas."""
 _MAX_CACHED = 131_072
-"""Maximum number of requests whose random numbers are cached, which takes two megabytes per seed."""
+"""Maximum number of requests whose random numbers are cached, which takes two megabytes per
+seed."""
 WARM_UP_SHARE, WARM_UP_RESPONSES = 0.05, 10
 
 
 Result = TypeVar("Result")
 _SeedResult = tuple[Fleet, float]
-"""Fleet after all requests have finished, and its utilization from the end of the warm-up to the last arrival."""
+"""Fleet after all requests have finished, and its utilization from the end of the warm-up to the
+last arrival."""
 
 
 class SteadyOutcome(msgspec.Struct, frozen=True):
     """Results of a steady-state simulation.
 
-    `simulated_replicas` of the `replicas` were simulated, at the same rate per replica. For fleets larger than a cell,
-    this is a part of the fleet; with power-of-two-choices routing, p99 is then up to 2 % too high for a fleet of four
-    cells.
+    `simulated_replicas` of the `replicas` were simulated, at the same rate per replica. For fleets
+    larger than a cell, this is a part of the fleet; with power-of-two-choices routing, p99 is then
+    up to 2 % too high for a fleet of four cells.
     """
 
     rate_per_s: float
@@ -67,11 +69,12 @@ def simulate_steady(
     workers: int = 2,
     max_replicas: int = CELL,
 ) -> SteadyOutcome:
-    """Simulate `requests` requests with each seed, from an empty fleet to the end of the last request.
+    """Simulate `requests` requests with each seed, from an empty fleet to the end of the last
+    request.
 
-    The warm-up, which is 5 % of the requests or 10 mean latencies, whichever is longer, is not counted. Designs with
-    the same seeds share random numbers. `arrivals`, one iterator per seed at the rate of the cell, replaces Poisson
-    arrivals.
+    The warm-up, which is 5 % of the requests or 10 mean latencies, whichever is longer, is not
+    counted. Designs with the same seeds share random numbers. `arrivals`, one iterator per seed at
+    the rate of the cell, replaces Poisson arrivals.
     """
     cell = build_cell(design, max_replicas)
     cell_per_s = rate_per_s * len(cell.services) / len(design.services)
@@ -127,7 +130,8 @@ def summarize(
 def run_parallel(run: Callable[[int], Result], count: int, workers: int) -> list[Result]:
     """Run the simulations in `workers` threads and return their results in order.
 
-    The calling thread is one of the workers, because starting a thread takes as long as many simulations.
+    The calling thread is one of the workers, because starting a thread takes as long as many
+    simulations.
     """
     numbers, results = iter(range(count)), dict[int, Result]()
 
@@ -164,7 +168,8 @@ def build_cell(design: FleetDesign, max_replicas: int = CELL) -> FleetDesign:
 
 
 def _simulate(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, requests: int) -> tuple[Fleet, float]:
-    """Simulate all requests; return the fleet, and its utilization from the end of the warm-up to the last arrival."""
+    """Simulate all requests; return the fleet, and its utilization from the end of the warm-up to
+    the last arrival."""
     warm_s, now_s, served, is_warm = 0.0, 0.0, 0, False
     for times_s in arrivals:
         serve(fleet, times_s, normals[served : served + times_s.size])

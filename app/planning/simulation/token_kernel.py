@@ -1,7 +1,8 @@
-"""Compiled loop of a replica with continuous batching, as described in `replica.simulate_token_latencies`.
+"""Compiled loop of a replica with continuous batching, as described in
+`replica.simulate_token_latencies`.
 
-The module also computes how many decode steps fit into a time span, where each step is `growth_s` longer than the
-previous one.
+The module also computes how many decode steps fit into a time span, where each step is `growth_s`
+longer than the previous one.
 """
 
 from __future__ import annotations
@@ -41,21 +42,23 @@ def count_whole_steps(wait_s: float, step_s: float, growth_s: float, max_steps: 
 
 @inlined
 def count_steps_until(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
-    """Return the minimum number of steps, from 1 to `max_steps`, that last at least `wait_s` seconds."""
+    """Return the minimum number of steps, from 1 to `max_steps`, that last at least `wait_s`
+    seconds."""
     steps = count_whole_steps(wait_s, step_s, growth_s, max_steps)
     if steps < max_steps and (steps == 0 or compute_steps_s(steps, step_s, growth_s) < wait_s):
         steps += 1
     return steps
 
 
-# indices of `state`: next request to admit; first request whose prompt is not completely processed, and its unprocessed
-# tokens; decoding sequences; tokens reserved, and tokens in the cache; steps so far
+# indices of `state`: next request to admit; first request whose prompt is not completely processed,
+# and its unprocessed tokens; decoding sequences; tokens reserved, and tokens in the cache; steps so
+# far
 ADMITTED, PREFILLING, UNPROCESSED, DECODING, RESERVED, CONTEXT, STEP = range(7)
 
 
 class TokenRequests(NamedTuple):
-    """Requests of a simulation: arrival times, input and output tokens, and service time factors, one element per
-    request.
+    """Requests of a simulation: arrival times, input and output tokens, and service time factors,
+    one element per request.
     """
 
     arrivals_s: Floats
@@ -65,8 +68,8 @@ class TokenRequests(NamedTuple):
 
 
 TokenServiceTuple = collections.namedtuple("TokenServiceTuple", TokenService.__struct_fields__)  # type: ignore[misc]
-"""`TokenService` in a type that Numba compiles. Functions declare it as `TokenService`, so that mypy checks the fields
-that they read."""
+"""`TokenService` in a type that Numba compiles. Functions declare it as `TokenService`, so that
+mypy checks the fields that they read."""
 
 
 @compiled
@@ -79,11 +82,13 @@ def simulate_tokens(
     first_s: Floats,
     last_s: Floats,
 ) -> None:
-    """Simulate the requests of all concatenated simulations; write the times of first and last tokens.
+    """Simulate the requests of all concatenated simulations; write the times of first and last
+    tokens.
 
-    The last step of a sequence is known once its prompt is prefilled, so a heap of last steps determines how many
-    decode steps follow without a change, and these are simulated at once. `sequences` is memory for the heap: last
-    steps, and the requests that they belong to. `state` is memory for the counters.
+    The last step of a sequence is known once its prompt is prefilled, so a heap of last steps
+    determines how many decode steps follow without a change, and these are simulated at once.
+    `sequences` is memory for the heap: last steps, and the requests that they belong to. `state` is
+    memory for the counters.
     """
     begin = 0
     for end in ends:
@@ -109,7 +114,8 @@ def _count_reserved(requests: TokenRequests, service: TokenService, index: int) 
 
 @inlined
 def _fits(requests: TokenRequests, end: int, service: TokenService, state: Ints) -> bool:
-    """Return whether there is capacity for the next request, regardless of whether it has arrived."""
+    """Return whether there is capacity for the next request, regardless of whether it has
+    arrived."""
     index = state[ADMITTED]
     if index == end or state[DECODING] + index - state[PREFILLING] == service.max_sequences:
         return False
@@ -135,7 +141,8 @@ def _compute_step_s(service: TokenService, state: Ints) -> float:
 def _decode(
     requests: TokenRequests, end: int, service: TokenService, state: Ints, sequences: Ints, now_s: float
 ) -> float:
-    """Simulate decode steps up to the first one that changes the state, and return the end of that step."""
+    """Simulate decode steps up to the first one that changes the state, and return the end of that
+    step."""
     step_s, growth_s = _compute_step_s(service, state), service.per_kv_token_s * state[DECODING]
     factor, steps = requests.factors[state[ADMITTED] - 1], sequences[0, 0] - state[STEP]
     if _fits(requests, end, service, state):
@@ -150,7 +157,8 @@ def _decode(
 def _prefill(
     requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, first_s: Floats
 ) -> float:
-    """Simulate a step that processes prompts together with decoding, and return the end of the step."""
+    """Simulate a step that processes prompts together with decoding, and return the end of the
+    step."""
     begin, admitted, budget = state[PREFILLING], state[ADMITTED], service.chunk_tokens
     stop, unprocessed = begin, state[UNPROCESSED]
     while stop < admitted and budget >= unprocessed:

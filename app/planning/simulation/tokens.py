@@ -1,5 +1,5 @@
-"""Simulated replica with continuous batching: prompts are processed in chunks, together with decoding, without
-preemption.
+"""Simulated replica with continuous batching: prompts are processed in chunks, together with
+decoding, without preemption.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def _compute_step_s(fleet: Fleet, replica: int) -> float:
 
 @compiled
 def _prefill(fleet: Fleet, replica: int, until_s: float) -> bool:
-    """Simulate a step that also processes prompts, if it ends by `until_s`; return whether it was simulated."""
+    """Simulate a step that also processes prompts, if it ends by `until_s`; return whether it was
+    simulated."""
     tokens = count_unprocessed_tokens(fleet, replica, fleet.counts[replica, CHUNK_TOKENS])
     duration_s = _compute_step_s(fleet, replica) + fleet.floats[replica, PER_PROMPT] * tokens
     duration_s *= fleet.floats[replica, FACTOR]
@@ -123,7 +124,8 @@ def _prefill(fleet: Fleet, replica: int, until_s: float) -> bool:
 
 @compiled
 def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
-    """Simulate all decode steps before the next change of state that end by `until_s`; return whether there was any."""
+    """Simulate all decode steps before the next change of state that end by `until_s`; return
+    whether there was any."""
     now_s, factor = fleet.floats[replica, DONE], fleet.floats[replica, FACTOR]
     step_s = _compute_step_s(fleet, replica)
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]

@@ -1,9 +1,10 @@
 """Catalog of accelerators and offers, and the user's price list applied to the catalog.
 
-The catalog is stored as dated entries in CSV files, whose conventions are described in their README. This module also
-derives CPU architectures from instance type names if the provider's naming scheme allows it, reads the mean carbon
-intensity of each country's grid, merges the rows of a user's price list cell by cell, and stores the imported price
-list next to the runs, where it applies to every plan.
+The catalog is stored as dated entries in CSV files, whose conventions are described in their
+README. This module also derives CPU architectures from instance type names if the provider's naming
+scheme allows it, reads the mean carbon intensity of each country's grid, merges the rows of a
+user's price list cell by cell, and stores the imported price list next to the runs, where it
+applies to every plan.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from loadgen.decoding import decode_json
 Architecture = Literal["x86_64", "arm64"]
 # Superchips, which combine an accelerator with an Arm CPU
 _ARM_SUPERCHIPS = ("gh200", "gb200", "gb300", "gb10")
-# A g after the generation number means Graviton, as in c7g, m8g, g5g and x2gd; a1 is the first Graviton family.
+# A g after the generation number means Graviton, as in c7g, m8g, g5g and x2gd; a1 is the first
+# Graviton family.
 _AWS_ARM = re.compile(r"a1\.|[a-z]+\d+[a-z]*g[a-z]*\.")
 _GCP_ARM = re.compile(r"(?:c4a|n4a|t2a|a4x)-")
 # A p among the letters after the size means Arm, as in Standard_D16ps_v5.
@@ -49,7 +51,8 @@ def cpu_architecture(provider: str, instance_type: str, accelerator: str | None)
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """A country with its grid intensity, or a provider's region with the country that the region is in."""
+    """A country with its grid intensity, or a provider's region with the country that the region is
+    in."""
 
     key: str
     country: str
@@ -87,8 +90,8 @@ _CELLS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICES, "
 
 
 def merge_offers(catalog: Catalog, rows: Iterable[PriceRow]) -> Catalog:
-    """Apply a user's rows to the catalog. Rows with a known key change the values of that offer; other rows become new
-    offers.
+    """Apply a user's rows to the catalog. Rows with a known key change the values of that offer;
+    other rows become new offers.
 
     Raises UsageError with the key of a row that does not give a valid offer.
     """
@@ -178,7 +181,8 @@ def _given_cells(row: PriceRow) -> tuple[str, ...]:
 
 
 def _source(source: str, is_new_price: bool) -> str:
-    """Return the updated source of an offer. The first of several sources is the source of the on-demand price."""
+    """Return the updated source of an offer. The first of several sources is the source of the
+    on-demand price."""
     parts = source.split("+")
     other_parts = [part for part in parts if part != USER_SOURCE]
     leads = is_new_price or parts[0] == USER_SOURCE
@@ -190,7 +194,8 @@ _REIMPORT_HINT = "Import the price list again with `sizewise offers import`, or 
 
 
 def price_list_path() -> Path:
-    """Return the path of the imported price list, in SIZEWISE_HOME or in the user's data folder, like the runs."""
+    """Return the path of the imported price list, in SIZEWISE_HOME or in the user's data folder,
+    like the runs."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "offers.json"
@@ -200,7 +205,8 @@ def price_list_path() -> Path:
 
 
 def load_imported_prices() -> PriceList | None:
-    """Load the imported price list; `None` if there is none. Raises UsageError if the file cannot be read."""
+    """Load the imported price list; `None` if there is none. Raises UsageError if the file cannot
+    be read."""
     path = price_list_path()
     try:
         prices = decode_json(path.read_bytes(), PriceList)
@@ -225,8 +231,8 @@ def encode_price_list(prices: PriceList) -> bytes:
 
 
 def load_catalog(directory: Path | None = None) -> Catalog:
-    """Load the bundled catalog with the user's imported price list applied, or the catalog in another folder without
-    price list.
+    """Load the bundled catalog with the user's imported price list applied, or the catalog in
+    another folder without price list.
 
     Raises UsageError with the file and the line of an invalid cell.
     """
@@ -265,14 +271,14 @@ def find_accelerator(catalog: Catalog, key: str) -> Accelerator:
 
 
 def check_region(catalog: Catalog, name: str) -> None:
-    """Check that the catalog has an offer in the region. Raises UsageError, with the most similar name as hint,
-    otherwise."""
+    """Check that the catalog has an offer in the region. Raises UsageError, with the most similar
+    name as hint, otherwise."""
     _check_known("region", name, (offer.region for offer in catalog.offers))
 
 
 def check_provider(catalog: Catalog, name: str) -> None:
-    """Check that the catalog has an offer of the provider. Raises UsageError, with the most similar name as hint,
-    otherwise."""
+    """Check that the catalog has an offer of the provider. Raises UsageError, with the most similar
+    name as hint, otherwise."""
     _check_known("provider", name, (offer.provider for offer in catalog.offers))
 
 

@@ -23,8 +23,8 @@ K = TypeVar("K", bound=Keyed)
 
 
 class CsvRow(msgspec.Struct, frozen=True):
-    """Cells of one row of a CSV table. Each accessor raises ValueError, with the name of the column, for an invalid
-    cell."""
+    """Cells of one row of a CSV table. Each accessor raises ValueError, with the name of the
+    column, for an invalid cell."""
 
     cells: dict[str, str | None]
 
@@ -57,8 +57,8 @@ class CsvRow(msgspec.Struct, frozen=True):
 
 
 def read_unique(path: Path, read: Callable[[CsvRow], K]) -> Iterator[K]:
-    """Yield the item that `read` builds from each row. Raises UsageError for an invalid row, or if two items have the
-    same `key`."""
+    """Yield the item that `read` builds from each row. Raises UsageError for an invalid row, or if
+    two items have the same `key`."""
     keys: set[str] = set()
     for line, row in _rows(path):
         try:

@@ -27,7 +27,8 @@ def load_bundled_rates() -> Mapping[str, ExchangeRate]:
 
 
 def load_rates(path: Path) -> dict[str, ExchangeRate]:
-    """Load exchange rates by currency code. Raises UsageError with the file and the line of the error."""
+    """Load exchange rates by currency code. Raises UsageError with the file and the line of the
+    error."""
     try:
         document = read_document(path.read_bytes(), str(path))
     except OSError as error:
@@ -38,8 +39,8 @@ def load_rates(path: Path) -> dict[str, ExchangeRate]:
 
 
 def find_usd_rate(currency: str) -> float:
-    """Return the value of one unit of a currency in USD. Raises BadValueError, with the most similar currency as hint,
-    if unknown."""
+    """Return the value of one unit of a currency in USD. Raises BadValueError, with the most
+    similar currency as hint, if unknown."""
     if currency == USD:
         return 1.0
     rates = load_bundled_rates()
@@ -50,7 +51,8 @@ def find_usd_rate(currency: str) -> float:
 
 
 def find_currency_warnings(values: object, today: datetime.date) -> tuple[str, ...]:
-    """Return a warning for each currency used in a document whose exchange rate is more than 90 days old.
+    """Return a warning for each currency used in a document whose exchange rate is more than 90
+    days old.
 
     `values` is the content of the document, or a collection of strings.
     """

@@ -1,5 +1,5 @@
-"""Parse the cells of a user's price list. A cell is a value with its unit, or a number in the unit given by the column
-name."""
+"""Parse the cells of a user's price list. A cell is a value with its unit, or a number in the unit
+given by the column name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class CostShare(float):
 
 
 def read_cell(cell: str, value: object) -> Any:
-    """Parse the value of a cell. `cell` is the name of a column in READERS. Raises CellError for an invalid value."""
+    """Parse the value of a cell. `cell` is the name of a column in READERS. Raises CellError for an
+    invalid value."""
     if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
         raise CellError(cell, f"longer than {_MAX_CHARACTERS} characters")
     try:
@@ -93,7 +94,8 @@ def _price_per_hour(value: object) -> float:
 
 
 def _money_or_number(parse: Callable[[object], float]) -> Callable[[object], float]:
-    """Return a parser of amounts of money in which a plain number is in USD, as stated by the column name."""
+    """Return a parser of amounts of money in which a plain number is in USD, as stated by the
+    column name."""
 
     def read(value: object) -> float:
         has_unit = isinstance(value, str) and value.strip()[-1:].isalpha() and value.strip().lower() not in _NO_NUMBERS
@@ -155,7 +157,8 @@ READERS: dict[str, Callable[[object], Any]] = {
     "spot_usd_per_hour": _price_per_hour,
     "reserved_1y_usd_per_hour": _price_per_hour,
     "as_of_date": _date,
-    # Accepted so that rows copied from the bundled table are valid, but ignored: the source is always the user.
+    # Accepted so that rows copied from the bundled table are valid, but ignored: the source is
+    # always the user.
     "source": _name,
     "cpu_architecture": _architecture,
     "country": _name,

@@ -1,6 +1,7 @@
 """Read a user's price list: CSV with the columns of the catalog, or YAML.
 
-YAML is a list of rows, a single row, or a mapping from `provider/instance@region` to the cells set by the user.
+YAML is a list of rows, a single row, or a mapping from `provider/instance@region` to the cells set
+by the user.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from app.records.offers import Catalog, OwnedHardware, PriceRow
 
 
 def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
-    """Build a price row from its cells. Blank cells are ignored, and a row without a date gets the date `today`.
+    """Build a price row from its cells. Blank cells are ignored, and a row without a date gets the
+    date `today`.
 
-    Raises CellError for an invalid cell, UnknownKeyError for an unknown column, and BadValueError for contradictory
-    cells.
+    Raises CellError for an invalid cell, UnknownKeyError for an unknown column, and BadValueError
+    for contradictory cells.
     """
     for cell in cells:
         if cell not in READERS:
@@ -114,9 +116,11 @@ class PriceEntry(msgspec.Struct, frozen=True):
 
 
 class ParsedPriceList(msgspec.Struct, frozen=True):
-    """Valid rows of a price list, and at most MAX_PROBLEMS errors of invalid rows, in the order of the file.
+    """Valid rows of a price list, and at most MAX_PROBLEMS errors of invalid rows, in the order of
+    the file.
 
-    `values` contains everything that was written in the file, for the detection of currencies with outdated rates.
+    `values` contains everything that was written in the file, for the detection of currencies with
+    outdated rates.
     """
 
     rows: tuple[PriceRow, ...]
@@ -125,7 +129,8 @@ class ParsedPriceList(msgspec.Struct, frozen=True):
 
 
 def load_offers(paths: Sequence[Path], today: datetime.date, catalog: Catalog | None = None) -> Catalog:
-    """Load the catalog with the price lists applied in order. Raises ProfileError for the first invalid cell."""
+    """Load the catalog with the price lists applied in order. Raises ProfileError for the first
+    invalid cell."""
     catalog = catalog or load_catalog()
     for path in paths:
         reading = read_price_list(path, catalog, today)
@@ -250,7 +255,8 @@ def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
 
 
 def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> object:
-    """Return the row with the cells that are contained in its key: provider, instance type and region."""
+    """Return the row with the cells that are contained in its key: provider, instance type and
+    region."""
     provider, slash, rest = key.partition("/")
     instance_type, at, region = rest.rpartition("@")
     if not (provider and slash and instance_type and at and region):

@@ -1,4 +1,5 @@
-"""Reference outputs and scores of the fp32 model on the CPU, with which its variants are compared."""
+"""Reference outputs and scores of the fp32 model on the CPU, with which its variants are
+compared."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ def decode_scores(scored: Scored) -> Scores:
 class Reference(msgspec.Struct, frozen=True):
     """Reference data of a model.
 
-    `outputs` is the path of the file with the outputs; `None` if the model does not run on the CPU, or returns strings.
-    `scores` is `None` without labels."""
+    `outputs` is the path of the file with the outputs; `None` if the model does not run on the CPU,
+    or returns strings. `scores` is `None` without labels."""
 
     outputs: str | None
     scores: Scores | None

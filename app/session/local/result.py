@@ -1,7 +1,8 @@
-"""Builds the result of a local run from the measured variants: verdict, best variant, objectives and exit code.
+"""Builds the result of a local run from the measured variants: verdict, best variant, objectives
+and exit code.
 
-The bottleneck of each variant is derived from its call durations, the cost of the model, the peaks of the processor,
-and the fitted batch model."""
+The bottleneck of each variant is derived from its call durations, the cost of the model, the peaks
+of the processor, and the fitted batch model."""
 
 from __future__ import annotations
 
@@ -46,8 +47,8 @@ _SINGLE_STREAM = "single-stream"
 
 
 def fit_batch_models(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
-    """Fit a batch latency model to each group of variants that differ only in batch size, from their single-stream
-    stages."""
+    """Fit a batch latency model to each group of variants that differ only in batch size, from
+    their single-stream stages."""
     variants_by_key: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
     for stage in stages:
         if stage.variant is not None and stage.tags["scenario"] == _SINGLE_STREAM:
@@ -71,8 +72,8 @@ def find_variant_bottleneck(
     dependencies: LocalDependencies,
     environment: Environment,
 ) -> Bottleneck | None:
-    """Return the bottleneck of a variant; `None` if it has no valid single-stream stage. `path` is the model file that
-    was run."""
+    """Return the bottleneck of a variant; `None` if it has no valid single-stream stage. `path` is
+    the model file that was run."""
     single_stream = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
     if single_stream is None or path is None or single_stream.verdict.status == "INVALID":
         return None
@@ -91,8 +92,8 @@ def find_variant_bottleneck(
 
 
 def build_key_without_batch(variant: Variant) -> tuple[object, ...]:
-    """Return a key of all properties except the batch size, which is equal for variants that differ only in batch
-    size."""
+    """Return a key of all properties except the batch size, which is equal for variants that differ
+    only in batch size."""
     return variant.model, variant.provider, variant.precision, variant.threads, variant.streams, variant.devices
 
 
@@ -118,8 +119,8 @@ _SCALING_SCENARIOS = ("multi-stream", "offline")
 
 
 class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
-    """All measurements of a local run before evaluation. `idle` is the window in which the GPUs were idle; `None` if
-    not measured."""
+    """All measurements of a local run before evaluation. `idle` is the window in which the GPUs
+    were idle; `None` if not measured."""
 
     environment: Environment
     variants: tuple[MeasuredVariant, ...]
@@ -197,7 +198,8 @@ def build_local_result(
 def _evaluate_variant(
     dependencies: LocalDependencies, measured: LocalMeasurements, measured_variant: MeasuredVariant
 ) -> VariantResult:
-    """Evaluate a variant: compute its stages, its accuracy relative to the reference, and its telemetry metrics."""
+    """Evaluate a variant: compute its stages, its accuracy relative to the reference, and its
+    telemetry metrics."""
     accuracy = None
     if measured_variant.scores is not None:
         is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scores.metric
@@ -224,8 +226,8 @@ def _evaluate_variant(
 
 
 def _add_scaling(result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
-    """Add the scaling efficiency of several devices: throughput relative to the throughput of the first device times
-    the number of devices."""
+    """Add the scaling efficiency of several devices: throughput relative to the throughput of the
+    first device times the number of devices."""
     variant = result.data.variant
     if len(variant.devices) < 2:
         return result
@@ -253,8 +255,8 @@ def _add_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
 
 
 def _add_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
-    """Add the telemetry metrics of the stage's window; for stages on GPUs, also energy metrics and a throttling
-    check."""
+    """Add the telemetry metrics of the stage's window; for stages on GPUs, also energy metrics and
+    a throttling check."""
     assert stage.variant is not None
     metrics = {**stage.metrics, **compute_telemetry_metrics(measured.telemetry, stage.window)}
     if stage.variant.provider not in NVIDIA:
@@ -347,8 +349,8 @@ def _chance_check(variant_data: VariantData, chance: float | None) -> Check | No
 
 
 def _repeatability_check(variant_data: VariantData) -> Check | None:
-    """Compare the outputs of the unmodified model on the CPU with the reference. Returns `None` if they are equal each
-    time, or if this is another variant."""
+    """Compare the outputs of the unmodified model on the CPU with the reference. Returns `None` if
+    they are equal each time, or if this is another variant."""
     is_unmodified = variant_data.variant.provider == "cpu" and variant_data.variant.precision == "as-is"
     min_cosine = None if variant_data.fidelity is None else variant_data.fidelity.cosine_min
     if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE:
@@ -359,8 +361,8 @@ def _repeatability_check(variant_data: VariantData) -> Check | None:
 
 
 def _build_variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
-    """Yield the notes of the variants without duplicates. If a note does not apply to all variants, it is prefixed with
-    the label of the first of them."""
+    """Yield the notes of the variants without duplicates. If a note does not apply to all variants,
+    it is prefixed with the label of the first of them."""
     labels_by_note: dict[str, list[str]] = {}
     variants = [variant for variant in variants if not variant.data.is_excluded]
     for variant in variants:

@@ -1,4 +1,5 @@
-"""Runs the variants of a local model one after the other. Nothing is printed; progress is emitted as events."""
+"""Runs the variants of a local model one after the other. Nothing is printed; progress is emitted
+as events."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from app.session.run_log import RunLog
 
 
 def run_locally(spec: LocalSpec, dependencies: LocalDependencies, emit: Emit, interruption: Interruption) -> RunOutcome:
-    """Measure all variants, then evaluate and store the run. All started resources are closed, even after an error."""
+    """Measure all variants, then evaluate and store the run. All started resources are closed, even
+    after an error."""
     with ExitStack() as running:
         return _LocalSession(spec, dependencies, emit, interruption, running).execute()
 
@@ -71,8 +73,8 @@ class _LocalSession:
         self._runner.measure(variant_spec)
 
     def _slower_batch(self, variant_spec: VariantSpec) -> int | None:
-        """Return a smaller batch size of the same variant that already violated a latency objective; `None` if there is
-        none. Call durations increase with the batch size."""
+        """Return a smaller batch size of the same variant that already violated a latency
+        objective; `None` if there is none. Call durations increase with the batch size."""
         latency_objectives = [
             objective
             for objective in self._spec.slo
@@ -120,8 +122,8 @@ class _LocalSession:
         return RunOutcome(result, text, telemetry)
 
     def _raise_if_nothing_ran(self) -> None:
-        """Raise the first error if no variant could start because of user errors, such as an invalid model or a missing
-        provider."""
+        """Raise the first error if no variant could start because of user errors, such as an
+        invalid model or a missing provider."""
         variants = self._runner.variants
         errors = [variant.error for variant in variants if variant.error is not None]
         are_user_errors = errors and all(isinstance(error, UsageError | UnavailableError) for error in errors)

@@ -1,6 +1,7 @@
 """Specification and dependencies of a run of a local model.
 
-The specification is a profile with all settings resolved. `app.wiring` builds both; tests use their own dependencies.
+The specification is a profile with all settings resolved. `app.wiring` builds both; tests use their
+own dependencies.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from app.telemetry.clock import ClockReading
 
 
 class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A model variant to measure. `model` is the path of the user's model file; `environment` holds environment
-    variables that restrict the visible devices to those of the variant."""
+    """A model variant to measure. `model` is the path of the user's model file; `environment` holds
+    environment variables that restrict the visible devices to those of the variant."""
 
     variant: Variant
     model: str
@@ -41,8 +42,8 @@ class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
 class ScenarioSpec(msgspec.Struct, frozen=True):
     """A scenario to run.
 
-    The server scenario has either a `rate_per_s`, or a `share` of the variant's maximum throughput. With
-    `is_max_search`, it starts at that share and searches for the max rate within the SLO."""
+    The server scenario has either a `rate_per_s`, or a `share` of the variant's maximum throughput.
+    With `is_max_search`, it starts at that share and searches for the max rate within the SLO."""
 
     scenario: Scenario
     rate_per_s: float | None = None
@@ -53,9 +54,9 @@ class ScenarioSpec(msgspec.Struct, frozen=True):
 class DataSpec(msgspec.Struct, frozen=True):
     """Input files of a local run.
 
-    Without `rows`, inputs are generated; without `label`, accuracy is not computed. `calibration_rows` rows of
-    `calibration` are used for static quantization. If these are labeled rows of the data, they are excluded from
-    scoring (`unscored_rows`)."""
+    Without `rows`, inputs are generated; without `label`, accuracy is not computed.
+    `calibration_rows` rows of `calibration` are used for static quantization. If these are labeled
+    rows of the data, they are excluded from scoring (`unscored_rows`)."""
 
     rows: str | None = None
     label: str | None = None
@@ -68,8 +69,8 @@ class DataSpec(msgspec.Struct, frozen=True):
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Specification of a local run.
 
-    `variants` are in measurement order. With `is_best_search`, batch sizes larger than one that violated the SLO are
-    skipped. Accuracies are compared with that of the first model."""
+    `variants` are in measurement order. With `is_best_search`, batch sizes larger than one that
+    violated the SLO are skipped. Accuracies are compared with that of the first model."""
 
     run_id: str
     name: str
@@ -92,7 +93,8 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     default_memory_limit_bytes: int | None = None
     """Memory limit of a CPU variant if the profile sets none.
 
-    Other providers have no default: GPU drivers reserve more memory than they use, so no value would be correct."""
+    Other providers have no default: GPU drivers reserve more memory than they use, so no value
+    would be correct."""
     usd_per_hour: float | None = None
     price_note: str | None = None
     """Date and source of the price."""
@@ -110,7 +112,8 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
 class PreparedModel(msgspec.Struct, frozen=True):
     """The model file of a variant: the user's file, or a file derived from it.
 
-    `cached_model_path` is where the optimized model of the runtime can be cached; `None` if the runtime does not cache.
+    `cached_model_path` is where the optimized model of the runtime can be cached; `None` if the
+    runtime does not cache.
     """
 
     path: str
@@ -121,8 +124,9 @@ class PreparedModel(msgspec.Struct, frozen=True):
 
 
 class LocalStore(Protocol):
-    """Storage of a local run in its run directory. `append_telemetry` is called from the telemetry thread,
-    `process_commands` from the control thread, and all remaining methods from the session's thread."""
+    """Storage of a local run in its run directory. `append_telemetry` is called from the telemetry
+    thread, `process_commands` from the control thread, and all remaining methods from the session's
+    thread."""
 
     def write_environment(self, environment: Environment) -> None: ...
 
@@ -150,18 +154,20 @@ class LocalDependencies(msgspec.Struct, frozen=True):
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     prepare_model: Callable[[VariantSpec, DataSpec], PreparedModel]
-    """Convert the model to the requested precision, or return the cached file. Raises UsageError and
-    MeasurementError."""
+    """Convert the model to the requested precision, or return the cached file. Raises UsageError
+    and MeasurementError."""
     start_variant: Callable[[str, VariantJob, tuple[tuple[str, str], ...]], RunningVariant]
-    """Start a variant in a child process. The arguments are its display name, its job, and its environment
-    variables."""
+    """Start a variant in a child process. The arguments are its display name, its job, and its
+    environment variables."""
     compute_cost: Callable[[str, int, dict[str, int]], BatchCost | None]
-    """Return the cost of an inference for a model file, batch size and axis lengths; `None` if it is unknown."""
+    """Return the cost of an inference for a model file, batch size and axis lengths; `None` if it
+    is unknown."""
     find_peaks: Callable[[VariantSpec, Environment, int], Peaks | None]
-    """Return the peak rates of the processor that a variant runs on, for weights of the given size in bytes; `None` if
-    unknown."""
+    """Return the peak rates of the processor that a variant runs on, for weights of the given size
+    in bytes; `None` if unknown."""
     find_foreign_processes: Callable[[Sequence[GpuProcess], Collection[int]], tuple[GpuProcess, ...]]
-    """Return the GPU processes that were started neither by Sizewise nor by one of its child processes."""
+    """Return the GPU processes that were started neither by Sizewise nor by one of its child
+    processes."""
     read_gpu_memory_gib: Callable[[], dict[int, float]]
     """Return the GPU memory in use in GiB, by GPU index; empty without a driver."""
     telemetry: Telemetry
@@ -171,4 +177,5 @@ class LocalDependencies(msgspec.Struct, frozen=True):
     wall_now: Callable[[], datetime.datetime]
     pause: Callable[[float], None]
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None
-    """Return the last self-test stored for the machine with the given fingerprint; `None` if there is none."""
+    """Return the last self-test stored for the machine with the given fingerprint; `None` if there
+    is none."""

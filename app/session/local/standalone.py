@@ -1,5 +1,5 @@
-"""Standalone measurement of an embedded endpoint's model before it is served: sequential calls, one batch size after
-another."""
+"""Standalone measurement of an embedded endpoint's model before it is served: sequential calls, one
+batch size after another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _MIN_DURATION_SHARE = 0.5
 
 
 class StandaloneResult(msgspec.Struct, frozen=True):
-    """Stages of the standalone measurement. Accuracy and cold start are stored in the first stage."""
+    """Stages of the standalone measurement. Accuracy and cold start are stored in the first
+    stage."""
 
     stages: tuple[Stage, ...]
     provider_check: Check
@@ -40,8 +41,8 @@ def measure_standalone(
 ) -> StandaloneResult:
     """Measure the model of the embedded endpoint without the endpoint.
 
-    In events, these stages have negative indices, because the stages of the run start at 0. Raises UsageError,
-    UnavailableError or MeasurementError."""
+    In events, these stages have negative indices, because the stages of the run start at 0. Raises
+    UsageError, UnavailableError or MeasurementError."""
     assert dependencies.start_standalone_model is not None
     running = dependencies.start_standalone_model(spec.job)
     interruption.set_stop_callback(lambda _: running.kill())
@@ -107,8 +108,8 @@ def _build_measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
 
 
 def _finalize_stage(stage: Stage, check: Check) -> Stage:
-    """Name the stage after its batch size, and replace its checks with the provider check. These stages are short and
-    not part of the headline result."""
+    """Name the stage after its batch size, and replace its checks with the provider check. These
+    stages are short and not part of the headline result."""
     assert stage.variant is not None
     name = f"batch {stage.variant.batch}"
     return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=compute_verdict((check,)))

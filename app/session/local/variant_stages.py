@@ -38,7 +38,8 @@ class CallProgress:
         """End of the last reported call, in monotonic ns."""
 
     def report_rows(self, rows: pa.RecordBatch, start_ns: int | None) -> None:
-        """Emit a snapshot of new rows. `start_ns` is `None` during the warm-up, for which nothing is emitted."""
+        """Emit a snapshot of new rows. `start_ns` is `None` during the warm-up, for which nothing
+        is emitted."""
         if start_ns is None or rows.num_rows == 0:
             return
         if not self._is_measuring:
@@ -92,18 +93,19 @@ def _column(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[
 _MIN_CALLS = 40
 """Minimum number of calls for a confidence interval by batch means."""
 _INTERVAL_FACTOR = 3
-"""Factor on the number of samples that a percentile of the SLO needs, so that the percentile has a confidence interval
-even if calls are slightly dependent."""
+"""Factor on the number of samples that a percentile of the SLO needs, so that the percentile has a
+confidence interval even if calls are slightly dependent."""
 _MIN_ARRIVALS = 20
-"""Minimum number of arrivals in a search stage; with fewer, the stage provides no information about the rate."""
+"""Minimum number of arrivals in a search stage; with fewer, the stage provides no information about
+the rate."""
 _REPEATS = 2
 MAX_PROBES = 15
 """Maximum number of probes when searching for the max rate within the SLO."""
 
 
 class VariantStages:
-    """Stages of a variant that have run so far, preserved even if the variant fails later. Used only by the session's
-    thread."""
+    """Stages of a variant that have run so far, preserved even if the variant fails later. Used
+    only by the session's thread."""
 
     def __init__(
         self,
@@ -132,7 +134,8 @@ class VariantStages:
         return (provider_check(requested, opened.provider_used, fallback_nodes, opened.provider_reason),)
 
     def run_all(self, running: RunningVariant) -> None:
-        """Run all scenarios; stop early if the run may not continue. Raises the error that ended the variant."""
+        """Run all scenarios; stop early if the run may not continue. Raises the error that ended
+        the variant."""
         for scenario in self._spec.scenarios:
             if not self._may_continue():
                 return
@@ -151,7 +154,8 @@ class VariantStages:
     def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
         """Search for the max rate within the SLO; each probe is a stage.
 
-        An INVALID stage provides no information about the model, and counts as beyond the rate that can be sent."""
+        An INVALID stage provides no information about the model, and counts as beyond the rate that
+        can be sent."""
         search = RateSearch(start_per_s, _REPEATS, MAX_PROBES)
         while (probe := search.next_probe()) is not None and self._may_continue():
             if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
@@ -173,7 +177,8 @@ class VariantStages:
     def _run(
         self, scenario: Scenario, rate_per_s: float | None, running: RunningVariant, *, in_search: bool = False
     ) -> Stage | None:
-        """Run one scenario and return its stage; `None` if it ended before its warm-up was complete."""
+        """Run one scenario and return its stage; `None` if it ended before its warm-up was
+        complete."""
         index, plan = next(self._indices), self._plan(scenario, rate_per_s)
         progress = CallProgress(index, plan, self._variant_spec.variant, self._run_log, self._dependencies.now_ns)
         started: MeasurementStarted | None = None

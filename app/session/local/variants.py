@@ -1,5 +1,5 @@
-"""Measures the variants one after another, each in a separate process, so that a crash affects one variant and loses no
-rows.
+"""Measures the variants one after another, each in a separate process, so that a crash affects one
+variant and loses no rows.
 
 Cold starts are measured by opening and closing a variant repeatedly, each time in a new process."""
 
@@ -28,8 +28,8 @@ _OPEN_LIMIT_S = 600.0
 
 
 class ColdStartMeasurer:
-    """Measures cold starts once per combination of model file, provider, threads and devices; batch size and streams do
-    not affect them."""
+    """Measures cold starts once per combination of model file, provider, threads and devices; batch
+    size and streams do not affect them."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class ColdStartMeasurer:
         self._measured_keys: set[tuple[object, ...]] = set()
 
     def measure(self, variant_spec: VariantSpec, prepared: PreparedModel) -> tuple[VariantColdStart, ...]:
-        """Return the cold starts of a variant; empty if an equivalent variant was measured. Raises the errors of
-        opening the variant."""
+        """Return the cold starts of a variant; empty if an equivalent variant was measured. Raises
+        the errors of opening the variant."""
         key = (
             prepared.path,
             variant_spec.variant.provider,
@@ -117,8 +117,8 @@ _PAUSE_S = 0.05
 
 
 class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured variant. `call_stages` describes the stages whose rows are in the store; `scores` contains one score
-    per labeled row, `None` without labels."""
+    """A measured variant. `call_stages` describes the stages whose rows are in the store; `scores`
+    contains one score per labeled row, `None` without labels."""
 
     variant_spec: VariantSpec
     facts: VariantData
@@ -170,7 +170,8 @@ class VariantRunner:
         return self._limits.check(self._dependencies.now_ns()) and not self._interruption.is_requested
 
     def measure(self, variant_spec: VariantSpec) -> MeasuredVariant:
-        """Measure one variant. Errors of the variant are recorded in its result and do not end the run."""
+        """Measure one variant. Errors of the variant are recorded in its result and do not end the
+        run."""
         number = len(self.variants) + 1
         now_ns = self._dependencies.now_ns
         self._run_log.emit(events.VariantStarted(now_ns(), number, len(self._spec.variants), variant_spec.variant))
@@ -267,8 +268,8 @@ class VariantRunner:
         )
 
     def _await_memory(self, variant_spec: VariantSpec, before_gib: dict[int, float]) -> None:
-        """Wait until the GPU memory of the variant is released, so that the next variant starts in the same state. Add
-        a warning if it is not."""
+        """Wait until the GPU memory of the variant is released, so that the next variant starts in
+        the same state. Add a warning if it is not."""
         waits = round(_MEMORY_WAIT_S / _PAUSE_S) if before_gib else 0
         for _ in range(waits):
             unreleased = self._unreleased_gpus(before_gib)

@@ -1,4 +1,5 @@
-"""Runs stages as in a real run on servers with scripted response times, and defines the dependencies of a self-test.
+"""Runs stages as in a real run on servers with scripted response times, and defines the
+dependencies of a self-test.
 
 Each dependency can be replaced by a faulty implementation, to test the self-test itself."""
 
@@ -60,13 +61,15 @@ class SelfTestDependencies(msgspec.Struct, frozen=True):
 
 
 LEAD_IN_S = 0.5
-"""Lead-in of a stage in s. During the lead-in, the first requests open connections and new workers load code."""
+"""Lead-in of a stage in s. During the lead-in, the first requests open connections and new workers
+load code."""
 _DRAIN_S = 5.0
 _WORKLOAD = HttpWorkload()
 
 
 class SelfTestBench:
-    """Runs stages against servers with scripted response times. The rows of all stages are in the store."""
+    """Runs stages against servers with scripted response times. The rows of all stages are in the
+    store."""
 
     def __init__(
         self,
@@ -99,8 +102,9 @@ class SelfTestBench:
     ) -> Stage:
         """Run one stage with evenly spaced arrivals.
 
-        The times in `script` are measured from the first request, which is sent `LEAD_IN_S` before the stage. Raises
-        loadgen.process.LoadError, and MeasurementError if the server does not start."""
+        The times in `script` are measured from the first request, which is sent `LEAD_IN_S` before
+        the stage. Raises loadgen.process.LoadError, and MeasurementError if the server does not
+        start."""
         server = self._dependencies.start_scripted(script)
         try:
             self._load.configure(Endpoint((server.url,), max_connections=connections), _WORKLOAD)

@@ -47,8 +47,8 @@ _SUSPEND_LIMIT_S = 1.0
 def check_clock(
     now_ns: Callable[[], int], started: ClockReading, ended: ClockReading, rows: pa.Table
 ) -> Iterator[Finding]:
-    """Yield findings about the clock. `rows` contains requests that the workers timed between the two clock
-    readings."""
+    """Yield findings about the clock. `rows` contains requests that the workers timed between the
+    two clock readings."""
     steps_ns = np.diff(np.array([now_ns() for _ in range(_READINGS)], np.int64))
     forward_ns = steps_ns[steps_ns > 0]
     yield build_finding("clock", "backward steps", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
@@ -87,8 +87,8 @@ _N = 100_000
 _ERROR_LIMIT = 0.001
 _SAMPLES, _SAMPLE_N, _COVERAGE_PERCENTILE = 400, 1_000, "p95"
 _COVERAGE = (0.93, 0.99)
-"""Accepted coverage of 95 % confidence intervals: four standard errors (400 samples) around the expected coverage,
-which is slightly above 95 % because order statistics are discrete."""
+"""Accepted coverage of 95 % confidence intervals: four standard errors (400 samples) around the
+expected coverage, which is slightly above 95 % because order statistics are discrete."""
 
 _QUANTILES: dict[str, Callable[[Values], Values]] = {
     "uniform": lambda share: 1 + 99 * share,
@@ -102,7 +102,8 @@ _QUANTILES: dict[str, Callable[[Values], Values]] = {
 
 
 def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> Iterator[Finding]:
-    """Yield findings about the error of percentile estimates and the coverage of their intervals."""
+    """Yield findings about the error of percentile estimates and the coverage of their
+    intervals."""
     rng = np.random.default_rng(1)
     worst = 0.0
     for quantile in _QUANTILES.values():
@@ -140,7 +141,8 @@ _TRUNCATIONS = 60
 def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun]) -> Iterator[Finding]:
     """Yield findings about reading stored rows and events.
 
-    `directory` contains the rows and events of a run that sent `sent` requests. Truncated copies are created inside it.
+    `directory` contains the rows and events of a run that sent `sent` requests. Truncated copies
+    are created inside it.
     """
     rows = open_run(directory).requests()
     yield build_finding("store", "stored rows read back", float(rows.num_rows), low=sent, high=sent, unit=None)
@@ -171,7 +173,8 @@ def _reads_back(open_run: Callable[[Path], StoredRun], copy_directory: Path, row
 
 
 def _batch_ends(path: Path) -> tuple[list[int], list[int]]:
-    """Return the end offset of each batch in the file, and the cumulative row counts, starting with 0."""
+    """Return the end offset of each batch in the file, and the cumulative row counts, starting with
+    0."""
     ends, rows = [], []
     with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
         for batch in stream:
@@ -189,8 +192,9 @@ _TOLERANCE = 0.05
 def check_stall(bench: SelfTestBench) -> Iterator[Finding]:
     """Yield findings about the latency of a server that freezes.
 
-    With few connections, most requests due during the freeze are sent after it, so their service time excludes the
-    freeze. At a connection utilization of 50 %, the backlog takes as long as the freeze to drain."""
+    With few connections, most requests due during the freeze are sent after it, so their service
+    time excludes the freeze. At a connection utilization of 50 %, the backlog takes as long as the
+    freeze to drain."""
     script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
     stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
     for name, q in (("p95", 0.95), ("p99", 0.99)):
@@ -214,11 +218,13 @@ def check_stall(bench: SelfTestBench) -> Iterator[Finding]:
 
 
 def compute_expected_latency_s(q: float) -> float:
-    """Return the expected quantile `q` of the latency in s, for `q` above the proportion of requests that did not wait.
+    """Return the expected quantile `q` of the latency in s, for `q` above the proportion of
+    requests that did not wait.
 
-    When the server thaws, all connections respond at once, and then once every `STALL_DELAY_S`. A request due at t
-    after the start of the freeze therefore receives its response at thaw + utilization · t. A request in flight at the
-    start of the freeze, sent up to `STALL_DELAY_S` earlier, receives its response at the thaw."""
+    When the server thaws, all connections respond at once, and then once every `STALL_DELAY_S`. A
+    request due at t after the start of the freeze therefore receives its response at thaw +
+    utilization · t. A request in flight at the start of the freeze, sent up to `STALL_DELAY_S`
+    earlier, receives its response at the thaw."""
     utilization = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
     return FREEZE_S + (1 - utilization) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
 
@@ -229,7 +235,8 @@ _MAX_OVERHEAD_MS = 5.0
 
 
 def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
-    """Yield findings about a delay added to the server, which must be measured, and about lost responses."""
+    """Yield findings about a delay added to the server, which must be measured, and about lost
+    responses."""
     stage_without = bench.measure(
         "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
@@ -282,7 +289,8 @@ def check_capacity(dependencies: SelfTestDependencies, load: Load, interruption:
 
 _LIMIT_S = 55.0
 _MAX_RETRY_START_S = 40.0
-"""Time in s since the start after which no check is repeated, so that the self-test ends within a minute."""
+"""Time in s since the start after which no check is repeated, so that the self-test ends within a
+minute."""
 
 CheckFunction = Callable[[], Iterable[Finding]]
 
@@ -292,8 +300,8 @@ def run_selftest(
 ) -> SelfTest | None:
     """Run the self-test; return `None` if it was interrupted.
 
-    `on_check` is called with the name of each check before it runs. Raises MeasurementError if a component does not
-    start."""
+    `on_check` is called with the name of each check before it runs. Raises MeasurementError if a
+    component does not start."""
     with ExitStack() as running:
         try:
             return _SelfTestRun(dependencies, interruption, on_check, running).execute()
@@ -351,8 +359,8 @@ class _SelfTestRun:
     def _check(self, name: str, check: CheckFunction, *, is_timed: bool = False) -> None:
         """Run one check and collect its findings.
 
-        A failed timed check is repeated once, because a short disturbance of the machine is no fault of the load
-        generator, while a real fault fails again."""
+        A failed timed check is repeated once, because a short disturbance of the machine is no
+        fault of the load generator, while a real fault fails again."""
         if self._interruption.is_requested:
             return
         self._on_check(name)

@@ -1,6 +1,7 @@
 """Functions shared by the readers of all formats.
 
-Latencies are computed from requests (exact) or taken from a tool's own aggregates, and converted to seconds.
+Latencies are computed from requests (exact) or taken from a tool's own aggregates, and converted to
+seconds.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def percentile_name(percent: float) -> str:
 
 
 def compute_aggregates(values_s: Iterable[float]) -> dict[str, float]:
-    """Compute mean, maximum and exact percentiles; empty if there are no values or if all values are 0.
+    """Compute mean, maximum and exact percentiles; empty if there are no values or if all values
+    are 0.
 
     The q-th percentile is the ceil(n q)-th smallest of n values, as in the results of Sizewise.
     """
@@ -64,15 +66,15 @@ def compute_aggregates(values_s: Iterable[float]) -> dict[str, float]:
 
 
 def read_aggregates(node: Node, keys: Mapping[str, str]) -> dict[str, float]:
-    """Return the aggregates under `keys`, a mapping from a tool's names to Sizewise names. Missing and null values are
-    omitted."""
+    """Return the aggregates under `keys`, a mapping from a tool's names to Sizewise names. Missing
+    and null values are omitted."""
     numbers = ((name, node.at(tool_name).number_or_none()) for tool_name, name in keys.items())
     return {name: value for name, value in numbers if value is not None}
 
 
 def convert_to_seconds(aggregates: Mapping[str, float], unit_s: float) -> dict[str, float]:
-    """Convert aggregates to seconds; empty if all values are 0, because several tools write 0 for values that were not
-    measured."""
+    """Convert aggregates to seconds; empty if all values are 0, because several tools write 0 for
+    values that were not measured."""
     if not any(aggregates.values()):
         return {}
     return {name: value * unit_s for name, value in aggregates.items()}

@@ -1,8 +1,9 @@
-"""Read AIPerf results: `profile_export_aiperf.json` (one load point) and `profile_export.jsonl` (the requests of that
-load point).
+"""Read AIPerf results: `profile_export_aiperf.json` (one load point) and `profile_export.jsonl`
+(the requests of that load point).
 
-Files in the same folder belong together: the JSON file contains load, model and version, the JSONL file exact
-latencies. Every value has a unit. In schema 1.2, the configuration was moved from `loadgen` to `phases`.
+Files in the same folder belong together: the JSON file contains load, model and version, the JSONL
+file exact latencies. Every value has a unit. In schema 1.2, the configuration was moved from
+`loadgen` to `phases`.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def _model(summary: Node) -> str | None:
 
 
 def _load(name: str, summary: Node) -> tuple[float | None, float | None, GapDistribution]:
-    """Return the request rate, the concurrency, and the distribution of interarrival times at that rate."""
+    """Return the request rate, the concurrency, and the distribution of interarrival times at that
+    rate."""
     config = summary.at("input_config")
     phases = [phase for phase in config.at("phases").items() if _is_measured(phase)]
     if len(phases) > 1:
@@ -210,7 +212,8 @@ def _from_requests(document: ForeignDocument) -> MeasuredLoadPoint:
 
 
 def _profiled(document: ForeignDocument | None) -> list[Node]:
-    """Return the requests of a document, excluding warm-up requests; empty if there is no document."""
+    """Return the requests of a document, excluding warm-up requests; empty if there is no
+    document."""
     if document is None:
         return []
     rows = [Node(value, document.name, f"request {number}") for number, value in enumerate(document.values, 1)]

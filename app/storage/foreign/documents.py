@@ -1,4 +1,5 @@
-"""Read and parse untrusted result files of other tools, within limits. Each error message is one sentence."""
+"""Read and parse untrusted result files of other tools, within limits. Each error message is one
+sentence."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 class ForeignDocument(msgspec.Struct, frozen=True):
     """Content of one result file.
 
-    `values` holds the JSON values of a JSON file, in order. `header` and `lines` hold the stripped cells of a CSV
-    table. `text` holds the content of any other file.
+    `values` holds the JSON values of a JSON file, in order. `header` and `lines` hold the stripped
+    cells of a CSV table. `text` holds the content of any other file.
     """
 
     name: str
@@ -43,8 +44,8 @@ class ForeignDocument(msgspec.Struct, frozen=True):
     def rows(self) -> list[dict[str, str]]:
         """Return the rows of a table as mappings from column name to cell.
 
-        Raises UsageError if a row does not match the header. Rows are checked here, and not on opening, so that tables
-        of unsupported tools can be ignored.
+        Raises UsageError if a row does not match the header. Rows are checked here, and not on
+        opening, so that tables of unsupported tools can be ignored.
         """
         duplicate = _first_repeated(column for column in self.header if column)
         if duplicate is not None:
@@ -57,14 +58,15 @@ def file_error(name: str, why: str, hint: str | None = None) -> UsageError:
 
 
 def printable(text: str, max_characters: int = _MAX_NAME_CHARACTERS) -> str:
-    """Return a string from a file, shortened to `max_characters` and without characters that are unsafe on a
-    terminal."""
+    """Return a string from a file, shortened to `max_characters` and without characters that are
+    unsafe on a terminal."""
     clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return clean if len(clean) <= max_characters else clean[: max_characters - 1] + "…"
 
 
 def open_document(path: Path) -> ForeignDocument:
-    """Read and parse a file. Raises UsageError if the file is too large, is not text, or is invalid JSON or CSV."""
+    """Read and parse a file. Raises UsageError if the file is too large, is not text, or is invalid
+    JSON or CSV."""
     name = printable(path.name)
     text = _text(path, name)
     start = text.lstrip()[:1]
@@ -158,7 +160,8 @@ def _table(text: str, name: str, folder: Path) -> ForeignDocument:
 
 
 def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
-    """Build a row. Empty cells beyond the header are dropped, because some tools end each line with a comma."""
+    """Build a row. Empty cells beyond the header are dropped, because some tools end each line with
+    a comma."""
     if len(line) < len(header) or any(line[len(header) :]):
         raise file_error(name, f"a line has {len(line)} cells, but the header has {len(header)}; it may be truncated")
     return {column: cell for column, cell in zip(header, line, strict=False) if column}

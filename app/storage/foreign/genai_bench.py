@@ -1,7 +1,7 @@
 """Read genai-bench results: one JSON file per concurrency level, in the folder of an experiment.
 
-The model is in `experiment_metadata.json` in the same folder. Latencies are in the unit `_time_unit` of the file; older
-versions lack this key and use seconds.
+The model is in `experiment_metadata.json` in the same folder. Latencies are in the unit
+`_time_unit` of the file; older versions lack this key and use seconds.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def _lengths(run: Node) -> TokenSample | None:
 def _latencies(
     run: Node, figures: Node, unit_s: float
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, list[str]]:
-    """Return latencies computed from the requests if these are the requests behind the tool's own aggregates; otherwise
-    return the aggregates.
+    """Return latencies computed from the requests if these are the requests behind the tool's own
+    aggregates; otherwise return the aggregates.
 
     The requests are considered the same if the means agree.
     """

@@ -1,7 +1,7 @@
 """Read GuideLLM's JSON reports, from version 0.3 on. Each benchmark in a report is one load point.
 
-`request_latency` is in seconds; metrics whose names end in `_ms` are in milliseconds. Version 0.3 stores the strategy
-and the model under other keys.
+`request_latency` is in seconds; metrics whose names end in `_ms` are in milliseconds. Version 0.3
+stores the strategy and the model under other keys.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def _totals(benchmark: Node) -> Node:
 
 
 def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[str]]:
-    """Return the request rate, the number of clients, and notes on the load. At least one of rate and clients is
-    `None`."""
+    """Return the request rate, the number of clients, and notes on the load. At least one of rate
+    and clients is `None`."""
     kind, cap = strategy.at("type_").text(), strategy.at("max_concurrency").number_or_none()
     if kind in ("constant", "poisson"):
         return strategy.at("rate").number(), None, [_CAPPED] * (cap is not None)
@@ -151,8 +151,8 @@ def _load(name: str, strategy: Node) -> tuple[float | None, float | None, list[s
 
 
 def _window(benchmark: Node, completed: int) -> list[Node]:
-    """Return the successful requests that the tool's own metrics are based on; empty if the report contains only some
-    of these requests."""
+    """Return the successful requests that the tool's own metrics are based on; empty if the report
+    contains only some of these requests."""
     rows = list(benchmark.at("requests", "successful").items())
     start, end = (benchmark.at(key).number_or_none() for key in ("start_time", "end_time"))
     if len(rows) > completed and start is not None and end is not None:  # the rows include warm-up and cool-down

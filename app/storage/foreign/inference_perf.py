@@ -1,5 +1,5 @@
-"""Read inference-perf results: one load point per `stage_N_lifecycle_metrics.json`, and the summary. Times are in
-seconds."""
+"""Read inference-perf results: one load point per `stage_N_lifecycle_metrics.json`, and the
+summary. Times are in seconds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Read Locust's `--csv` files: one `_stats.csv` per run, whose aggregated row is one load point. Latencies are in ms.
+"""Read Locust's `--csv` files: one `_stats.csv` per run, whose aggregated row is one load point.
+Latencies are in ms.
 
-`_stats_history.csv` contains the number of users. Locust rounds response times to two significant digits before
-computing percentiles, and includes the response times of failed requests.
+`_stats_history.csv` contains the number of users. Locust rounds response times to two significant
+digits before computing percentiles, and includes the response times of failed requests.
 """
 
 from __future__ import annotations

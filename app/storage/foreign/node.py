@@ -12,7 +12,8 @@ _MAX_NUMBER = 1e19  # above any timestamp in ns since 1970
 
 
 class Node:
-    """A value of a file with its path, for use in error messages. A missing key is a node with the value `None`."""
+    """A value of a file with its path, for use in error messages. A missing key is a node with the
+    value `None`."""
 
     __slots__ = ("_file", "_path", "value")
 
@@ -22,7 +23,8 @@ class Node:
         self._path = path
 
     def at(self, *keys: str) -> Node:
-        """Return the node at a path of keys. Its value is `None` if a key is missing or its parent is not an object."""
+        """Return the node at a path of keys. Its value is `None` if a key is missing or its parent
+        is not an object."""
         value, way = self.value, self._path
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
@@ -44,7 +46,8 @@ class Node:
         return self.value
 
     def number(self) -> float:
-        """Return the value as a finite, non-negative number. Raises UsageError for any other value."""
+        """Return the value as a finite, non-negative number. Raises UsageError for any other
+        value."""
         value = self.value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.type_error("a number")
@@ -82,7 +85,8 @@ class Node:
 
 
 def cell_number(row: dict[str, str], column: str, file: str) -> float:
-    """Return the value of a CSV cell as a finite, non-negative number. Raises UsageError for any other value."""
+    """Return the value of a CSV cell as a finite, non-negative number. Raises UsageError for any
+    other value."""
     text = row.get(column, "")
     try:
         value = float(text) if text.isascii() and "_" not in text else math.nan

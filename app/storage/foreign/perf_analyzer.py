@@ -1,4 +1,5 @@
-"""Read CSV files of Triton's perf_analyzer (option `-f`): load points with latencies in integer microseconds."""
+"""Read CSV files of Triton's perf_analyzer (option `-f`): load points with latencies in integer
+microseconds."""
 
 from __future__ import annotations
 

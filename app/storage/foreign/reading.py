@@ -1,7 +1,8 @@
 """Read result files of other load tools, and curves entered by the user, as one capacity curve.
 
-The format of a file is detected from its content. All files of a curve must be from the same tool and for the same
-model. A file that cannot be used is rejected with a message of one sentence that contains the file name.
+The format of a file is detected from its content. All files of a curve must be from the same tool
+and for the same model. A file that cannot be used is rejected with a message of one sentence that
+contains the file name.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ _KNOWN = (
 
 
 def read_foreign(paths: Sequence[Path]) -> ImportedCurve:
-    """Read the result files in `paths` as one curve. Of a folder, all recognized files are read, but no subfolders.
+    """Read the result files in `paths` as one curve. Of a folder, all recognized files are read,
+    but no subfolders.
 
-    Raises UsageError if a file cannot be read, is not from a supported tool or lacks required values, or if the files
-    are from different tools or for different models.
+    Raises UsageError if a file cannot be read, is not from a supported tool or lacks required
+    values, or if the files are from different tools or for different models.
     """
     documents = _documents(paths)
     module, first = documents[0]
@@ -68,7 +70,8 @@ def _documents(paths: Sequence[Path]) -> list[tuple[ModuleType, ForeignDocument]
 
 
 def _read_folder(path: Path) -> list[tuple[ModuleType, ForeignDocument]]:
-    """Return the recognized files of a folder with their readers. All other files in the folder are ignored."""
+    """Return the recognized files of a folder with their readers. All other files in the folder are
+    ignored."""
     try:
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
     except OSError as error:
@@ -124,9 +127,11 @@ def _percent(name: str) -> float:
 
 
 def _sort_by_load(load_points: tuple[MeasuredLoadPoint, ...]) -> list[MeasuredLoadPoint]:
-    """Sort load points by increasing load: by number of clients if all points are from closed loops.
+    """Sort load points by increasing load: by number of clients if all points are from closed
+    loops.
 
-    Otherwise, all points are sorted by the offered rate, or by the achieved rate if there is no offered rate.
+    Otherwise, all points are sorted by the offered rate, or by the achieved rate if there is no
+    offered rate.
     """
     if all(load_point.clients is not None for load_point in load_points):
         return sorted(load_points, key=lambda load_point: (load_point.clients or 0.0, load_point.achieved_per_s))

@@ -1,9 +1,10 @@
-"""Read a curve entered by the user, as CSV or as YAML with the same keys. All values count as assumed instead of
-measured.
+"""Read a curve entered by the user, as CSV or as YAML with the same keys. All values count as
+assumed instead of measured.
 
-CSV needs a column `offered_per_s` and latency columns such as `latency_ms.p95` (`latency`, `ttft`, `tpot` or `itl`;
-`mean`, `p50`, `p99.9` or `max`), and can have a column `achieved_per_s` if that rate differs from the offered rate.
-YAML is a list of mappings with these keys, or a mapping with `model` and `points`.
+CSV needs a column `offered_per_s` and latency columns such as `latency_ms.p95` (`latency`, `ttft`,
+`tpot` or `itl`; `mean`, `p50`, `p99.9` or `max`), and can have a column `achieved_per_s` if that
+rate differs from the offered rate. YAML is a list of mappings with these keys, or a mapping with
+`model` and `points`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_
 
 
 def recognizes(document: ForeignDocument) -> bool:
-    """Return whether this reader applies: to CSV with offered rates, and to any file that is neither JSON nor CSV,
-    which is parsed as YAML."""
+    """Return whether this reader applies: to CSV with offered rates, and to any file that is
+    neither JSON nor CSV, which is parsed as YAML."""
     return _OFFERED in document.header or bool(document.text)
 
 
@@ -72,8 +73,8 @@ def _load_point(name: str, row: dict[str, str]) -> MeasuredLoadPoint:
 
 
 def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, str]]]:
-    """Return the model and the points. Scalars remain strings; anything except mappings, lists and scalars is
-    rejected."""
+    """Return the model and the points. Scalars remain strings; anything except mappings, lists and
+    scalars is rejected."""
     if len(document.text) > _MAX_CHARACTERS:
         raise file_error(document.name, f"it is not a supported result file, and too long for {_SHAPE}")
     try:
@@ -96,7 +97,8 @@ def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, s
 def _refuse_depth(document: ForeignDocument) -> None:
     """Reject documents that are nested too deeply or contain aliases. Raises UsageError.
 
-    Parsing stops at the first element that is nested too deeply, because parsing time increases with the depth.
+    Parsing stops at the first element that is nested too deeply, because parsing time increases
+    with the depth.
     """
     depth = 0
     for event in yaml.parse(document.text, Loader=yaml.SafeLoader):

@@ -1,7 +1,8 @@
-"""Read results of `vllm bench serve --save-result` and `--append-result`, with or without `--save-detailed`.
+"""Read results of `vllm bench serve --save-result` and `--append-result`, with or without
+`--save-detailed`.
 
-Each result is one load point; a file written with `--append-result` contains several JSON objects in sequence.
-Aggregates are in milliseconds, per-request lists in seconds.
+Each result is one load point; a file written with `--append-result` contains several JSON objects
+in sequence. Aggregates are in milliseconds, per-request lists in seconds.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def _load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecisi
 
 
 def _rate(node: Node) -> float | None:
-    """Return the request rate; `None` for "inf", with which requests are sent as fast as the concurrency limit
-    allows."""
+    """Return the request rate; `None` for "inf", with which requests are sent as fast as the
+    concurrency limit allows."""
     if node.value in (None, "inf", math.inf):
         return None
     return node.number()
@@ -115,8 +116,8 @@ def _per_request(total: Node, completed: int) -> float | None:
 
 
 def _lengths(point: Node) -> TokenSample | None:
-    """Return the token counts of successful requests; `None` without --save-detailed. Failed requests are excluded
-    because they have no output tokens."""
+    """Return the token counts of successful requests; `None` without --save-detailed. Failed
+    requests are excluded because they have no output tokens."""
     inputs, outputs = (
         point.at(key).numbers() if isinstance(point.at(key).value, list) else []
         for key in ("input_lens", "output_lens")
@@ -128,7 +129,8 @@ def _lengths(point: Node) -> TokenSample | None:
 def _latencies(
     name: str, point: Node, completed: int, is_capped: bool
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, bool]:
-    """Return the latencies, their precision, and whether the latencies include queueing in the client."""
+    """Return the latencies, their precision, and whether the latencies include queueing in the
+    client."""
     aggregates, has_queue = _aggregates(point, is_capped)
     if not completed:
         return {}, "aggregates", False
@@ -136,7 +138,8 @@ def _latencies(
     if rows is None:
         return aggregates, "aggregates", has_queue
     latencies, has_queue = rows
-    # Without --save-detailed, only the latency lists are stored; all other metrics are taken from the aggregates.
+    # Without --save-detailed, only the latency lists are stored; all other metrics are taken from
+    # the aggregates.
     precision: CurvePrecision = "requests" if aggregates.keys() <= latencies.keys() else "aggregates"
     return aggregates | latencies, precision, has_queue
 
@@ -197,8 +200,8 @@ def _from_requests(
 
 
 def _succeeded(point: Node, latencies: list[float], completed: int) -> list[int] | None:
-    """Return the indices of successful requests: requests without an error or, if the file has no errors, requests with
-    a latency."""
+    """Return the indices of successful requests: requests without an error or, if the file has no
+    errors, requests with a latency."""
     errors = [item.value for item in point.at("errors").items()]
     without = [i for i, error in enumerate(errors) if error in ("", None)]
     timed = [i for i, latency in enumerate(latencies) if latency > 0]

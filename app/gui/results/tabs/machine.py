@@ -1,5 +1,5 @@
-"""Machine tab: telemetry of the GPUs and the host over the run, with one chart per metric on a shared time axis.
-Missing readings are n/a, not 0.
+"""Machine tab: telemetry of the GPUs and the host over the run, with one chart per metric on a
+shared time axis. Missing readings are n/a, not 0.
 
 Periods in which a GPU was throttled are shown as bands.
 """
@@ -35,8 +35,8 @@ THROTTLE_REASONS = "gpu_throttle_reasons"
 
 
 def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float, float, str, State], ...]:
-    """Return a band (start, end, text, state) for each period in which a GPU was throttled for the same reasons.
-    Start and end are in seconds from the start of the run."""
+    """Return a band (start, end, text, state) for each period in which a GPU was throttled for the
+    same reasons. Start and end are in seconds from the start of the run."""
     throttling = telemetry[telemetry["metric"] == THROTTLE_REASONS]
     bands: list[tuple[float, float, str, State]] = []
     for source, gpu_readings in throttling.groupby("source", observed=True):
@@ -117,8 +117,8 @@ class MachineTab(Tab):
 
 
 def group_by_metric(telemetry: Sequence[TelemetrySeries]) -> list[list[TelemetrySeries]]:
-    """Group the series by metric, with one chart per metric. The most important metrics come first; metrics beyond
-    the maximum number of charts are only shown in the report."""
+    """Group the series by metric, with one chart per metric. The most important metrics come first;
+    metrics beyond the maximum number of charts are only shown in the report."""
     by_metric: defaultdict[str, list[TelemetrySeries]] = defaultdict(list)
     for series in telemetry:
         by_metric[series.metric].append(series)

@@ -1,4 +1,5 @@
-"""Plan tab and Baseline tab: summary of the plan of a run, and comparison of the run with its baseline."""
+"""Plan tab and Baseline tab: summary of the plan of a run, and comparison of the run with its
+baseline."""
 
 from __future__ import annotations
 

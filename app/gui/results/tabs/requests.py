@@ -1,5 +1,5 @@
-"""Requests tab: all requests, slowest first. The user can filter the requests and show each request on the time
-axis."""
+"""Requests tab: all requests, slowest first. The user can filter the requests and show each request
+on the time axis."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _MIN_HEIGHT_PX = 420
 
 
 class RequestsTab(Tab):
-    """Table of all requests. `time_selected` is emitted with a time in seconds from the start of the run, and a
-    description of the request."""
+    """Table of all requests. `time_selected` is emitted with a time in seconds from the start of
+    the run, and a description of the request."""
 
     title = "Requests"
     time_selected = Signal(float, str)
@@ -53,7 +53,8 @@ class RequestsTab(Tab):
         return int(shown.opened.table.num_rows) > 0
 
     def show_run(self, shown: ShownRun) -> None:
-        """Show the requests. The table is built once per run; selecting a time range only filters the table."""
+        """Show the requests. The table is built once per run; selecting a time range only filters
+        the table."""
         self._window_s = shown.request.window_s
         if self._run is shown.opened:
             self._filter()

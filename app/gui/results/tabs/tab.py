@@ -1,5 +1,5 @@
-"""Base class of the tabs of the Results page. A tab is filled when it is first viewed, and again when another run is
-shown."""
+"""Base class of the tabs of the Results page. A tab is filled when it is first viewed, and again
+when another run is shown."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def create_table(model: QuantityModel, name: str) -> FrameTable:
 
 
 def fit_height(table: FrameTable, max_rows: int = _MAX_ROWS) -> None:
-    """Set the height of a table to the height of its rows, up to `max_rows` rows, so that the page scrolls instead
-    of each table."""
+    """Set the height of a table to the height of its rows, up to `max_rows` rows, so that the page
+    scrolls instead of each table."""
     rows = min(max(1, table.frame_model.rowCount()), max_rows)
     row_px = table.verticalHeader().defaultSectionSize()
     scroll_bar_px = table.horizontalScrollBar().sizeHint().height()

@@ -1,5 +1,5 @@
-"""Throughput tab: latency by request rate with the knee, and a table of all stages. Points that missed the SLO or
-are INVALID are hollow."""
+"""Throughput tab: latency by request rate with the knee, and a table of all stages. Points that
+missed the SLO or are INVALID are hollow."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ class ThroughputTab(Tab):
         self._draw_markers(report)
 
     def _draw_points(self, state: StageState, rows: list[StageRow], series: int) -> None:
-        """Draw the points of all stages in one state. Points that missed the SLO or are INVALID are hollow."""
+        """Draw the points of all stages in one state. Points that missed the SLO or are INVALID are
+        hollow."""
         if rows:
             text = formatting.display_state(state)
             self.curve.set_points(

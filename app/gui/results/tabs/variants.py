@@ -59,8 +59,8 @@ class VariantsTab(Tab):
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
-        """Draw the chart of latency and cost. A new chart is created for each run, because the axes of a chart
-        cannot be changed."""
+        """Draw the chart of latency and cost. A new chart is created for each run, because the axes
+        of a chart cannot be changed."""
         if self.front is not None:
             self.front.hide()
             self.front.deleteLater()
