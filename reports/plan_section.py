@@ -68,7 +68,7 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Monthly cost of the required instances and the spares, including the uncertainty of
     prices."""
     sizing_method: SizingMethod | None = None
-    price_kind: str = "on demand"
+    price_kind: str = "on-demand"
     measured_on: str | None = None
     fit_error_at_slo: float | None = None
     """Error of the service model at the SLO's percentile, as a fraction of the measured value."""

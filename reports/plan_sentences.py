@@ -74,7 +74,7 @@ def format_cost(row: OfferRow) -> str:
 def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
     """Describe how the size of the fleet was determined; `None` if a report of an older version
     does not contain the method."""
-    spread = f", load balancing {plan.router.replace('_', ' ')}" if plan.router else ""
+    spread = f", load balancing {plan.router.replace('-', ' ')}" if plan.router else ""
     location = f" of {row.measured_on}" if row.measured_on else ""
     if row.sizing_method == "simulated":
         return f"simulation{spread}, service model{location}"

@@ -71,7 +71,7 @@ def _render_run(report: Report, form: str, warn: Callable[[str], None]) -> str:
         from reports.openmetrics import render_openmetrics
 
         return render_openmetrics(report)
-    raise ValueError(f"a report is not written as {form}")
+    raise ValueError(f"{form!r} is not a report format")
 
 
 def _render_plan(report: PlanReport, form: str, warn: Callable[[str], None]) -> str:

@@ -102,8 +102,8 @@ def _quantiles_from_percentiles(levels: Mapping[str, float]) -> Ints | None:
         return None
     from scipy import special  # imported lazily, as the import would delay the start of a run
 
-    shares, values = np.array(known).T
-    scores, logs = special.ndtri(shares), np.log(np.maximum.accumulate(values))
+    probabilities, values = np.array(known).T
+    scores, logs = special.ndtri(probabilities), np.log(np.maximum.accumulate(values))
     log_low = logs[0] - (logs[1] - logs[0]) / (scores[1] - scores[0]) * (scores[0] + 3.0)  # symmetric around the median
     nodes = special.ndtri((np.arange(_NODES) + 0.5) / _NODES)
     quantiles = np.exp(np.interp(nodes, [-3.0, *scores], [log_low, *logs]))

@@ -316,11 +316,11 @@ def _trend(arguments: argparse.Namespace) -> int:
         return 0
     from app.cli.tables import format_cell, format_table
 
-    left_out = (
+    excluded_text = (
         f"; {trend.excluded_count} excluded (INVALID, or another machine or workload)" if trend.excluded_count else ""
     )
     first, last = format_cell(runs[0].run_id), format_cell(runs[-1].run_id)  # imported runs are untrusted
-    print(f"{format_cell(trend.name)}: {len(runs)} runs, {first} to {last}{left_out}")
+    print(f"{format_cell(trend.name)}: {len(runs)} runs, {first} to {last}{excluded_text}")
     print(
         format_table(
             ("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(history) for history in series]

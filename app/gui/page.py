@@ -63,6 +63,6 @@ class Page(QWidget):
         return None
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the directories of the runs that are shown or ticked on the page, for the
+        """Return the directories of the runs that are shown or checked on the page, for the
         comparison that Ctrl+D opens."""
         return ()

@@ -155,8 +155,8 @@ def find_price(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
         cost = compute_owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
         return (cost, "owned") if cost > 0 else None
     price = {
-        "on demand": offer.on_demand_usd_per_hour,
-        "reserved 1y": offer.reserved_1y_usd_per_hour,
+        "on-demand": offer.on_demand_usd_per_hour,
+        "reserved-1y": offer.reserved_1y_usd_per_hour,
         "spot": offer.spot_usd_per_hour,
         "owned": None,
     }[kind]

@@ -250,7 +250,7 @@ def _format_event_notes(operations: Operations) -> Iterator[str]:
             f"A replica fails every {format_number(failures.mtbf_hours)} hours on average, loses its requests, {note}."
         )
     for update in operations.updates:
-        limits = f"maxSurge {format_share(update.surge)}, maxUnavailable {format_share(update.unavailable)}"
+        limits = f"maxSurge {100 * update.surge:.4g}%, maxUnavailable {100 * update.unavailable:.4g}%"
         yield f"Rolling update of all replicas from {_format_clock(update.at_s)}: {limits}."
     if warm_nodes:
         yield f"Nodes for {warm_nodes:,} replicas are kept warm and empty, and are billed."

@@ -41,7 +41,7 @@ The larger one applies. With only a few hundred requests per replica, replicas t
 one never build up queues, so round robin over 64 replicas would appear to sustain 4 to 6 % more
 than it does.
 """
-_TOKEN_CELLS, _TOKEN_CELL = {"random": 1, "round_robin": 6}, 8
+_TOKEN_CELLS, _TOKEN_CELL = {"random": 1, "round-robin": 6}, 8
 """Number of language model replicas that are simulated in place of the entire fleet: by router, and
 for other routers.
 

@@ -23,9 +23,9 @@ def format_usd(number: float) -> str:
 
 
 def format_share(number: float) -> str:
-    """Format a share as a percentage; shares just below 1 become "over 99.9%" instead of being
-    rounded up to 100%."""
-    return "over 99.9%" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + "%"
+    """Format a share as a percentage; shares just below 1 become "over 99.9 %" instead of being
+    rounded up to 100 %."""
+    return "over 99.9 %" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + " %"
 
 
 def format_service_model(service: ServiceModel) -> str:

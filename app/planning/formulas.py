@@ -118,9 +118,9 @@ def _is_met_by_slots(service: RequestService, goal: Goal, per_s: float, replicas
     Depending on the router, several replicas are treated as a pooled queue, and arrivals are more
     or less regular.
     """
-    pooled_replicas = replicas if router in ("least_work", "least_outstanding", "weighted") else 1
-    pooled_replicas = min(2, replicas) if router == "power_of_two" else pooled_replicas
-    arrival_cv2 = 1 / replicas if router == "round_robin" else 1.0
+    pooled_replicas = replicas if router in ("least-work", "least-outstanding", "weighted") else 1
+    pooled_replicas = min(2, replicas) if router == "power-of-two" else pooled_replicas
+    arrival_cv2 = 1 / replicas if router == "round-robin" else 1.0
     servers, rate = pooled_replicas * service.slots, per_s * pooled_replicas
     erlangs, limit_s = rate * service.mean_s, goal.limit_s - service.outside_s
     if erlangs >= servers or limit_s <= 0:

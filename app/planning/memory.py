@@ -22,7 +22,7 @@ BYTES_PER_PARAMETER = {
 # with error correction
 _MIN_STACKED_GB_S = 1500.0
 _GDDR7_CARDS = ("rtx-5090", "rtx-pro-6000-server", "rtx-pro-6000-workstation")
-"""Keys of cards with a bandwidth as of stacked memory that have none."""
+"""Keys of GPUs whose bandwidth is as high as that of HBM, but that use GDDR memory."""
 _USABLE_STACKED, _USABLE_OTHER = 0.985, 0.93
 # memory of the context, kernels and collectives, outside the memory pool of the inference engine
 _RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB

@@ -31,8 +31,8 @@ def build_plan_notes(
     return (
         *(note for target in plan_inputs.measured for note in _format_measurement_notes(target)),
         *_format_assumption_notes(plan_inputs),
-        f"A month is {HOURS_PER_MONTH} hours of every instance, {plan_inputs.limits.price}. Disk, network, taxes and "
-        "support are not included.",
+        f"A month is {HOURS_PER_MONTH} hours of every instance at the {plan_inputs.limits.price} price. Disk, network, "
+        "taxes and support are not included.",
         f"The cost per 1k inferences is at today's mean rate of {format_number(demand.mean_per_s)} req/s.",
         *_format_traffic_notes(plan_inputs, demand),
         *goals.notes,

@@ -74,7 +74,7 @@ def _relax_limits(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
         ),
         (bool(limits.vendors), {"vendors": ()}, lambda _: ("plan.vendors=[]", "accelerators of every vendor")),
         (limits.max_power_w is not None, {"max_power_w": None}, lambda _: ("plan.max_power=null", "no power limit")),
-        (limits.price != "on demand", {"price": "on demand"}, lambda _: ("plan.price=on-demand", "on-demand prices")),
+        (limits.price != "on-demand", {"price": "on-demand"}, lambda _: ("plan.price=on-demand", "on-demand prices")),
         (limits.redundancy > 0, {"redundancy": 0}, lambda _: ("plan.redundancy=n+0", "no spare instance")),
         (limits.zones > 1, {"zones": 1}, lambda _: ("plan.zones=1", "a single zone")),
         (

@@ -121,7 +121,7 @@ def _iterate_model_inputs(
         "router",
         ("least outstanding", "random"),
         (
-            (demand, scale_rate(goals, "least_outstanding"), _unchanged_price),
+            (demand, scale_rate(goals, "least-outstanding"), _unchanged_price),
             (demand, scale_rate(goals, "random"), _unchanged_price),
         ),
     )

@@ -413,6 +413,6 @@ class LoadSettings(Settings):
         names = [stage.name for stage in self.stages]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise BadValueError(f"two of load.stages are named {twice!r}")
+            raise BadValueError(f"two load stages are named {twice!r}")
         check_shares(self.stages)
         return self

@@ -6,7 +6,7 @@ measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -23,12 +23,11 @@ from app.profiles.settings import (
     Share,
     Unit,
     UsdPerMonth,
-    WrittenAs,
     build_settings,
     upper_bound,
 )
 from app.profiles.units import format_power, parse_bytes, parse_power_w, parse_usd_per_unit
-from app.records.offers import ApiPrice, PlanLimits, PriceKind, Router, UnmeasuredGpus, Workload
+from app.records.offers import ApiPrice, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 
 _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
@@ -68,21 +67,6 @@ def is_language_model(path: Path) -> bool:
 T = TypeVar("T")
 _MAX_ZONES = 9
 _GIB = 2.0**30
-PriceName = Literal["on-demand", "reserved-1y", "spot"]
-RouterName = Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"]
-_PRICES: dict[str, PriceKind] = {"on-demand": "on demand", "reserved-1y": "reserved 1y", "spot": "spot"}
-ROUTERS: dict[str, Router] = {
-    "round-robin": "round_robin",
-    "random": "random",
-    "power-of-two": "power_of_two",
-    "least-outstanding": "least_outstanding",
-    "least-work": "least_work",
-    "session-hash": "session_hash",
-}
-
-
-def _invert(names: Mapping[str, T]) -> dict[T, str]:
-    return {value: name for name, value in names.items()}
 
 
 def _or_none(read: Callable[[object], T]) -> Callable[[object], T | None]:
@@ -124,7 +108,7 @@ UnmeasuredGpuSettings = build_settings(
         Annotated[
             float | None, BeforeValidator(_or_none(_read_gib)), PlainSerializer(_write_gib), Unit("MiB, GiB, MB, GB")
         ],
-        "Memory that a replica needs on a card, like 8GiB. Without it, smaller cards are refused.",
+        "Memory that a replica needs on a GPU, like 8GiB. Without it, GPUs with less memory are rejected.",
         "8GiB",
         alias="memory",
     ),
@@ -152,7 +136,7 @@ PlanSettings = build_settings(
         0,
     ),
     router=Key(
-        Annotated[Router, WrittenAs(RouterName, ROUTERS.__getitem__, _invert(ROUTERS).__getitem__)],
+        Router,
         "Load-balancing strategy across replicas.",
     ),
     regions=Key(Listed[str], "Regions to consider, like us-east-1. Leave it empty for all.", ["us-east-1"]),
@@ -186,7 +170,7 @@ PlanSettings = build_settings(
         8,
     ),
     price=Key(
-        Annotated[PriceKind, WrittenAs(PriceName, _PRICES.__getitem__, _invert(_PRICES).__getitem__)],
+        RequestedPrice,
         "Pricing model. Spot instances can be interrupted; reserved instances are paid for a year.",
     ),
     max_price_age_days=Key(

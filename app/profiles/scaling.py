@@ -15,7 +15,6 @@ from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from app.profiles import units
 from app.profiles.loading import load_overrides
-from app.profiles.plan import ROUTERS, RouterName
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Count, PositiveSeconds, Rate, Seconds, Settings, Share, upper_bound
 from app.profiles.traffic import ClockTime
@@ -358,7 +357,7 @@ class DaySettings(Settings):
     drain_s: Seconds = Field(default=Operations().drain_s, alias="drain")
     timeout_s: PositiveSeconds = Field(default=30.0, alias="timeout")
     queue_limit: Annotated[int, Field(ge=0), upper_bound(10_000)] = 10_000
-    router: RouterName | None = None
+    router: Router | None = None
 
 
 class _StaticDay(DaySettings):
@@ -402,10 +401,6 @@ def load_day(autoscaler: str, overrides: Sequence[str]) -> DaySettings:
     """Load the settings of a day with an autoscaler. Raises ProfileError that names the invalid
     `--set`."""
     return load_overrides(_DAYS[autoscaler], overrides)
-
-
-def find_router(settings: DaySettings) -> Router | None:
-    return None if settings.router is None else ROUTERS[settings.router]
 
 
 def build_operations(settings: DaySettings, replicas_per_instance: int) -> Operations:

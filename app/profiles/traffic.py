@@ -371,7 +371,7 @@ class TrafficSettings(Settings):
         names = [entry.name for entry in self.classes]
         duplicate = next((name for name in names if names.count(name) > 1), None)
         if duplicate is not None:
-            raise BadValueError(f"two of classes are named {duplicate!r}")
+            raise BadValueError(f"two traffic classes are named {duplicate!r}")
         return self
 
     @model_validator(mode="after")

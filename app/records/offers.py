@@ -114,8 +114,9 @@ class GridIntensity(msgspec.Struct, frozen=True):
     source: str
 
 
-PriceKind = Literal["on demand", "reserved 1y", "spot", "owned"]
-Router = Literal["round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"]
+RequestedPrice = Literal["on-demand", "reserved-1y", "spot"]
+PriceKind = Literal[RequestedPrice, "owned"]
+Router = Literal["round-robin", "random", "power-of-two", "least-outstanding", "least-work", "session-hash"]
 """Load-balancing policy that distributes requests across replicas."""
 Workload = Literal["saturated", "decode", "batched-decode", "unknown"]
 """Kind of the model's work, which determines the bottleneck.
@@ -242,11 +243,11 @@ class PlanLimits(msgspec.Struct, frozen=True):
     providers: tuple[str, ...] = ()
     budget_usd_per_month: float | None = None
     max_price_age_days: int | None = None
-    router: Router = "round_robin"
+    router: Router = "round-robin"
     zones: int = 1
     surge: int = 0
     max_accelerators: float | None = None
-    price: PriceKind = "on demand"
+    price: RequestedPrice = "on-demand"
     unmeasured_gpus: UnmeasuredGpus | None = None
     vendors: tuple[str, ...] = ()
     max_power_w: float | None = None

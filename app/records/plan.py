@@ -132,7 +132,7 @@ class Fleet(msgspec.Struct, frozen=True):
     measured_on: str | None = None
     """Name of the measurement that the fleet is based on; None if it is not based on a
     measurement."""
-    price_kind: PriceKind = "on demand"
+    price_kind: PriceKind = "on-demand"
     instances_needed: Spread | None = None
     """Number of instances needed to sustain the peak within the SLO, without spares."""
     usd_per_month_needed: Spread | None = None

@@ -19,7 +19,7 @@ from app.profiles.pricing.catalog import (
 from app.records.offers import Catalog, Offer
 
 _MONEY_CELLS = {
-    "on_demand_usd_per_hour": "on demand",
+    "on_demand_usd_per_hour": "on-demand",
     "spot_usd_per_hour": "spot",
     "reserved_1y_usd_per_hour": "reserved",
 }

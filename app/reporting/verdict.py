@@ -48,6 +48,8 @@ class Headline(msgspec.Struct, frozen=True):
 
     text: str
     detail: str = ""
+    is_first_cause: bool = False
+    """True if the text states the first cause of the exit code."""
 
     @property
     def sentence(self) -> str:
@@ -170,7 +172,7 @@ def build_verdict(result: Result) -> model.ReportVerdict:
         headline=headline.text,
         detail=headline.detail,
         stamp=stamp,
-        reasons=tuple(reason for reason in reasons if _capitalized(reason) != headline.text),
+        reasons=reasons[1:] if headline.is_first_cause else reasons,
         exit_code=result.exit.code,
     )
 
@@ -203,7 +205,7 @@ def _headline(result: Result, outcome: Outcome) -> Headline:
     if result.max_rate is not None:
         return _max_rate_headline(result.max_rate, outcome).add(_inconclusive_note(result, outcome))
     if outcome == "FAIL" and result.exit.causes:
-        return Headline(_capitalized(result.exit.causes[0].text))
+        return Headline(_capitalized(result.exit.causes[0].text), is_first_cause=True)
     if any(stage.concurrency for stage in find_highest_passed_load(result.stages)):
         return _concurrency_headline(result).add(_inconclusive_note(result, outcome))
     return _objectives_headline((*result.slo, *result.gates), measured)

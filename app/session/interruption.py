@@ -15,7 +15,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
-        self._request_count = 0
+        self._stop_request_count = 0
         self._stop_load: Callable[[bool], None] | None = None
         self._exit_callback: Callable[[], None] | None = None
 
@@ -34,15 +34,15 @@ class Interruption:
     def request_without_exit(self, code: ExitCode) -> None:
         """Request a stop like `request_stop`, but never exit immediately; the second request
         cancels in-flight requests."""
-        if self._request_count < 2:
+        if self._stop_request_count < 2:
             self.request_stop(code)
 
     def request_stop(self, code: ExitCode) -> None:
-        self._request_count += 1
+        self._stop_request_count += 1
         self.code = self.code or code
-        if self._request_count > 2:
+        if self._stop_request_count > 2:
             if self._exit_callback is not None:
                 self._exit_callback()
             os._exit(int(self.code))
         if self._stop_load is not None:
-            self._stop_load(self._request_count == 1)
+            self._stop_load(self._stop_request_count == 1)

@@ -111,8 +111,8 @@ _TRAFFIC_FIELDS = {
 
 
 _PRICE_FIELDS: dict[PriceKind, str] = {
-    "on demand": "on_demand_usd_per_hour",
-    "reserved 1y": "reserved_1y_usd_per_hour",
+    "on-demand": "on_demand_usd_per_hour",
+    "reserved-1y": "reserved_1y_usd_per_hour",
     "spot": "spot_usd_per_hour",
     "owned": "on_demand_usd_per_hour",
 }

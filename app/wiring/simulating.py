@@ -19,7 +19,7 @@ from app.planning.planned_fleet import (
     prepare_fleet,
     prepare_replica,
 )
-from app.profiles.scaling import DaySettings, build_autoscaler, build_operations, find_router, load_day
+from app.profiles.scaling import DaySettings, build_autoscaler, build_operations, load_day
 from app.records.day import SimulatedDay
 from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
@@ -90,7 +90,7 @@ def _build_day_options(
         operations=operations,
         timeout_s=settings.timeout_s,
         queue_limit=settings.queue_limit,
-        router=find_router(settings),
+        router=settings.router,
         seed=request.seed,
     )
 

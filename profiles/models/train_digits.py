@@ -1,8 +1,6 @@
-"""Make digits.onnx, digits.npz and digits.json again: `python profiles/models/train_digits.py` with
-the `train` extra.
+"""Make digits.onnx, digits.npz and digits.json again: `python profiles/models/train_digits.py` with the `train` extra.
 
-The settings were chosen on 250 rows of the training part. The held-out rows are read for the record
-at the end only.
+The settings were chosen on 250 rows of the training part. The held-out rows are read for the record at the end only.
 """
 
 from __future__ import annotations
@@ -33,8 +31,7 @@ EPOCHS = 10
 BATCH = 32
 PEAK_LEARNING_RATE = 3e-3
 SIDE = 28
-"""The 8x8 image is enlarged to this many pixels, so that an inference weighs milliseconds and not
-microseconds."""
+"""The 8x8 image is enlarged to this many pixels, so that an inference weighs milliseconds and not microseconds."""
 BLOCKS = ((64, 1), (64, 1), (64, 1), (96, 2))
 """Channels and stride of each residual block."""
 
@@ -87,8 +84,7 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Seque
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The enlarged images turned by up to 9 degrees, scaled by up to 8 % and shifted by up to half
-    a small pixel."""
+    """The enlarged images turned by up to 9 degrees, scaled by up to 8 % and shifted by up to half a small pixel."""
     count = len(images)
 
     def spread(limit: float) -> Tensor:
@@ -128,8 +124,7 @@ def trained(images: Tensor, labels: Tensor) -> Digits:
 
 
 class Graph:
-    """An ONNX graph under construction; each method adds nodes and returns the name of what they
-    give."""
+    """An ONNX graph under construction; each method adds nodes and returns the name of what they give."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []

@@ -170,7 +170,7 @@ def _rates_alternative(load: LoadSeries, verb: str) -> str:
     totals = [sum(series) * load.bin_s for series in (load.offered_per_s, load.completed_per_s, load.good_per_s)]
     offered, completed, good = (formatting.format_count(round(total)) for total in totals)
     return (
-        f"{offered} requests {verb} over {formatting.format_duration(length_s)}, at most "
+        f"{offered} requests {verb} over {formatting.format_duration(length_s)}, peak rate "
         f"{formatting.with_unit(formatting.format_number(max(load.offered_per_s)), 'req/s')}; {completed} completed, "
         f"{good} within SLO. At most {formatting.format_count(max(load.in_flight))} in flight."
     )

@@ -186,7 +186,7 @@ def balancer_adds(folder: Path, hold_s: float) -> str:
     bench = Bench(CONSTANT, folder, hold_s)
     with contextlib.ExitStack() as stack:
         port = CONSTANT.start(stack, folder, 0)
-        through = stack.enter_context(child("tests.fakes.balancer", "round_robin", str(port)))
+        through = stack.enter_context(child("tests.fakes.balancer", "round-robin", str(port)))
         load_points = [
             bench.load_points(at, CONSTANT_PER_S, (1,), run)[0] for at, run in ((port, "direct"), (through, "balancer"))
         ]

@@ -83,15 +83,15 @@ def _model(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
 FOUR, ONE = ServiceModel(delay_s=0.020, sigma=0.5, servers=4), ServiceModel(delay_s=0.006, sigma=0.6, servers=1)
 CONSTANT, CONSTANT_PER_S = Server("always 10 ms", _scripted(ServiceModel(delay_s=0.010)), None, ()), 50.0
 SERVERS = (
-    Server("4 slots", _scripted(FOUR), 4 / (0.020 * math.exp(0.5**2 / 2)), ("least_outstanding",)),
-    Server("1 slot", _scripted(ONE), 1 / (0.006 * math.exp(0.6**2 / 2)), ("round_robin", "least_outstanding")),
-    Server("batches", _batches, MAX_ROWS / (FIXED_S + PER_ROW_S * MAX_ROWS), ("round_robin",)),
-    Server("two speeds", _two_speeds, SLOTS / ((1 - SLOW_SHARE) * QUICK_S + SLOW_SHARE * SLOW_S), ("round_robin",)),
+    Server("4 slots", _scripted(FOUR), 4 / (0.020 * math.exp(0.5**2 / 2)), ("least-outstanding",)),
+    Server("1 slot", _scripted(ONE), 1 / (0.006 * math.exp(0.6**2 / 2)), ("round-robin", "least-outstanding")),
+    Server("batches", _batches, MAX_ROWS / (FIXED_S + PER_ROW_S * MAX_ROWS), ("round-robin",)),
+    Server("two speeds", _two_speeds, SLOTS / ((1 - SLOW_SHARE) * QUICK_S + SLOW_SHARE * SLOW_S), ("round-robin",)),
     Server(
         "contending",
         _model,
         None,
-        ("round_robin",),
+        ("round-robin",),
         (2,),
         CONTENDING_SHARES,
         "/v2/models/convolutions/infer",

@@ -116,7 +116,7 @@ def drawn(seed: int, family: Family) -> Truth:
 
 def _router(rng: np.random.Generator, family: Family) -> Router:
     """Of exponential requests only what falls apart into single replicas is known."""
-    routers: tuple[Router, ...] = ("round_robin", "random", "power_of_two", "least_outstanding")
+    routers: tuple[Router, ...] = ("round-robin", "random", "power-of-two", "least-outstanding")
     return routers[int(rng.integers(0, 2 if family == "exponential requests" else 4))]
 
 
@@ -194,7 +194,7 @@ def true_rate(truth: Truth) -> float:
 def _alone(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
     """Round robin over 64 gives each replica every 64th of a Poisson stream, and random its own."""
     goal, in_production = shape.goals.latency_goals[0], truth._replace(speed=1.0)
-    every = CELL if truth.router == "round_robin" else 1
+    every = CELL if truth.router == "round-robin" else 1
 
     def missed_by(per_s: float) -> float:
         latencies_s = stage_latencies(in_production, per_s, 400_000, np.random.default_rng(1), every)
@@ -291,7 +291,7 @@ def main() -> None:
     own = [one for one in outcomes if one.family in ("requests", "batches")]
     if own:
         print(row("both of the fitted family", own))
-    for router in ("round_robin", "random", "power_of_two", "least_outstanding"):
+    for router in ("round-robin", "random", "power-of-two", "least-outstanding"):
         if alike := [one for one in own if one.router == router]:
             print(row(f"… {router}", alike))
     for why in sorted({one.why_not for one in outcomes if one.why_not}):

@@ -4,7 +4,7 @@ It uses the standard library alone and none of the product's code. One event hap
 each replica is an object with a queue. It is slow (about 100,000 requests/s), and that is the point: a reader can check
 each line against the definition of the queue.
 
-    latencies_s = simulate(arrivals_s, services_s, lambda: Slots(4), replicas=10, router="least_outstanding")
+    latencies_s = simulate(arrivals_s, services_s, lambda: Slots(4), replicas=10, router="least-outstanding")
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-Router = Literal["random", "round_robin", "least_outstanding", "power_of_two"]
-ROUTERS: tuple[Router, ...] = ("random", "round_robin", "least_outstanding", "power_of_two")
+Router = Literal["random", "round-robin", "least-outstanding", "power-of-two"]
+ROUTERS: tuple[Router, ...] = ("random", "round-robin", "least-outstanding", "power-of-two")
 
 
 class Replica(Protocol):
@@ -201,9 +201,9 @@ class _Router:
         self._fleet, self._rng, self._turn = fleet, rng, -1
         self._choose = {
             "random": self._random,
-            "round_robin": self._round_robin,
-            "least_outstanding": self._least_outstanding,
-            "power_of_two": self._power_of_two,
+            "round-robin": self._round_robin,
+            "least-outstanding": self._least_outstanding,
+            "power-of-two": self._power_of_two,
         }[router]
 
     def __call__(self) -> int:

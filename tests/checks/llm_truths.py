@@ -43,7 +43,7 @@ from tests.fakes.offers import TODAY, catalogue, offer
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Router = Literal["random", "round_robin", "least_outstanding"]
+Router = Literal["random", "round-robin", "least-outstanding"]
 Limit = Literal["none", "sequences", "kv blocks"]
 
 TRUTHS_PER_SEED = 10
@@ -240,7 +240,7 @@ def simulate(
     fleet = [Replica(server, factors) for _ in range(replicas)]
     choices = rng.integers(0, replicas, len(requests.arrivals_s)).tolist()
     for request, now_s in enumerate(requests.arrivals_s):
-        if router == "least_outstanding":
+        if router == "least-outstanding":
             for each in fleet:
                 each.advance(now_s, requests)
             chosen = min(fleet, key=lambda each: each.outstanding)
@@ -300,13 +300,13 @@ def draw_truth(seed: int, number: int) -> Truth:
         inputs, outputs = lengths.draw(rng, 1_000)
         mean_tokens = float(np.mean(inputs) + np.mean(outputs))
         server = dataclasses.replace(server, kv_blocks=max(1, round(sequences * mean_tokens / TOKENS_PER_BLOCK)))
-    router: Router = ("random", "round_robin", "least_outstanding")[int(rng.integers(0, 3))]
+    router: Router = ("random", "round-robin", "least-outstanding")[int(rng.integers(0, 3))]
     at_once = poisson(1e9, 600, lengths, rng)
     saturation_per_s = 600 / float(simulate(server, at_once, rng).latency_s.max())
     return Truth(
         server=server, lengths=lengths, limit=limit,
         slo=_draw_slo(server, lengths, saturation_per_s, rng),
-        router=router, replicas=int(rng.integers(*((6, 13) if router == "least_outstanding" else (8, 25)))),
+        router=router, replicas=int(rng.integers(*((6, 13) if router == "least-outstanding" else (8, 25)))),
         speed=math.exp(rng.normal(0.0, RUN_TO_RUN_SIGMA)),
         headroom=float(rng.uniform(0.05, 0.95)), is_search=bool(rng.random() < 0.5),
         stage_requests=round(between(400, 1_500)), saturation_per_s=saturation_per_s,
@@ -430,16 +430,16 @@ def true_rate_per_s(truth: Truth, requests: int = TRUTH_REQUESTS) -> float:
     coarse = _rate_between(truth, COARSE_REQUESTS, 0.02 * truth.saturation_per_s, 0.8 * truth.saturation_per_s, 0.03)
     if coarse == 0:
         return 0.0
-    if truth.router == "least_outstanding":
+    if truth.router == "least-outstanding":
         requests = max(requests, TRUTH_REQUESTS_EACH * truth.replicas)
     return _rate_between(truth, requests, 0.9 * coarse, coarse, TRUTH_PRECISION)
 
 
 def _rate_between(truth: Truth, requests: int, low: float, high: float, precision: float) -> float:
     """Where the worst time over its limit is 1; `low` and `high` are moved until they enclose the rate."""
-    replicas = truth.replicas if truth.router == "least_outstanding" else 1
+    replicas = truth.replicas if truth.router == "least-outstanding" else 1
     rng = np.random.default_rng(7)
-    every = truth.replicas if truth.router == "round_robin" else 1
+    every = truth.replicas if truth.router == "round-robin" else 1
     gaps = rng.standard_gamma(every, requests) / every
     inputs, outputs = truth.lengths.draw(rng, requests)
     warm = requests // 10
@@ -601,7 +601,7 @@ def print_tables(outcomes: Sequence[Outcome]) -> None:
     print(row("all", outcomes))
     for limit in ("none", "sequences", "kv blocks"):
         print(row(f"limit: {limit}", [one for one in outcomes if one.limit == limit]))
-    for router in ("random", "round_robin", "least_outstanding"):
+    for router in ("random", "round-robin", "least-outstanding"):
         print(row(router.replace("_", " "), [one for one in outcomes if one.router == router]))
     for metric in ("ttft", "tpot", "latency"):
         print(row(f"SLO of {metric}", [one for one in outcomes if metric in one.slo]))

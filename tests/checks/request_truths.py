@@ -268,8 +268,8 @@ def _steady_latencies(truth: Truth, replicas: int, times: int, rng: np.random.Ge
     Behind a random router each replica has Poisson arrivals of its own, and in a round robin every n-th request, so
     that one replica stands for all.
     """
-    if truth.router in ("random", "round_robin"):
-        every = replicas if truth.router == "round_robin" else 1
+    if truth.router in ("random", "round-robin"):
+        every = replicas if truth.router == "round-robin" else 1
         gaps = rng.standard_gamma(every, times * JUDGED_REQUESTS) / every
         arrivals_s, simulated = np.cumsum(gaps * replicas / truth.peak_per_s), 1
     else:

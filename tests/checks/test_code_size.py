@@ -4,6 +4,8 @@ from pathlib import Path
 
 from tests.checks.code_size import code_size
 
+ROOT = Path(__file__).parents[2]
+
 SOURCE = '''"""What this is for."""
 
 # a comment
@@ -29,3 +31,9 @@ def test_blank_lines_comments_and_docstrings_are_not_code(tmp_path: Path) -> Non
     (tmp_path / "sizewise.py").write_text("x = 1  #" + "x" * 100)
     size = code_size(tmp_path)
     assert size == (2, len(SOURCE.splitlines()) + 1, 5 + 1, 1)
+
+
+def test_the_product_keeps_its_number_of_files_and_its_share_of_long_lines() -> None:
+    size = code_size(ROOT)
+    assert size.files <= 850
+    assert size.long_lines <= 0.061 * size.lines

@@ -51,4 +51,4 @@ def test_routers_rank_as_they_are_known_to() -> None:
         return sum(simulate(arrivals_s, services_s, lambda: Slots(1), 8, router)) / len(arrivals_s)
 
     means_s = {router: mean_s(router) for router in ROUTERS}
-    assert means_s["least_outstanding"] < means_s["power_of_two"] < means_s["round_robin"] < means_s["random"]
+    assert means_s["least-outstanding"] < means_s["power-of-two"] < means_s["round-robin"] < means_s["random"]

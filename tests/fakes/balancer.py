@@ -19,7 +19,7 @@ class Balancer:
 
     def __init__(self, router: str, ports: Sequence[int]) -> None:
         self._replicas = [_Replica(port) for port in ports]
-        self._is_by_load = {"round_robin": False, "least_outstanding": True}[router]
+        self._is_by_load = {"round-robin": False, "least-outstanding": True}[router]
         self._turn = 0
 
     def __call__(self) -> asyncio.Protocol:

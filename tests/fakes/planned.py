@@ -30,7 +30,7 @@ def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **c
         "measured": (target,),
         "traffic": Traffic(60.0, "custom", DAYTIME),
         "slo": (parse_objective(slo),),
-        "limits": PlanLimits(router="least_outstanding"),
+        "limits": PlanLimits(router="least-outstanding"),
         "catalog": catalogue(offer("c2", vcpus=2.0), offer("c4", vcpus=4.0, on_demand_usd_per_hour=3.0)),
         "today": TODAY,
     }

@@ -72,7 +72,7 @@ def whole_plan() -> Plan:
         offers=(best, second, own, refused(T4)),
         pareto=(best, second, larger),
         notes=("Measured on one L4.",),
-        router="least_outstanding",
+        router="least-outstanding",
         sensitivity=swings(),
         hours=tuple(map(_hour, range(24))),
         commitment=Commitment(2, 1710.0, 2576.9, "Were 2 reserved for a year, a month would cost 1,710 USD."),
@@ -111,7 +111,7 @@ def nothing_fits() -> Plan:
         offers=(refused(T4), refused(L4)),
         pareto=(),
         notes=("No instance type qualifies.",),
-        router="round_robin",
+        router="round-robin",
     )
 
 

@@ -1,4 +1,4 @@
-"""Flow (f) of the window: two runs ticked in the library, held against each other, and written down."""
+"""Flow (f) of the window: two runs checked in the library, compared and exported."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ from app.storage.run_directory import find_run, runs_home
 from tests.fakes.driving import press_key, shows
 
 _LONGEST_MS = 600_000
-"""Seventy seconds on a quiet machine; what it reckons at its end waits for whatever else is to be reckoned there."""
-TRIES = 3
+"""Seventy seconds on a quiet machine; on a busy one its report and plan wait for processor time."""
 
 
 def texts_of(window: Window) -> set[str]:
@@ -57,10 +56,7 @@ def result_of_enter(window: Window, qtbot: QtBot) -> Result:
 @pytest.mark.timeout(1500)
 def test_enter_starts_the_quick_check_and_its_result_comes(open_window: Callable[[], Window], qtbot: QtBot) -> None:
     window = open_window()
-    for _ in range(TRIES):  # short holds find no rate where a busy machine spoils them, and the run says so
-        result = result_of_enter(window, qtbot)
-        if result.plan is not None:
-            break
+    result = result_of_enter(window, qtbot)  # short steps find no rate on a busy machine, and the run says so
     qtbot.waitUntil(lambda: result.verdict.status in texts_of(window), timeout=20_000)
     assert result.max_rate is not None
     if result.max_rate.per_s.value is None:

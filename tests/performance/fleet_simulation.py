@@ -39,7 +39,7 @@ def main() -> None:
     compile_all()
     for router in ROUTERS:
         _measure(f"{router}, 16 of 1 slot", FleetDesign((ONE_SLOT,) * 16, router), 0.85 * 16)
-    of_two: Router = "power_of_two"
+    of_two: Router = "power-of-two"
     _measure("two choices, 16 of 1 slot, cv 0", FleetDesign((RequestService(1, 1.0, 0.0),) * 16, of_two), 0.85 * 16)
     _measure("two choices, 64 of 1 slot", FleetDesign((ONE_SLOT,) * 64, of_two), 0.85 * 64)
     _measure("two choices, 16 of 8 slots", FleetDesign((RequestService(8, 1.0, 1.0),) * 16, of_two), 0.85 * 128)

@@ -39,7 +39,7 @@ def question() -> PlanningInputs:
         CapacityCurve((), "latency_ms.p95", 900.0, (880.0, 920.0), None),
         ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.max_per_s),
     )
-    limits = PlanLimits(unmeasured_gpus=UnmeasuredGpus("fp16", "saturated", 4.0), router="power_of_two")
+    limits = PlanLimits(unmeasured_gpus=UnmeasuredGpus("fp16", "saturated", 4.0), router="power-of-two")
     traffic = Traffic(20_000.0, "workday", SHAPES["workday"])
     slo = (parse_objective("latency_ms.p95 < 40"),)
     return PlanningInputs((target,), traffic, slo, limits, load_bundled_catalog(), _DATE)

@@ -460,7 +460,7 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
             "Monthly cost vs. latency at peak", "Cost sensitivity", "Limiting factor",
             "Peak day by hour", "Unit cost of the recommended fleet, $", "Energy and carbon: energy 262 (190–330)",
             "Savings by change, one at a time", "Were 2 reserved for a year", "together cost 297 USD less",
-            "Feasible offers by cost, on demand or owned", "1 excluded offer",
+            "Feasible offers by cost, on-demand or owned", "1 excluded offer",
         )
     ]  # fmt: skip
     assert order == sorted(order)

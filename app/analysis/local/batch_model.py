@@ -24,7 +24,7 @@ _MIN_R2 = 0.98
 _MAX_MISS = 0.05
 _MIN_BATCHES = 3
 _MIN_BATCHES_FOR_BREAK = 5
-_CUTS = 60
+_BREAKPOINT_COUNT = 60
 
 
 class BatchPoint(msgspec.Struct, frozen=True):
@@ -134,18 +134,21 @@ def _find_break(b: Floats, s: Floats, weights: Floats) -> float | None:
     better than one line by an F test at 5 %. The position counts as a parameter."""
     if b.size < _MIN_BATCHES_FOR_BREAK:
         return None
-    cuts = np.geomspace(b[1], b[-2], _CUTS)
+    breakpoints = np.geomspace(b[1], b[-2], _BREAKPOINT_COUNT)
     single_line = np.column_stack((np.ones_like(b), b))
     single_line_squares = _compute_residual_squares(single_line, s, weights)
-    two_line_squares, cut_batch = min(
-        (_compute_residual_squares(np.column_stack((single_line, np.maximum(0.0, b - cut))), s, weights), float(cut))
-        for cut in cuts
+    two_line_squares, breakpoint_batch = min(
+        (
+            _compute_residual_squares(np.column_stack((single_line, np.maximum(0.0, b - break_point))), s, weights),
+            float(break_point),
+        )
+        for break_point in breakpoints
     )
     degrees_of_freedom = b.size - 4
     if two_line_squares <= 0:
-        return cut_batch
+        return breakpoint_batch
     f_ratio = (single_line_squares - two_line_squares) / 2 / (two_line_squares / degrees_of_freedom)
-    return cut_batch if special.fdtrc(2, degrees_of_freedom, f_ratio) < ALPHA else None
+    return breakpoint_batch if special.fdtrc(2, degrees_of_freedom, f_ratio) < ALPHA else None
 
 
 def _compute_residual_squares(columns: Floats, s: Floats, weights: Floats) -> float:

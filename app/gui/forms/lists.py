@@ -17,7 +17,7 @@ from app.gui.widgets import button, hbox, tool_button, vbox
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
-_TICKS_PER_ROW = 3
+_BOXES_PER_ROW = 3
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -66,28 +66,28 @@ class CheckBoxesEditor(Editor):
         self.check_boxes = {choice: QCheckBox(choice) for choice in spec.item.choices}
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setColumnStretch(_TICKS_PER_ROW, 1)
-        for index, tick in enumerate(self.check_boxes.values()):
-            layout.addWidget(tick, index // _TICKS_PER_ROW, index % _TICKS_PER_ROW)
-            tick.clicked.connect(self._emit_edited)
+        layout.setColumnStretch(_BOXES_PER_ROW, 1)
+        for index, check_box in enumerate(self.check_boxes.values()):
+            layout.addWidget(check_box, index // _BOXES_PER_ROW, index % _BOXES_PER_ROW)
+            check_box.clicked.connect(self._emit_edited)
         self.setFocusProxy(next(iter(self.check_boxes.values())))
         self._value: list[Any] = []
 
     def show_value(self, value: Any) -> None:
         self._value = _as_list(self.spec.default if value is REMOVED else value)
-        for choice, tick in self.check_boxes.items():
-            tick.setChecked(choice in self._value)
+        for choice, check_box in self.check_boxes.items():
+            check_box.setChecked(choice in self._value)
 
     def set_accessible_text(self, text: str, description: str) -> None:
         super().set_accessible_text(text, description)
-        for choice, tick in self.check_boxes.items():
-            tick.setAccessibleName(f"{text}: {choice}")
-            tick.setAccessibleDescription(description)
+        for choice, check_box in self.check_boxes.items():
+            check_box.setAccessibleName(f"{text}: {choice}")
+            check_box.setAccessibleDescription(description)
 
     def _emit_edited(self) -> None:
-        ticked = [choice for choice, tick in self.check_boxes.items() if tick.isChecked()]
-        ordered = [item for item in self._value if item in ticked or item not in self.check_boxes]
-        self.emit_edit([*ordered, *(item for item in ticked if item not in ordered)] or REMOVED)
+        checked = [choice for choice, check_box in self.check_boxes.items() if check_box.isChecked()]
+        ordered = [item for item in self._value if item in checked or item not in self.check_boxes]
+        self.emit_edit([*ordered, *(item for item in checked if item not in ordered)] or REMOVED)
 
 
 class _Row(QWidget):

@@ -203,7 +203,7 @@ class YamlEditor(Editor):
         self.text.document().documentLayout().documentSizeChanged.connect(self._fit)
         self.setFocusProxy(self.text)
         hbox((self.text, 1), within=self)
-        self._is_showing = False
+        self._is_updating = False
         self._fit()
 
     def show_value(self, value: Any) -> None:
@@ -212,9 +212,9 @@ class YamlEditor(Editor):
         except ProfileError:
             is_same = self.text.hasFocus()
         if not is_same:
-            self._is_showing = True
+            self._is_updating = True
             self.text.setPlainText("" if value is REMOVED else format_inline(value))
-            self._is_showing = False
+            self._is_updating = False
 
     def set_accessible_text(self, text: str, description: str) -> None:
         super().set_accessible_text(text, description)
@@ -222,7 +222,7 @@ class YamlEditor(Editor):
         self.text.setAccessibleDescription(description)
 
     def _emit_edited(self) -> None:
-        if self._is_showing:
+        if self._is_updating:
             return
         try:
             value = parse_value(self.spec, self.text.toPlainText())

@@ -63,9 +63,9 @@ class LibraryPage(Page):
         self.runs_tab.leave()
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the ticked runs, or the selected run if none is ticked."""
+        """Return the checked runs, or the selected run if none is checked."""
         chosen = self.runs_tab.selected()
-        return self.runs_tab.ticked() or (() if chosen is None else (Path(chosen.directory),))
+        return self.runs_tab.checked() or (() if chosen is None else (Path(chosen.directory),))
 
     def export(self) -> bool:
         return self.shown_tab() is self.runs_stack and self.runs_tab.export()

@@ -1,7 +1,7 @@
-"""Qt model and table view of the stored runs. Rows can be ticked and dragged out, and are colored
+"""Qt model and table view of the stored runs. Rows can be checked and dragged out, and are colored
 by validity.
 
-Enter or a double click opens a run; Space ticks a run.
+Enter or a double click opens a run; Space checks a run.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from app.gui.widgets import tool_tip_text
 from app.reporting.run_rows import RunRow
 
 Index = QModelIndex | QPersistentModelIndex
-MAX_TICKED = 8
+MAX_CHECKED = 8
 _PLAIN = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
 _TICKED = _PLAIN | Qt.ItemFlag.ItemIsUserCheckable
 _NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "outcome", "validity", "max_rate"))
 
 
 class RunsModel(FrameModel):
-    """Qt model of the stored runs. `ticked` holds the run directories in the order in which they
+    """Qt model of the stored runs. `checked` holds the run directories in the order in which they
     were checked; the first checked run is the baseline of a comparison."""
 
     ticks_changed = Signal()
@@ -49,7 +49,7 @@ class RunsModel(FrameModel):
         self._positions: dict[str, int] = {}
         self._struck_font = QFont()
         self._struck_font.setStrikeOut(True)
-        self.ticked: list[str] = []
+        self.checked: list[str] = []
 
     def set_theme(self, theme: Theme) -> None:
         """Color the verdict words with the theme."""
@@ -63,10 +63,10 @@ class RunsModel(FrameModel):
     def set_listed(self, listed: ListedRuns) -> None:
         self._rows = listed.rows
         self._positions = positions = {row.directory: position for position, row in enumerate(listed.rows)}
-        count = len(self.ticked)
-        self.ticked = [directory for directory in self.ticked if directory in positions]
+        count = len(self.checked)
+        self.checked = [directory for directory in self.checked if directory in positions]
         self.set_frame(listed.frame)
-        if len(self.ticked) != count:
+        if len(self.checked) != count:
             self.ticks_changed.emit()
 
     def row(self, shown: int) -> RunRow:
@@ -79,7 +79,7 @@ class RunsModel(FrameModel):
         return shown_rows[0] if shown_rows else None
 
     def untick_all(self) -> None:
-        self.ticked.clear()
+        self.checked.clear()
         self._emit_ticks_changed()
 
     def flags(self, index: Index) -> Qt.ItemFlag:
@@ -96,13 +96,13 @@ class RunsModel(FrameModel):
     def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
         if role != Qt.ItemDataRole.CheckStateRole or not index.isValid() or index.column() != _NAME:
             return False
-        directory, is_ticked = self.row(index.row()).directory, Qt.CheckState(value) == Qt.CheckState.Checked
-        if is_ticked == (directory in self.ticked) or (is_ticked and len(self.ticked) >= MAX_TICKED):
+        directory, is_checked = self.row(index.row()).directory, Qt.CheckState(value) == Qt.CheckState.Checked
+        if is_checked == (directory in self.checked) or (is_checked and len(self.checked) >= MAX_CHECKED):
             return False
-        if is_ticked:
-            self.ticked.append(directory)
+        if is_checked:
+            self.checked.append(directory)
         else:
-            self.ticked.remove(directory)
+            self.checked.remove(directory)
         self._emit_ticks_changed()
         return True
 
@@ -128,8 +128,8 @@ class RunsModel(FrameModel):
     def _check_state(self, index: Index) -> Qt.CheckState | None:
         if index.column() != _NAME:
             return None
-        is_ticked = self.row(index.row()).directory in self.ticked
-        return Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked
+        is_checked = self.row(index.row()).directory in self.checked
+        return Qt.CheckState.Checked if is_checked else Qt.CheckState.Unchecked
 
     def _color(self, index: Index) -> QColor | None:
         if index.column() not in (_OUTCOME, _TRUST):
@@ -186,9 +186,9 @@ class RunsTable(FrameTable):
 
     def _check_state(self, row: int) -> None:
         index = self._runs.index(row, 0)
-        is_ticked = self._runs.data(index, Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
+        is_checked = self._runs.data(index, Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
         self._runs.setData(
-            index, Qt.CheckState.Unchecked if is_ticked else Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole
+            index, Qt.CheckState.Unchecked if is_checked else Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole
         )
 
     def _on_double_click(self) -> None:

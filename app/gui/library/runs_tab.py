@@ -1,4 +1,4 @@
-"""Runs tab: search, filter, tick, label, share, delete and restore stored runs."""
+"""Runs tab: search, filter, check_box, label, share, delete and restore stored runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QMenu, QToolButton, QWi
 from app.gui.library.run_card import RunCard
 from app.gui.library.run_filters import RunFilters
 from app.gui.library.run_listing import ListedRuns, build_mask
-from app.gui.library.runs_model import MAX_TICKED, RunsModel, RunsTable
+from app.gui.library.runs_model import MAX_CHECKED, RunsModel, RunsTable
 from app.gui.library.runs_presenter import RunsPresenter
 from app.gui.navigation import Navigation
 from app.gui.tables import set_table_description
@@ -81,13 +81,13 @@ class RunsTab(QWidget):
         rows = sorted({index.row() for index in self.table.selectionModel().selectedRows()})
         return tuple(self.model.row(row) for row in rows)
 
-    def ticked(self) -> tuple[Path, ...]:
-        return tuple(Path(directory) for directory in self.model.ticked)
+    def checked(self) -> tuple[Path, ...]:
+        return tuple(Path(directory) for directory in self.model.checked)
 
     def command_arguments(self) -> tuple[str, ...]:
         """Return the command-line arguments that show the same list in a terminal."""
-        if len(self.model.ticked) > 1:
-            return ("compare", *self.model.ticked)
+        if len(self.model.checked) > 1:
+            return ("compare", *self.model.checked)
         rows = self.selected_rows()
         if len(rows) == 1:
             return ("runs", "show", rows[0].directory)
@@ -108,8 +108,8 @@ class RunsTab(QWidget):
         request.emit(Path(row.directory))
 
     def compare(self) -> None:
-        if len(self.model.ticked) > 1:
-            self._navigation.comparison_requested.emit(self.ticked())
+        if len(self.model.checked) > 1:
+            self._navigation.comparison_requested.emit(self.checked())
 
     def plan(self) -> None:
         rows = self.selected_rows()
@@ -249,11 +249,11 @@ class RunsTab(QWidget):
         set_table_description(self.table, "Stored runs")
 
     def _update_buttons(self, chosen: tuple[RunRow, ...]) -> None:
-        ticked = len(self.model.ticked)
-        self._compare.setText(f"&Compare {ticked} checked" if ticked else "&Compare checked")
-        self._compare.setEnabled(ticked > 1)
+        checked = len(self.model.checked)
+        self._compare.setText(f"&Compare {checked} runs" if checked > 1 else "&Compare runs")
+        self._compare.setEnabled(checked > 1)
         self._compare.setAccessibleName(self._compare.text().replace("&", ""))
-        self._compare.setToolTip(f"Check 2 to {MAX_TICKED} runs to compare. The first is the baseline.")
+        self._compare.setToolTip(f"Check 2 to {MAX_CHECKED} runs to compare. The first is the baseline.")
         self._open.setText("&Watch" if chosen and chosen[0].state == "running" else "&Open")
         self._open.setEnabled(len(chosen) == 1)
         for action_button in (self._plan, self._delete):

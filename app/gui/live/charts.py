@@ -32,7 +32,7 @@ class LiveCharts(QWidget):
         super().__init__()
         time = Axis("time", "s")
         self.rates = Chart("Request rate", time, Axis("rate", "req/s"), theme_controller)
-        self.latency = Chart("Latency and send lag", time, Axis("recent requests", "ms"), theme_controller)
+        self.latency = Chart("Latency and send lag", time, Axis("recent latency", "ms"), theme_controller)
         self.in_flight = Chart("In flight", time, Axis("requests"), theme_controller)
         self.machine = Chart("Machine", time, Axis("units in legend"), theme_controller)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine), has_spans=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
@@ -15,8 +17,8 @@ from app.gui.plan.traffic_rows import TrafficRows
 from app.gui.slo_editor import SloEditor, objective_label
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
-from app.profiles.plan import ROUTERS
 from app.profiles.traffic import WEEKS
+from app.records.offers import Router
 from app.records.planning_inputs import PlanningInputs
 
 
@@ -147,8 +149,8 @@ def _risk_rows() -> tuple[InputRow, ...]:
         ChoiceRow(
             "plan.router",
             "Lo&ad-balancing policy",
-            tuple((name, name.replace("-", " ")) for name in ROUTERS),
-            lambda question: next((name for name, router in ROUTERS.items() if router == question.limits.router), None),
+            tuple((name, name.replace("-", " ")) for name in get_args(Router)),
+            lambda question: question.limits.router,
         ),
     )
 
@@ -166,9 +168,7 @@ def _limit_rows() -> tuple[InputRow, ...]:
             "plan.price",
             "Price &kind",
             (("on-demand", "On-demand"), ("reserved-1y", "Reserved (1 year)"), ("spot", "Spot")),
-            lambda question: {"on demand": "on-demand", "reserved 1y": "reserved-1y"}.get(
-                question.limits.price, question.limits.price
-            ),
+            lambda question: question.limits.price,
         ),
         MultiChoiceRow("plan.providers", "Pro&viders", _providers, lambda question: question.limits.providers),
         MultiChoiceRow("plan.regions", "R&egions", _regions, lambda question: question.limits.regions),

@@ -55,18 +55,20 @@ class MultiChoiceRow(InputRow):
 
     def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
         super().show_inputs(plan_inputs, edits)
-        ticked = self._read(plan_inputs)
-        names = tuple(sorted({*self._all_names(plan_inputs), *ticked}))
+        checked = self._read(plan_inputs)
+        names = tuple(sorted({*self._all_names(plan_inputs), *checked}))
         self._is_showing = True
         if names != self._names:
             self._fill(names)
         for index, name in enumerate(names):
-            state = Qt.CheckState.Checked if name in ticked else Qt.CheckState.Unchecked
+            state = Qt.CheckState.Checked if name in checked else Qt.CheckState.Unchecked
             self.model.item(index).setCheckState(state)
         self._is_showing = False
-        self.fold_button.setText(_summary(ticked))
-        self.fold_button.setToolTip(tool_tip_text(", ".join(ticked) or "all"))
-        self.fold_button.setAccessibleName("{name}: {ticked}".format(name=self.name, ticked=", ".join(ticked) or "all"))
+        self.fold_button.setText(_summary(checked))
+        self.fold_button.setToolTip(tool_tip_text(", ".join(checked) or "all"))
+        self.fold_button.setAccessibleName(
+            "{name}: {checked}".format(name=self.name, checked=", ".join(checked) or "all")
+        )
 
     def selected_names(self) -> tuple[str, ...]:
         items = (self.model.item(index) for index in range(self.model.rowCount()))
@@ -91,14 +93,14 @@ class MultiChoiceRow(InputRow):
     def _request(self, _: QStandardItem) -> None:
         if self._is_showing:
             return
-        ticked = self.selected_names()
-        title = f"{self.name} {_summary(ticked)}"
-        self.change_requested.emit(Change(title, ((self.key, f"[{', '.join(ticked)}]"),)))
+        checked = self.selected_names()
+        title = f"{self.name} {_summary(checked)}"
+        self.change_requested.emit(Change(title, ((self.key, f"[{', '.join(checked)}]"),)))
 
 
-def _summary(ticked: tuple[str, ...]) -> str:
-    if not ticked:
+def _summary(checked: tuple[str, ...]) -> str:
+    if not checked:
         return "all"
-    names = ", ".join(ticked[:_MAX_NAMES])
-    more = len(ticked) - _MAX_NAMES
+    names = ", ".join(checked[:_MAX_NAMES])
+    more = len(checked) - _MAX_NAMES
     return f"{names} and {more} more" if more > 0 else names

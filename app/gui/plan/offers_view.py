@@ -310,4 +310,4 @@ def _price(offer: Offer, plan_inputs: PlanningInputs) -> float | None:
     kind = plan_inputs.limits.price
     if kind == "spot":
         return offer.spot_usd_per_hour
-    return offer.reserved_1y_usd_per_hour if kind == "reserved 1y" else offer.on_demand_usd_per_hour
+    return offer.reserved_1y_usd_per_hour if kind == "reserved-1y" else offer.on_demand_usd_per_hour

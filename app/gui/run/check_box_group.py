@@ -26,7 +26,7 @@ class CheckBoxGroup(QWidget):
     """Group of check boxes, either in lines that wrap, or in a column with the reason below each
     box.
 
-    `ticked` is emitted with all selected values in the order of the options. The last selected
+    `checked` is emitted with all selected values in the order of the options. The last selected
     value cannot be deselected.
     """
 
@@ -43,12 +43,12 @@ class CheckBoxGroup(QWidget):
         self._options: tuple[CheckBoxOption, ...] = ()
 
     def set_options(self, options: Sequence[CheckBoxOption], chosen: Iterable[str]) -> None:
-        ticked = set(chosen)
+        checked = set(chosen)
         if tuple(options) != self._options:
             self._build(options)
         for value, box in self.boxes.items():
             with QSignalBlocker(box):
-                box.setChecked(value in ticked)
+                box.setChecked(value in checked)
 
     def unavailable_reasons(self) -> Mapping[str, str]:
         """Return the reason for each value that is not available."""

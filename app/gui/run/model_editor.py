@@ -241,7 +241,7 @@ class ModelEditor(SpecialEditor):
         variants = QGridLayout()
         variants.setHorizontalSpacing(16)
         variants.setColumnStretch(1, 1)
-        for row, (text, ticks) in enumerate(
+        for row, (text, boxes) in enumerate(
             (
                 ("Precision", self.precision),
                 ("Batch", self.batch),
@@ -251,7 +251,7 @@ class ModelEditor(SpecialEditor):
             )
         ):
             variants.addWidget(label(text, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
-            variants.addWidget(ticks, row, 1)
+            variants.addWidget(boxes, row, 1)
         holder = QWidget()
         holder.setLayout(variants)
         vbox(self.strip, self.drop_zone, self.state, (self.tree, 1), self.axes, card(holder), 0, within=self)

@@ -127,8 +127,8 @@ def _work_tile(work: PlannedWork) -> Tile:
     return Tile("Work", probes, below)
 
 
-def _stages(number_of: int) -> str:
-    return "1 stage" if number_of == 1 else f"{format_count(number_of)} stages"
+def _stages(count: int) -> str:
+    return "1 stage" if count == 1 else f"{format_count(count)} stages"
 
 
 def _time_tile(work: PlannedWork, now: datetime) -> Tile:
@@ -140,10 +140,8 @@ def _time_tile(work: PlannedWork, now: datetime) -> Tile:
 def _requests_tile(work: PlannedWork) -> Tile:
     name = "Requests"
     if work.search is not None:
-        low, high = (format_number(number_of) for number_of in work.search.assumed_per_s)
-        low_count, high_count = (
-            format_count(round((work.requests or 0) + number_of)) for number_of in work.search.requests
-        )
+        low, high = (format_number(rate_per_s) for rate_per_s in work.search.assumed_per_s)
+        low_count, high_count = (format_count(round((work.requests or 0) + count)) for count in work.search.requests)
         below = f"for a max rate of {low} to {high} req/s"
         return Tile(name, f"{low_count} to {high_count}", below)
     if work.closed_stages:

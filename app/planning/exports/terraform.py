@@ -40,7 +40,7 @@ VARIABLES = (
     Variable("accelerator", "string", "Key of the accelerator; null for CPUs.", is_nullable=True),
     Variable("accelerator_count", "number", "Accelerators per instance; may be a fraction."),
     Variable("vcpus", "number", "vCPUs per instance; null if the price list has no count.", is_nullable=True),
-    Variable("price_kind", "string", "on demand, reserved 1y, spot or owned."),
+    Variable("price_kind", "string", "on-demand, reserved-1y, spot or owned."),
     Variable("usd_per_hour_each", "number", "Price of one instance in USD per hour.", is_nullable=True),
     Variable("usd_per_month", "number", "Price of all instances for 730 hours in USD.", is_nullable=True),
     Variable("price_date", "string", "Date of the price."),

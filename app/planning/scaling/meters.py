@@ -23,7 +23,7 @@ class SlotMeter:
     def __init__(self, fleet: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
         self._fleet, self._outside_s = fleet, outside_s
         self._timeout_s = timeout_s if np.isfinite(timeout_s) else 0.0
-        self._at_s = start_s
+        self._minute_start_s = start_s
         self._counts = get_totals(fleet)
         self._total_latency_s = sum_latencies_s(fleet)
         self._ages_s = 0.0
@@ -32,7 +32,11 @@ class SlotMeter:
     def read(self, operated: OperatedFleet, now_s: float, requested: int) -> FleetView:
         """Return the view of the time since the last reading; the fleet must have been advanced to
         `now_s`."""
-        slot_s, counts, total_busy_s = now_s - self._at_s, get_totals(self._fleet), compute_busy_s(self._fleet, now_s)
+        slot_s, counts, total_busy_s = (
+            now_s - self._minute_start_s,
+            get_totals(self._fleet),
+            compute_busy_s(self._fleet, now_s),
+        )
         utilizations = (total_busy_s - self._busy_s) / slot_s
         ready_slots = operated.ready_slots
         view = FleetView(
@@ -45,13 +49,13 @@ class SlotMeter:
             pending=operated.replicas.count(*PENDING_PHASES),
             starting=operated.replicas.count(*STARTING_PHASES),
         )
-        self._at_s, self._counts, self._busy_s = now_s, counts, total_busy_s
+        self._minute_start_s, self._counts, self._busy_s = now_s, counts, total_busy_s
         return view
 
     def restart(self) -> None:
         """Reset the reference values after requests or replicas were removed between time slots."""
-        self._ages_s = sum_ages_s(self._fleet, self._at_s)
-        self._busy_s = compute_busy_s(self._fleet, self._at_s)
+        self._ages_s = sum_ages_s(self._fleet, self._minute_start_s)
+        self._busy_s = compute_busy_s(self._fleet, self._minute_start_s)
         self._counts = get_totals(self._fleet)
 
     def _compute_in_flight(self, operated: OperatedFleet, now_s: float, counts: DayTotals) -> float:
@@ -68,7 +72,7 @@ class SlotMeter:
         time_in_fleet_s += (counts.timed_out - last_counts.timed_out) * self._timeout_s
         draining_slots = operated.draining_slots
         draining_requests = int(get_outstanding(self._fleet)[draining_slots].sum()) if draining_slots else 0
-        return max(0.0, time_in_fleet_s / (now_s - self._at_s) - draining_requests)
+        return max(0.0, time_in_fleet_s / (now_s - self._minute_start_s) - draining_requests)
 
 
 class MinuteMeter:
@@ -78,7 +82,7 @@ class MinuteMeter:
         """Create the meter. All counts are multiplied by `cell_count`, since only one cell is
         simulated."""
         self._fleet, self._usd_per_hour, self._cell_count = fleet, usd_per_hour, cell_count
-        self._at_s = start_s
+        self._minute_start_s = start_s
         self._counts = get_totals(fleet)
         self._histogram = get_histogram(fleet)
         self._billed_s = 0.0
@@ -89,8 +93,8 @@ class MinuteMeter:
         finished, cell_count = histogram - self._histogram, self._cell_count
         p50_s, p95_s, p99_s = (compute_quantile_s(finished, share) for share in (0.50, 0.95, 0.99))
         minute = DayMinute(
-            at_s=self._at_s,
-            arrivals_per_s=cell_count * (counts.arrivals - last_counts.arrivals) / (now_s - self._at_s),
+            at_s=self._minute_start_s,
+            arrivals_per_s=cell_count * (counts.arrivals - last_counts.arrivals) / (now_s - self._minute_start_s),
             desired=cell_count * requested,
             ready=cell_count * len(operated.ready_slots),
             starting=cell_count * operated.replicas.count(*PENDING_PHASES, *STARTING_PHASES),
@@ -106,5 +110,5 @@ class MinuteMeter:
             p99_s=p99_s,
             usd=cell_count * (billed_s - self._billed_s) / 3600 * self._usd_per_hour,
         )
-        self._at_s, self._counts, self._histogram, self._billed_s = now_s, counts, histogram, billed_s
+        self._minute_start_s, self._counts, self._histogram, self._billed_s = now_s, counts, histogram, billed_s
         return minute

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import msgspec
 
 from app.records.offers import Router
 from app.records.service import ServiceModel, TokenService
 
-ROUTERS: tuple[Router, ...] = (
-    "round_robin", "random", "power_of_two", "least_outstanding", "least_work", "weighted", "session_hash"
+SimulatedRouter = Literal[Router, "weighted"]
+ROUTERS: tuple[SimulatedRouter, ...] = (
+    "round-robin", "random", "power-of-two", "least-outstanding", "least-work", "weighted", "session-hash"
 )  # fmt: skip
 
 
@@ -40,7 +42,7 @@ class FleetDesign(msgspec.Struct, frozen=True):
     """
 
     services: tuple[ServiceModel, ...]
-    router: Router = "least_outstanding"
+    router: SimulatedRouter = "least-outstanding"
     classes: tuple[SimulatedClass, ...] = (SimulatedClass(),)
     queue_limit: int = 10_000
     timeout_s: float = math.inf

@@ -21,6 +21,7 @@ from app.planning.simulation.state import (
     INDEX,
     KIND,
     NEXT,
+    NEXT_REPLICA,
     ROUTABLE,
     ROUTABLE_AT,
     ROUTER,
@@ -30,7 +31,6 @@ from app.planning.simulation.state import (
     SESSIONS,
     SHARED,
     SLOTS,
-    TURN,
     WAITING,
     WAITING_WORK,
     WEIGHT,
@@ -113,10 +113,10 @@ def route(fleet: Fleet, now_s: float) -> int:
 
 @inlined
 def _advance_turn(fleet: Fleet, choices: int) -> int:
-    index = fleet.settings[TURN]
+    index = fleet.settings[NEXT_REPLICA]
     if index >= choices:
         index = 0
-    fleet.settings[TURN] = index + 1
+    fleet.settings[NEXT_REPLICA] = index + 1
     return int(index)
 
 

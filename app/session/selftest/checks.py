@@ -91,13 +91,13 @@ _COVERAGE = (0.93, 0.99)
 expected coverage, which is slightly above 95 % because order statistics are discrete."""
 
 _QUANTILES: dict[str, Callable[[Values], Values]] = {
-    "uniform": lambda share: 1 + 99 * share,
-    "exponential": lambda share: -20 * np.log1p(-share),
-    "Pareto": lambda share: 5 * (1 - share) ** (-1 / 1.5),
-    "logistic": lambda share: 500 + 40 * np.log(share / (1 - share)),
-    "Weibull": lambda share: 10 * (-np.log1p(-share)) ** (1 / 0.6),
-    "two points": lambda share: np.where(share < 0.97, 10.0, 900.0),
-    "one point": lambda share: np.full_like(share, 12.5),
+    "uniform": lambda p: 1 + 99 * p,
+    "exponential": lambda p: -20 * np.log1p(-p),
+    "Pareto": lambda p: 5 * (1 - p) ** (-1 / 1.5),
+    "logistic": lambda p: 500 + 40 * np.log(p / (1 - p)),
+    "Weibull": lambda p: 10 * (-np.log1p(-p)) ** (1 / 0.6),
+    "two points": lambda p: np.where(p < 0.97, 10.0, 900.0),
+    "one point": lambda p: np.full_like(p, 12.5),
 }
 
 

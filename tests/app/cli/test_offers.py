@@ -95,7 +95,7 @@ def test_what_is_imported_is_listed_as_yours(own: Path, capsys: pytest.CaptureFi
     assert rack["on_demand_usd_per_hour"] == pytest.approx((10_000 + 0.9 * 1.4 * 8760 * 0.15 + 6000) / 8760)
     assert rack["is_yours"]
     main(["offers", "list", "--accelerator", "l4", "--region", "us-east-1"])
-    yours = [line for line in capsys.readouterr().out.splitlines() if line.endswith("on demand")]
+    yours = [line for line in capsys.readouterr().out.splitlines() if line.endswith("on-demand")]
     assert len(yours) == 1
     assert yours[0].startswith("aws/g6.2xlarge@us-east-1")
     assert "yours+karp-aws" in yours[0]

@@ -48,7 +48,7 @@ def test_without_price_or_capacity_nothing_can_be_said() -> None:
     unmeasured = evaluate_offer(offer(), Unavailable("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
     assert isinstance(unpriced, RejectedOffer)
     assert isinstance(unmeasured, RejectedOffer)
-    assert unpriced.reason == "no on demand price available"
+    assert unpriced.reason == "no on-demand price available"
     assert unmeasured.reason == "measure it"
 
 

@@ -29,7 +29,7 @@ from app.records.service import BatchService, RequestService
 
 SERVICE = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
 DESIGN = FleetDesign(
-    (SERVICE,), router="least_outstanding", classes=(SimulatedClass(limit_s=1.0),), queue_limit=50, timeout_s=20.0
+    (SERVICE,), router="least-outstanding", classes=(SimulatedClass(limit_s=1.0),), queue_limit=50, timeout_s=20.0
 )
 SPIKE = np.array([8.0] * 5 + [40.0] * 10 + [8.0] * 15)
 RAMP = np.linspace(8.0, 60.0, 30)
@@ -179,7 +179,7 @@ def test_what_drains_finishes_and_is_cut_off_after_the_grace() -> None:
 
 def test_a_large_day_is_played_as_a_cell_of_it() -> None:
     service = BatchService(fixed_s=0.02, per_item_s=0.0005, max_batch=32)
-    design = FleetDesign((service,), router="power_of_two", classes=(SimulatedClass(limit_s=0.2),))
+    design = FleetDesign((service,), router="power-of-two", classes=(SimulatedClass(limit_s=0.2),))
     rates = np.full(2, 170_000.0)
     outcome = simulate_fleet_day(design, rates, 60.0, Fixed(256), Operations(), seed=5, usd_per_hour=1.0)
     assert outcome.scale_divisor == 2

@@ -53,10 +53,10 @@ def notes(one: SimulatedDay, *played: str, peak: float = 60.0) -> str:
 def test_a_day_is_reported_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
     assert format_day(day(), FLEET) == (
         "The SLO is met over the day.",
-        "99% of 1,000 requests met the limit of p95 latency < 1000 ms; the target of 95% was reached in 1 of 2 hours.",
+        "99 % of 1,000 requests met the limit of p95 latency < 1000 ms; the target of 95 % was reached in 1 of 2 hours.",
         "0 requests were dropped, 0 timed out and 0 failed.",
         "The day costs $60: 1–5 (mean 2.5) instances of 2 replicas at $1/h each; 2–9 (mean 4.5) replicas were ready.",
-        "This is $84 (58.3%) less than 6 static instances all day, which cost $144.",
+        "This is $84 (58.3 %) less than 6 static instances all day, which cost $144.",
         "1 of them is a spare. The autoscaler runs no spares beyond its target and autoscaler.min.",
     )
 
@@ -88,7 +88,7 @@ def test_a_day_without_answers_or_without_a_goal_evaluates_nothing() -> None:
 
 
 def test_dearer_as_dear_and_a_static_fleet_are_reported_apart() -> None:
-    assert "This is $6 (4.2%) more than" in format_day(day(usd=150.0), FLEET)[4]
+    assert "This is $6 (4.2 %) more than" in format_day(day(usd=150.0), FLEET)[4]
     assert "about the same as" in format_day(day(usd=144.1), FLEET)[4]
     assert len(format_day(day(autoscaler=Fixed(12)), FLEET)) == 4
     alone = day(billed_instances=Range(1, 1, 1), replicas_per_instance=1, ready=Range(1, 1, 1))
@@ -99,7 +99,7 @@ def test_dearer_as_dear_and_a_static_fleet_are_reported_apart() -> None:
     ("autoscaler", "words"),
     [
         (Fixed(12), "No autoscaler: 12 replicas all day."),
-        (Hpa(0.6, 12), "HPA: target of 60% utilization per replica, from 1 to 12 replicas."),
+        (Hpa(0.6, 12), "HPA: target of 60 % utilization per replica, from 1 to 12 replicas."),
         (Keda(9.0, 12, "rate"), "KEDA: target of 9 req/s per replica, from 0 to 12 replicas."),
         (Knative(10.0, max=12), "target of 7 requests in flight per replica (70% of a target of 10), from 0 to 12"),
         (

@@ -72,7 +72,7 @@ def test_times_that_do_not_vary_have_the_rate_of_theory() -> None:
 
 
 def test_routers_that_know_more_carry_more() -> None:
-    routers: tuple[Router, ...] = ("random", "round_robin", "power_of_two", "least_outstanding", "least_work")
+    routers: tuple[Router, ...] = ("random", "round-robin", "power-of-two", "least-outstanding", "least-work")
     rates = [rate(ONE, shape("latency_ms.p95 < 8000", router=router), 16) for router in routers]
     assert rates == sorted(rates)
     assert rates[0] < 0.7 < 0.9 < rates[-1]
@@ -240,13 +240,13 @@ def test_a_formula_warnings_the_most_a_replica_can_do_and_not_what_does_not_matt
 
 
 def test_the_same_chances_give_the_same_rate() -> None:
-    what, law = shape("latency_ms.p95 < 8000", router="power_of_two"), fit_of(fitted(ONE, mean_s=0.05, cv=0.2))
+    what, law = shape("latency_ms.p95 < 8000", router="power-of-two"), fit_of(fitted(ONE, mean_s=0.05, cv=0.2))
     assert simulate_rate(law, what, 3, 1.1, 0.1) == simulate_rate(law, what, 3, 1.1, 0.1)
 
 
 def test_a_trace_shorter_than_the_peak_hour_widens_the_interval() -> None:
     """By how unevenly late requests fall on its parts: one burst says less than twenty alike."""
-    service, slo = RequestService(2, 1.0, 0.0), shape("latency_ms.p95 < 1500", router="least_outstanding")
+    service, slo = RequestService(2, 1.0, 0.0), shape("latency_ms.p95 < 1500", router="least-outstanding")
     even_s = np.arange(0.0, 300.0, 0.5)
     once_s = np.sort(np.concatenate([even_s, np.linspace(100.0, 110.0, 60)]))
 
@@ -268,7 +268,7 @@ LONG = TokenService(0.02, 0.0003, 1e-6, max_sequences=256, kv_tokens=10**9, cv=0
 
 def test_a_language_model_whose_queue_grows_misses_even_where_requests_stay_long() -> None:
     """At 5 % over saturation; a request stays for 20 s, which is a tenth of a play of 1,000 each."""
-    what = shape("ttft_ms.p50 < 1000", router="least_outstanding", tokens=(TokenLengths(1.0, 100.0, 200.0),))
+    what = shape("ttft_ms.p50 < 1000", router="least-outstanding", tokens=(TokenLengths(1.0, 100.0, 200.0),))
     design = build_design(LONG, what, 8)
     saturation_per_s = compute_max_throughput_per_s(LONG, what.lengths)
     assert compute_margin(simulate_fleet(design, what, 0.8 * saturation_per_s, 8_000), what) < 0
@@ -280,16 +280,16 @@ def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> Non
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
     tokens = (TokenLengths(1.0, 10.0, 20.0),)
     own, pooled = (
-        shape("ttft_ms.p95 < 150", router=router, tokens=tokens) for router in ("random", "least_outstanding")
+        shape("ttft_ms.p95 < 150", router=router, tokens=tokens) for router in ("random", "least-outstanding")
     )
     alone_per_s = find_highest_rate(service, own, 1, 5.0)[0]
     seen = Evidence(tuple((alone_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1] * 8))
     fit = fit_of(fitted(service), highest_per_s=100.0)
     rates = {what.router: simulate_rate(fit, what, 8, 1.0, 0.0, seen) for what in (own, pooled)}
-    gain = math.log(rates["least_outstanding"].rate_per_s / rates["random"].rate_per_s)
+    gain = math.log(rates["least-outstanding"].rate_per_s / rates["random"].rate_per_s)
     assert gain > 0.2
     assert rates["random"].sigma < 0.03
-    assert rates["least_outstanding"].sigma == pytest.approx(math.hypot(0.04, rates["random"].sigma), rel=0.1)
+    assert rates["least-outstanding"].sigma == pytest.approx(math.hypot(0.04, rates["random"].sigma), rel=0.1)
 
 
 def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs() -> None:

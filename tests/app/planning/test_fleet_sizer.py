@@ -73,7 +73,7 @@ def demand(peak_per_s: float) -> Demand:
     return Demand(peak_per_s, peak_per_s, z=0.0, spares=0)
 
 
-def settling_shape(router: Router = "least_outstanding") -> FleetShape:
+def settling_shape(router: Router = "least-outstanding") -> FleetShape:
     return build_fleet_shape(
         Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective("latency_ms.p95 < 4000")]), router
     )
@@ -116,7 +116,7 @@ def test_replicas_that_miss_the_slo_one_by_one_are_planned_where_pooling_meets_i
     """2 % of the requests of one wait even at its least load, so its p99 is over the limit; 32 share their queue."""
     near = RequestService(1, 0.1, 0.2)
     tight = build_fleet_shape(
-        Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective("latency_ms.p99 < 165")]), "least_outstanding"
+        Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective("latency_ms.p99 < 165")]), "least-outstanding"
     )
     asked = demand(200.0)
     settling, measured = FleetSizer(tight, asked), target(fit=fit_of(fitted(near, mean_s=0.01)))
@@ -171,7 +171,7 @@ def test_short_bursts_of_a_trace_are_bought_for(burst_s: float, times: float, ev
     traffic = Traffic(compute_rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
     law = RequestService(2, mean_s, 0.0)
     slo = f"latency_ms.p99 < {2500 * mean_s}"
-    limits = PlanLimits(router="least_outstanding", confidence=0.5)
+    limits = PlanLimits(router="least-outstanding", confidence=0.5)
     asked = question(law, slo=slo, traffic=traffic, catalog=catalogue(offer("c1", vcpus=1.0)), limits=limits)
     target = asked.measured[0]
     assert target.fit is not None

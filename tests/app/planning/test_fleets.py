@@ -8,7 +8,7 @@ import pytest
 
 from app.planning.fleets import plan_fleets
 from app.profiles.pricing.catalog import load_catalog
-from app.records.offers import CapacityCurve, Catalog, PlanLimits, PriceKind
+from app.records.offers import CapacityCurve, Catalog, PlanLimits, RequestedPrice
 from app.records.result import Fleet, Hardware, Plan
 from app.records.service import RequestService
 from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer, question, target
@@ -124,20 +124,20 @@ def test_prices_of_low_trust_are_recommended_only_when_asked_for() -> None:
 def test_a_price_of_0_is_no_price() -> None:
     plan = plan_fleets(question(of=catalogue(offer(on_demand_usd_per_hour=0.0))))
     assert plan.recommendation is None
-    assert plan.offers[0].rejected == "no on demand price available"
+    assert plan.offers[0].rejected == "no on-demand price available"
 
 
 @pytest.mark.parametrize(("redundancy", "confidence"), [(0, 0.9), (1, 0.9), (2, 0.9), (0, 0.99), (1, 0.999)])
 def test_a_fleet_on_spot_has_the_spares_that_reach_the_assurance(redundancy: int, confidence: float) -> None:
-    """The issue's case: P(SLO met) was 79 % at an confidence of 90 %, without another instance."""
+    """The issue's case: P(SLO met) was 79 % at a confidence of 90 %, without another instance."""
 
-    def best(price: PriceKind) -> Fleet:
+    def best(price: RequestedPrice) -> Fleet:
         limits = PlanLimits(redundancy=redundancy, confidence=confidence, price=price)
         plan = plan_fleets(question(of=catalogue(offer(spot_usd_per_hour=0.3)), limits=limits))
         assert plan.recommendation is not None
         return plan.recommendation.fleet
 
-    on_demand, spot = best("on demand"), best("spot")
+    on_demand, spot = best("on-demand"), best("spot")
     assert spot.slo_probabilities is not None
     assert spot.slo_probabilities.planned >= confidence
     assert spot.slo_probabilities.one_fewer < confidence

@@ -21,7 +21,7 @@ from app.records.traffic import Traffic
 from tests.fakes.offers import TODAY, catalogue, curve, offer
 from tests.fakes.services import fit_of, fitted
 
-ROUTERS: tuple[Router, ...] = ("random", "round_robin", "power_of_two", "least_outstanding", "least_work")
+ROUTERS: tuple[Router, ...] = ("random", "round-robin", "power-of-two", "least-outstanding", "least-work")
 FORMULAE, SIMULATIONS = 40, 2
 
 

@@ -60,7 +60,7 @@ def test_the_mean_of_one_server_is_that_of_theory(mean_limit_s: float) -> None:
 
 def test_the_mean_of_many_servers_in_one_queue_is_that_of_theory() -> None:
     # M/M/2: W = 1 / (1 − rho²), with a mean service of 1
-    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), goals(4 / 3, None), 2, "least_work")
+    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), goals(4 / 3, None), 2, "least-work")
     assert found == pytest.approx(0.5, rel=1e-6)
 
 
@@ -119,7 +119,7 @@ def test_a_looser_limit_never_has_a_lower_rate() -> None:
                 TOKENS,
             )
         )
-        router = dice.choice(("round_robin", "random", "power_of_two", "least_work", "session_hash"))
+        router = dice.choice(("round-robin", "random", "power-of-two", "least-work", "session-hash"))
         replicas, quantile = dice.choice((1, 3, 40)), dice.choice((None, 0.5, 0.99))
         time = dice.choice(("first_token", "per_token", "latency")) if service is TOKENS else "latency"
         limits = sorted(dice.uniform(0.001, 3.0) for _ in range(4))
@@ -129,7 +129,7 @@ def test_a_looser_limit_never_has_a_lower_rate() -> None:
 
 def test_routers_that_know_more_carry_more() -> None:
     service = RequestService(1, 1.0, 1.0)
-    routers = ("random", "round_robin", "power_of_two", "least_work")
+    routers = ("random", "round-robin", "power-of-two", "least-work")
     rates = [estimate_rate_within_slo(service, goals(6.0), 16, router) for router in routers]
     assert rates[0] < min(rates[1:3])
     assert max(rates[1:3]) < rates[3]
@@ -181,7 +181,7 @@ def test_what_only_an_idle_replica_meets_has_no_rate() -> None:
     assert estimate_rate_within_slo(service, goals(8.0, 0.99), 1, "random") > 0.1
 
 
-@pytest.mark.parametrize("router", ["round_robin", "random", "power_of_two", "least_outstanding"])
+@pytest.mark.parametrize("router", ["round-robin", "random", "power-of-two", "least-outstanding"])
 def test_only_laws_that_pool_their_queues_ask_how_many_replicas_there_are(router: str) -> None:
     services: tuple[ServiceModel, ...] = (BatchService(0.004, 0.0006, 16, 0.001, 0.1, 0.002), TOKENS)
     for service in services:

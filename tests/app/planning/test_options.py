@@ -45,7 +45,7 @@ def test_what_misses_the_slo_by_formula_is_simulated_before_it_is_refused() -> N
     law = BatchService(0.05, 0.002, 8, cv=0.05)
     measured = target(curve(0.0), fit=fit_of(fitted(law, fixed_s=0.01)))
     asked = question(measured, peak_per_s=200.0, slo=("latency_ms.p99 < 60",))
-    asked = replace(asked, limits=PlanLimits(router="least_outstanding"))
+    asked = replace(asked, limits=PlanLimits(router="least-outstanding"))
     goals, demand = build_goals(asked.slo), build_demand(asked.traffic, asked.limits)
     assert refused(list_options(asked, demand, goals, estimate_only=True)[0]) == "misses the SLO at any load"
     (option,) = list_options(asked, demand, goals, estimate_only=False)

@@ -54,7 +54,7 @@ def sized(name: str, usd: float, per_s: float, sigma: float = 0.0, slowness: flo
     """Two instances of so much each; latency grows tenfold from an idle one to a full one."""
     capacity = Capacity(per_s, sigma, 1, "measured")
     latencies = LatencyCurve((0.0, per_s), (math.log(slowness), math.log(10 * slowness)), per_s)
-    candidate = Candidate(offer(name, on_demand_usd_per_hour=usd), usd, "on demand", capacity, 2, 0, None)
+    candidate = Candidate(offer(name, on_demand_usd_per_hour=usd), usd, "on-demand", capacity, 2, 0, None)
     return Option(candidate, target(), latencies, capacity), build_fleet(candidate, 2, DEMAND, latencies, TODAY)
 
 

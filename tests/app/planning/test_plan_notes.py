@@ -27,7 +27,7 @@ def test_a_measured_rate_is_reported_with_why_it_stands_alone() -> None:
     reported = notes(question())
     assert "Measured on acme/c16: 100 req/s within the SLO." in reported
     assert "without the benefit of a shared queue: too few rates were measured." in reported
-    assert "A month is 730 hours of every instance, on demand. Disk, network," in reported
+    assert "A month is 730 hours of every instance at the on-demand price. Disk, network," in reported
     assert "at today's mean rate of 2,000 req/s." in reported
 
 

@@ -22,7 +22,7 @@ QUESTION = planned.question()
     ],
 )
 def test_the_smallest_relaxation_of_a_limit_lets_an_offer_fit(limits: dict[str, object], change: str) -> None:
-    blocked = replace(QUESTION, limits=replace(PlanLimits(router="least_outstanding"), **limits))
+    blocked = replace(QUESTION, limits=replace(PlanLimits(router="least-outstanding"), **limits))
     found = find_relaxations(blocked)
     assert found[0].changes == (change,)
     assert "acme/c2@here" in found[0].text

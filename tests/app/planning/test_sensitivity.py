@@ -81,7 +81,7 @@ def test_a_peak_and_a_rate_move_by_what_is_not_sure_of_them() -> None:
 
 def test_the_slos_limits_and_the_router_are_reported_where_there_is_a_service_model() -> None:
     assert not {"SLO limits", "router"} & set(swings(asked()))
-    tight = modelled(RequestService(1, 0.1, 1.0), slo="latency_ms.p95 < 600", limits=PlanLimits(router="round_robin"))
+    tight = modelled(RequestService(1, 0.1, 1.0), slo="latency_ms.p95 < 600", limits=PlanLimits(router="round-robin"))
     found = swings(tight)
     slo, router = found["SLO limits"], found["router"]
     assert (slo.usd_per_month_low or 0) < (slo.usd_per_month_high or 0)

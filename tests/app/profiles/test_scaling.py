@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import ProfileError
-from app.profiles.scaling import AUTOSCALERS, build_autoscaler, build_operations, find_router, load_day
+from app.profiles.scaling import AUTOSCALERS, build_autoscaler, build_operations, load_day
 from app.records.scaling import (
     DEFAULT_SCALE_DOWN,
     DEFAULT_SCALE_UP,
@@ -147,8 +147,8 @@ def test_a_schedule_is_written_as_a_table() -> None:
 
 def test_the_day_has_its_own_patience_and_router() -> None:
     day = load_day("none", ["timeout=500ms", "queue_limit=20", "router=power-of-two"])
-    assert (day.timeout_s, day.queue_limit, find_router(day)) == (0.5, 20, "power_of_two")
-    assert find_router(load_day("none", [])) is None
+    assert (day.timeout_s, day.queue_limit, day.router) == (0.5, 20, "power-of-two")
+    assert load_day("none", []).router is None
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
         ("peak: 5/s\ntokens: [{share: 50%, input: 5, output: 3}]",
          "the shares of tokens add up to 50%, not 100%", None),
         ("peak: 5/s\ntokens: {input: 0, output: 3}", "tokens\\[0\\].input must be greater than 0", None),
-        ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: a, share: 50%}]", "two of classes are named 'a'", None),
+        ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: a, share: 50%}]", "two traffic classes are named 'a'", None),
         ("peak: 5/s\nclasses: [{name: a, share: 50%}, {name: b, share: 60%}]",
          "the shares of classes add up to 110%, not 100%", None),
         ('peak: 5/s\nclasses: [{name: a, share: 100%, slo: ["latncy_ms.p95 < 5"]}]', "latncy_ms", "latency_ms"),

@@ -34,7 +34,7 @@ def test_a_fleets_chances_and_ranges_are_its_own(section: PlanSection) -> None:
     assert row.instances_needed == PercentileRange(p10=3, p50=4, p90=5)
     assert row.usd_per_month_needed is not None
     assert row.usd_per_month_needed.p50 == row.usd_per_month.value
-    assert (row.sizing_method, row.measured_on, row.price_kind) == ("simulated", "20260801-chat", "on demand")
+    assert (row.sizing_method, row.measured_on, row.price_kind) == ("simulated", "20260801-chat", "on-demand")
     assert [one.price_kind for one in section.offers if one.offer == OWN] == ["owned"]
 
 

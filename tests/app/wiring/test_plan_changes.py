@@ -52,7 +52,7 @@ def test_a_shape_brings_its_hours_and_a_trace_all_that_it_reports(tmp_path: Path
         ("plan.max_price_age=90d", "max_price_age_days", 90),
         ("plan.max_power=2 kW", "max_power_w", 2000.0),
         ("plan.router=random", "router", "random"),
-        ("plan.price=reserved-1y", "price", "reserved 1y"),
+        ("plan.price=reserved-1y", "price", "reserved-1y"),
         ("plan.zones=3", "zones", 3),
         ("plan.surge=1", "surge", 1),
         ("plan.max_accelerators=4", "max_accelerators", 4.0),

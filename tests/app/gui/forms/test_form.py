@@ -168,9 +168,9 @@ def test_rows_pairs_and_numbers(qtbot: QtBot, joined: JoinedForm) -> None:
 def test_ticks_of_choices_keep_their_order(qtbot: QtBot, look: ThemeController) -> None:
     joined = JoinedForm("sizewise: 1\nname: a\ntarget: {model: digits, providers: [cuda, cpu]}\n")
     qtbot.addWidget(joined.form)
-    ticks = joined.row("target", "providers").editor.check_boxes
-    ticks["tensorrt"].click()
-    ticks["cuda"].click()
+    boxes = joined.row("target", "providers").editor.check_boxes
+    boxes["tensorrt"].click()
+    boxes["cuda"].click()
     assert joined.document.tree["target"]["providers"] == ["cpu", "tensorrt"]
 
 

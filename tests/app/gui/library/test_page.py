@@ -87,7 +87,7 @@ def test_ticks_keep_their_order_and_go_to_a_comparison(
     assert wanted.args == [(stored[1], stored[0])]
     choose(page, "run-b")
     qtbot.keyClick(table, Qt.Key.Key_Space)
-    assert model.ticked == [str(stored[0])]
+    assert model.checked == [str(stored[0])]
 
 
 def test_at_most_eight_runs_are_ticked(nothing_is_left: None, open_page: OpenPage) -> None:

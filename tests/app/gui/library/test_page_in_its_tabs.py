@@ -120,7 +120,7 @@ def test_an_imported_price_list_is_reported(
     show(qtbot, page, 3)
     assert f"Your price list {prices}" in page.offers.note
     frame = page.offers.pane.table.frame_model.frame
-    assert frame[frame["overrides"] == "on demand"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
+    assert frame[frame["overrides"] == "on-demand"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
 
 
 def test_profiles_are_checked_and_opened(

@@ -44,7 +44,7 @@ def test_ticks_stay_with_their_runs_whatever_is_sorted_and_go_when_the_run_goes(
     ]
     assert [model.row(row).run_id for row in checked] == ["run-7"]
     model.set_listed(listed(5))
-    assert model.ticked == []
+    assert model.checked == []
 
 
 def test_rows_are_dragged_out_as_folders_and_only_copied(model: RunsModel) -> None:

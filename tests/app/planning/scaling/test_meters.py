@@ -18,7 +18,7 @@ SERVICE = RequestService(slots=2, mean_s=4.0, cv=0.0)
 
 def operated(service: RequestService, replicas: int, timeout_s: float = np.inf) -> tuple[Fleet, OperatedFleet]:
     operations = Operations(ColdStartModel(node_s=30.0, engine_s=30.0))
-    design = FleetDesign((service,) * 4, "round_robin", timeout_s=timeout_s)
+    design = FleetDesign((service,) * 4, "round-robin", timeout_s=timeout_s)
     plane = create_fleet(design, np.random.SeedSequence(1))
     return plane, OperatedFleet(
         plane, ReplicaPool(operations.cold_start, None, 1, replicas=replicas), operations, 4, None, 0.0

@@ -79,7 +79,7 @@ SERVICE = RequestService(slots=2, mean_s=4.0, cv=0.0)
 
 
 def operated(operations: Operations, replicas: int, places: int = 6, seed: int = 1) -> tuple[Fleet, OperatedFleet]:
-    plane = create_fleet(FleetDesign((SERVICE,) * places, "round_robin"), np.random.SeedSequence(1))
+    plane = create_fleet(FleetDesign((SERVICE,) * places, "round-robin"), np.random.SeedSequence(1))
     lives = ReplicaPool(operations.cold_start, operations.failures, seed, replicas=replicas)
     return plane, OperatedFleet(plane, lives, operations, places, None, 0.0)
 

@@ -158,7 +158,7 @@ def test_a_model_that_overrates_is_held_below_the_lowest_rate_that_missed_the_sl
     assert sized(FAST, (), "random")[1] > 1.0
 
 
-@pytest.mark.parametrize("router", ["random", "least_outstanding"])
+@pytest.mark.parametrize("router", ["random", "least-outstanding"])
 def test_a_model_that_underrates_is_held_above_the_highest_rate_that_met_the_slo(router: Router) -> None:
     points = (point(0.3, 1.0), point(0.4, 2.0), point(0.5, 3.5), point(0.6, 5.0))
     for per_s in sized(SLOW, points, router):

@@ -56,8 +56,8 @@ def test_a_simulated_fleet_has_the_latencies_that_the_event_simulator_finds(serv
     fast = 1 / (1 - service.slow_share + service.slow_share * service.slow_factor)
     order = 1 / service.cv**2
     services_s = rng.gamma(order, 1 / order, requests) * np.where(is_slow, fast * service.slow_factor, fast)
-    truth = np.array(simulate(arrivals_s, services_s.tolist(), lambda: Slots(service.slots), 2, "least_outstanding"))
-    design = FleetDesign((service,) * 2, "least_outstanding")
+    truth = np.array(simulate(arrivals_s, services_s.tolist(), lambda: Slots(service.slots), 2, "least-outstanding"))
+    design = FleetDesign((service,) * 2, "least-outstanding")
     found = simulate_steady(design, per_s, 40_000, seeds=(1, 2, 3), percentiles=(50, 95))
     times_s = found.overall.latency.percentiles_s
     for q, time_s in zip((0.5, 0.95), times_s, strict=True):

@@ -64,7 +64,7 @@ def test_the_place_is_full_and_patience_ends_as_at_any_queue() -> None:
     assert get_totals(fleet).in_flight == 0
 
 
-@pytest.mark.parametrize("router", ["random", "power_of_two", "round_robin", "least_outstanding"])
+@pytest.mark.parametrize("router", ["random", "power-of-two", "round-robin", "least-outstanding"])
 def test_what_is_let_go_is_spread_by_the_router(router: str) -> None:
     design = FleetDesign((*(RequestService(1, 50.0, 0.0),) * 4, GATE), router, queue_limit=100)  # type: ignore[arg-type]
     fleet = create_fleet(design, np.random.SeedSequence(1))

@@ -42,7 +42,7 @@ TWO_PHASE = RequestService(3, 0.1, 0.5, slow_share=0.1, slow_factor=5.0)
 for service in (*SERVICES[:2], TWO_PHASE, RequestService(3, 0.1, 0.5, discipline="processor sharing")):
     stage.simulate(service, np.array([0.5]))
 for service in SERVICES:
-    simulate_steady(FleetDesign((service,) * 3, router="least_work", lengths=((5, 5), (9, 9))), 1.0, 60, seeds=(1,))
+    simulate_steady(FleetDesign((service,) * 3, router="least-work", lengths=((5, 5), (9, 9))), 1.0, 60, seeds=(1,))
 """
 BURSTS = """
 at_us, tokens = np.arange(30, dtype="<u4") * 300_000, np.arange(1, 31, dtype="<i4")

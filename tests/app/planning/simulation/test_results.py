@@ -21,7 +21,7 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
     ],
 )
 def test_busy_time_grows_with_the_clock(service: ServiceModel, while_one_s: tuple[float, float]) -> None:
-    fleet = create_fleet(FleetDesign((service,) * 2, "round_robin", lengths=((5, 10),)), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((service,) * 2, "round-robin", lengths=((5, 10),)), np.random.SeedSequence(1))
     serve(fleet, np.array([10.0]), np.empty(0))
     for now_s, expected_s in zip((10.25, 12.0), while_one_s, strict=True):
         advance_to(fleet, now_s)

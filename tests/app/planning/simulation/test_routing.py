@@ -21,17 +21,17 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 )
 def test_least_work_counts_seconds_and_least_outstanding_counts_heads(slow: ServiceModel, fast: ServiceModel) -> None:
     held = {}
-    routers: tuple[Router, ...] = ("least_work", "least_outstanding")
+    routers: tuple[Router, ...] = ("least-work", "least-outstanding")
     for router in routers:
         fleet = create_fleet(FleetDesign((slow, fast), router, lengths=((1, 20),)), np.random.SeedSequence(1))
         serve(fleet, np.array([0.0, 0.1, 0.2]), np.empty(0))
         advance_to(fleet, 0.2)
         held[router] = get_outstanding(fleet).tolist()
-    assert held == {"least_work": [1, 2], "least_outstanding": [2, 1]}
+    assert held == {"least-work": [1, 2], "least-outstanding": [2, 1]}
 
 
 def test_round_robin_takes_turns_among_the_routable() -> None:
-    fleet = create_fleet(FleetDesign((RequestService(1, 100.0, 0.0),) * 4, "round_robin"), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((RequestService(1, 100.0, 0.0),) * 4, "round-robin"), np.random.SeedSequence(1))
     set_routable(fleet, [0, 2, 3])
     serve(fleet, np.arange(7.0), np.empty(0))
     advance_to(fleet, 7.0)

@@ -148,7 +148,7 @@ def test_a_fleet_of_one_is_the_replica(service: ServiceModel) -> None:
 @pytest.mark.parametrize("service", ALONE)
 def test_how_often_a_fleet_is_looked_at_changes_nothing(service: ServiceModel) -> None:
     arrivals_s, normals = drawn(3000, 8.5, 10)
-    design = FleetDesign((service,) * 3, "power_of_two", timeout_s=0.5, lengths=((200, 30), (20, 60)))
+    design = FleetDesign((service,) * 3, "power-of-two", timeout_s=0.5, lengths=((200, 30), (20, 60)))
     seldom, often = (create_fleet(design, np.random.SeedSequence(1)) for _ in range(2))
     serve(seldom, arrivals_s, normals)
     for number in range(arrivals_s.size):
@@ -239,7 +239,7 @@ def test_every_arrival_has_one_outcome(seed: int) -> None:
 
 
 def test_a_killed_replica_fails_what_it_holds_and_starts_again_empty() -> None:
-    fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),) * 2, "round_robin"), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),) * 2, "round-robin"), np.random.SeedSequence(1))
     serve(fleet, np.array([0.0, 0.1, 0.2, 0.3]), np.empty(0))
     advance_to(fleet, 0.5)
     assert get_outstanding(fleet).tolist() == [2, 2]
@@ -288,7 +288,7 @@ def test_classes_have_their_share_work_limit_and_histogram() -> None:
 
 
 def test_the_state_does_not_grow_with_the_requests() -> None:
-    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 4, "least_outstanding", queue_limit=50)
+    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 4, "least-outstanding", queue_limit=50)
     fleet = create_fleet(design, np.random.SeedSequence(1))
     size = sum(array.nbytes for array in fleet)
     now_s = 0.0
@@ -302,6 +302,6 @@ def test_the_state_does_not_grow_with_the_requests() -> None:
 
 def test_one_seed_gives_the_same_bytes() -> None:
     arrivals_s, normals = drawn(5000, 3.0, 12)
-    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 4, "power_of_two")
+    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 4, "power-of-two")
     one, other = (played(design, arrivals_s, normals, chunk) for chunk in (5000, 123))
     assert one.tallies.tobytes() == other.tallies.tobytes()

@@ -49,7 +49,7 @@ def test_each_of_several_runs_starts_idle() -> None:
     np.testing.assert_allclose(found[500:], found[:500])
 
 
-@pytest.mark.parametrize(("replicas", "router"), [(1, "random"), (2, "round_robin")])
+@pytest.mark.parametrize(("replicas", "router"), [(1, "random"), (2, "round-robin")])
 def test_a_fleet_has_the_same_latencies_request_by_request(replicas: int, router: Router) -> None:
     arrivals_s, normals = drawn(4000, 0.9 * replicas * THREE_CORES.max_per_s)
     fleet = create_fleet(FleetDesign((THREE_CORES,) * replicas, router), np.random.SeedSequence(1))
@@ -62,7 +62,7 @@ def test_a_fleet_has_the_same_latencies_request_by_request(replicas: int, router
     assert fleet.classes[0, SUM + LATENCY] == pytest.approx(expected.sum(), rel=1e-9)
 
 
-@pytest.mark.parametrize("router", ["least_outstanding", "power_of_two"])
+@pytest.mark.parametrize("router", ["least-outstanding", "power-of-two"])
 def test_routers_that_compare_replicas_give_the_percentiles_of_the_event_simulator(router: Router) -> None:
     per_s, requests = 2 * 0.7 * THREE_CORES.max_per_s, 40_000
     truth = evaluated(*drawn(requests, per_s), THREE_CORES, 2, router)
@@ -75,7 +75,7 @@ def test_routers_that_compare_replicas_give_the_percentiles_of_the_event_simulat
 def test_least_work_chooses_the_replica_that_has_received_more_of_its_work() -> None:
     """The first request has run for 0.9 s when the third arrives, the second for 0.1 s: the third joins the first,
     and shares its core for the 0.1 s that it still needs."""
-    fleet = create_fleet(FleetDesign((ONE_CORE,) * 2, "least_work"), np.random.SeedSequence(1))
+    fleet = create_fleet(FleetDesign((ONE_CORE,) * 2, "least-work"), np.random.SeedSequence(1))
     serve(fleet, np.array([0.0, 0.8, 0.9]), np.empty(0))
     advance_to(fleet, math.inf)
     assert fleet.classes[0, SUM + LATENCY] == pytest.approx(1.1 + 1.0 + 1.1)

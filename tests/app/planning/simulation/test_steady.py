@@ -11,10 +11,10 @@ from app.records.service import BatchService, RequestService, TokenService
 
 # mean and p99 of planning's table at 0.85, in mean services: 16 servers, lognormal, cs² 1
 TABLE: dict[Router, tuple[float, float]] = {
-    "least_work": (1.17, 5.1),
-    "least_outstanding": (1.31, 6.2),
-    "power_of_two": (2.21, 9.0),
-    "round_robin": (3.75, 19.4),
+    "least-work": (1.17, 5.1),
+    "least-outstanding": (1.31, 6.2),
+    "power-of-two": (2.21, 9.0),
+    "round-robin": (3.75, 19.4),
     "random": (6.68, 32.1),
 }
 
@@ -41,25 +41,25 @@ def test_weights_send_more_to_the_faster() -> None:
         router: simulate_steady(
             FleetDesign(services, router), 16.0, 200_000, (1, 2), (99,)
         ).overall.latency.percentiles_s[0]
-        for router in ("weighted", "least_outstanding", "round_robin")
+        for router in ("weighted", "least-outstanding", "round-robin")
     }
-    assert p99s_s["weighted"] < p99s_s["least_outstanding"] < p99s_s["round_robin"]  # type: ignore[operator]
+    assert p99s_s["weighted"] < p99s_s["least-outstanding"] < p99s_s["round-robin"]  # type: ignore[operator]
 
 
 def test_utilisation_is_the_load() -> None:  # U = λS/c
-    outcome = of_sixteen("power_of_two")
+    outcome = of_sixteen("power-of-two")
     assert outcome.utilization == pytest.approx(0.85, rel=0.01)
     assert outcome.mean_batch == 1.0
 
 
 def test_a_session_stays_with_its_replica() -> None:
-    one_session = FleetDesign((RequestService(1, 1.0, 0.0),) * 4, "session_hash", sessions=1)
+    one_session = FleetDesign((RequestService(1, 1.0, 0.0),) * 4, "session-hash", sessions=1)
     outcome = simulate_steady(one_session, 0.5, 20_000, (1,), (50,))
     assert outcome.overall.latency.mean_s == pytest.approx(1.0 + 0.5 / (2 * 0.5), rel=0.05)  # M/D/1, not a quarter
 
 
 def test_a_large_fleet_is_played_as_a_cell_near_the_whole() -> None:
-    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 256, "power_of_two")
+    design = FleetDesign((RequestService(1, 1.0, 1.0),) * 256, "power-of-two")
     cell = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2))
     assert (cell.replicas, cell.simulated_replicas) == (256, 64)
     whole = simulate_steady(design, 0.85 * 256, 1_000_000, (1, 2), max_replicas=256)
@@ -77,7 +77,7 @@ def test_a_cell_keeps_the_shares_of_faster_and_slower() -> None:
 
 
 def test_batches_grow_with_the_load_and_tokens_have_times_of_their_own() -> None:
-    batches = FleetDesign((BatchService(0.01, 0.001, 32),) * 2, "round_robin")
+    batches = FleetDesign((BatchService(0.01, 0.001, 32),) * 2, "round-robin")
     sizes = [simulate_steady(batches, rate_per_s, 50_000, (1,)).mean_batch for rate_per_s in (50.0, 1000.0)]
     assert sizes[0] is not None
     assert sizes[1] is not None
@@ -97,7 +97,7 @@ def test_batches_grow_with_the_load_and_tokens_have_times_of_their_own() -> None
 
 
 def test_seeds_differ_a_little_and_are_kept() -> None:
-    one, other = of_sixteen("power_of_two", 100_000), of_sixteen("power_of_two", 100_000)
+    one, other = of_sixteen("power-of-two", 100_000), of_sixteen("power-of-two", 100_000)
     assert one == other
     tails_s = [seed[1] for seed in one.overall.latency.per_seed_s if seed[1] is not None]
     assert 0 < np.std(tails_s, ddof=1) / len(tails_s) ** 0.5 < 0.5
